@@ -1,0 +1,1 @@
+"""Datasets: their images on disk, their splits, class names and templates."""
