@@ -1,0 +1,130 @@
+"""Image files: their content's hash, and their pixels as every later step sees them."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+
+from fdbpl.errors import UserError
+
+# What decides a decoded pixel beside the file: these rules, and the library that decodes.
+# It enters the key of every feature. Raise the first number when a rule below changes.
+DECODER = f"fdbpl-1/pillow-{PIL.__version__.split('.', maxsplit=1)[0]}"
+
+# Named, because Pillow's full list holds formats that start other programs (EPS: Ghostscript).
+# JPEG covers the multi-picture files of cameras too.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+# The size from which Pillow suspects a decompression bomb: 0.27 GB of RGB pixels.
+MAX_PIXELS = 89_478_485
+
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(UserError):  # noqa: N818 - a state of the file
+    """An image file that is missing, damaged, too large or of an unknown format."""
+
+
+class ChangedImage(UserError):  # noqa: N818 - a state of the file
+    """An image file whose content is no longer what the plan recorded."""
+
+
+def content_hash(path: Path) -> bytes:
+    """Return the 16-byte BLAKE2b digest of the file's bytes: the image's identity.
+
+    Raises UnreadableImage when the file cannot be read.
+    """
+    return _hash(_read(path))
+
+
+def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
+    """Return the image as 8-bit RGB, upright as its EXIF says, transparency laid on white.
+
+    Grey, CMYK, palette and 16-bit images are converted; of an animation the first frame counts.
+    The format is told from the content, never from the file's name.
+    Raises UnreadableImage naming the file, and ChangedImage when `expected_hash` is given and
+    the content's hash is another.
+    """
+    data = _read(path)
+    if expected_hash is not None and _hash(data) != expected_hash:
+        raise ChangedImage(
+            f"{path}: content hash {_hash(data).hex()}, the plan has {expected_hash.hex()}: "
+            "the file changed after the plan was made; run prepare-crops again"
+        )
+    try:
+        return _pixels(data)
+    except Exception as error:  # Pillow's readers raise a dozen types on damaged data
+        reason = "no image of a known format" if _is_foreign(error) else str(error)
+        raise UnreadableImage(
+            f"{path}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
+            f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels: replace or remove it"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(
+            f"{path}: cannot be read ({error.strerror}): restore the file, or plan without it"
+        ) from error
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _is_foreign(error: Exception) -> bool:
+    return isinstance(error, PIL.UnidentifiedImageError)
+
+
+def _pixels(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:  # known from the header, before any memory is taken
+            raise ValueError(f"{width:,} x {height:,} pixels")
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (as stored) when the EXIF block is absent or broken."""
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # a broken EXIF block says nothing about the pixels, which are whole
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose range is unknown")
+    if image.mode.startswith("I"):
+        return _eight_bits(image).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Keep the high byte of 16-bit grey, as Pillow does for 16-bit colour; it would clip grey."""
+    values = np.asarray(image).astype(np.int64)
+    if values.size and not 0 <= values.min() <= values.max() <= 0xFFFF:
+        raise ValueError(f"grey values {values.min()} to {values.max()}, outside 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
