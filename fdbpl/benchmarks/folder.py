@@ -20,9 +20,7 @@ def read_folder(name: str, folder: Path, template: str) -> Dataset:
             differ.
     """
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder. Correct data.own.{name}.folder in params.yaml."
-        )
+        raise UserError(f"{folder}: no such folder. Correct data.own.{name}.folder in params.yaml.")
     splits = {part: folder / part for part in ("train", "val", "test")}
     for part in ("train", "test"):
         if not splits[part].is_dir():

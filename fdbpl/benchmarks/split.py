@@ -7,7 +7,6 @@ split, new is the rest; a method learns from a few images of each base class.
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from fdbpl.benchmarks.dataset import Item
 
@@ -40,8 +39,3 @@ def draw_order(items: Sequence[Item], seed: int) -> dict[int, list[Item]]:
         )
         for label, group in sorted(by_label.items())
     }
-
-
-def enough(count: int, shots: int | Literal["all"]) -> bool:
-    """Tell whether `count` images are as many as `shots` asks for."""
-    return shots != "all" and count >= shots
