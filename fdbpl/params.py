@@ -117,6 +117,7 @@ class Params(Section):
     teacher: TeacherParams
     cache: CacheParams = CacheParams()
     train: TrainParams = TrainParams()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("methods")

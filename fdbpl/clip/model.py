@@ -18,8 +18,7 @@ from fdbpl.clip import tiny
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
 from fdbpl.params import ModelParams
-
-TINY = "tiny"
+from fdbpl.weights import TINY, weights_source
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class ClipModel:
 
     `logit_scale` is exp(logit_scale) as the weights have it. `mean` and `std` normalise the
     colours, `image_size` is the side of the square input in pixels. `identity` holds the
-    architecture, the digests of configuration and weights, and the activation.
+    architecture, the digests of configuration and weights, and the activation; `source` says where
+    the weights came from.
     """
 
     network: torch.nn.Module
@@ -37,6 +37,7 @@ class ClipModel:
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    source: str
     identity: Mapping[str, str]
 
     @property
@@ -89,6 +90,7 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
+        source=weights_source(params),
         identity={
             "architecture": params.architecture,
             "configuration": sha256(canonical_json(config)),
