@@ -21,9 +21,7 @@ def torchvision_box(row, width: int, height: int, policy: CropPolicy) -> tuple[i
     draws = iter(row)
     smallest, largest = policy.scale
     for _ in range(TRIES):
-        area = (
-            width * height * (smallest + next(draws) * (largest - smallest))
-        )
+        area = width * height * (smallest + next(draws) * (largest - smallest))
         low, high = (math.log(r) for r in policy.ratio)
         ratio = math.exp(low + next(draws) * (high - low))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
