@@ -16,7 +16,7 @@ from fdbpl.errors import UserError
 from fdbpl.features import CachedFeatures, Teacher
 from fdbpl.methods.table import POSITIVE, Method
 from fdbpl.params import TrainParams
-from fdbpl.progress import Tick
+from fdbpl.progress import Report, silent
 from fdbpl.training import Task, Trained, train
 
 Floats = NDArray[np.floating[Any]]
@@ -72,11 +72,11 @@ def learn(
     teacher_scale: float,
     labels: Ints,
     crops: int = 1,
-    images: Ints | None = None,
+    images: Sequence[int] | Ints | None = None,
     method: Method,
     params: TrainParams | None = None,
     seed: int = 1,
-    tick: Tick = lambda steps: None,
+    report: Report = silent,
 ) -> Trained:
     """Learn a method's contexts from cached features.
 
@@ -94,12 +94,12 @@ def learn(
         method: what to minimise, from `trained_method`.
         params: the optimiser and its schedule.
         seed: decides the order of images and crops.
-        tick: called with 1 after every epoch.
+        report: follows the epochs.
 
     Returns:
         The contexts and the history.
     """
-    chosen = np.arange(len(labels)) if images is None else np.asarray(images)
+    chosen: Ints = np.arange(len(labels)) if images is None else np.asarray(images)
     task = Task(
         images=chosen,
         labels=torch.from_numpy(np.asarray(labels, np.int64)[chosen]),
@@ -110,4 +110,4 @@ def learn(
         scale=clip.logit_scale,
     )
     start = starting_contexts(clip, method)
-    return train(method.objective, start, task, params or TrainParams(), seed, tick)
+    return train(method.objective, start, task, params or TrainParams(), seed, report)

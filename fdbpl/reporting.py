@@ -20,9 +20,9 @@ TITLES = {
 def compare(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Join the datasets' records to `{"methods": {method: {"avg", "datasets"}}}`, in per cent."""
     names = list(next(iter(records.values()))["methods"])
-    methods = {}
+    methods: dict[str, Any] = {}
     for method in names:
-        datasets = {}
+        datasets: dict[str, Any] = {}
         for dataset, record in records.items():
             seeds = {
                 seed: {key: result[key] for key in ("base", "new", "h")}
@@ -35,7 +35,7 @@ def compare(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def averages_table(comparison: Mapping[str, Any]) -> str:
     """Return the averages over all datasets as a Markdown table."""
-    rows = [("method", "base", "new", "H")]
+    rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
     for method, result in comparison["methods"].items():
         average = result["avg"]
         rows.append((TITLES[method], *(f"{average[key]:.2f}" for key in ("base", "new", "h"))))
