@@ -1,6 +1,6 @@
 """From features and class names to learned prompts and class vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.features import CachedFeatures, Teacher
-from fdbpl.methods.table import POSITIVE, Method
+from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
 from fdbpl.training import Task, Trained, train
@@ -73,7 +73,8 @@ def learn(
     labels: Ints,
     crops: int = 1,
     images: Sequence[int] | Ints | None = None,
-    method: Method,
+    method: str = "fdbpl",
+    options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
     seed: int = 1,
     report: Report = silent,
@@ -91,7 +92,8 @@ def learn(
             labels read them.
         crops: regions of each image.
         images: the images to learn from; all by default.
-        method: what to minimise, from `trained_method`.
+        method: a trained method's name.
+        options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
         seed: decides the order of images and crops.
         report: follows the epochs.
@@ -109,5 +111,6 @@ def learn(
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
     )
-    start = starting_contexts(clip, method)
-    return train(method.objective, start, task, params or TrainParams(), seed, report)
+    learned = trained_method(method, options)
+    start = starting_contexts(clip, learned)
+    return train(learned.objective, start, task, params or TrainParams(), seed, report)

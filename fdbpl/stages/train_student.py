@@ -43,21 +43,21 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         "crops": plan.crops,
         "params": params.train,
     }
-    methods = [
-        trained_method(name, params.objectives.get(name))
-        for name in params.methods
-        if name in TRAINED
-    ]
-    inactive: dict[str, set[str]] = {method.name: set() for method in methods}
+    methods = [name for name in params.methods if name in TRAINED]
+    inactive: dict[str, set[str]] = {method: set() for method in methods}
     trainings = [(method, seed) for method in methods for seed in params.seeds]
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
         for done, (method, seed) in enumerate(trainings, start=1):
-            trained = learn(clip, **task, images=plan.shots[seed], method=method, seed=seed)
-            _save(trained, _about(plan, params, clip, method, seed), clip, folder)
-            inactive[method.name].update(trained.inactive)
+            options = params.objectives.get(method)
+            trained = learn(
+                clip, **task, images=plan.shots[seed], method=method, options=options, seed=seed
+            )
+            about = _about(plan, params, clip, trained_method(method, options), seed)
+            _save(trained, about, clip, folder)
+            inactive[method].update(trained.inactive)
             report(done, len(trainings))
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
     lines += [
