@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from fdbpl.cache.folder import CacheWriter
+from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.keys import feature_digest
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.store import Features, RegionStore

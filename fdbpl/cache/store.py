@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.keys import KEY_BYTES, Keys, sortable
-from fdbpl.cache.layout import DamagedShard, UnknownVersion
+from fdbpl.cache.layout import Column, DamagedShard, UnknownVersion, damaged
 from fdbpl.cache.place import Place
 from fdbpl.files import readable_json, sha256
 
@@ -96,9 +96,10 @@ class RegionStore:
         try:
             with closing(self._place.open(path)) as file:
                 shard = Shard(file, self._place.url(path))
-                keys = shard.read(["key"])["key"]
-                feature = shard.head.columns["feature"]
-        except (DamagedShard, UnknownVersion, KeyError) as error:
+                keys, feature = _segment_columns(shard)
+                if index.names and (feature.dtype, feature.row_items) != (index.dtype, index.dim):
+                    raise damaged(shard.name, "its features are unlike those of other segments")
+        except (DamagedShard, UnknownVersion) as error:
             self._faults.append(str(error))
         except FileNotFoundError:
             return  # tidied away since it was listed
@@ -114,6 +115,15 @@ class RegionStore:
         except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
             self._faults.append(str(error))
             raise _LostSegmentError(name) from error
+
+
+def _segment_columns(shard: Shard) -> tuple[Keys, Column]:
+    """Return a segment's keys and its feature column; raise DamagedShard when it has neither."""
+    columns = shard.head.columns
+    shapes = {name: len(column.shape) for name, column in columns.items()}
+    if shapes != {"key": 1, "feature": 1} or columns["key"].shape != (KEY_BYTES,):
+        raise damaged(shard.name, f"no segment: its columns are {', '.join(columns)}")
+    return shard.read(["key"])["key"], columns["feature"]
 
 
 class _LostSegmentError(Exception):
