@@ -6,8 +6,7 @@ import torch
 
 from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
-from fdbpl.cache.build import build_cache
-from fdbpl.cache.store import RegionStore
+from fdbpl.cache import RegionStore, build_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import load_model
 from fdbpl.learning import template_vectors

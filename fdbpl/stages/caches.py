@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fdbpl.cache.folder import Cache, open_cache
+from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
 from fdbpl.weights import weights_source
