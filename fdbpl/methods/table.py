@@ -39,6 +39,7 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
 
     Raises:
         KeyError: no trained method has this name.
+        UserError: an unknown option, or a value that is not allowed.
     """
     if name in PRESETS:
         options = with_overrides(name, overrides or {})
