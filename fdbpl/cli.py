@@ -40,16 +40,19 @@ def main() -> None:
     """
 
 
+_PARAMS = click.option(
+    "--params",
+    "params_path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The parameters.",
+)
+
+
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option(
-            "--params",
-            "params_path",
-            type=click.Path(path_type=Path),
-            default=DEFAULT_PATH,
-            show_default=True,
-            help="The parameters.",
-        ),
+        _PARAMS,
         click.option(
             "--run", default="default", show_default=True, help="Work in runs/RUN.", metavar="RUN"
         ),
@@ -65,10 +68,14 @@ def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: 
     if dvc:
         target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
         sys.exit(_dvc_repro(target, params_path))
+    work = _by_hand_workspace(run)
+    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+
+
+def _by_hand_workspace(run: str) -> Workspace:
     if Path(run).name != run:
         raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
-    work = Workspace(Path("runs") / run)
-    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+    return Workspace(Path("runs") / run)
 
 
 def _dvc_repro(target: str, params_path: Path) -> int:
@@ -96,3 +103,20 @@ _add_stage("cache_teacher", "Encode the regions of DATASET that no run has encod
 _add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
 _add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
 _add_stage("compare", "Compare all evaluated datasets: table and plot.")
+
+
+@main.command()
+@_PARAMS
+@click.option("--run", default=None, metavar="RUN", help="Record runs/RUN, not DVC's outputs.")
+def record(params_path: Path, run: str | None) -> None:
+    """Show every result in MLflow, each once: run it as often as you like."""
+    from fdbpl.records import read_records
+    from fdbpl.tracking import EXPERIMENT, record, store_uri
+
+    work = Workspace(Path()) if run is None else _by_hand_workspace(run)
+    records = read_records(read_params(params_path).datasets, work)
+    for note in records.notes:
+        click.echo(note)
+    experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
+    counts = record(records, experiment, register=run is None)
+    click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
