@@ -51,6 +51,9 @@ def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
 def test_a_missing_cache_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"c/manifest\.json: no cache here.*cache-teacher"):
         open_cache(tmp_path / "c")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="no cache here"):
+        open_cache(tmp_path / "file")
 
 
 def test_another_teachers_cache_is_refused_naming_the_field(tmp_path: Path) -> None:
