@@ -53,7 +53,7 @@ class CropPolicy:
         return {"generator": GENERATOR, **asdict(self)}
 
 
-def draw_regions(  # noqa: PLR0917 - in the order in which a region is defined
+def draw_regions(
     seed: int,
     image: int,
     image_hash: bytes,

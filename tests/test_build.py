@@ -17,6 +17,7 @@ from fdbpl.regions import REGION, CropPolicy, draw_regions
 
 IMAGES = 12
 CROPS = 5
+MODEL = {"source": "tiny", "logit_scale": 18.7}
 POLICY = {"seed": 1, "crops": CROPS, **CropPolicy().fields()}
 
 
@@ -113,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def build(plan, folder, encoder, store, url, **options):
-    options = {"kind": "teacher", "policy": POLICY, **options}
+    options = {"kind": "teacher", "model": MODEL, "policy": POLICY, **options}
     return build_cache(plan, folder, encoder, store, url, **options)
 
 

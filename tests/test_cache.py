@@ -10,6 +10,7 @@ from fdbpl.errors import UserError
 
 IDENTITY = Identity(
     kind="teacher",
+    model={"source": "tiny", "logit_scale": 18.7},
     dataset="textures",
     plan="ab" * 32,
     policy={"seed": 1},

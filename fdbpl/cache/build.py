@@ -77,6 +77,7 @@ def build_cache(
     url: str | Path,
     *,
     kind: Literal["teacher", "student"],
+    model: Mapping[str, Any],
     policy: Mapping[str, Any],
     dtype: Literal["float16", "float32"] = "float16",
     text: Mapping[str, NDArray[Any]] | None = None,
@@ -85,7 +86,8 @@ def build_cache(
 ) -> Counts:
     """Write the cache of `plan` as `encoder` sees it, and return what had to be encoded.
 
-    folder: holds the images of plan.paths; url: any fsspec URL for the cache; policy: JSON fields
+    folder: holds the images of plan.paths; url: any fsspec URL for the cache; model: JSON fields
+    that a reader needs to know of the model, for the manifest; policy: JSON fields
     of the crop law, its seed and count, for the manifest; dtype: of the stored features;
     text: named arrays kept with the cache; progress: called with (views encoded, views to encode);
     threads: for decoding and cropping ahead of the encoder.
@@ -102,6 +104,7 @@ def build_cache(
     builder.encode_missing(views, wanted, progress or _silent)
     identity = Identity(
         kind=kind,
+        model=json.loads(canonical_json(dict(model))),
         dataset=plan.name,
         plan=plan.digest,
         policy=json.loads(canonical_json(dict(policy))),
@@ -127,7 +130,7 @@ def build_cache(
 class _Builder:
     """The encoder, the store and the images of one build."""
 
-    def __init__(  # noqa: PLR0917 - what build_cache was given
+    def __init__(
         self,
         plan: Plan,
         folder: Path,

@@ -55,12 +55,14 @@ class Table(_Record):
 class Identity(_Record):
     """What a cache is of. Two caches of one identity hold the same bytes.
 
-    kind: whose features; dataset: its name; plan: digest of images, splits and regions; policy:
-    the crop law, its seed and generator; encoder: the fingerprint's fields; decoder: the rules
-    that make pixels of files; dtype: of the features, as numpy spells it.
+    kind: whose features; model: where its weights came from, and its logit scale; dataset: its
+    name; plan: digest of images, splits and regions; policy: the crop law, its seed and
+    generator; encoder: the fingerprint's fields; decoder: the rules that make pixels of files;
+    dtype: of the features, as numpy spells it.
     """
 
     kind: Literal["teacher", "student"]
+    model: dict[str, Any]
     dataset: str
     plan: str
     policy: dict[str, Any]
@@ -115,7 +117,7 @@ def parse(data: bytes, name: str) -> Manifest:
 def require_identity(found: Identity, expected: Mapping[str, Any], name: str) -> None:
     """Raise OtherCache naming the first field in which the cache `name` is not as expected.
 
-    expected: fields of Identity, any subset; nested mappings are compared field by field.
+    expected: fields of Identity, any subset; nested mappings are subsets too.
     """
     wanted = json.loads(canonical_json(dict(expected)))
     actual = found.model_dump(mode="json")
@@ -133,7 +135,7 @@ def require_identity(found: Identity, expected: Mapping[str, Any], name: str) ->
 def _difference(path: str, have: Any, want: Any) -> tuple[str, Any, Any] | None:
     """Return (dotted path, found, wanted) of the first difference in sorted order, or None."""
     if isinstance(have, dict) and isinstance(want, dict):
-        for key in sorted(have.keys() | want.keys()):
+        for key in sorted(want):
             difference = _difference(f"{path}.{key}", have.get(key), want.get(key))
             if difference:
                 return difference

@@ -1,0 +1,78 @@
+"""Prompts and classifiers as files: one safetensors file each, equal content in equal bytes.
+
+A prompts file holds the learned contexts and loads on any class list. A classifier file holds
+one unit vector per class, positive and perhaps negative, and needs no text tower. Either carries
+ONE metadata key with canonical JSON, because safetensors writes several in no stable order.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save
+
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, sha256, write_whole
+
+KEY = "fdbpl"
+SIDES = ("positive", "negative")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Arrays by side ("positive", "negative"), and what they are.
+
+    A prompts file has (M, W) arrays, a classifier (C, D). `about` says kind, method, options,
+    student (architecture, weights, activation), class names, template or words, parameters, seed.
+    """
+
+    arrays: Mapping[str, Floats]
+    about: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return sha256(self._bytes())
+
+    def _bytes(self) -> bytes:
+        arrays = {side: np.ascontiguousarray(a, np.float32) for side, a in self.arrays.items()}
+        return bytes(save(arrays, metadata={KEY: canonical_json(self.about).decode()}))
+
+    def save(self, path: Path) -> str:
+        """Write the file whole; return its digest."""
+        data = self._bytes()
+        write_whole(path, data)
+        return sha256(data)
+
+    @classmethod
+    def load(cls, path: Path, kind: str) -> "Artifact":
+        """Read a file of this kind ("prompts" or "classifier").
+
+        Raises:
+            UserError: there is none, it is damaged, or it is of another kind.
+        """
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})[KEY])
+                arrays = {side: file.get_tensor(side) for side in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
+                "Wanted a file that fdbpl train-student wrote."
+            ) from None
+        if about.get("kind") != kind:
+            raise UserError(f"{path}: holds {about.get('kind')!r}, wanted {kind!r}.")
+        return cls(arrays, about)
+
+
+def sides_of(stack: Floats) -> dict[str, Floats]:
+    """Name the slices of a stack (K, ...): positive, and negative where K is 2."""
+    return dict(zip(SIDES, stack, strict=False))

@@ -1,0 +1,98 @@
+"""The command line: every stage by hand, into runs/NAME or through DVC."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdbpl import __version__
+from fdbpl.errors import UserError
+from fdbpl.params import DEFAULT_PATH, read_params
+from fdbpl.stages import PER_DATASET, run_stage
+from fdbpl.workspace import Workspace
+
+USER_MISTAKE = 2
+
+
+class _Commands(click.Group):
+    """Turns the user's mistakes into one line and exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            context.exit(USER_MISTAKE)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Faster distillation-based prompt learning for CLIP-like models.
+
+    The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
+    then compare. By hand they work in runs/NAME; `dvc repro` runs them all and skips what is
+    unchanged.
+    """
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--params",
+            "params_path",
+            type=click.Path(path_type=Path),
+            default=DEFAULT_PATH,
+            show_default=True,
+            help="The parameters.",
+        ),
+        click.option(
+            "--run", default="default", show_default=True, help="Work in runs/RUN.", metavar="RUN"
+        ),
+        click.option(
+            "--dvc", is_flag=True, help="Let DVC do it: bring the versioned outputs up to date."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: bool) -> None:
+    if dvc:
+        target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
+        sys.exit(_dvc_repro(target, params_path))
+    if Path(run).name != run:
+        raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
+    work = Workspace(Path("runs") / run)
+    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+
+
+def _dvc_repro(target: str, params_path: Path) -> int:
+    if params_path != DEFAULT_PATH:
+        raise UserError(f"--dvc reads {DEFAULT_PATH}, not {params_path}. Leave out one of them.")
+    command = [sys.executable, "-m", "dvc", "repro", target]
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run(command, check=False, env=environment).returncode
+
+
+def _add_stage(stage: str, summary: str) -> None:
+    """Add the command of a stage; those over all datasets take no DATASET."""
+
+    @_options
+    def command(params_path: Path, run: str, dvc: bool, dataset: str | None = None) -> None:
+        _by_hand(stage, dataset, params_path, run, dvc)
+
+    if stage in PER_DATASET:
+        command = click.argument("dataset")(command)
+    main.command(stage.replace("_", "-"), help=summary)(command)
+
+
+_add_stage("prepare_crops", "Choose images, splits, shots and random regions of DATASET.")
+_add_stage("cache_teacher", "Encode the regions of DATASET that no run has encoded before.")
+_add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
+_add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
+_add_stage("compare", "Compare all evaluated datasets: table and plot.")

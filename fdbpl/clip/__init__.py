@@ -1,0 +1,1 @@
+"""CLIP models: loading and fingerprints, encoding of regions, prompted text."""

@@ -1,0 +1,120 @@
+"""Encoding images: pixels of a region in, one L2-normalised feature out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fdbpl.clip.model import ClipModel
+from fdbpl.files import canonical_json, sha256
+
+Box = tuple[int, int, int, int]
+Floats = NDArray[np.float32]
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """All that decides a feature besides the region itself."""
+
+    fields: Mapping[str, object]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the fields' canonical JSON."""
+        return sha256(canonical_json(self.fields))
+
+
+class ImageEncoder:
+    """The frozen image tower of a CLIP model, run in batches of one constant shape.
+
+    A short batch is padded, because kernels may change with the batch's shape: a feature then
+    never depends on its neighbours.
+    """
+
+    def __init__(self, clip: ClipModel, *, precision: str, batch_size: int, device: str = "cpu"):
+        self.clip = clip
+        self.batch_size = batch_size
+        self._device = torch.device(device)
+        self._autocast = _AUTOCAST.get(precision)
+        self._tower = clip.network.get_submodule("visual").to(self._device)
+        mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (clip.mean, clip.std))
+        self._shift, self._factor = -mean / std, np.float32(1 / 255) / std
+        self.fingerprint = Fingerprint(
+            {
+                **clip.identity,
+                "image_size": clip.image_size,
+                "mean": list(clip.mean),
+                "std": list(clip.std),
+                "region_view": "crop, resize bicubic, flip",
+                "test_view": "resize shorter side bicubic, centre crop",
+                "precision": precision,
+                "numerics": _numerics_class(self._device, batch_size),
+            }
+        )
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of a feature."""
+        size = self.clip.image_size
+        return int(self.encode(np.zeros((1, 3, size, size), np.float32)).shape[1])
+
+    def pixels(self, image: Image.Image, box: Box | None, flip: bool = False) -> Floats:
+        """Cut a region out of a decoded RGB image and normalise it.
+
+        Args:
+            image: the whole decoded image.
+            box: (left, top, right, bottom) in pixels; None for the test view.
+            flip: mirror left and right.
+
+        Returns:
+            float32 (3, S, S).
+        """
+        if box is None:
+            view = centre_view(image, self.clip.image_size)
+        else:
+            side = (self.clip.image_size, self.clip.image_size)
+            view = image.crop(box).resize(side, Image.Resampling.BICUBIC)
+        if flip:
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        channels = np.asarray(view, np.uint8).transpose(2, 0, 1)
+        return np.ascontiguousarray(channels * self._factor + self._shift, np.float32)
+
+    def encode(self, pixels: Floats) -> Floats:
+        """Encode (n, 3, S, S) normalised pixels, n <= batch_size, to (n, D) unit features."""
+        count = len(pixels)
+        batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.float32)
+        batch[:count] = pixels
+        images = torch.from_numpy(batch).to(self._device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(
+                self._device.type, dtype=self._autocast, enabled=self._autocast is not None
+            ),
+        ):
+            features = self._tower(images)
+        features = torch.nn.functional.normalize(features[:count].float(), dim=-1)
+        return features.cpu().numpy()
+
+
+def centre_view(image: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side to `size` (bicubic) and cut the centre square, as the field tests."""
+    width, height = image.size
+    short = min(width, height)
+    scaled = (int(size * width / short), int(size * height / short))
+    left, top = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
+    return image.resize(scaled, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+
+
+def _numerics_class(device: torch.device, batch_size: int) -> str:
+    if device.type == "cuda":
+        kind = torch.cuda.get_device_name(device)
+    else:
+        kind = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    torch_minor = ".".join(torch.__version__.split(".")[:2])
+    return f"{kind}, batch {batch_size}, torch {torch_minor}"

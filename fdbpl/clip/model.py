@@ -1,0 +1,211 @@
+"""Loading a CLIP model through open_clip: weights that fit exactly, and never a random start."""
+
+import difflib
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip import convert, factory, pretrained
+from open_clip.model import CLIP
+
+from fdbpl.clip import tiny
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, sha256
+from fdbpl.params import ModelParams
+from fdbpl.weights import TINY, weights_source
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A frozen CLIP model in fp32, its tokenizer, and all that decides its features.
+
+    `logit_scale` is exp(logit_scale) as the weights have it. `mean` and `std` normalise the
+    colours, `image_size` is the side of the square input in pixels. `identity` holds the
+    architecture, the digests of configuration and weights, and the activation; `source` says where
+    the weights came from.
+    """
+
+    network: torch.nn.Module
+    tokenizer: Any
+    logit_scale: float
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    source: str
+    identity: Mapping[str, str]
+
+    @property
+    def text_tower(self) -> Any:
+        """The module that holds the text tower: the network itself, or its `text`."""
+        return (
+            self.network if isinstance(self.network, CLIP) else self.network.get_submodule("text")
+        )
+
+
+def load_model(params: ModelParams, role: str) -> ClipModel:
+    """Load the model that `params` describes.
+
+    Args:
+        params: architecture, weights, activation.
+        role: "student" or "teacher", the section of the parameters that errors name.
+
+    Raises:
+        UserError: unknown architecture; weights that are missing, cannot be fetched, lack or
+            exceed the model's tensors, have other shapes or are not finite; an activation that
+            nothing tells.
+    """
+    tiny.register()
+    config = open_clip.get_model_config(params.architecture)
+    if config is None:
+        near = difflib.get_close_matches(
+            params.architecture, open_clip.list_models(), n=4, cutoff=0
+        )
+        raise UserError(
+            f"{role}.architecture is {params.architecture!r}, wanted an architecture of open_clip, "
+            f"such as {', '.join(near)}."
+        )
+    path, registry = _find_weights(params, role)
+    activation = _activation(params, role, config, path, registry)
+    with _quiet_about_random_start():
+        network = factory.create_model(
+            params.architecture,
+            load_weights=False,
+            pretrained_text=False,
+            quick_gelu=activation == "quickgelu",
+        )
+    _fill(network, path, f"{role}.weights: {path}")
+    network.eval().requires_grad_(requires_grad=False)
+    size = network.visual.image_size
+    preprocess = {**network.visual.preprocess_cfg, **registry}
+    return ClipModel(
+        network=network,
+        tokenizer=open_clip.get_tokenizer(params.architecture, **tiny.tokenizer_options(config)),
+        logit_scale=float(network.logit_scale.exp()),
+        image_size=size if isinstance(size, int) else size[0],
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        source=weights_source(params),
+        identity={
+            "architecture": params.architecture,
+            "configuration": sha256(canonical_json(config)),
+            "weights": state_digest(network.state_dict()),
+            "activation": activation,
+        },
+    )
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of all tensors by name, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, Any]]:
+    """Return the file of weights, and what open_clip's registry says of it (or nothing)."""
+    if params.weights == TINY:
+        if params.architecture not in tiny.WEIGHTS:
+            raise UserError(
+                f"{role}.weights is 'tiny', which {params.architecture} does not have. "
+                f"Wanted an architecture of {', '.join(tiny.WEIGHTS)}, or other weights."
+            )
+        return tiny.WEIGHTS[params.architecture], {}
+    registry = pretrained.get_pretrained_cfg(params.architecture, params.weights)
+    if registry:
+        try:
+            return Path(pretrained.download_pretrained(registry)), registry
+        except Exception as error:  # any failure of any downloader means the same to the user
+            raise UserError(
+                f"{role}.weights: {params.architecture} {params.weights!r} could not be fetched "
+                f"({type(error).__name__}). Connect to the network once, or give a local file."
+            ) from error
+    path = Path(params.weights)
+    if not path.is_file():
+        tags = open_clip.list_pretrained_tags_by_model(params.architecture)
+        raise UserError(
+            f"{role}.weights is {params.weights!r}: no such file, and no pretrained tag of "
+            f"{params.architecture}. Wanted a file, or one of: {', '.join(tags) or '(no tags)'}."
+        )
+    return path, {}
+
+
+def _activation(
+    params: ModelParams,
+    role: str,
+    config: Mapping[str, Any],
+    path: Path,
+    registry: Mapping[str, Any],
+) -> str:
+    """Tell GELU from QuickGELU: no tensor shows it, and the wrong one costs accuracy silently."""
+    if params.weights == TINY:
+        known = "quickgelu" if config.get("quick_gelu") else "gelu"
+    elif registry:
+        known = "quickgelu" if registry.get("quick_gelu") else "gelu"
+    elif params.activation is None:
+        raise UserError(
+            f"{role}.activation is missing: {path} does not tell whether it was trained with "
+            "'gelu' or 'quickgelu'. Give the one it was trained with (OpenAI and DFN: quickgelu)."
+        )
+    else:
+        return params.activation
+    if params.activation not in (None, known):
+        raise UserError(
+            f"{role}.activation is {params.activation!r}, but {params.architecture} "
+            f"{params.weights!r} was trained with {known!r}. Correct it, or leave it out."
+        )
+    return known
+
+
+def _fill(network: torch.nn.Module, path: Path, source: str) -> None:
+    """Copy the tensors of `path` into `network`; every tensor must have its place."""
+    try:
+        state = factory.load_state_dict(str(path), device="cpu", weights_only=True)
+    except Exception as error:  # safetensors and torch raise types of their own for damage
+        reason = str(error).split("\n", 1)[0]
+        raise UserError(
+            f"{source}: not readable as weights ({reason}). "
+            "Wanted a safetensors file, or a state dict that torch loads with weights_only."
+        ) from error
+    state = convert.convert_state_dict(network, state)
+    wanted = network.state_dict()
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(wanted["logit_scale"].shape)
+    for problem, names in (
+        ("lacks", wanted.keys() - state.keys()),
+        ("has in excess", state.keys() - wanted.keys()),
+    ):
+        if names:
+            raise UserError(
+                f"{source} {problem} {len(names)} tensors, the first {min(names)!r}. "
+                "Wanted the weights of exactly this architecture."
+            )
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            raise UserError(
+                f"{source}: {name!r} has shape {list(tensor.shape)}, wanted "
+                f"{list(wanted[name].shape)}. Wanted the weights of exactly this architecture."
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{source}: {name!r} has values that are not finite. Get a sound copy.")
+    network.load_state_dict(state, strict=True)
+
+
+@contextmanager
+def _quiet_about_random_start() -> Iterator[None]:
+    """Keep open_clip from warning of random weights while we fill them in ourselves."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

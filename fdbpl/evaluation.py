@@ -1,0 +1,67 @@
+"""Accuracies from features and class vectors: one matrix product, without torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+
+def accuracy(features: Floats, labels: Ints, vectors: Floats, among: Sequence[int]) -> float:
+    """Return the top-1 accuracy in per cent, in the label space of `among` only.
+
+    Args:
+        features: (N, D) unit features of images.
+        labels: (N,) labels; images whose label is not in `among` do not count.
+        vectors: (C, D) unit vectors of all classes, by label.
+        among: the labels that compete.
+    """
+    classes = np.asarray(among)
+    chosen = np.isin(labels, classes)
+    scores = features[chosen].astype(np.float32) @ vectors[classes].astype(np.float32).T
+    return 100 * float(np.mean(classes[scores.argmax(axis=1)] == labels[chosen]))
+
+
+def harmonic_mean(base: float, new: float) -> float:
+    """Return H = 2 b n / (b + n), and 0 where both are 0."""
+    return 2 * base * new / (base + new) if base + new else 0.0
+
+
+def base_to_new(
+    features: Floats, labels: Ints, vectors: Floats, base: Sequence[int], new: Sequence[int]
+) -> dict[str, float]:
+    """Return base, new and H, each half tested among its own classes only."""
+    on_base = accuracy(features, labels, vectors, base)
+    on_new = accuracy(features, labels, vectors, new)
+    return {"base": on_base, "new": on_new, "h": harmonic_mean(on_base, on_new)}
+
+
+def over_seeds(seeds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the means over seeds, H of the means, and the sample deviation of the seeds' H."""
+    base, new, h = (
+        np.array([result[key] for result in seeds.values()]) for key in ("base", "new", "h")
+    )
+    return {
+        "base": float(base.mean()),
+        "new": float(new.mean()),
+        "h": harmonic_mean(float(base.mean()), float(new.mean())),
+        "h_std": float(h.std(ddof=1)) if len(h) > 1 else 0.0,
+    }
+
+
+def over_datasets(datasets: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the averages over datasets: `h` of the averaged halves, as the field publishes.
+
+    `h_mean` is the mean of the datasets' own H.
+    """
+    base = float(np.mean([result["base"] for result in datasets.values()]))
+    new = float(np.mean([result["new"] for result in datasets.values()]))
+    return {
+        "base": base,
+        "new": new,
+        "h": harmonic_mean(base, new),
+        "h_mean": float(np.mean([result["h"] for result in datasets.values()])),
+    }

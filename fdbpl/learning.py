@@ -1,0 +1,116 @@
+"""From features and class names to learned prompts and class vectors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdbpl.clip.model import ClipModel
+from fdbpl.clip.prompting import TextEncoder, prompted_text
+from fdbpl.clip.tokens import embed_words, tokenize_prompts
+from fdbpl.errors import UserError
+from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.methods.table import POSITIVE, Method, trained_method
+from fdbpl.params import TrainParams
+from fdbpl.progress import Report, silent
+from fdbpl.training import Task, Trained, train
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+
+def template_vectors(
+    clip: ClipModel, class_names: Sequence[str], template: str
+) -> NDArray[np.float32]:
+    """Return the zero-shot classifier of one template, (C, D) unit vectors, as open_clip's own."""
+    vectors = open_clip.build_zero_shot_classifier(
+        clip.network, clip.tokenizer, list(class_names), [template], num_classes_per_batch=64
+    )
+    return vectors.T.contiguous().cpu().numpy()
+
+
+def text_encoder(clip: ClipModel, class_names: Sequence[str]) -> TextEncoder:
+    """Return the function from contexts (K, M, W) to class features (K, C, D)."""
+    return prompted_text(clip.text_tower, tokenize_prompts(clip, POSITIVE, tuple(class_names)))
+
+
+def class_vectors(
+    clip: ClipModel, contexts: Tensor, class_names: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
+    with torch.inference_mode():
+        return text_encoder(clip, class_names)(contexts).cpu().numpy()
+
+
+def starting_contexts(clip: ClipModel, method: Method) -> Tensor:
+    """Return the contexts (K, M, W) a method starts from: the embeddings of its words.
+
+    Raises:
+        UserError: the words have different numbers of tokens under this tokeniser.
+    """
+    contexts = [embed_words(clip, words) for words in method.starts]
+    lengths = [len(context) for context in contexts]
+    if len(set(lengths)) > 1:
+        raise UserError(
+            f"the starts {method.starts} have {lengths} tokens for "
+            f"{clip.identity['architecture']}, wanted equal numbers."
+        )
+    return torch.stack(contexts)
+
+
+def learn(
+    clip: ClipModel,
+    class_names: Sequence[str],
+    *,
+    student: Floats,
+    teacher: Floats,
+    teacher_vectors: Floats,
+    teacher_scale: float,
+    labels: Ints,
+    crops: int = 1,
+    images: Sequence[int] | Ints | None = None,
+    method: str = "fdbpl",
+    options: Mapping[str, Any] | None = None,
+    params: TrainParams | None = None,
+    seed: int = 1,
+    report: Report = silent,
+) -> Trained:
+    """Learn a method's contexts from cached features.
+
+    Args:
+        clip: the student; its image tower is not used.
+        class_names: C names.
+        student: (R, D) unit features of regions; region `i * crops + k` is crop k of image i.
+        teacher: (R, E) unit features of the same regions.
+        teacher_vectors: (C, E) the teacher's unit class vectors, as `template_vectors` gives.
+        teacher_scale: exp(logit_scale) for the teacher's probabilities.
+        labels: label of each image, all of them, positions in `class_names`; only methods with
+            labels read them.
+        crops: regions of each image.
+        images: the images to learn from; all by default.
+        method: a trained method's name.
+        options: of an FDBPL preset, to change some.
+        params: the optimiser and its schedule.
+        seed: decides the order of images and crops.
+        report: follows the epochs.
+
+    Returns:
+        The contexts and the history.
+    """
+    chosen: Ints = np.arange(len(labels)) if images is None else np.asarray(images)
+    task = Task(
+        images=chosen,
+        labels=torch.from_numpy(np.asarray(labels, np.int64)[chosen]),
+        crops=crops,
+        features=CachedFeatures(torch.from_numpy(student), torch.from_numpy(teacher)),
+        teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
+        text=text_encoder(clip, class_names),
+        scale=clip.logit_scale,
+    )
+    learned = trained_method(method, options)
+    start = starting_contexts(clip, learned)
+    return train(learned.objective, start, task, params or TrainParams(), seed, report)

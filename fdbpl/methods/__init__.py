@@ -1,0 +1,1 @@
+"""Methods: one objective a file, and the table that names them."""

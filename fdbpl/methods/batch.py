@@ -1,0 +1,33 @@
+"""What every objective reads, and what it returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+Terms = Mapping[str, Tensor]
+"""Weighted scalar terms by name; the loss is their sum."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B regions.
+
+    Attributes:
+        student: (B, D) unit image features of the student.
+        teacher: (B, C) log-probabilities of the teacher over the classes.
+        labels: (B,) the labels of the images the regions were cut from; only methods that
+            say so read them.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    labels: Tensor
+
+
+class Objective(Protocol):
+    """A training objective over text features and a batch of regions."""
+
+    def __call__(self, batch: Batch, text: Tensor, scale: float) -> Terms:
+        """Return the terms for unit text features (K, C, D), one set per context."""

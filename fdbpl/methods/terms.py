@@ -1,0 +1,60 @@
+"""The parts that objectives are made of: pure functions of logits and log-probabilities.
+
+Symbols as in FDBPL (arXiv 2505.18053): pT the teacher's probabilities over C classes for a
+region, p+ and p- the student's under the positive and the negative context, w the
+informativeness of a region.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) of each row (B,) from log-probabilities (B, C)."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
+def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return [KL(p || q) + KL(q || p)] / 2 of each row (B,): KDPL's distillation loss."""
+    return (kl(log_p, log_q) + kl(log_q, log_p)) / 2
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """Return the entropy of each row (B,) in nats."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def informativeness(log_p: Tensor) -> Tensor:
+    """Return w = 1 - H(p) / ln C of each row (B,), in [0, 1]: how sure the teacher is."""
+    return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
+
+
+def kl_from_uniform(log_p: Tensor) -> Tensor:
+    """Return KL(uniform || p) of each row (B,): 0 when the rejection is perfect."""
+    return -log_p.mean(dim=-1) - math.log(log_p.shape[-1])
+
+
+def pairwise_hinge(similarity: Tensor, labels: Tensor, weights: Tensor, margin: float) -> Tensor:
+    """Return FDBPL's second-order difference, without a loop over pairs.
+
+    With d_ij = d_i - d_j the differences of class differences and S[b, c] = f_b . d_c, the hinge
+    of the pair of regions (a, b) of different classes is
+    relu(m + (S[b, y_a] - S[b, y_b]) - (S[a, y_a] - S[a, y_b])), weighted by w_a w_b.
+
+    Args:
+        similarity: S (B, C).
+        labels: (B,) the teacher's class of each region.
+        weights: (B,) w.
+        margin: m, in the units of S.
+
+    Returns:
+        The weighted mean, a scalar; 0 when no two regions differ in class or no pair has weight.
+    """
+    at_label = similarity[:, labels]  # [b, a] = S[b, y_a]
+    own = at_label.diagonal()  # S[b, y_b]
+    gap = (at_label - own[:, None]).T - (own[:, None] - at_label)  # [a, b]
+    pairs = (labels[:, None] != labels[None, :]) * weights[:, None] * weights[None, :]
+    total = pairs.sum()
+    return (pairs * torch.relu(margin + gap)).sum() / total.clamp_min(1e-12)

@@ -1,0 +1,188 @@
+"""Typed parameters: what `params.yaml` may say, and a clear answer when it says something else."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from fdbpl.errors import UserError
+from fdbpl.methods.names import KNOWN
+from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.section import Section, explain
+
+DEFAULT_PATH = Path("params.yaml")
+
+
+class OwnDataset(Section):
+    """A dataset of the user's own: a folder per class, with or without train/ and test/."""
+
+    folder: str
+    template: str = "a photo of a {}."
+
+    @field_validator("template")
+    @classmethod
+    def _one_gap(cls, template: str) -> str:
+        if template.count("{}") != 1:
+            raise ValueError("a template has exactly one {} for the class name")
+        return template
+
+
+class DataParams(Section):
+    """Where datasets lie.
+
+    `root` holds CoOp's dataset folders; the playground draws itself below it.
+    """
+
+    root: str = "data"
+    own: dict[str, OwnDataset] = Field(default_factory=dict)
+    allow_unreadable_test_images: bool = False
+
+
+class RegionParams(Section):
+    """The random crops of training images; `seed` is independent of shots and training."""
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    per_image: int = Field(10, ge=1, le=65535)
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = Field(0.5, ge=0, le=1)
+
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _ordered(cls, pair: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < pair[0] <= pair[1]:
+            raise ValueError("two numbers, 0 < smallest <= largest")
+        return pair
+
+    @field_validator("scale")
+    @classmethod
+    def _within_image(cls, pair: tuple[float, float]) -> tuple[float, float]:
+        if pair[1] > 1:
+            raise ValueError("shares of the image's area, at most 1")
+        return pair
+
+
+class ModelParams(Section):
+    """One CLIP model: an open_clip architecture, and weights that are never random.
+
+    `weights` is "tiny" for the packaged models, a pretrained tag of open_clip, or a file.
+    `activation` is needed for files that no registry knows.
+    """
+
+    architecture: str
+    weights: str
+    activation: Literal["gelu", "quickgelu"] | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+class TeacherParams(ModelParams):
+    """The teacher; `logit_scale` is the temperature its probabilities are taken at."""
+
+    logit_scale: Literal["own", "student"] = "own"
+
+
+class CacheParams(Section):
+    """The teacher-knowledge cache.
+
+    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control.
+    """
+
+    dtype: Literal["float16", "float32"] = "float16"
+    store: str = ".fdbpl/store"
+    batch: int = Field(64, ge=1, le=4096)
+
+
+class TrainParams(Section):
+    """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch."""
+
+    lr: float = Field(0.002, gt=0)
+    warmup_lr: float = Field(1e-5, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    epochs: int = Field(50, ge=1)
+    batch: int = Field(32, ge=1)
+
+
+class Params(Section):
+    """Everything `params.yaml` may say."""
+
+    datasets: list[str] = Field(min_length=1)
+    methods: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(default=[1, 2, 3], min_length=1)
+    shots: int | Literal["all"] = 16
+    data: DataParams = DataParams()
+    regions: RegionParams = RegionParams()
+    student: ModelParams
+    teacher: TeacherParams
+    cache: CacheParams = CacheParams()
+    train: TrainParams = TrainParams()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        for method in methods:
+            if method not in KNOWN:
+                raise ValueError(f"a list of methods among {', '.join(KNOWN)}; not {method!r}")
+        return methods
+
+    @field_validator("objectives")
+    @classmethod
+    def _valid_options(cls, objectives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for preset, overrides in objectives.items():
+            if preset not in PRESETS:
+                raise ValueError(f"options of {', '.join(PRESETS)}; not of {preset!r}")
+            with_overrides(preset, overrides)
+        return objectives
+
+    @field_validator("datasets", "methods", "seeds")
+    @classmethod
+    def _no_repeats(cls, names: list[Any]) -> list[Any]:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"every entry once; {repeated[0]!r} stands more than once")
+        return names
+
+    @field_validator("shots")
+    @classmethod
+    def _some_shots(cls, shots: int | str) -> int | str:
+        if isinstance(shots, int) and shots < 1:
+            raise ValueError("at least 1 image a class, or 'all'")
+        return shots
+
+    @field_validator("seeds")
+    @classmethod
+    def _natural(cls, seeds: list[int]) -> list[int]:
+        if min(seeds) < 0:
+            raise ValueError("seeds are 0 or greater")
+        return seeds
+
+
+def read_params(path: Path = DEFAULT_PATH) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        UserError: the file is missing or not YAML, or a key or value is not allowed; the message
+            names the key, the value found and what is allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file. Run fdbpl in the project's folder, or give --params."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: found {type(raw).__name__}, wanted keys with values.")
+    return check_params(raw, source=str(path))
+
+
+def check_params(raw: dict[str, Any], source: str = "params") -> Params:
+    """Turn plain values into `Params`; raise `UserError` naming the first wrong key."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{source}: {explain(error, Params)}") from None

@@ -1,0 +1,137 @@
+"""The plan of a dataset: its images, splits, shots and regions, before any model is run.
+
+A plan is a folder of plain files: `plan.json` (names, paths, shots, what was left out) and two
+arrays of fixed-width records, `images.npy` and `regions.npy`. It holds no path of the machine:
+image paths are relative to the dataset's folder.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.regions import REGION
+
+VERSION = 1
+TRAIN, TEST = 0, 1
+
+IMAGE = np.dtype(
+    [
+        ("hash", "u1", (16,)),
+        ("label", "<i4"),
+        ("split", "u1"),
+        ("width", "<i4"),
+        ("height", "<i4"),
+    ]
+)
+"""One image: content hash, label, split (0 train, 1 test), size in pixels when upright."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to encode and what to learn from.
+
+    Attributes:
+        name: the dataset's.
+        class_names: by label.
+        template: the dataset's own, with one {}.
+        base: labels of the base classes.
+        new: labels of the new classes.
+        paths: of every image, relative to the dataset's folder.
+        images: IMAGE records in the order of `paths`: training images, then test images.
+        shots: for each seed the rows of `images` to learn from, ascending.
+        regions: REGION records of the training images, in the order of images and crops.
+        notes: what a person should know: unreadable images, classes short of images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    template: str
+    base: tuple[int, ...]
+    new: tuple[int, ...]
+    paths: tuple[str, ...]
+    images: NDArray[np.void]
+    shots: Mapping[int, tuple[int, ...]]
+    regions: NDArray[np.void]
+    policy: Mapping[str, Any]
+    notes: Mapping[str, list[str]]
+
+    @property
+    def test(self) -> NDArray[np.intp]:
+        """Rows of the test images."""
+        return np.flatnonzero(self.images["split"] == TEST)
+
+    @property
+    def crops(self) -> int:
+        """Regions of each training image."""
+        return int(self.policy["per_image"])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that decides which features are needed, and in which order."""
+        arrays = self.images.tobytes() + self.regions.tobytes()
+        return sha256(sha256(arrays).encode() + canonical_json(self._text()))
+
+    def _text(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "class_names": list(self.class_names),
+            "template": self.template,
+            "base": list(self.base),
+            "new": list(self.new),
+            "policy": dict(self.policy),
+            "notes": {key: list(lines) for key, lines in self.notes.items()},
+            "shots": {str(seed): list(rows) for seed, rows in self.shots.items()},
+            "paths": list(self.paths),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the plan as a folder, whole or not at all; equal plans give equal bytes."""
+        with whole_folder(folder) as aside:
+            (aside / "plan.json").write_bytes(readable_json(self._text()))
+            np.save(aside / "images.npy", self.images, allow_pickle=False)
+            np.save(aside / "regions.npy", self.regions, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Plan":
+        """Read a saved plan.
+
+        Raises:
+            UserError: there is none, or it is damaged, or of another version.
+        """
+        try:
+            text = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            images = np.load(folder / "images.npy", allow_pickle=False)
+            regions = np.load(folder / "regions.npy", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{error.filename}: no such file. Run fdbpl prepare-crops {folder.name} first."
+            ) from None
+        except ValueError as error:
+            raise UserError(f"{folder}: damaged ({error}). Run prepare-crops again.") from None
+        if text.get("version") != VERSION or images.dtype != IMAGE or regions.dtype != REGION:
+            raise UserError(
+                f"{folder}: a plan of version {text.get('version')}, wanted {VERSION}. "
+                "Run prepare-crops again."
+            )
+        return cls(
+            name=text["name"],
+            class_names=tuple(text["class_names"]),
+            template=text["template"],
+            base=tuple(text["base"]),
+            new=tuple(text["new"]),
+            paths=tuple(text["paths"]),
+            images=images,
+            shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
+            regions=regions,
+            policy=text["policy"],
+            notes=text["notes"],
+        )

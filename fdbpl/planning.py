@@ -1,0 +1,177 @@
+"""Making a plan: draw the shots, look at every image once, draw the regions."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.split import base_and_new, draw_order
+from fdbpl.errors import UserError
+from fdbpl.images import UnreadableImage, content_hash, decode
+from fdbpl.params import RegionParams
+from fdbpl.plan import IMAGE, TEST, TRAIN, Plan
+from fdbpl.progress import Report, silent
+from fdbpl.regions import CropPolicy, draw_regions
+
+Shots = int | Literal["all"]
+
+
+def make_plan(
+    dataset: Dataset,
+    *,
+    regions: RegionParams,
+    shots: Shots,
+    seeds: list[int],
+    allow_unreadable_test_images: bool = False,
+    report: Report = silent,
+) -> Plan:
+    """Plan the base-to-new protocol: shots of the base classes, test images of all classes.
+
+    An unreadable training image is left out, named in the notes and replaced by the next in the
+    drawing order. `report` follows the test images looked at.
+
+    Raises:
+        UserError: a test image is unreadable (unless allowed), a split has no image, or the
+            images have fewer than two classes.
+    """
+    base, new = base_and_new(dataset.train)
+    if not new or not dataset.test:
+        raise UserError(
+            f"dataset {dataset.name!r}: {len(base) + len(new)} classes with training images and "
+            f"{len(dataset.test)} test images, wanted at least 2 classes and 1 test image."
+        )
+    reader = _Reader(dataset.folder)
+    picks = {seed: list(_pick(dataset, base, shots, seed, reader)) for seed in seeds}
+    train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
+    unreadable = sorted(reader.unreadable.values())
+    test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
+    missing = sorted(set(reader.unreadable.values()) - set(unreadable))
+    if missing and not allow_unreadable_test_images:
+        raise UserError(
+            f"{len(missing)} of {len(dataset.test)} test images of {dataset.name!r} are "
+            f"unreadable, the first: {missing[0]} Or set data.allow_unreadable_test_images: true "
+            "to leave them out of the test."
+        )
+    images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
+    row_of = {item: row for row, item in enumerate(train)}
+    return Plan(
+        name=dataset.name,
+        class_names=dataset.class_names,
+        template=dataset.template,
+        base=base,
+        new=new,
+        paths=tuple(item.path for item in [*train, *test]),
+        images=images,
+        shots={seed: tuple(sorted(row_of[item] for item in picks[seed])) for seed in seeds},
+        regions=_draw_all(images[: len(train)], regions),
+        policy={"seed": regions.seed, "per_image": regions.per_image, **_law(regions).fields()},
+        notes={
+            "unreadable training images": unreadable,
+            "unreadable test images": missing,
+            "classes short of images": _shortages(dataset, base, shots, picks),
+        },
+    )
+
+
+def _law(regions: RegionParams) -> CropPolicy:
+    return CropPolicy(regions.scale, regions.ratio, regions.flip)
+
+
+def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.void]:
+    law = _law(regions)
+    drawn = [
+        draw_regions(
+            regions.seed,
+            row,
+            image["hash"].tobytes(),
+            int(image["width"]),
+            int(image["height"]),
+            regions.per_image,
+            law,
+        )
+        for row, image in enumerate(images)
+    ]
+    return np.concatenate(drawn)
+
+
+class _Reader:
+    """Looks at each image once: does it decode, how large is it, what is its content hash."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._known: dict[str, tuple[bytes, int, int]] = {}
+        self.unreadable: dict[str, str] = {}
+
+    def read(self, path: str) -> tuple[bytes, int, int] | None:
+        if path in self._known:
+            return self._known[path]
+        if path in self.unreadable:
+            return None
+        try:
+            image = decode(self._folder / path)
+            self._known[path] = (content_hash(self._folder / path), image.width, image.height)
+        except UnreadableImage as error:  # without the folder: a plan holds no machine's path
+            self.unreadable[path] = str(error).replace(f"{self._folder}/", "")
+            return None
+        return self._known[path]
+
+    def known(self, path: str) -> tuple[bytes, int, int]:
+        return self._known[path]
+
+
+def _readable(items: list[Item], reader: _Reader, report: Report) -> Iterator[Item]:
+    for done, item in enumerate(items, start=1):
+        if reader.read(item.path) is not None:
+            yield item
+        report(done, len(items))
+
+
+def _records(items: list[Item], split: int, reader: _Reader) -> NDArray[np.void]:
+    records = np.zeros(len(items), IMAGE)
+    for record, item in zip(records, items, strict=True):
+        digest, record["width"], record["height"] = reader.known(item.path)
+        record["hash"] = np.frombuffer(digest, np.uint8)
+        record["label"], record["split"] = item.label, split
+    return records
+
+
+def _by_label(item: Item) -> tuple[int, str]:
+    return item.label, item.path
+
+
+def _pick(
+    dataset: Dataset,
+    labels: tuple[int, ...],
+    shots: Shots,
+    seed: int,
+    reader: _Reader,
+) -> Iterator[Item]:
+    """Yield each label's first readable images in the drawing order, as many as `shots`."""
+    order = draw_order(dataset.train, seed)
+    for label in labels:
+        count = 0
+        for item in order[label]:
+            if count == shots:
+                break
+            if reader.read(item.path) is not None:
+                count += 1
+                yield item
+
+
+def _shortages(
+    dataset: Dataset,
+    labels: tuple[int, ...],
+    shots: Shots,
+    picks: Mapping[int, list[Item]],
+) -> list[str]:
+    """Name the classes with fewer readable images than shots."""
+    picked = next(iter(picks.values()))
+    counts = {label: sum(item.label == label for item in picked) for label in labels}
+    return [
+        f"{dataset.class_names[label]}: {count} of {shots} shots"
+        for label, count in counts.items()
+        if shots != "all" and count < shots
+    ]

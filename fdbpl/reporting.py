@@ -1,0 +1,104 @@
+"""The comparison: one table over all datasets and methods, as JSON, text and picture."""
+
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from fdbpl.evaluation import over_datasets, over_seeds
+
+TITLES = {
+    "zero_shot": "zero-shot",
+    "zero_shot_generic": 'zero-shot, "a photo of a"',
+    "teacher": "teacher",
+    "coop": "CoOp",
+    "kdpl": "KDPL",
+    "released": "FDBPL, released",
+    "paper": "FDBPL, paper",
+    "fdbpl": "FDBPL, ours",
+}
+
+
+def compare(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Join the datasets' records to `{"methods": {method: {"avg", "datasets"}}}`, in per cent."""
+    names = list(next(iter(records.values()))["methods"])
+    methods: dict[str, Any] = {}
+    for method in names:
+        datasets: dict[str, Any] = {}
+        for dataset, record in records.items():
+            seeds = {
+                seed: {key: result[key] for key in ("base", "new", "h")}
+                for seed, result in record["methods"][method]["seeds"].items()
+            }
+            datasets[dataset] = {**over_seeds(seeds), "seeds": seeds}
+        methods[method] = {"avg": over_datasets(datasets), "datasets": datasets}
+    return {"methods": methods}
+
+
+def averages_table(comparison: Mapping[str, Any]) -> str:
+    """Return the averages over all datasets as a Markdown table."""
+    rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
+    for method, result in comparison["methods"].items():
+        average = result["avg"]
+        rows.append((TITLES[method], *(f"{average[key]:.2f}" for key in ("base", "new", "h"))))
+    return _markdown(rows)
+
+
+def datasets_table(comparison: Mapping[str, Any]) -> str:
+    """Return H of every dataset (rows) and method (columns) as a Markdown table."""
+    methods = comparison["methods"]
+    datasets = next(iter(methods.values()))["datasets"]
+    rows = [("H", *(TITLES[method] for method in methods))]
+    for dataset in datasets:
+        cells = [methods[method]["datasets"][dataset] for method in methods]
+        rows.append((dataset, *(_with_deviation(cell) for cell in cells)))
+    rows.append(("average", *(f"{methods[method]['avg']['h']:.2f}" for method in methods)))
+    return _markdown(rows)
+
+
+def _with_deviation(cell: Mapping[str, float]) -> str:
+    deviation = f" ± {cell['h_std']:.2f}" if cell["h_std"] else ""
+    return f"{cell['h']:.2f}{deviation}"
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in rows
+    ]
+    rule = (
+        f"| {'-' * widths[0]} | " + " | ".join(f"{'-' * (width - 1)}:" for width in widths[1:])
+    ) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def plot(comparison: Mapping[str, Any], file: BinaryIO) -> None:
+    """Draw H per dataset, one mark a method, the deviation over seeds as a bar."""
+    from matplotlib.figure import Figure  # takes half a second, and only this function needs it
+
+    methods = comparison["methods"]
+    datasets = list(next(iter(methods.values()))["datasets"])
+    figure = Figure(figsize=(2.5 + 0.8 * len(datasets), 4.8), layout="constrained", dpi=130)
+    axes = figure.add_subplot()
+    marks = "os^DvP*X<>"
+    for index, (method, result) in enumerate(methods.items()):
+        cells = [result["datasets"][dataset] for dataset in datasets]
+        offset = (index - (len(methods) - 1) / 2) * 0.08
+        axes.errorbar(
+            [position + offset for position in range(len(datasets))],
+            [cell["h"] for cell in cells],
+            yerr=[cell["h_std"] for cell in cells],
+            fmt=marks[index % len(marks)],
+            markersize=5,
+            linewidth=1,
+            label=f"{TITLES[method]}: {result['avg']['h']:.1f}",
+        )
+    axes.set_xticks(range(len(datasets)), datasets, rotation=30, ha="right")
+    axes.set_ylabel("H of base and new accuracy, %")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(title="average H", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(file, format="png", metadata={"Software": None})

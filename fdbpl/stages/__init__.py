@@ -1,0 +1,20 @@
+"""The stages, one module each: read inputs from a workspace, write outputs into it."""
+
+from importlib import import_module
+
+from fdbpl.params import Params
+from fdbpl.workspace import Workspace
+
+PER_DATASET = ("prepare_crops", "cache_teacher", "train_student", "evaluate")
+OVER_ALL = ("compare",)
+
+
+def run_stage(stage: str, params: Params, work: Workspace, dataset: str | None) -> list[str]:
+    """Run one stage and return what to tell the user.
+
+    Imports the stage alone, because planning and evaluating need neither torch nor open_clip.
+    """
+    function = getattr(import_module(f"fdbpl.stages.{stage}"), stage)
+    inputs = (params, work) if stage in OVER_ALL else (params, dataset, work)
+    lines: list[str] = function(*inputs)
+    return lines

@@ -1,0 +1,70 @@
+"""Stage 2: the frozen knowledge of both models about every region, encoded once."""
+
+from typing import Literal
+
+import torch
+
+from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
+from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.cache import RegionStore, build_cache
+from fdbpl.clip.encoding import ImageEncoder
+from fdbpl.clip.model import load_model
+from fdbpl.learning import template_vectors
+from fdbpl.params import ModelParams, Params
+from fdbpl.plan import Plan
+from fdbpl.progress import progress
+from fdbpl.workspace import Workspace
+
+Role = Literal["teacher", "student"]
+
+
+def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
+    """Write the teacher's and the student's cache of a dataset; return what to tell the user.
+
+    Only regions that the store has never seen under a model are encoded.
+
+    Raises:
+        UserError: weights that do not fit, an image that changed or vanished since the plan.
+    """
+    plan = Plan.load(work.plan(dataset))
+    folder = open_dataset(dataset, params.data).folder
+    store = RegionStore(params.cache.store)
+    lines = []
+    models: tuple[tuple[Role, ModelParams], ...] = (
+        ("teacher", params.teacher),
+        ("student", params.student),
+    )
+    for role, model in models:
+        clip = load_model(model, role)
+        encoder = ImageEncoder(
+            clip,
+            precision=model.precision,
+            batch_size=params.cache.batch,
+            device=_device(params.device),
+        )
+        text = {"template": template_vectors(clip, plan.class_names, plan.template)}
+        if role == "student":
+            text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
+        with progress(f"{dataset}: encoding, {role}") as report:
+            counts = build_cache(
+                plan,
+                folder,
+                encoder,
+                store,
+                work.cache(dataset, role),
+                kind=role,
+                model={"source": clip.source, "logit_scale": clip.logit_scale},
+                policy=plan.policy,
+                dtype=params.cache.dtype,
+                text=text,
+                progress=report,
+            )
+        lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
+        lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
+    return lines
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"

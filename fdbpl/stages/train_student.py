@@ -1,0 +1,108 @@
+"""Stage 3: learn every method's contexts for every seed, from cached features alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdbpl.artifact import Artifact, sides_of
+from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.files import readable_json, whole_folder
+from fdbpl.learning import class_vectors, learn
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.table import Method, trained_method
+from fdbpl.params import Params
+from fdbpl.plan import Plan
+from fdbpl.progress import progress
+from fdbpl.stages.caches import open_caches
+from fdbpl.training import Trained
+from fdbpl.workspace import Workspace, learned_name
+
+
+def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
+    """Learn on the base classes of a dataset; write prompts, classifiers and histories.
+
+    Raises:
+        UserError: a cache is missing, damaged, or made from another plan, teacher or student.
+    """
+    plan = Plan.load(work.plan(dataset))
+    clip = load_model(params.student, "student")
+    teacher, student = open_caches(params, plan, work)
+    base = np.asarray(plan.base)
+    labels = plan.images["label"][: len(plan.regions) // plan.crops]
+    own_scale = params.teacher.logit_scale == "own"
+    task: dict[str, Any] = {
+        "class_names": [plan.class_names[label] for label in base],
+        "student": student.column("train"),
+        "teacher": teacher.column("train"),
+        "teacher_vectors": teacher.text("template")[base],
+        "teacher_scale": teacher.manifest.identity.model["logit_scale"]
+        if own_scale
+        else clip.logit_scale,
+        "labels": np.searchsorted(base, labels),
+        "crops": plan.crops,
+        "params": params.train,
+    }
+    methods = [name for name in params.methods if name in TRAINED]
+    inactive: dict[str, set[str]] = {method: set() for method in methods}
+    trainings = [(method, seed) for method in methods for seed in params.seeds]
+    with (
+        whole_folder(work.prompts_of(dataset)) as folder,
+        progress(f"{dataset}: training") as report,
+    ):
+        for done, (method, seed) in enumerate(trainings, start=1):
+            options = params.objectives.get(method)
+            trained = learn(
+                clip, **task, images=plan.shots[seed], method=method, options=options, seed=seed
+            )
+            about = _about(plan, params, clip, trained_method(method, options), seed)
+            _save(trained, about, clip, folder)
+            inactive[method].update(trained.inactive)
+            report(done, len(trainings))
+    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
+    lines += [
+        f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
+        for name, terms in inactive.items()
+        if terms
+    ]
+    return lines
+
+
+def _about(
+    plan: Plan, params: Params, clip: ClipModel, method: Method, seed: int
+) -> dict[str, Any]:
+    return {
+        "method": method.name,
+        "options": dict(method.options),
+        "starts": list(method.starts),
+        "student": dict(clip.identity),
+        "logit_scale": clip.logit_scale,
+        "dataset": plan.name,
+        "plan": plan.digest,
+        "class_names": list(plan.class_names),
+        "learned_classes": [plan.class_names[label] for label in plan.base],
+        "train": params.train.model_dump(),
+        "seed": seed,
+    }
+
+
+def _save(trained: Trained, about: dict[str, Any], clip: ClipModel, folder: Path) -> None:
+    """Write the three files of one training."""
+    contexts = trained.contexts.cpu()
+    vectors = class_vectors(clip, trained.contexts, about["class_names"])
+    prompts = Artifact(sides_of(contexts.numpy()), {"kind": "prompts", **about})
+    classifier = Artifact(
+        sides_of(vectors), {"kind": "classifier", "prompts": prompts.digest, **about}
+    )
+    method, seed = about["method"], about["seed"]
+    prompts.save(folder / learned_name(method, seed, "prompts"))
+    classifier.save(folder / learned_name(method, seed, "classifier"))
+    history = {
+        "method": method,
+        "seed": seed,
+        "prompts": prompts.digest,
+        "inactive": list(trained.inactive),
+        "terms": trained.terms,
+        "gradients": {str(epoch): norms for epoch, norms in trained.gradients.items()},
+    }
+    (folder / learned_name(method, seed, "history")).write_bytes(readable_json(history))

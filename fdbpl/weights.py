@@ -1,0 +1,19 @@
+"""Where weights come from, said without a path of the machine and without loading them."""
+
+import hashlib
+from pathlib import Path
+
+from fdbpl.params import ModelParams
+
+TINY = "tiny"
+
+
+def weights_source(params: ModelParams) -> str:
+    """Return "tiny", "tag NAME" for a pretrained tag, or "file SHA256" for a local file."""
+    path = Path(params.weights)
+    if params.weights == TINY:
+        return TINY
+    if not path.is_file():
+        return f"tag {params.weights}"
+    with path.open("rb") as file:
+        return f"file {hashlib.file_digest(file, 'sha256').hexdigest()}"

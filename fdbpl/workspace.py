@@ -1,0 +1,41 @@
+"""Where a run keeps what: the one place that names folders and files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with plans, caches, prompts and metrics: the project under DVC, else runs/NAME."""
+
+    root: Path
+
+    def plan(self, dataset: str) -> Path:
+        """Folder of a dataset's plan."""
+        return self.root / "plans" / dataset
+
+    def cache(self, dataset: str, role: str) -> Path:
+        """Folder of the teacher's or the student's cache of a dataset."""
+        return self.root / "caches" / dataset / role
+
+    def prompts_of(self, dataset: str) -> Path:
+        """Folder of everything learned on a dataset."""
+        return self.root / "prompts" / dataset
+
+    def learned(self, dataset: str, method: str, seed: int, kind: str) -> Path:
+        """File of one training: its "prompts", its "classifier" or its "history"."""
+        return self.prompts_of(dataset) / learned_name(method, seed, kind)
+
+    def metrics(self, dataset: str) -> Path:
+        """File of a dataset's accuracies."""
+        return self.root / "metrics" / "datasets" / f"{dataset}.json"
+
+    def comparison(self, suffix: str) -> Path:
+        """File of the comparison: json, md or png."""
+        return self.root / "metrics" / f"compare.{suffix}"
+
+
+def learned_name(method: str, seed: int, kind: str) -> str:
+    """Return the file name of one training's prompts, classifier or history."""
+    suffix = "json" if kind == "history" else "safetensors"
+    return f"{method}-seed{seed}.{kind}.{suffix}"
