@@ -51,16 +51,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; on success it takes the place of `path`, else it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    new, old = aside / "new", aside / "old"
+    new.mkdir()
     try:
-        aside.chmod(0o755)
-        yield aside
+        yield new
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            os.replace(path, old / "old")
-            os.replace(aside, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(aside, path)
-    except BaseException:
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise

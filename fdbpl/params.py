@@ -1,10 +1,11 @@
 """Typed parameters: what `params.yaml` may say, and a clear answer when it says something else."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StrictInt, ValidationError, field_validator
 
 from fdbpl.errors import UserError
 from fdbpl.methods.names import KNOWN
@@ -23,8 +24,9 @@ class OwnDataset(Section):
     @field_validator("template")
     @classmethod
     def _one_gap(cls, template: str) -> str:
-        if template.count("{}") != 1:
-            raise ValueError("a template has exactly one {} for the class name")
+        around = template.split("{}")
+        if len(around) != 2 or any(brace in "".join(around) for brace in "{}"):
+            raise ValueError("a template with one {} for the class name, and no other braces")
         return template
 
 
@@ -37,6 +39,14 @@ class DataParams(Section):
     root: str = "data"
     own: dict[str, OwnDataset] = Field(default_factory=dict)
     allow_unreadable_test_images: bool = False
+
+    @field_validator("own")
+    @classmethod
+    def _plain_names(cls, own: dict[str, OwnDataset]) -> dict[str, OwnDataset]:
+        for name in own:  # names files and DVC's stages
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(f"names of letters, digits and _ . -; not {name!r}")
+        return own
 
 
 class RegionParams(Section):
@@ -109,8 +119,8 @@ class Params(Section):
 
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(default=[1, 2, 3], min_length=1)
-    shots: int | Literal["all"] = 16
+    seeds: list[StrictInt] = Field(default=[1, 2, 3], min_length=1)
+    shots: StrictInt | Literal["all"] = 16
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
     student: ModelParams
@@ -155,8 +165,8 @@ class Params(Section):
     @field_validator("seeds")
     @classmethod
     def _natural(cls, seeds: list[int]) -> list[int]:
-        if min(seeds) < 0:
-            raise ValueError("seeds are 0 or greater")
+        if not all(0 <= seed < 2**32 for seed in seeds):
+            raise ValueError("seeds of 0 to 2**32 - 1")
         return seeds
 
 
@@ -173,6 +183,8 @@ def read_params(path: Path = DEFAULT_PATH) -> Params:
         raise UserError(
             f"{path}: no such file. Run fdbpl in the project's folder, or give --params."
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
@@ -186,3 +198,5 @@ def check_params(raw: dict[str, Any], source: str = "params") -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {explain(error, Params)}") from None
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None

@@ -1,31 +1,66 @@
 """The base of all typed parameters, and the sentence that says what is wrong with one."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys with values",
+    "model": "keys with values",
+}
 
 
 class Section(BaseModel):
-    """A section of the parameters: no unknown keys, no change after reading."""
+    """A section of the parameters: no unknown keys, no infinities, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say the first thing wrong: the key, the value found, what is allowed."""
-    first = error.errors()[0]
-    keys = [str(part) for part in first["loc"] if not _is_branch(str(part))]
-    key = ".".join(keys)
+def explain(error: ValidationError, model: type[BaseModel], above: Sequence[str] = ()) -> str:
+    """Say the first thing wrong: the key, the value found, what is allowed.
+
+    An unknown key goes first: a misspelt one is why another seems to be missing.
+
+    Args:
+        error: of validating `model`.
+        model: the section at fault.
+        above: the keys that lead to the section.
+    """
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    keys = _keys(first)
+    key = ".".join([*above, *keys])
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(_fields_at(model, keys[:-1]))
         return f"unknown key '{key}'. Allowed here: {allowed}."
     if first["type"] == "missing":
         return f"'{key}' is missing, and has no default. Add it."
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"'{key}' is {first['input']!r}, wanted {wanted}."
+    branches = [_wanted(other) for other in errors if _keys(other) == keys]
+    return f"'{key}' is {first['input']!r}, wanted {' or '.join(branches)}."
 
 
-def _is_branch(part: str) -> bool:
-    """Tell the branch of a union, which pydantic names among the keys, from a key."""
-    return part == "int" or part.startswith("literal[")
+def _keys(error: Mapping[str, Any]) -> list[str]:
+    """Return the keys that lead to the value, without the branch of a union that pydantic adds."""
+    keys = [str(part) for part in error["loc"]]
+    branch = len(keys) > 1 and (keys[-1] == "int" or keys[-1].startswith("literal["))
+    return keys[:-1] if branch else keys
+
+
+def _wanted(error: Mapping[str, Any]) -> str:
+    kind, _, fault = error["type"].partition("_")
+    if kind in _KINDS and fault in ("type", "parsing", "from_float"):
+        return _KINDS[kind]
+    if error["type"] == "too_short":
+        return f"at least {error['ctx']['min_length']} of them"
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"a number {message}" if message.startswith(("greater", "less")) else message
 
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:

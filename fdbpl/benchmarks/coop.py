@@ -95,9 +95,9 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
             f"{split}: not a split file ({type(error).__name__}: {error}). "
             "Wanted train, val and test, each a list of [path, label, class name]."
         ) from None
-    if sorted(names) != list(range(len(names))):
+    if set(names) != set(range(len(names))):
         raise UserError(
-            f"{split}: labels {sorted(names)[:3]} ... {max(names)} for {len(names)} classes, "
+            f"{split}: labels {min(names)} to {max(names)} for {len(names)} classes, "
             "wanted 0, 1, 2, ... without gaps."
         )
     return Dataset(
@@ -111,9 +111,11 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
 
 def _item(row: Any, names: dict[int, str]) -> Item:
     path, label, name = row
+    if type(label) is not int or not isinstance(name, str):
+        raise TypeError(f"{row!r}: wanted a whole number as label and text as class name")
     if names.setdefault(label, spoken(name)) != spoken(name):
         raise ValueError(f"label {label} is named both {names[label]!r} and {name!r}")
-    return Item(inside(path), int(label))
+    return Item(inside(path), label)
 
 
 def spoken(name: str) -> str:
@@ -128,6 +130,6 @@ def inside(path: str) -> str:
         ValueError: it is absolute or climbs out.
     """
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
         raise ValueError(f"path {path!r} leads outside the dataset's folder")
     return str(pure)

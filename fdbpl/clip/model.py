@@ -85,7 +85,9 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
     preprocess = {**network.visual.preprocess_cfg, **registry}
     return ClipModel(
         network=network,
-        tokenizer=open_clip.get_tokenizer(params.architecture, **tiny.tokenizer_options(config)),
+        tokenizer=open_clip.get_tokenizer(
+            params.architecture,
+        ),
         logit_scale=float(network.logit_scale.exp()),
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocess["mean"]),
@@ -93,11 +95,17 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
         source=weights_source(params),
         identity={
             "architecture": params.architecture,
-            "configuration": sha256(canonical_json(config)),
+            "configuration": sha256(canonical_json(_shape_of(config))),
             "weights": state_digest(network.state_dict()),
             "activation": activation,
         },
     )
+
+
+def _shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where the tokeniser's files lie: a path of the machine, and no matter of images."""
+    text = {key: value for key, value in config["text_cfg"].items() if key != "tokenizer_kwargs"}
+    return {**config, "text_cfg": text}
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -113,12 +121,12 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
 def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, Any]]:
     """Return the file of weights, and what open_clip's registry says of it (or nothing)."""
     if params.weights == TINY:
-        if params.architecture not in tiny.WEIGHTS:
+        if params.architecture not in tiny.MODELS:
             raise UserError(
                 f"{role}.weights is 'tiny', which {params.architecture} does not have. "
-                f"Wanted an architecture of {', '.join(tiny.WEIGHTS)}, or other weights."
+                f"Wanted an architecture of {', '.join(tiny.MODELS)}, or other weights."
             )
-        return tiny.WEIGHTS[params.architecture], {}
+        return tiny.weights(params.architecture), {}
     registry = pretrained.get_pretrained_cfg(params.architecture, params.weights)
     if registry:
         try:

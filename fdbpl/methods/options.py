@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from fdbpl.errors import UserError
 from fdbpl.section import Section, explain
 
 
@@ -39,9 +40,9 @@ def with_overrides(preset: str, overrides: Mapping[str, Any]) -> FdbplOptions:
     """Return a preset's options with some changed.
 
     Raises:
-        ValueError: an unknown option, or a value that is not allowed.
+        UserError: an unknown option, or a value that is not allowed.
     """
     try:
         return FdbplOptions.model_validate({**PRESETS[preset].model_dump(), **overrides})
     except ValidationError as error:
-        raise ValueError(f"sound options: {preset}: {explain(error, FdbplOptions)}") from None
+        raise UserError(explain(error, FdbplOptions, above=("objectives", preset))) from None

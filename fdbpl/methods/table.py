@@ -43,10 +43,7 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
         UserError: no trained method has this name, or it has no options, or not these.
     """
     if name in PRESETS:
-        try:
-            options = with_overrides(name, overrides or {})
-        except ValueError as error:
-            raise UserError(f"options of method {name!r}: wanted {error}") from None
+        options = with_overrides(name, overrides or {})
         return Method(name, (POSITIVE, NEGATIVE), Fdbpl(options), options.model_dump())
     if name not in _PLAIN:
         raise UserError(f"method {name!r} is not trained, wanted one of {', '.join(TRAINED)}.")

@@ -1,0 +1,126 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fdbpl.files import canonical_json, readable_json, whole_folder, write_whole
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False).map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_both_spellings_of_json_read_back(value) -> None:
+    assert json.loads(canonical_json(value)) == value
+    assert json.loads(readable_json(value)) == value
+
+
+@given(st.dictionaries(st.text(), st.integers(), min_size=2))
+def test_canonical_json_does_not_depend_on_the_order_of_keys(value) -> None:
+    backwards = dict(reversed(value.items()))
+    assert canonical_json(backwards) == canonical_json(value)
+
+
+def test_canonical_json_is_one_known_spelling() -> None:
+    assert canonical_json({"b": [1, 2.5], "a": "é"}) == '{"a":"é","b":[1,2.5]}'.encode()
+
+
+@pytest.mark.parametrize("write", [canonical_json, readable_json])
+def test_values_that_are_no_json_are_refused(write) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write({"a": value})
+
+
+def test_write_whole_leaves_the_other_name_of_a_read_only_hard_link_alone(tmp_path: Path) -> None:
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"old")
+    cached.chmod(0o444)
+    output = tmp_path / "out" / "file"
+    output.parent.mkdir()
+    os.link(cached, output)
+    write_whole(output, b"new")
+    assert output.read_bytes() == b"new"
+    assert cached.read_bytes() == b"old"
+    assert cached.stat().st_mode & 0o777 == 0o444
+
+
+def test_write_whole_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "b", b"x")
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_whole_folder_replaces_everything_and_touches_no_hard_link(tmp_path: Path) -> None:
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"old")
+    cached.chmod(0o444)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    os.link(cached, folder / "a")
+    (folder / "stale").write_bytes(b"x")
+    with whole_folder(folder) as aside:
+        (aside / "a").write_bytes(b"new")
+        assert (folder / "a").read_bytes() == b"old"
+    assert names(folder) == ["a"]
+    assert (folder / "a").read_bytes() == b"new"
+    assert cached.read_bytes() == b"old"
+    assert names(tmp_path) == ["cached", "out"]
+
+
+def test_a_folder_half_filled_vanishes(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    for there_before in (False, True):
+        if there_before:
+            folder.mkdir()
+            (folder / "a").write_bytes(b"old")
+        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as aside:
+            (aside / "a").write_bytes(b"new")
+            raise KeyboardInterrupt
+        assert names(tmp_path) == (["out"] if there_before else [])
+    assert (folder / "a").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
+    tmp_path: Path, monkeypatch
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"old")
+    replace, calls = os.replace, []
+
+    def second_fails(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("no more inodes")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(OSError, match="inodes"), whole_folder(folder) as aside:
+        (aside / "a").write_bytes(b"new")
+    assert names(tmp_path) == ["out"]
+    assert (folder / "a").read_bytes() == b"old"

@@ -1,0 +1,210 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fdbpl.errors import UserError
+from fdbpl.params import Params, check_params, read_params
+
+PROJECT = Path(__file__).resolve().parents[1] / "params.yaml"
+MODEL = {"architecture": "ViT-B-32", "weights": "openai"}
+LEAST: dict[str, Any] = {
+    "datasets": ["dtd"],
+    "methods": ["coop"],
+    "student": {**MODEL},
+    "teacher": {**MODEL},
+}
+MISSING = object()
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(LEAST)
+    *above, last = key.split(".")
+    section = raw
+    for part in above:
+        section = section.setdefault(part, {})
+    section[last] = value
+    if value is MISSING:
+        del section[last]
+    return raw
+
+
+def test_the_projects_own_file_is_sound() -> None:
+    params = read_params(PROJECT)
+    assert len(params.datasets) == 11
+    assert params.shots == 16
+    assert params.seeds == [1, 2, 3]
+
+
+def test_the_least_that_must_be_said() -> None:
+    params = check_params(copy.deepcopy(LEAST))
+    assert params.seeds == [1, 2, 3]
+    assert params.train.lr == 0.002
+    assert params.teacher.logit_scale == "own"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("datasets", [], "at least 1 of them"),
+        ("datasets", None, "a list"),
+        ("datasets", ["dtd", "dtd"], "every entry once; 'dtd' stands more than once"),
+        ("datasets.0", MISSING, ""),
+        ("methods", ["coop", "copo"], "zero_shot, zero_shot_generic, teacher, coop, kdpl"),
+        ("methods", [], "at least 1 of them"),
+        ("seeds", [-1], "seeds of 0 to 2**32 - 1"),
+        ("seeds", [2**64], "seeds of 0 to 2**32 - 1"),
+        ("seeds", [1, 1], "every entry once"),
+        ("shots", "some", "a whole number or 'all'"),
+        ("shots", 1.5, "a whole number or 'all'"),
+        ("shots", True, "a whole number or 'all'"),
+        ("shots", 0, "at least 1 image a class, or 'all'"),
+        ("device", "tpu", "'auto', 'cpu' or 'cuda'"),
+        ("regions.seed", -1, "a number greater than or equal to 0"),
+        ("regions.per_image", 0, "a number greater than or equal to 1"),
+        ("regions.scale", [0.5, 0.2], "0 < smallest <= largest"),
+        ("regions.scale", [0.5, 1.2], "at most 1"),
+        ("regions.scale", 3, "a list"),
+        ("regions.ratio", [0, 1], "0 < smallest <= largest"),
+        ("regions.flip", 2, "a number less than or equal to 1"),
+        ("student.weights", 3, "text"),
+        ("student.activation", "relu", "'gelu' or 'quickgelu'"),
+        ("student.precision", "fp8", "'fp32', 'bf16' or 'fp16'"),
+        ("teacher.logit_scale", "mine", "'own' or 'student'"),
+        ("cache.dtype", "int8", "'float16' or 'float32'"),
+        ("cache.batch", 0, "a number greater than or equal to 1"),
+        ("train", None, "keys with values"),
+        ("train.lr", 0, "a number greater than 0"),
+        ("train.lr", "fast", "a number"),
+        ("train.lr", float("nan"), "a finite number"),
+        ("train.lr", float("inf"), "a finite number"),
+        ("train.momentum", 1, "a number less than 1"),
+        ("train.epochs", 1.5, "a whole number"),
+        ("data.allow_unreadable_test_images", "perhaps", "true or false"),
+        ("data.own", {"../up": {"folder": "x"}}, "names of letters, digits and _ . -"),
+        ("data.own.mine.folder", 3, "text"),
+        ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
+        ("objectives.paper", None, "keys with values"),
+        ("objectives.paper.weight", "loud", "'entropy' or 'none'"),
+        ("objectives.paper.first_margin", float("nan"), "a finite number"),
+        ("objectives.released.mutual_weight", -1, "a number greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_key_value_and_what_is_allowed(key, value, says) -> None:
+    if key == "datasets.0":
+        key, value, says = "datasets", [7], "text"
+        found = "'datasets.0' is 7"
+    else:
+        found = f"'{key}' is {value!r}"
+    with pytest.raises(UserError) as error:
+        check_params(with_value(key, value), source="params.yaml")
+    assert str(error.value).startswith(f"params.yaml: {found}, wanted "), error.value
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("template", ["no gap", "{} and {}", "{x} {}", "{} }", "{0}"])
+def test_a_template_has_one_gap(template: str) -> None:
+    raw = with_value("data.own", {"mine": {"folder": "x", "template": template}})
+    with pytest.raises(UserError, match=r"'data\.own\.mine\.template' is .* one \{\}"):
+        check_params(raw)
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("optimiser", "datasets, methods, seeds, shots, data"),
+        ("train.rate", "lr, warmup_lr, momentum"),
+        ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
+        ("data.own.mine.path", "folder, template"),
+        ("objectives.fdbpl.margin", "weight, weight_power, normalise"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_keys_allowed_there(key: str, allowed: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_params(with_value(key, 1))
+    assert str(error.value).startswith(f"params: unknown key '{key}'. Allowed here: {allowed}")
+
+
+@pytest.mark.parametrize("key", ["datasets", "methods", "student", "teacher", "student.weights"])
+def test_a_missing_key_is_named(key: str) -> None:
+    with pytest.raises(UserError, match=f"'{key}' is missing, and has no default"):
+        check_params(with_value(key, MISSING))
+
+
+def test_options_only_of_presets() -> None:
+    with pytest.raises(UserError, match=r"options of released, paper, fdbpl; not of 'coop'"):
+        check_params(with_value("objectives.coop", {}))
+    params = check_params(with_value("objectives.fdbpl.first_margin", 0.05))
+    assert params.objectives == {"fdbpl": {"first_margin": 0.05}}
+
+
+@given(shots=st.integers(1) | st.just("all"))
+def test_shots_are_a_number_or_all(shots) -> None:
+    assert check_params(with_value("shots", shots)).shots == shots
+
+
+def test_own_datasets() -> None:
+    raw = with_value("data.own", {"mine": {"folder": "photos"}})
+    assert check_params(raw).data.own["mine"].template == "a photo of a {}."
+
+
+def test_parameters_do_not_change_after_reading() -> None:
+    params = check_params(copy.deepcopy(LEAST))
+    with pytest.raises(ValueError, match="frozen"):
+        params.shots = 1  # type: ignore[misc]
+
+
+def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
+    params = check_params(copy.deepcopy(LEAST))
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    assert read_params(path) == params
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "found NoneType, wanted keys with values"),
+        (b"- a\n", "found list, wanted keys with values"),
+        (b"a: [1\n", "not readable as YAML"),
+        (b"a: \xff\n", "not readable as YAML"),
+        (b"1: 2\n", "params.yaml"),
+    ],
+)
+def test_files_that_are_no_parameters(tmp_path: Path, data: bytes, says: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(data)
+    with pytest.raises(UserError) as error:
+        read_params(path)
+    assert str(path) in str(error.value)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file_and_no_rights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: no such file"):
+        read_params(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_params(tmp_path)
+
+
+def test_params_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, fdbpl.planning, fdbpl.artifact, fdbpl.reporting, fdbpl.cli; " + (
+        "sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_section_forbids_unknown_keys() -> None:
+    for field in Params.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and hasattr(kind, "model_config"):
+            assert kind.model_config["extra"] == "forbid"
