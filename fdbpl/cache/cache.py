@@ -152,7 +152,7 @@ def _column_entries(head: Head) -> dict[str, ColumnEntry]:
 def open_cache(url: str | Path, expected: Mapping[str, Any] | None = None) -> Cache:
     """Open the cache at any fsspec URL; only its manifest is read.
 
-    expected: fields of Identity that the cache must have, nested ones compared field by field.
+    expected: fields of Identity that the cache must have, any subset at every level.
     Raises UserError when there is none, when it is damaged or of an unknown version, and when it
     is another's, naming the first field that differs, the value found and the value wanted.
     """
