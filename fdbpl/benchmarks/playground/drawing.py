@@ -42,7 +42,7 @@ def _patterns() -> Floats:
 def _grain() -> Floats:
     """Return a fixed sheet of grain that every image takes a piece of."""
     bits = np.random.Philox(key=2718).random_raw(256 * 256 * 3)
-    return ((bits >> 40).astype(np.float32) / 2**23 - 1).reshape(256, 256, 3)
+    return ((bits >> 40).astype(np.float32) / 2**23 - 1).reshape(3, 256, 256)
 
 
 def _look_up(fields: Floats, number: NDArray[np.intp], u: Floats, v: Floats) -> Floats:
@@ -83,22 +83,22 @@ def _cover(layer: Scenes, x: Floats, y: Floats, pixel: Floats) -> tuple[Floats, 
 
 def _paint(image: Floats, layer: Scenes, sketch: NDArray[np.bool_], x: Floats, y: Floats,
            pixel: Floats) -> Floats:  # fmt: skip
-    """Paint one layer over `image` (n, S, S, 3) in place; return what it covers (n, S, S)."""
+    """Paint one layer over `image` (n, 3, S, S) in place; return what it covers (n, S, S)."""
     cover, edge, u, v = _cover(layer, x, y, pixel)
     base = np.array([RGB[name] for name in COLOURS])[layer["colour"]] + layer["tint"]
     tone = np.where(base.mean(-1, keepdims=True) > 0.45, base * 0.5, base * 0.5 + 0.45)
-    base, tone = (np.clip(c, 0, 1).astype(np.float32)[:, None, None] for c in (base, tone))
-    colour = np.broadcast_to(base, image.shape)
-    worn = layer["pattern"] > 0
-    if worn.any():
+    base, tone = (np.clip(c, 0, 1).astype(np.float32)[:, :, None, None] for c in (base, tone))
+    change = base - image
+    worn = np.flatnonzero(layer["pattern"])
+    if len(worn):
         tile = (layer["size"] / layer["period"]).astype(np.float32)[worn, None, None]
-        field = _look_up(_patterns(), layer["pattern"][worn], _fold(u[worn] * tile), _fold(v[worn] * tile))
+        number = layer["pattern"][worn].astype(np.intp)
+        field = _look_up(_patterns(), number, _fold(u[worn] * tile), _fold(v[worn] * tile))
         sharp = (layer["period"].astype(np.float32) / pixel)[worn, None, None]
-        ink = np.clip(field * sharp + 0.5, 0, 1)[..., None]
-        colour = colour.copy()
-        colour[worn] += ink * (tone[worn] - base[worn])
-    alpha = np.where(sketch[:, None, None], edge, cover)[..., None]
-    image += alpha * (colour - image)
+        ink = np.clip(field * sharp + 0.5, 0, 1)[:, None]
+        change[worn] += ink * (tone[worn] - base[worn])
+    change *= np.where(sketch[:, None, None], edge, cover)[:, None]
+    image += change
     return cover
 
 
@@ -117,7 +117,7 @@ def area(scenes: Scenes) -> NDArray[np.float64]:
 def draw(scenes: Scenes, size: int, windows: NDArray[np.float64] = WHOLE) -> tuple[Pixels, Floats, Floats]:
     """Draw `scenes` through `windows` (n or 1 rows of centre x, centre y, half-width).
 
-    Returns the images, uint8 (n, size, size, 3), and how much of each pixel is covered by the
+    Returns the images, uint8 (n, 3, size, size), and how much of each pixel is covered by the
     main layer and by any other shape, float32 (n, size, size) in [0, 1] each.
     """
     n = len(scenes)
@@ -128,7 +128,7 @@ def draw(scenes: Scenes, size: int, windows: NDArray[np.float64] = WHOLE) -> tup
     xs, ys = np.repeat(x[:, None, :], size, 1), np.repeat(y[:, :, None], size, 2)
     pixel = (windows[:, 2] * (2 / size)).astype(np.float32)
 
-    image = np.ones((n, size, size, 3), np.float32)
+    image = np.ones((n, 3, size, size), np.float32)
     main, others = np.zeros((2, n, size, size), np.float32)
     for index in range(scenes["layers"].shape[1]):
         layer = scenes["layers"][:, index]
@@ -146,11 +146,11 @@ def draw(scenes: Scenes, size: int, windows: NDArray[np.float64] = WHOLE) -> tup
 
     light = scenes["light"].astype(np.float32)[:, :, None, None]
     fade = scenes["fade"].astype(np.float32)[:, None, None, None]
-    image = image * (1 + light[:, 0] * xs + light[:, 1] * ys)[..., None]
+    image *= (1 + light[:, 0] * xs + light[:, 1] * ys)[:, None]
     image += fade * (np.float32(0.5) - image)
-    noise = scenes["noise"].astype(np.float32)
     for k, (row, column) in enumerate(scenes["grain"]):
-        image[k] += noise[k] * _grain()[row : row + size, column : column + size]
+        piece = _grain()[:, row : row + size, column : column + size]
+        image[k] += np.float32(scenes["noise"][k]) * piece
     return (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8), main, others
 
 

@@ -152,7 +152,7 @@ LAWS: Mapping[str, Law] = MappingProxyType(
         "animal": Law(),
         "vehicle": Law(tilt=0.12),
         "flower": Law(tilt=0.4),
-        "dish": Law(companion=1.0, size=(0.42, 0.56), clutter=(0, 1), reach=0.3),
+        "dish": Law(companion=1.0, size=(0.45, 0.55), clutter=(0, 1), reach=0.3),
         "aircraft": Law(tilt=3.2, clutter=(0, 2)),
         "scene": Law(size=(1.0, 1.25), reach=0.1, tilt=0.04, clutter=(0, 2)),
         "texture": Law(size=(0.45, 0.8), reach=1.0, tilt=0.3, clutter=(0, 0), **_BARE),
@@ -205,8 +205,8 @@ def sample(rng: np.random.Generator, kind: str, law: Law, n: int) -> Scenes:
     step = rng.integers(1, 10, n)
     companion["glyph"] = main["glyph"] - (main["glyph"] - 1) % 10 + (main["glyph"] - 1 + step) % 10
     side = np.where(rng.random(n) < 0.5, -1.0, 1.0)
-    companion["size"] = main["size"] * rng.uniform(0.5, 0.65, n)
-    companion["x"], companion["y"] = side * 0.6, rng.uniform(-0.6, 0.6, n)
+    companion["size"] = main["size"] * rng.uniform(0.6, 0.75, n)
+    companion["x"], companion["y"] = side * 0.55, rng.uniform(-0.55, 0.55, n)
     main["x"] = np.where(beside, -side * 0.38, main["x"])
 
     clutter = layers[:, CLUTTER]
