@@ -90,6 +90,18 @@ def test_reading_some_rows_touches_only_their_blocks() -> None:
     assert 0 < file.taken - head <= 2 * 4096
 
 
+def test_columns_are_read_into_arrays_that_fit() -> None:
+    columns, data = sample_shard()
+    target = np.zeros((50, 24), "<f2")
+    Shard(data).read_into({"feature": target[10:40]})
+    assert (target[10:40] == columns["feature"]).all()
+    assert not target[:10].any()
+    assert not target[40:].any()
+    for wrong in (np.zeros((30, 24), "<f4"), np.zeros((31, 24), "<f2")):
+        with pytest.raises(ValueError, match="does not fit"):
+            Shard(data).read_into({"feature": wrong})
+
+
 def test_rows_out_of_range_are_refused() -> None:
     shard = Shard(sample_shard()[1])
     for rows in (np.array([30]), np.array([-1]), slice(0, 30, 2)):

@@ -101,4 +101,5 @@ def test_the_first_field_that_differs_is_named(expected: dict, message: str) -> 
 def test_the_same_identity_is_accepted_whole_or_in_part() -> None:
     require_identity(IDENTITY, IDENTITY.model_dump(), "m")
     require_identity(IDENTITY, {"policy": {"scale": (0.08, 1.0), "seed": 1}}, "m")
+    require_identity(IDENTITY, {"policy": {"seed": 1}}, "m")
     require_identity(IDENTITY, {}, "m")

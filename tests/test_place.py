@@ -27,9 +27,10 @@ def test_what_is_written_is_read(place: Place) -> None:
     place.write("c", b"")
     assert place.exists("a/b")
     assert place.read("a/b") == b"two"
-    with place.open("a/b") as file:
-        file.seek(1)
-        assert file.read() == b"wo"
+    for whole in (True, False):
+        with place.open("a/b", whole=whole) as file:
+            file.seek(1)
+            assert file.read() == b"wo"
     assert place.names("a") == ["b"]
     assert place.names() == ["c"]
     place.remove("a/b")
@@ -39,9 +40,11 @@ def test_what_is_written_is_read(place: Place) -> None:
 
 
 def test_missing_files_are_told_as_such(place: Place) -> None:
-    for read in (place.read, place.open):
+    with pytest.raises(FileNotFoundError):
+        place.read("gone")
+    for whole in (True, False):
         with pytest.raises(FileNotFoundError):
-            read("gone")
+            place.open("gone", whole=whole)
 
 
 def test_a_hard_linked_read_only_file_is_replaced_not_changed(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache.codec import Shard, encode_shard
-from fdbpl.cache.layout import DamagedShard, UnknownVersion, damaged
+from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
 from fdbpl.cache.manifest import ColumnEntry, Identity, Manifest, ShardEntry, Table
 from fdbpl.cache.place import Place
 from fdbpl.errors import UserError
@@ -36,10 +36,7 @@ class CacheWriter:
         """Write the table's next rows. Raises ValueError when its columns changed."""
         data = encode_shard(columns)
         head = Shard(data).head
-        entries = {
-            name: ColumnEntry(dtype=column.dtype.str, shape=column.shape)
-            for name, column in head.columns.items()
-        }
+        entries = _column_entries(head)
         if self._columns.setdefault(table, entries) != entries:
             raise ValueError(f"table {table!r} has columns {self._columns[table]}, not {entries}")
         digest = sha256(data)
@@ -91,16 +88,19 @@ class Cache:
 
         Raises KeyError for a table or column the cache has not, DamagedShard naming the shard.
         """
-        entry = self.manifest.tables[table]
-        wanted = names or tuple(entry.columns)
+        content = self.manifest.tables[table]
+        entries = {name: content.columns[name] for name in names or content.columns}
         whole = {
-            name: np.empty((entry.rows, *entry.columns[name].shape), entry.columns[name].dtype)
-            for name in wanted
+            name: np.empty((content.rows, *entry.shape), entry.dtype)
+            for name, entry in entries.items()
         }
         start = 0
-        for shard in entry.shards:
-            for name, values in self._shard(shard, entry).read(wanted).items():
-                whole[name][start : start + shard.rows] = values
+        for shard in content.shards:
+            rows = slice(start, start + shard.rows)
+            with self._file(shard) as file:
+                self._shard(file, shard, content).read_into(
+                    {name: values[rows] for name, values in whole.items()}
+                )
             start += shard.rows
         return whole
 
@@ -111,36 +111,48 @@ class Cache:
     def verify(self) -> list[str]:
         """Read all, check every SHA-256 and every block; return one line for each bad shard."""
         faults = []
-        for entry in self.manifest.tables.values():
-            for shard in entry.shards:
+        for content in self.manifest.tables.values():
+            for shard in content.shards:
                 try:
-                    self._shard(shard, entry, check_digest=True).read()
+                    with self._file(shard) as file:
+                        self._check_digest(file, shard)
+                        self._shard(file, shard, content).read()
                 except (DamagedShard, UnknownVersion) as error:
                     faults.append(str(error))
         return faults
 
-    def _shard(self, entry: ShardEntry, table: Table, *, check_digest: bool = False) -> Shard:
-        url = self._place.url(entry.name)
+    def _file(self, entry: ShardEntry) -> BinaryIO:
         try:
-            data = self._place.read(entry.name)
+            return self._place.open(entry.name, whole=True)
         except FileNotFoundError as error:
-            raise damaged(url, "it is missing") from error
-        if check_digest and sha256(data) != entry.sha256:
-            raise damaged(url, f"its SHA-256 is {sha256(data)}, the manifest has {entry.sha256}")
-        shard = Shard(data, url)
-        columns = {
-            name: ColumnEntry(dtype=column.dtype.str, shape=column.shape)
-            for name, column in shard.head.columns.items()
-        }
-        if (shard.head.crc, shard.rows, columns) != (entry.head_crc, entry.rows, table.columns):
-            raise damaged(url, "whole, but not the one that the manifest names")
+            raise damaged(self._place.url(entry.name), "it is missing") from error
+
+    def _check_digest(self, file: BinaryIO, entry: ShardEntry) -> None:
+        digest = sha256(file.read())
+        if digest != entry.sha256:
+            what = f"its SHA-256 is {digest}, the manifest has {entry.sha256}"
+            raise damaged(self._place.url(entry.name), what)
+
+    def _shard(self, file: BinaryIO, entry: ShardEntry, table: Table) -> Shard:
+        """Return the shard when it is the one that the manifest names, else raise DamagedShard."""
+        shard = Shard(file, self._place.url(entry.name))
+        found = shard.head.crc, shard.rows, _column_entries(shard.head)
+        if found != (entry.head_crc, entry.rows, table.columns):
+            raise damaged(shard.name, "whole, but not the one that the manifest names")
         return shard
+
+
+def _column_entries(head: Head) -> dict[str, ColumnEntry]:
+    return {
+        name: ColumnEntry(dtype=column.dtype.str, shape=column.shape)
+        for name, column in head.columns.items()
+    }
 
 
 def open_cache(url: str | Path, expected: Mapping[str, Any] | None = None) -> Cache:
     """Open the cache at any fsspec URL; only its manifest is read.
 
-    expected: fields of Identity that the cache must have, nested ones compared field by field.
+    expected: fields of Identity that the cache must have, any subset at every level.
     Raises UserError when there is none, when it is damaged or of an unknown version, and when it
     is another's, naming the first field that differs, the value found and the value wanted.
     """
@@ -148,7 +160,7 @@ def open_cache(url: str | Path, expected: Mapping[str, Any] | None = None) -> Ca
     name = place.url(manifests.NAME)
     try:
         data = place.read(manifests.NAME)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{name}: no cache here; wanted a finished one: run cache-teacher for this dataset"
         ) from error

@@ -104,6 +104,18 @@ class Shard:
         wanted = self.head.columns if names is None else names
         return {name: self._column(self.head.columns[name], rows) for name in wanted}
 
+    def read_into(self, targets: Mapping[str, Array]) -> None:
+        """Fill each C-contiguous array (rows, ...) with all rows of the column of its name.
+
+        Spares the copy that joining shards would take. Raises as `read` does, and ValueError for
+        an array of another type or shape.
+        """
+        for name, target in targets.items():
+            column = self.head.columns[name]
+            if (target.dtype, target.shape) != (column.dtype, (self.rows, *column.shape)):
+                raise ValueError(f"column {name!r} does not fit {target.dtype} {target.shape}")
+            self._decode(column, np.arange(len(column.stored)), target)
+
     def _column(self, column: Column, rows: slice | Array | None) -> Array:
         if not isinstance(rows, np.ndarray):
             start, stop, step = (rows or slice(None)).indices(self.rows)
@@ -125,6 +137,11 @@ class Shard:
         """Return the rows of ascending `blocks`, one after the other."""
         count = sum(column.rows_of(block) for block in blocks.tolist())
         values = np.empty((count, *column.shape), column.dtype)
+        self._decode(column, blocks, values)
+        return values
+
+    def _decode(self, column: Column, blocks: NDArray[np.intp], values: Array) -> None:
+        """Write the rows of ascending `blocks` into `values`, one after the other."""
         flat = values.reshape(-1).view(f"<u{column.dtype.itemsize}")
         decoder = zstandard.ZstdDecompressor()
         done = 0
@@ -137,7 +154,6 @@ class Shard:
                 planes = self._planes(column, block, items, stretch[offset:], decoder)
                 _join(planes, flat[done : done + items])
                 done += items
-        return values
 
     def _planes(
         self, column: Column, block: int, items: int, data: memoryview, decoder: Any

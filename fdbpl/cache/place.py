@@ -1,5 +1,6 @@
 """A folder on any fsspec filesystem, in which files appear whole or not at all."""
 
+import io
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -49,8 +50,13 @@ class Place:
         data: bytes = self._fs.cat_file(self._path(name))
         return data
 
-    def open(self, name: str) -> BinaryIO:
-        """Return the file open for reading parts of it. Raises FileNotFoundError."""
+    def open(self, name: str, *, whole: bool) -> BinaryIO:
+        """Return the file open for reading. Raises FileNotFoundError.
+
+        whole: all of it will be read, so that a remote file is fetched by one request.
+        """
+        if whole and not self._is_local:
+            return io.BytesIO(self.read(name))
         return cast("BinaryIO", self._fs.open(self._path(name), "rb", block_size=PART_BYTES))
 
     def write(self, name: str, data: bytes) -> None:

@@ -25,6 +25,7 @@ SUFFIX = ".segment"
 
 Features = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 
 class RegionStore:
@@ -59,9 +60,9 @@ class RegionStore:
             found, segments, rows = index.search(keys)
             features = np.zeros((len(keys), index.dim), index.dtype)
             try:
-                for number in np.unique(segments[found]).tolist():
-                    here = found & (segments == number)
-                    features[here] = self._features(digest, index.names[number], rows[here])
+                for here in _groups(np.flatnonzero(found), segments):
+                    name = index.names[segments[here[0]]]
+                    features[here] = self._features(digest, name, rows[here])
             except _LostSegmentError as lost:
                 index.drop(lost.name)  # and look again: another segment may hold the same keys
             else:
@@ -94,7 +95,7 @@ class RegionStore:
         """Add a segment's keys to the index, or its fault to the list."""
         path = f"{digest}/{name}"
         try:
-            with closing(self._place.open(path)) as file:
+            with closing(self._place.open(path, whole=False)) as file:
                 shard = Shard(file, self._place.url(path))
                 keys, feature = _segment_columns(shard)
                 if index.names and (feature.dtype, feature.row_items) != (index.dtype, index.dim):
@@ -109,12 +110,17 @@ class RegionStore:
     def _features(self, digest: str, name: str, rows: NDArray[np.int64]) -> Features:
         path = f"{digest}/{name}"
         try:
-            return Shard(self._place.read(path), self._place.url(path)).read(["feature"], rows)[
-                "feature"
-            ]
+            with closing(self._place.open(path, whole=True)) as file:
+                return Shard(file, self._place.url(path)).read(["feature"], rows)["feature"]
         except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
             self._faults.append(str(error))
             raise _LostSegmentError(name) from error
+
+
+def _groups(places: Places, segments: NDArray[np.int64]) -> list[Places]:
+    """Return `places` split by the segment they lie in; none for no places."""
+    ordered = places[np.argsort(segments[places], kind="stable")]
+    return np.split(ordered, np.flatnonzero(np.diff(segments[ordered])) + 1) if len(places) else []
 
 
 def _segment_columns(shard: Shard) -> tuple[Keys, Column]:

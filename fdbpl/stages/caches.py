@@ -1,7 +1,5 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
-from pathlib import Path
-
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
@@ -16,18 +14,19 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
         UserError: one is missing or damaged, or was made from another plan or by another model
             than the parameters name; the message says which field differs.
     """
-    teacher = _open(work.cache(plan.name, "teacher"), plan, params, params.teacher)
-    student = _open(work.cache(plan.name, "student"), plan, params, params.student)
+    teacher = _open("teacher", params.teacher, params, plan, work)
+    student = _open("student", params.student, params, plan, work)
     return teacher, student
 
 
-def _open(folder: Path, plan: Plan, params: Params, model: ModelParams) -> Cache:
+def _open(role: str, model: ModelParams, params: Params, plan: Plan, work: Workspace) -> Cache:
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation
     return open_cache(
-        folder,
+        work.cache(plan.name, role),
         {
+            "kind": role,
             "plan": plan.digest,
             "model": {"source": weights_source(model)},
             "encoder": encoder,
