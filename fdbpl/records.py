@@ -100,7 +100,7 @@ def read_records(datasets: list[str], work: Workspace) -> Records:
     notes: list[str] = []
     for dataset in datasets:
         try:
-            seeds += _seed_records(dataset, work)
+            seeds += list(_seed_records(dataset, work))  # all of a dataset or nothing
         except UserError as error:
             notes.append(f"{dataset}: not recorded. {error}")
     try:

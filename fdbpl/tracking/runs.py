@@ -8,18 +8,20 @@ Without MLFLOW_TRACKING_URI the runs lie in a SQLite database below `.fdbpl/mlfl
 """
 
 import json
+import logging
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fdbpl.files import locked
-from fdbpl.records import Records, SeedRecord, SummaryRecord
-from fdbpl.reporting import TITLES
+from fdbpl.records import Records, SeedRecord
+from fdbpl.tracking.contents import Content, of_seed, of_summary
+from fdbpl.tracking.models import register_models
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
 FOLDER = Path(".fdbpl/mlflow")
 EXPERIMENT = "fdbpl"
 KEY, COMPLETE, FOLDER_TAG, CURRENT = "fdbpl.key", "fdbpl.complete", "fdbpl.folder", "current"
-ALIAS = "current"
 METRICS_A_BATCH = 1000
-NAMES = {"base": "base_acc", "new": "new_acc", "h": "h", "h_mean": "h_mean"}
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,6 @@ class Counts:
     found: int
     written: int
     removed: int
-
-
-@dataclass(frozen=True)
-class _Content:
-    """A run before it is one."""
-
-    key: str
-    name: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, list[float]]
-    params: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-    dataset: SeedRecord | None = None
 
 
 def store_uri(folder: Path = FOLDER) -> str:
@@ -74,15 +61,15 @@ def record(records: Records, experiment: str, *, register: bool) -> Counts:
         runs, broken = _whole_and_broken(client, experiment_id)
         for run in broken:
             client.delete_run(run.info.run_id)
-        contents = [_of_seed(one) for one in records.seeds]
-        contents += [_of_summary(one) for one in records.summaries]
+        contents = [of_seed(one) for one in records.seeds]
+        contents += [of_summary(one) for one in records.summaries]
         missing = [one for one in contents if one.key not in runs]
         about = _about_recording()
         for content in missing:
             runs[content.key] = _write(client, experiment_id, content, about)
         _mark_current(client, runs, {one.key for one in contents})
         if register:
-            _register(client, records.seeds, runs)
+            register_models(client, records.seeds, runs)
     return Counts(len(contents) - len(missing), len(missing), len(broken))
 
 
@@ -91,6 +78,7 @@ def _client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient  # takes three seconds
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     return MlflowClient(store_uri())
 
@@ -138,55 +126,8 @@ def _search(client: "MlflowClient", experiment_id: str) -> Iterator["Run"]:
             return
 
 
-def _of_seed(one: SeedRecord) -> _Content:
-    title = f"{one.dataset} {one.method} seed {one.seed}"
-    return _Content(
-        key=one.key,
-        name=title,
-        tags={
-            "kind": "seed",
-            "dataset": one.dataset,
-            "method": one.method,
-            "setting": one.setting,
-            "seed": str(one.seed),
-            **{f"digest.{name}": digest for name, digest in one.digests.items()},
-        },
-        metrics={
-            **{NAMES[name]: [value] for name, value in one.accuracies.items()},
-            **{f"loss/{name}": values for name, values in one.terms.items()},
-        },
-        params=one.params,
-        files={"prompts": tuple(one.files.values())},
-        dataset=one,
-    )
-
-
-def _of_summary(one: SummaryRecord) -> _Content:
-    return _Content(
-        key=one.key,
-        name=f"{TITLES[one.method]} · {len(one.datasets)} datasets",
-        tags={
-            "kind": "summary",
-            "dataset": "all",
-            "method": one.method,
-            "setting": one.setting,
-            "seed": "all",
-            "digest.comparison": one.comparison,
-        },
-        metrics={
-            **{f"avg/{NAMES[name]}": [value] for name, value in one.average.items()},
-            **{
-                f"{NAMES[name]}/{dataset}": [value]
-                for dataset, cell in one.datasets.items()
-                for name, value in cell.items()
-            },
-        },
-        files={"comparison": one.files},
-    )
-
-
 def _write(
-    client: "MlflowClient", experiment_id: str, content: _Content, about: Mapping[str, str]
+    client: "MlflowClient", experiment_id: str, content: Content, about: Mapping[str, str]
 ) -> "Run":
     from mlflow.entities import Metric, Param
 
@@ -235,55 +176,6 @@ def _mark_current(client: "MlflowClient", runs: Mapping[str, "Run"], wanted: set
         value = "yes" if key in wanted else "no"
         if run.data.tags.get(CURRENT) != value:
             client.set_tag(run.info.run_id, CURRENT, value)
-
-
-def _register(
-    client: "MlflowClient", seeds: tuple[SeedRecord, ...], runs: Mapping[str, "Run"]
-) -> None:
-    """Register one model per dataset and learned method, and point its alias at this recording's.
-
-    The rule of the alias: `current` is the first seed of `params.yaml` in the outputs recorded
-    last. Choosing a seed by its accuracy on the test images would choose on them.
-    """
-    from mlflow.exceptions import MlflowException
-
-    known = {model.name: model for model in _models(client)}
-    first: dict[tuple[str, str], SeedRecord] = {}
-    for one in seeds:
-        if one.files:
-            first.setdefault((one.dataset, one.method), one)
-    for (dataset, method), one in first.items():
-        name, run = f"fdbpl-{dataset}-{method}", runs[one.key]
-        if name not in known:
-            client.create_registered_model(
-                name, description=f"Prompts that {TITLES[method]} learned on {dataset}."
-            )
-        versions = client.search_model_versions(f"name = '{name}'")
-        version = next((v.version for v in versions if v.run_id == run.info.run_id), None)
-        if version is None:
-            made = client.create_model_version(
-                name,
-                source=f"{run.info.artifact_uri}/prompts",
-                run_id=run.info.run_id,
-                tags={"seed": str(one.seed), "digest.prompts": one.digests["prompts"]},
-            )
-            version = made.version
-        try:
-            pointed = client.get_model_version_by_alias(name, ALIAS).version
-        except MlflowException:
-            pointed = None
-        if str(pointed) != str(version):
-            client.set_registered_model_alias(name, ALIAS, str(version))
-
-
-def _models(client: "MlflowClient") -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_registered_models("name LIKE 'fdbpl-%'", page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _folder() -> str:
