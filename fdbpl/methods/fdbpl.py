@@ -80,8 +80,8 @@ def released_second_difference(difference: Tensor) -> Tensor:
     meets its opposite, so value and gradient vanish. Kept so that `released` is exactly what
     was released.
     """
-    pairs = difference[:, None] - difference[None, :]
-    return pairs.mean(dim=-1).sum()
+    means = difference.mean(dim=-1)
+    return (means[:, None] - means[None, :]).sum()
 
 
 def _minus_entropy(log_p: Tensor) -> Tensor:
