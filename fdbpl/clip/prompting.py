@@ -34,8 +34,8 @@ def why_plain(tower: nn.Module) -> str | None:
     mask = tower.attn_mask
     if mask is None or not torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1)):
         return "its attention is not causal"
-    if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
-        return "it reads its feature at a class token, or masks padding"
+    if getattr(tower, "cls_emb", None) is not None:
+        return "it reads its feature at a class token"
     if _pool_type(tower) != "argmax":
         return f"it pools by {_pool_type(tower)!r}, not at the end token"
     if any(type(block) is not ResidualAttentionBlock for block in tower.transformer.resblocks):
