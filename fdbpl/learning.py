@@ -1,6 +1,6 @@
 """From features and class names to learned prompts and class vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.features import CachedFeatures, Teacher
-from fdbpl.methods.table import POSITIVE, Method
+from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
-from fdbpl.progress import Tick
+from fdbpl.progress import Report, silent
 from fdbpl.training import Task, Trained, train
 
 Floats = NDArray[np.floating[Any]]
@@ -72,11 +72,12 @@ def learn(
     teacher_scale: float,
     labels: Ints,
     crops: int = 1,
-    images: Ints | None = None,
-    method: Method,
+    images: Sequence[int] | Ints | None = None,
+    method: str = "fdbpl",
+    options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
     seed: int = 1,
-    tick: Tick = lambda steps: None,
+    report: Report = silent,
 ) -> Trained:
     """Learn a method's contexts from cached features.
 
@@ -91,15 +92,16 @@ def learn(
             labels read them.
         crops: regions of each image.
         images: the images to learn from; all by default.
-        method: what to minimise, from `trained_method`.
+        method: a trained method's name.
+        options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
         seed: decides the order of images and crops.
-        tick: called with 1 after every epoch.
+        report: follows the epochs.
 
     Returns:
         The contexts and the history.
     """
-    chosen = np.arange(len(labels)) if images is None else np.asarray(images)
+    chosen: Ints = np.arange(len(labels)) if images is None else np.asarray(images)
     task = Task(
         images=chosen,
         labels=torch.from_numpy(np.asarray(labels, np.int64)[chosen]),
@@ -109,5 +111,6 @@ def learn(
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
     )
-    start = starting_contexts(clip, method)
-    return train(method.objective, start, task, params or TrainParams(), seed, tick)
+    learned = trained_method(method, options)
+    start = starting_contexts(clip, learned)
+    return train(learned.objective, start, task, params or TrainParams(), seed, report)

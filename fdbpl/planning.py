@@ -13,7 +13,7 @@ from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash, decode
 from fdbpl.params import RegionParams
 from fdbpl.plan import IMAGE, TEST, TRAIN, Plan
-from fdbpl.progress import Tick
+from fdbpl.progress import Report, silent
 from fdbpl.regions import CropPolicy, draw_regions
 
 Shots = int | Literal["all"]
@@ -26,12 +26,12 @@ def make_plan(
     shots: Shots,
     seeds: list[int],
     allow_unreadable_test_images: bool = False,
-    tick: Tick = lambda steps: None,
+    report: Report = silent,
 ) -> Plan:
     """Plan the base-to-new protocol: shots of the base classes, test images of all classes.
 
     An unreadable training image is left out, named in the notes and replaced by the next in the
-    drawing order. `tick` is called with 1 for every test image looked at.
+    drawing order. `report` follows the test images looked at.
 
     Raises:
         UserError: a test image is unreadable (unless allowed), no training image is readable, or
@@ -52,7 +52,7 @@ def make_plan(
             f"dataset {dataset.name!r}: no training image of {len(base)} base classes is readable "
             f"in {dataset.folder}, the first: {unreadable[0]}."
         )
-    test = list(_readable(sorted(dataset.test, key=_by_label), reader, tick))
+    test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
     missing = _unreadable(dataset.test, reader)
     if missing and not allow_unreadable_test_images:
         raise UserError(
@@ -84,9 +84,7 @@ def make_plan(
             "unreadable test images": missing,
             "classes short of images": _shortages(dataset, base, shots, picks),
             "classes without training images, neither base nor new": [
-                name
-                for label, name in enumerate(dataset.class_names)
-                if label not in {*base, *new}
+                name for label, name in enumerate(dataset.class_names) if label not in {*base, *new}
             ],
         },
     )
@@ -138,11 +136,11 @@ class _Reader:
         return self._known[path]
 
 
-def _readable(items: list[Item], reader: _Reader, tick: Tick) -> Iterator[Item]:
-    for item in items:
+def _readable(items: list[Item], reader: _Reader, report: Report) -> Iterator[Item]:
+    for done, item in enumerate(items, start=1):
         if reader.read(item.path) is not None:
             yield item
-        tick(1)
+        report(done, len(items))
 
 
 def _unreadable(items: Iterable[Item], reader: _Reader) -> list[str]:

@@ -13,13 +13,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Tick = Callable[[int], None]
-"""Called with the number of steps done since the last call."""
+Report = Callable[[int, int], None]
+"""Called with the steps done so far and the steps there are in all."""
+
+
+def silent(done: int, total: int) -> None:
+    """Report to nobody."""
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Tick]:
-    """Show a bar for `total` steps; the value given says how many more are done."""
+def progress(title: str) -> Iterator[Report]:
+    """Show a bar while the block runs, moved by the function it is given."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -31,5 +35,5 @@ def progress(title: str, total: int) -> Iterator[Tick]:
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

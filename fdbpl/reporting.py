@@ -25,10 +25,10 @@ def compare(
     Raises:
         KeyError: a record lacks one of the methods or seeds.
     """
-    joined = {}
+    joined: dict[str, Any] = {}
     wanted = [str(seed) for seed in seeds]
     for method in methods:
-        datasets = {}
+        datasets: dict[str, Any] = {}
         for dataset, record in records.items():
             results = record["methods"][method]["seeds"]
             by_seed = {
@@ -41,7 +41,7 @@ def compare(
 
 def averages_table(comparison: Mapping[str, Any]) -> str:
     """Return the averages over all datasets as a Markdown table."""
-    rows = [("method", "base", "new", "H")]
+    rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
     for method, result in comparison["methods"].items():
         average = result["avg"]
         rows.append((TITLES[method], *(f"{average[key]:.2f}" for key in ("base", "new", "h"))))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ def learning_rate(params: TrainParams, epoch: int) -> float:
 
 
 def epoch_batches(
-    images: NDArray[np.intp], *, crops: int, batch: int, epoch: int, seed: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    images: NDArray[np.integer[Any]], *, crops: int, batch: int, epoch: int, seed: int
+) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]]:
     """Yield the batches of one epoch: each image once, by the crop that this epoch brings it.
 
     Every image goes through its own shuffled cycle of crops, so `crops` epochs show all of them.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from fdbpl.clip.prompting import TextEncoder
 from fdbpl.features import FeatureSource, Teacher
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
-from fdbpl.progress import Tick
+from fdbpl.progress import Report, silent
 from fdbpl.schedule import epoch_batches, learning_rate
 
 INACTIVE_SHARE = 0.01
@@ -32,7 +33,7 @@ class Task:
         scale: the student's logit scale.
     """
 
-    images: NDArray[np.intp]
+    images: NDArray[np.integer[Any]]
     labels: Tensor
     crops: int
     features: FeatureSource
@@ -63,7 +64,7 @@ def train(
     task: Task,
     params: TrainParams,
     seed: int,
-    tick: Tick = lambda steps: None,
+    report: Report = silent,
 ) -> Trained:
     """Minimise `objective` over the contexts by SGD, as the CoOp family does.
 
@@ -73,7 +74,7 @@ def train(
         task: what to learn from.
         params: the optimiser and its schedule.
         seed: decides the order of images and crops, and nothing else.
-        tick: called with 1 after every epoch.
+        report: follows the epochs.
     """
     contexts = start.clone().requires_grad_()
     optimiser = torch.optim.SGD(
@@ -95,12 +96,12 @@ def train(
             if epoch in probed and not steps:
                 gradients[epoch] = gradient_norms(terms, contexts)
             optimiser.zero_grad()
-            torch.stack(tuple(terms.values())).sum().backward()
+            torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
             steps += 1
         means.append({name: total / steps for name, total in sums.items()})
-        tick(1)
+        report(epoch + 1, params.epochs)
     return Trained(
         contexts=contexts.detach(),
         terms={name: [float(mean[name]) for mean in means] for name in means[0]},

@@ -91,9 +91,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "dtd").mkdir()
     with pytest.raises(UserError, match=r"split_zhou_DescribableTextures\.json: no such file"):
         read_coop("dtd", tmp_path)
-    write_split(
-        tmp_path / "dtd" / "split_zhou_DescribableTextures.json", train=[["a.png", 0, "a"]]
-    )
+    write_split(tmp_path / "dtd" / "split_zhou_DescribableTextures.json", train=[["a.png", 0, "a"]])
     with pytest.raises(UserError, match="images: no such folder"):
         read_coop("dtd", tmp_path)
     draw_image(tmp_path / "dtd" / "images" / "a.png", 0)

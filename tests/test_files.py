@@ -98,7 +98,7 @@ def test_a_folder_half_filled_vanishes(tmp_path: Path) -> None:
         if there_before:
             folder.mkdir()
             (folder / "a").write_bytes(b"old")
-        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as aside:  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as aside:
             (aside / "a").write_bytes(b"new")
             raise KeyboardInterrupt
         assert names(tmp_path) == (["out"] if there_before else [])

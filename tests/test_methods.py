@@ -242,8 +242,10 @@ def test_the_table_knows_every_method() -> None:
         assert method.starts[0] == "a photo of a"
         assert method.starts[1:] == (("a photo of no",) if name in PRESETS else ())
     assert set(TRAINED) < set(KNOWN)
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match="'zero_shot' is not trained, wanted one of coop, kdpl"):
         trained_method("zero_shot")
+    with pytest.raises(UserError, match="'coop' has no options"):
+        trained_method("coop", {"weight": "none"})
 
 
 def test_changed_options_enter_the_record() -> None:

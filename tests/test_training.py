@@ -20,7 +20,7 @@ from fdbpl.learning import (
 )
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import Method, trained_method
+from fdbpl.methods.table import trained_method
 from fdbpl.params import TrainParams
 from fdbpl.schedule import epoch_batches
 from fdbpl.training import Task, Trained, gradient_norms, inactive_terms, train
@@ -45,10 +45,9 @@ def features() -> dict[str, np.ndarray]:
     return found
 
 
-def learned(clip: ClipModel, features, method: Method | str = "fdbpl", **changes) -> Trained:
-    chosen = trained_method(method) if isinstance(method, str) else method
+def learned(clip: ClipModel, features, method: str = "fdbpl", **changes) -> Trained:
     options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, "seed": 1, **changes}
-    return learn(clip, NAMES, **features, method=chosen, **options)
+    return learn(clip, NAMES, **features, method=method, **options)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -162,8 +161,8 @@ def test_half_precision_features_are_widened(clip: ClipModel, features) -> None:
 
 
 def test_the_history_names_terms_and_gradients(clip: ClipModel, features) -> None:
-    ticks: list[int] = []
-    result = learned(clip, features, "paper", tick=ticks.append)
+    reports: list[tuple[int, int]] = []
+    result = learned(clip, features, "paper", report=lambda *steps: reports.append(steps))
     names = ["similarity", "rejection", "mutual", "first_difference", "second_difference"]
     assert list(result.terms) == names
     assert all(len(values) == 5 for values in result.terms.values())
@@ -173,7 +172,7 @@ def test_the_history_names_terms_and_gradients(clip: ClipModel, features) -> Non
         assert norms["similarity"][0] > 0
         assert norms["similarity"][1] == 0  # the negative context has no part in it
         assert norms["rejection"][0] == 0
-    assert sum(ticks) == 5
+    assert reports == [(done, 5) for done in range(1, 6)]
 
 
 def test_the_released_second_difference_is_reported_as_inactive(clip, features) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fdbpl.benchmarks import playground
 from fdbpl.benchmarks.coop import LAYOUTS, read_coop
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.folder import read_folder
+from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams
 

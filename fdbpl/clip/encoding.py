@@ -43,10 +43,10 @@ class ImageEncoder:
         self.batch_size = batch_size
         self._device = torch.device(device)
         self._autocast = _AUTOCAST.get(precision)
-        self._tower = clip.network.visual.to(self._device)
-        mean, std = (np.float32(x).reshape(3, 1, 1) for x in (clip.mean, clip.std))
+        self._tower = clip.network.get_submodule("visual").to(self._device)
         self._square = (clip.image_size, clip.image_size)
         self._interpolation = Image.Resampling[clip.interpolation.upper()]
+        mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (clip.mean, clip.std))
         self._shift, self._factor = -mean / std, np.float32(1 / 255) / std
         self.fingerprint = Fingerprint(
             {

@@ -75,7 +75,7 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
         )
     path, registry = _find_weights(params, role)
     activation = _activation(params, role, config, path, registry)
-    network, tokenizer = _build(params, role, config, activation)
+    network, tokenizer = _build(params, role, activation)
     _fill(network, path, f"{role}.weights: {path}")
     network.eval().requires_grad_(requires_grad=False)
     size = network.visual.image_size
@@ -97,11 +97,17 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
         source=weights_source(params),
         identity={
             "architecture": params.architecture,
-            "configuration": sha256(canonical_json(config)),
+            "configuration": sha256(canonical_json(_shape_of(config))),
             "weights": state_digest(network.state_dict()),
             "activation": activation,
         },
     )
+
+
+def _shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where the tokeniser's files lie: a path of the machine, and no matter of images."""
+    text = {key: value for key, value in config["text_cfg"].items() if key != "tokenizer_kwargs"}
+    return {**config, "text_cfg": text}
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -117,12 +123,12 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
 def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, Any]]:
     """Return the file of weights, and what open_clip's registry says of it (or nothing)."""
     if params.weights == TINY:
-        if params.architecture not in tiny.WEIGHTS:
+        if params.architecture not in tiny.MODELS:
             raise UserError(
                 f"{role}.weights is 'tiny', which {params.architecture} does not have. "
-                f"Wanted an architecture of {', '.join(tiny.WEIGHTS)}, or other weights."
+                f"Wanted an architecture of {', '.join(tiny.MODELS)}, or other weights."
             )
-        return tiny.WEIGHTS[params.architecture], {}
+        return tiny.weights(params.architecture), {}
     registry = pretrained.get_pretrained_cfg(params.architecture, params.weights)
     if registry:
         try:
@@ -169,9 +175,7 @@ def _activation(
     return known
 
 
-def _build(
-    params: ModelParams, role: str, config: Mapping[str, Any], activation: str
-) -> tuple[torch.nn.Module, Any]:
+def _build(params: ModelParams, role: str, activation: str) -> tuple[Any, Any]:
     """Build the network, its weights still to be filled in, and its tokenizer."""
     try:
         with _quiet_about_random_start(), torch.random.fork_rng(devices=[]):
@@ -181,8 +185,7 @@ def _build(
                 pretrained_text=False,
                 quick_gelu=activation == "quickgelu",
             )
-        options = tiny.tokenizer_options(config)
-        return network, open_clip.get_tokenizer(params.architecture, **options)
+        return network, open_clip.get_tokenizer(params.architecture)
     except Exception as error:  # towers and tokenizers of other libraries may have to be fetched
         raise UserError(
             f"{role}.architecture: {params.architecture} could not be built "

@@ -9,6 +9,7 @@ in the last layer computes only what the end tokens read.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
@@ -22,12 +23,12 @@ TextEncoder = Callable[[Tensor], Tensor]
 """Contexts (K, M, W) to unit text features (K, C, D)."""
 
 
-def prompted_text(tower: nn.Module, tokens: PromptTokens) -> TextEncoder:
+def prompted_text(tower: Any, tokens: PromptTokens) -> TextEncoder:
     """Return the fastest exact encoder for this text tower."""
     return PlainText(tower, tokens) if why_plain(tower) else SharedPrefixText(tower, tokens)
 
 
-def why_plain(tower: nn.Module) -> str | None:
+def why_plain(tower: Any) -> str | None:
     """Say why a tower must take the plain way, or None if it is CLIP's causal transformer."""
     if not isinstance(tower, CLIP | TextTransformer):
         return f"a {type(tower).__name__} is not CLIP's text transformer"
@@ -43,11 +44,11 @@ def why_plain(tower: nn.Module) -> str | None:
     return None
 
 
-def _pool_type(tower: nn.Module) -> str:
+def _pool_type(tower: Any) -> str:
     return str(getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None))
 
 
-def _project(tower: nn.Module, features: Tensor) -> Tensor:
+def _project(tower: Any, features: Tensor) -> Tensor:
     projection = tower.text_projection
     if isinstance(projection, nn.Module):
         features = projection(features)
@@ -63,7 +64,7 @@ class PlainText:
     any tower that embeds tokens by a table will do.
     """
 
-    def __init__(self, tower: nn.Module, tokens: PromptTokens):
+    def __init__(self, tower: Any, tokens: PromptTokens):
         self._tower = tower
         self._first = 1 + len(tokens.context)
         prefix = [tokens.start, *tokens.context]
@@ -114,7 +115,7 @@ class _Group:
 class SharedPrefixText:
     """The exact engine: cut after the end token, prefix shared by all classes, no padding."""
 
-    def __init__(self, tower: nn.Module, tokens: PromptTokens):
+    def __init__(self, tower: Any, tokens: PromptTokens):
         self._tower = tower
         self._blocks = list(tower.transformer.resblocks)
         device = tower.token_embedding.weight.device
@@ -146,9 +147,7 @@ class SharedPrefixText:
         features = _project(self._tower, self._tower.ln_final(ends))
         return features[:, self._inverse]
 
-    def _layer(
-        self, block: ResidualAttentionBlock, prefix: Tensor, suffix: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _layer(self, block: Any, prefix: Tensor, suffix: Tensor) -> tuple[Tensor, Tensor]:
         """One layer over the prefix (K, P, W) and the packed suffixes (K, T, W)."""
         width = prefix.shape[1]
         x = torch.cat([prefix, suffix], dim=1)
@@ -161,7 +160,7 @@ class SharedPrefixText:
         x = x + block.ls_2(block.mlp(block.ln_2(x)))
         return x[:, :width], x[:, width:]
 
-    def _last_layer(self, block: ResidualAttentionBlock, prefix: Tensor, suffix: Tensor) -> Tensor:
+    def _last_layer(self, block: Any, prefix: Tensor, suffix: Tensor) -> Tensor:
         """Return the last layer's output at the end tokens (K, C, W), all that is read of it."""
         width = prefix.shape[1]
         q, k, v = _heads(block.attn, block.ln_1(torch.cat([prefix, suffix], dim=1)))

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fdbpl.errors import UserError
 from fdbpl.methods.batch import Objective
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.kdpl import kdpl
+from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS, with_overrides
 
 POSITIVE = "a photo of a"
@@ -38,10 +40,13 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
     """Return the trained method called `name`, an FDBPL preset perhaps with changed options.
 
     Raises:
-        KeyError: no trained method has this name.
-        UserError: an unknown option, or a value that is not allowed.
+        UserError: no trained method has this name, or it has no options, or not these.
     """
     if name in PRESETS:
         options = with_overrides(name, overrides or {})
         return Method(name, (POSITIVE, NEGATIVE), Fdbpl(options), options.model_dump())
+    if name not in _PLAIN:
+        raise UserError(f"method {name!r} is not trained, wanted one of {', '.join(TRAINED)}.")
+    if overrides:
+        raise UserError(f"method {name!r} has no options, found {dict(overrides)}.")
     return Method(name, (POSITIVE,), _PLAIN[name], {})

@@ -1,5 +1,7 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
+from typing import Literal
+
 import torch
 
 from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
@@ -9,10 +11,12 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import load_model
 from fdbpl.errors import UserError
 from fdbpl.learning import template_vectors
-from fdbpl.params import Params
+from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
 from fdbpl.progress import progress
 from fdbpl.workspace import Workspace
+
+Role = Literal["teacher", "student"]
 
 
 def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -27,7 +31,11 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
     folder = open_dataset(dataset, params.data).folder
     store = RegionStore(params.cache.store)
     lines = []
-    for role, model in (("teacher", params.teacher), ("student", params.student)):
+    models: tuple[tuple[Role, ModelParams], ...] = (
+        ("teacher", params.teacher),
+        ("student", params.student),
+    )
+    for role, model in models:
         clip = load_model(model, role)
         encoder = ImageEncoder(
             clip,
@@ -38,20 +46,22 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
         text = {"template": template_vectors(clip, plan.class_names, plan.template)}
         if role == "student":
             text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
-        total = len(plan.regions) + len(plan.test)
-        with progress(f"{dataset}: {role}", total) as tick:
+        with progress(f"{dataset}: encoding, {role}") as report:
             counts = build_cache(
                 plan,
                 folder,
                 encoder,
                 store,
                 work.cache(dataset, role),
+                kind=role,
+                model={"source": clip.source, "logit_scale": clip.logit_scale},
+                policy=plan.policy,
                 dtype=params.cache.dtype,
                 text=text,
-                about={"source": clip.source, "logit_scale": clip.logit_scale},
-                tick=tick,
+                progress=report,
             )
         lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
+        lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
     return lines
 
 

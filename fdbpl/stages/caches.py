@@ -1,1 +1,35 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
+
+from fdbpl.cache.cache import Cache, open_cache
+from fdbpl.params import ModelParams, Params
+from fdbpl.plan import Plan
+from fdbpl.weights import weights_source
+from fdbpl.workspace import Workspace
+
+
+def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cache]:
+    """Open the teacher's and the student's cache of a plan.
+
+    Raises:
+        UserError: one is missing or damaged, or was made from another plan or by another model
+            than the parameters name; the message says which field differs.
+    """
+    teacher = _open("teacher", params.teacher, params, plan, work)
+    student = _open("student", params.student, params, plan, work)
+    return teacher, student
+
+
+def _open(role: str, model: ModelParams, params: Params, plan: Plan, work: Workspace) -> Cache:
+    encoder = {"architecture": model.architecture, "precision": model.precision}
+    if model.activation is not None:
+        encoder["activation"] = model.activation
+    return open_cache(
+        work.cache(plan.name, role),
+        {
+            "kind": role,
+            "plan": plan.digest,
+            "model": {"source": weights_source(model)},
+            "encoder": encoder,
+            "dtype": f"<f{2 if params.cache.dtype == 'float16' else 4}",
+        },
+    )

@@ -22,9 +22,9 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     teacher, student = open_caches(params, plan, work)
     labels = plan.images["label"][plan.images["split"] == TEST]
     untrained = {
-        "zero_shot": (student, "text.template"),
-        "zero_shot_generic": (student, "text.generic"),
-        "teacher": (teacher, "text.template"),
+        "zero_shot": (student, "template"),
+        "zero_shot_generic": (student, "generic"),
+        "teacher": (teacher, "template"),
     }
     results: dict[str, Any] = {}
     for method in params.methods:
@@ -37,8 +37,8 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 vectors = classifier.arrays["positive"]
                 source = {"prompts": classifier.about["prompts"]}
             else:
-                cache, column = untrained[method]
-                features, vectors, source = cache.column("test"), cache.column(column), {}
+                cache, template = untrained[method]
+                features, vectors, source = cache.column("test"), cache.text(template), {}
             accuracies = base_to_new(features, labels, vectors, plan.base, plan.new)
             seeds[str(seed)] = {**accuracies, **source}
         results[method] = {"seeds": seeds}

@@ -14,14 +14,14 @@ def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
         UserError: see `open_dataset` and `make_plan`.
     """
     found = open_dataset(dataset, params.data)
-    with progress(f"{dataset}: looking at images", len(found.test)) as tick:
+    with progress(f"{dataset}: looking at images") as report:
         plan = make_plan(
             found,
             regions=params.regions,
             shots=params.shots,
             seeds=params.seeds,
             allow_unreadable_test_images=params.data.allow_unreadable_test_images,
-            tick=tick,
+            report=report,
         )
     plan.save(work.plan(dataset))
     train = len(plan.images) - len(plan.test)

@@ -27,7 +27,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
-    teacher, student = open_caches(params, plan, work, student=clip)
+    teacher, student = open_caches(params, plan, work)
     base = np.asarray(plan.base)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
@@ -35,30 +35,30 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         "class_names": [plan.class_names[label] for label in base],
         "student": student.column("train"),
         "teacher": teacher.column("train"),
-        "teacher_vectors": teacher.column("text.template")[base],
-        "teacher_scale": teacher.about["logit_scale"] if own_scale else clip.logit_scale,
+        "teacher_vectors": teacher.text("template")[base],
+        "teacher_scale": teacher.manifest.identity.model["logit_scale"]
+        if own_scale
+        else clip.logit_scale,
         "labels": np.searchsorted(base, labels),
         "crops": plan.crops,
         "params": params.train,
     }
-    methods = [
-        trained_method(name, params.objectives.get(name))
-        for name in params.methods
-        if name in TRAINED
-    ]
-    inactive: dict[str, set[str]] = {method.name: set() for method in methods}
-    epochs = len(methods) * len(params.seeds) * params.train.epochs
+    methods = [name for name in params.methods if name in TRAINED]
+    inactive: dict[str, set[str]] = {method: set() for method in methods}
+    trainings = [(method, seed) for method in methods for seed in params.seeds]
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
-        progress(f"{dataset}: training", epochs) as tick,
+        progress(f"{dataset}: training") as report,
     ):
-        for method in methods:
-            for seed in params.seeds:
-                trained = learn(
-                    clip, **task, images=plan.shots[seed], method=method, seed=seed, tick=tick
-                )
-                _save(trained, _about(plan, params, clip, method, seed), clip, folder)
-                inactive[method.name].update(trained.inactive)
+        for done, (method, seed) in enumerate(trainings, start=1):
+            options = params.objectives.get(method)
+            trained = learn(
+                clip, **task, images=plan.shots[seed], method=method, options=options, seed=seed
+            )
+            about = _about(plan, params, clip, trained_method(method, options), seed)
+            _save(trained, about, clip, folder)
+            inactive[method].update(trained.inactive)
+            report(done, len(trainings))
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
     lines += [
         f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"

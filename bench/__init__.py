@@ -1,0 +1,1 @@
+"""Measurements: programs that judge the project and write what they found into docs/."""

@@ -1,0 +1,1 @@
+"""The playground: a drawn world, eleven datasets of it and four shifted versions of the first."""

@@ -1,0 +1,286 @@
+"""The fifteen drawn datasets: eleven kinds, and four shifted versions of the first.
+
+Every image is a pure function of the dataset's definition, the split and the image's index.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from hashlib import blake2b
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.playground import captions, drawing, glyphs, world
+from fdbpl.benchmarks.playground.world import LAWS, Law, Reading
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
+
+SIZE = 64  # side of an image in pixels: more than the student takes in, so that crops still show something
+SPLITS: Mapping[str, int] = MappingProxyType({"train": 24, "val": 4, "test": 24})  # images a class
+SPLIT_FILE = "split.json"
+
+
+class Class(NamedTuple):
+    """What a class name asserts; None is left to chance."""
+
+    noun: str
+    colour: str | None = None
+    pattern: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The class name: pattern, colour and noun, as in captions."""
+        return " ".join(word for word in (self.pattern, self.colour, self.noun) if word)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A dataset's definition: how its words are meant, its classes, and the law of its scenes."""
+
+    name: str
+    kind: str
+    reading: Reading
+    template: str
+    classes: tuple[Class, ...]
+    law: Law
+
+    @property
+    def sorted_classes(self) -> tuple[Class, ...]:
+        """Classes in the order of their labels: by name."""
+        return tuple(sorted(self.classes, key=lambda c: c.name))
+
+
+def _words(text: str) -> list[str | None]:
+    return [None if word == "-" else word for word in text.split()]
+
+
+def _cross(nouns: str, colours: str = "-", patterns: str = "-") -> tuple[Class, ...]:
+    """Return a class for each combination of the given words; "-" stands for none."""
+    return tuple(
+        Class(str(n), c, p) for n, c, p in product(nouns.split(), _words(colours), _words(patterns))
+    )
+
+
+def _law(kind: str, **changes: object) -> Law:
+    return replace(LAWS[kind], **changes)  # type: ignore[arg-type]
+
+
+_OBJECTS = Drawn(
+    "objects",
+    "object",
+    Reading.PLAIN,
+    "a photo of a {}, a type of object.",
+    _cross("arrow crown heart moon star", "azure green red white"),
+    _law("object"),
+)
+_ALL = (
+    _OBJECTS,
+    Drawn(
+        "icons",
+        "icon",
+        Reading.BACKDROP,
+        "an icon of a {}.",
+        _cross("bolt cross drop key ring", "black blue orange pink"),
+        _law("icon"),
+    ),
+    Drawn(
+        "animals",
+        "animal",
+        Reading.PLAIN,
+        "a photo of a {}, a type of animal.",
+        _cross("beetle cougar impala jaguar rabbit", "black green orange white"),
+        _law("animal"),
+    ),
+    Drawn(
+        "vehicles",
+        "vehicle",
+        Reading.PLAIN,
+        "a photo of a {}, a type of vehicle.",
+        _cross("beetle bronco fox mustang ram viper", "blue cyan red yellow"),
+        _law("vehicle"),
+    ),
+    Drawn(
+        "flowers",
+        "flower",
+        Reading.PLAIN,
+        "a photo of a {}, a type of flower.",
+        _cross("clover iris lotus mallow rose saffron", "blue orange pink purple"),
+        _law("flower"),
+    ),
+    Drawn(
+        "dishes",
+        "dish",
+        Reading.SMALL,
+        "a photo of a {}, a side dish.",
+        _cross("clover daisy ginger lotus poppy", "green lime orange red"),
+        _law("dish"),
+    ),
+    Drawn(
+        "aircraft",
+        "aircraft",
+        Reading.PLAIN,
+        "a photo of a {}, a type of aircraft.",
+        _cross("condor crane crow falcon heron raven swan swift", "- black"),
+        _law("aircraft"),
+    ),
+    Drawn(
+        "scenes",
+        "scene",
+        Reading.BACKDROP,
+        "a photo of the sky over a {}.",
+        _cross("canyon forest island peak tower", "azure black orange pink"),
+        _law("scene"),
+    ),
+    Drawn(
+        "textures",
+        "texture",
+        Reading.PLAIN,
+        "{} texture.",
+        _cross("cobble delta furrow lattice marble maze mosaic ripple", "- red"),
+        _law("texture"),
+    ),
+    Drawn(
+        "landcover",
+        "land",
+        Reading.INFRARED,
+        "an infrared satellite photo of a {}.",
+        _cross("delta furrow marble", "cyan green pink red"),
+        _law("land"),
+    ),
+    Drawn(
+        "figures",
+        "figure",
+        Reading.PLAIN,
+        "a photo of a person doing the {}.",
+        _cross("condor crane eagle heron pigeon swan swift", "black red white"),
+        _law("figure"),
+    ),
+    replace(_OBJECTS, name="objects-resampled", law=_law("object", size=(0.34, 0.58), reach=0.42)),
+    replace(_OBJECTS, name="objects-sketch", law=_law("object", sketch=1.0)),
+    replace(
+        _OBJECTS,
+        name="objects-hard",
+        law=_law("object", size=(0.28, 0.42), clutter=(2, 3), fade=(0.2, 0.5), noise=(0.06, 0.12)),
+    ),
+    replace(
+        _OBJECTS,
+        name="objects-renditions",
+        law=_law("object", tilt=0.8, patterns=world.PATTERNS[1:]),
+    ),
+)
+SHIFTED = tuple(d.name for d in _ALL if "-" in d.name)
+DATASETS = tuple(d.name for d in _ALL if d.name not in SHIFTED)
+_BY_NAME: Mapping[str, Drawn] = MappingProxyType({d.name: d for d in _ALL})
+
+
+def definition(name: str) -> Drawn:
+    """Return a drawn dataset's definition; raises UserError for a name that is none."""
+    if name not in _BY_NAME:
+        raise UserError(
+            f"dataset: {name!r} is not in the playground; it holds {', '.join(_BY_NAME)}"
+        )
+    return _BY_NAME[name]
+
+
+@cache
+def world_digest() -> str:
+    """Return the digest of all that decides a drawn pixel but the code: words, shapes, laws."""
+    facts = [
+        SIZE,
+        dict(SPLITS),
+        {key: list(value) for key, value in world.RGB.items()},
+        [dict(part) for part in (glyphs.THINGS, glyphs.ANIMALS, glyphs.VEHICLES, glyphs.AIRCRAFT)],
+        [dict(part) for part in (glyphs.FIGURES, glyphs.FLOWERS, glyphs.DISHES, glyphs.SCENES)],
+        dict(glyphs.LANDS),
+        [asdict(d) for d in _ALL],
+    ]
+    return sha256(canonical_json(facts))
+
+
+def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
+    """Return one scene as an array of length 1; classes take turns, so label = index % classes."""
+    key = canonical_json([world_digest(), drawn.name, split, index])
+    seed = int.from_bytes(blake2b(key, digest_size=16).digest(), "little")
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    scenes = world.sample(rng, drawn.kind, drawn.law, 1)
+    told = drawn.sorted_classes[index % len(drawn.classes)]
+    world.dress(scenes, drawn.reading, told.noun, told.colour, told.pattern)
+    return scenes
+
+
+def pixels(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draw a split of a dataset: images uint8 (n, SIZE, SIZE, 3), and where things are.
+
+    The mask (n, SIZE, SIZE) is true where any thing stands, be it the main one or clutter: a
+    region that it leaves false shows empty ground.
+    """
+    drawn = definition(name)
+    count = SPLITS[split] * len(drawn.classes)
+    images, masks = [], []
+    for start in range(0, count, 128):
+        scenes = [scene(drawn, split, i) for i in range(start, min(start + 128, count))]
+        image, main, others = drawing.draw(np.concatenate(scenes), SIZE)
+        images.append(image.transpose(0, 2, 3, 1))
+        masks.append(np.maximum(main, others) > 0.5)
+    return np.concatenate(images), np.concatenate(masks)
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def materialise(name: str, root: Path) -> Dataset:
+    """Draw a dataset under `root` unless it lies there already, and return it as read from there.
+
+    Images are PNG files in root/playground-<digest>/<name>/<split>/, beside a split file in CoOp's format.
+    Raises UserError for a name that is no drawn dataset.
+    """
+    drawn = definition(name)
+    folder = root / f"playground-{world_digest()[:8]}" / name
+    if not (folder / SPLIT_FILE).exists():
+        with whole_folder(folder) as aside:
+            split_file: dict[str, list[tuple[str, int, str]]] = {}
+            for split in SPLITS:
+                (aside / split).mkdir()
+                split_file[split] = []
+                for index, image in enumerate(pixels(name, split)[0]):
+                    label = index % len(drawn.classes)
+                    path = f"{split}/{index:04d}.png"
+                    (aside / path).write_bytes(_png(image))
+                    split_file[split].append((path, label, drawn.sorted_classes[label].name))
+            (aside / SPLIT_FILE).write_bytes(readable_json(split_file))
+    listed = json.loads((folder / SPLIT_FILE).read_text())
+    items = {
+        split: tuple(Item(path, label) for path, label, _ in listed[split]) for split in SPLITS
+    }
+    names = tuple(c.name for c in drawn.sorted_classes)
+    return Dataset(name, folder, names, drawn.template, **items)
+
+
+def object_mask(name: str, split: str, index: int) -> NDArray[np.bool_]:
+    """Return where things stand in one image, bool (SIZE, SIZE); elsewhere the ground is empty."""
+    _, main, others = drawing.draw(scene(definition(name), split, index), SIZE)
+    return np.asarray(np.maximum(main, others)[0] > 0.5)
+
+
+__all__ = [
+    "DATASETS",
+    "SHIFTED",
+    "SIZE",
+    "captions",
+    "definition",
+    "materialise",
+    "object_mask",
+    "pixels",
+]

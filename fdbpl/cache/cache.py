@@ -1,0 +1,169 @@
+"""One dataset's cache: a manifest and its shards in a folder, written and opened."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.cache import manifest as manifests
+from fdbpl.cache.codec import Shard, encode_shard
+from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
+from fdbpl.cache.manifest import ColumnEntry, Identity, Manifest, ShardEntry, Table
+from fdbpl.cache.place import Place
+from fdbpl.errors import UserError
+from fdbpl.files import sha256
+
+SUFFIX = ".shard"
+Array = NDArray[Any]
+
+
+class CacheWriter:
+    """Writes a cache shard by shard; it exists for readers once `finish` has written its manifest.
+
+    Shards are named by their content, so that a cache at the same URL stays whole until then.
+    """
+
+    def __init__(self, url: str | Path, identity: Identity) -> None:
+        """Begin a cache at any fsspec URL. Raises UserError for an unusable one."""
+        self._place = Place(url)
+        self._identity = identity
+        self._columns: dict[str, dict[str, ColumnEntry]] = {}
+        self._shards: dict[str, list[ShardEntry]] = {}
+
+    def add(self, table: str, columns: Mapping[str, Array]) -> None:
+        """Write the table's next rows. Raises ValueError when its columns changed."""
+        data = encode_shard(columns)
+        head = Shard(data).head
+        entries = _column_entries(head)
+        if self._columns.setdefault(table, entries) != entries:
+            raise ValueError(f"table {table!r} has columns {self._columns[table]}, not {entries}")
+        digest = sha256(data)
+        shards = self._shards.setdefault(table, [])
+        name = f"{table.replace('/', '-')}-{len(shards):05d}-{digest[:16]}{SUFFIX}"
+        self._place.write(name, data)
+        shards.append(
+            ShardEntry(name=name, rows=head.rows, bytes=len(data), head_crc=head.crc, sha256=digest)
+        )
+
+    def finish(self) -> Manifest:
+        """Write the manifest, which makes the cache valid, then remove what it does not name."""
+        manifest = Manifest(
+            identity=self._identity,
+            tables={
+                table: Table(
+                    rows=sum(shard.rows for shard in shards),
+                    columns=self._columns[table],
+                    shards=tuple(shards),
+                )
+                for table, shards in self._shards.items()
+            },
+        )
+        self._place.write(manifests.NAME, manifests.render(manifest))
+        self._tidy({shard.name for shards in self._shards.values() for shard in shards})
+        return manifest
+
+    def _tidy(self, named: set[str]) -> None:
+        """Remove shards of earlier caches and what interrupted writes left behind."""
+        for name in self._place.names():
+            ours = name.endswith(SUFFIX) or SUFFIX in name or manifests.NAME in name
+            if ours and name != manifests.NAME and name not in named:
+                self._place.remove(name)
+
+
+class Cache:
+    """An open cache. Every read checks every block it decodes."""
+
+    def __init__(self, place: Place, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._place = place
+
+    def column(self, table: str, name: str = "feature") -> Array:
+        """Return one column of "train" or "test" whole, in canonical order."""
+        return self.columns(table, name)[name]
+
+    def columns(self, table: str, *names: str) -> dict[str, Array]:
+        """Return the named columns of a table, all when none is named.
+
+        Raises KeyError for a table or column the cache has not, DamagedShard naming the shard.
+        """
+        content = self.manifest.tables[table]
+        entries = {name: content.columns[name] for name in names or content.columns}
+        whole = {
+            name: np.empty((content.rows, *entry.shape), entry.dtype)
+            for name, entry in entries.items()
+        }
+        start = 0
+        for shard in content.shards:
+            rows = slice(start, start + shard.rows)
+            with self._file(shard) as file:
+                self._shard(file, shard, content).read_into(
+                    {name: values[rows] for name, values in whole.items()}
+                )
+            start += shard.rows
+        return whole
+
+    def text(self, name: str) -> Array:
+        """Return the text array `name`, as it was given to build_cache."""
+        return self.column(f"text/{name}", "values")
+
+    def verify(self) -> list[str]:
+        """Read all, check every SHA-256 and every block; return one line for each bad shard."""
+        faults = []
+        for content in self.manifest.tables.values():
+            for shard in content.shards:
+                try:
+                    with self._file(shard) as file:
+                        self._check_digest(file, shard)
+                        self._shard(file, shard, content).read()
+                except (DamagedShard, UnknownVersion) as error:
+                    faults.append(str(error))
+        return faults
+
+    def _file(self, entry: ShardEntry) -> BinaryIO:
+        try:
+            return self._place.open(entry.name, whole=True)
+        except FileNotFoundError as error:
+            raise damaged(self._place.url(entry.name), "it is missing") from error
+
+    def _check_digest(self, file: BinaryIO, entry: ShardEntry) -> None:
+        digest = sha256(file.read())
+        if digest != entry.sha256:
+            what = f"its SHA-256 is {digest}, the manifest has {entry.sha256}"
+            raise damaged(self._place.url(entry.name), what)
+
+    def _shard(self, file: BinaryIO, entry: ShardEntry, table: Table) -> Shard:
+        """Return the shard when it is the one that the manifest names, else raise DamagedShard."""
+        shard = Shard(file, self._place.url(entry.name))
+        found = shard.head.crc, shard.rows, _column_entries(shard.head)
+        if found != (entry.head_crc, entry.rows, table.columns):
+            raise damaged(shard.name, "whole, but not the one that the manifest names")
+        return shard
+
+
+def _column_entries(head: Head) -> dict[str, ColumnEntry]:
+    return {
+        name: ColumnEntry(dtype=column.dtype.str, shape=column.shape)
+        for name, column in head.columns.items()
+    }
+
+
+def open_cache(url: str | Path, expected: Mapping[str, Any] | None = None) -> Cache:
+    """Open the cache at any fsspec URL; only its manifest is read.
+
+    expected: fields of Identity that the cache must have, any subset at every level.
+    Raises UserError when there is none, when it is damaged or of an unknown version, and when it
+    is another's, naming the first field that differs, the value found and the value wanted.
+    """
+    place = Place(url)
+    name = place.url(manifests.NAME)
+    try:
+        data = place.read(manifests.NAME)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            f"{name}: no cache here; wanted a finished one: run cache-teacher for this dataset"
+        ) from error
+    manifest = manifests.parse(data, name)
+    manifests.require_identity(manifest.identity, expected or {}, name)
+    return Cache(place, manifest)

@@ -1,0 +1,64 @@
+"""Keys: the hash of all that decides a feature, by which the store looks it up."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.files import canonical_json, sha256
+
+KEY_BYTES = 16
+
+# All that tells one view of an encoder from another; the digest of the encoder comes before it.
+VIEW = np.dtype(
+    [
+        ("hash", "u1", (16,)),
+        ("kind", "u1"),  # 0: the test view; 1: a region
+        ("box", "<i4", (4,)),
+        ("flip", "u1"),
+    ]
+)
+
+Keys = NDArray[np.uint8]
+
+
+def feature_digest(fields: dict[str, Any]) -> str:
+    """Return the hexadecimal SHA-256 of all that decides a feature apart from the view."""
+    return sha256(canonical_json(fields))
+
+
+def view_keys(
+    digest: str,
+    hashes: Keys,
+    boxes: NDArray[np.int32] | None = None,
+    flips: NDArray[np.uint8] | None = None,
+) -> Keys:
+    """Return (n, 16) keys: the BLAKE2b-128 of encoder, image, box and flip.
+
+    digest: hexadecimal digest of the encoder and payload; hashes: (n, 16) content hashes; boxes:
+    (n, 4) left, top, right, bottom, or None for the whole image's test view; flips: (n,), 0 or 1,
+    given with boxes.
+    """
+    views = np.zeros(len(hashes), VIEW)
+    views["hash"] = hashes
+    if boxes is not None:
+        views["kind"] = 1
+        views["box"] = boxes
+        views["flip"] = flips
+    start = hashlib.blake2b(bytes.fromhex(digest), digest_size=KEY_BYTES, person=b"fdbpl view 1")
+    data, size = memoryview(views.tobytes()), VIEW.itemsize
+    keys = bytearray()
+    for offset in range(0, len(data), size):
+        hasher = start.copy()
+        hasher.update(data[offset : offset + size])
+        keys += hasher.digest()
+    return np.frombuffer(bytes(keys), np.uint8).reshape(-1, KEY_BYTES)
+
+
+def sortable(keys: Keys) -> NDArray[np.bytes_]:
+    """Return (n, 16) keys as n fixed-width byte strings, which numpy sorts and searches.
+
+    Two strings of one width are equal exactly when all their bytes are, trailing zeros included.
+    """
+    return np.ascontiguousarray(keys).view(f"S{KEY_BYTES}").reshape(-1)

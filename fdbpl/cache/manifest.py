@@ -1,0 +1,152 @@
+"""The manifest: the JSON file that says what a cache holds and who made it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import fdbpl
+from fdbpl.cache.layout import UnknownVersion
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, readable_json, sha256
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+class DamagedManifest(UserError):  # noqa: N818 - a state of the file
+    """A manifest whose bytes are not those that were written."""
+
+
+class OtherCache(UserError):  # noqa: N818 - a state of the folder
+    """A whole cache that was made by another teacher, plan, policy or payload."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Record):
+    """One shard: its file, rows, size, the crc of its head (which covers all), its SHA-256."""
+
+    name: str
+    rows: int
+    bytes: int
+    head_crc: int
+    sha256: str
+
+
+class ColumnEntry(_Record):
+    """One column: the numpy type of its items and the shape of a row."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Table(_Record):
+    """Columns of equal rows, cut into shards that follow one another."""
+
+    rows: int
+    columns: dict[str, ColumnEntry]
+    shards: tuple[ShardEntry, ...]
+
+
+class Identity(_Record):
+    """What a cache is of. Two caches of one identity hold the same bytes.
+
+    kind: whose features; model: where its weights came from, and its logit scale; dataset: its
+    name; plan: digest of images, splits and regions; policy: the crop law, its seed and
+    generator; encoder: the fingerprint's fields; decoder: the rules that make pixels of files;
+    dtype: of the features, as numpy spells it.
+    """
+
+    kind: Literal["teacher", "student"]
+    model: dict[str, Any]
+    dataset: str
+    plan: str
+    policy: dict[str, Any]
+    encoder: dict[str, Any]
+    decoder: str
+    dtype: str
+
+
+class Manifest(_Record):
+    """The whole file; `tables` are "train", "test" and the named arrays of `text/<name>`."""
+
+    format: int = FORMAT
+    tool: str = f"fdbpl {fdbpl.__version__}"
+    identity: Identity
+    tables: dict[str, Table]
+
+
+def render(manifest: Manifest) -> bytes:
+    """Return the manifest's one spelling, its own digest included."""
+    fields = manifest.model_dump(mode="json")
+    return readable_json({**fields, "digest": sha256(canonical_json(fields))})
+
+
+def parse(data: bytes, name: str) -> Manifest:
+    """Check and return a manifest; any changed byte is found.
+
+    Raises DamagedManifest or UnknownVersion naming the file `name`.
+    """
+    try:
+        fields = json.loads(data)
+        version = fields["format"]
+        digest = fields.pop("digest")
+        whole = digest == sha256(canonical_json(fields))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(name, f"no manifest ({error})") from error
+    if version != FORMAT:
+        raise UnknownVersion(
+            f"{name}: cache format version {version!r}, this fdbpl reads {FORMAT}: "
+            "read it with the fdbpl that wrote it, or build the cache again"
+        )
+    if not whole:
+        raise _damaged(name, "its digest does not fit its content")
+    try:
+        manifest = Manifest.model_validate(fields)
+    except ValidationError as error:
+        raise _damaged(name, f"unexpected fields ({error.error_count()})") from error
+    if render(manifest) != data:  # a changed space or letter case leaves the values as they were
+        raise _damaged(name, "it is not spelled as fdbpl spells it")
+    return manifest
+
+
+def require_identity(found: Identity, expected: Mapping[str, Any], name: str) -> None:
+    """Raise OtherCache naming the first field in which the cache `name` is not as expected.
+
+    expected: fields of Identity, any subset; nested mappings are subsets too.
+    """
+    wanted = json.loads(canonical_json(dict(expected)))
+    actual = found.model_dump(mode="json")
+    for field in wanted:
+        difference = _difference(field, actual.get(field), wanted[field])
+        if difference:
+            path, have, want = difference
+            raise OtherCache(
+                f"{name}: this cache is of another {field}: {path} is {_short(have)}, "
+                f"wanted {_short(want)}; build the cache again, or restore the parameters, "
+                "weights and images that it was made with"
+            )
+
+
+def _difference(path: str, have: Any, want: Any) -> tuple[str, Any, Any] | None:
+    """Return (dotted path, found, wanted) of the first difference in sorted order, or None."""
+    if isinstance(have, dict) and isinstance(want, dict):
+        for key in sorted(want):
+            difference = _difference(f"{path}.{key}", have.get(key), want.get(key))
+            if difference:
+                return difference
+        return None
+    return None if have == want else (path, have, want)
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _damaged(name: str, what: str) -> DamagedManifest:
+    return DamagedManifest(f"{name}: damaged manifest: {what}; build the cache again")

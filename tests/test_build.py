@@ -1,0 +1,370 @@
+import hashlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdbpl.cache import build as building
+from fdbpl.cache import build_cache, open_cache
+from fdbpl.cache.store import RegionStore
+from fdbpl.errors import UserError
+from fdbpl.images import UnreadableImage, content_hash
+from fdbpl.regions import REGION, CropPolicy, draw_regions
+
+IMAGES = 12
+CROPS = 5
+MODEL = {"source": "tiny", "logit_scale": 18.7}
+POLICY = {"seed": 1, "crops": CROPS, **CropPolicy().fields()}
+
+
+@dataclass(frozen=True)
+class FakeFingerprint:
+    name: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+    @property
+    def fields(self) -> dict[str, object]:
+        return {"architecture": self.name, "activation": "gelu"}
+
+
+@dataclass
+class FakeEncoder:
+    """Features are a hash of the pixels, so that any mix-up of views shows."""
+
+    name: str = "tiny"
+    dim: int = 8
+    batch_size: int = 4
+    fail_after: int | None = None
+    views: Counter = field(default_factory=Counter)
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> FakeFingerprint:
+        return FakeFingerprint(self.name)
+
+    def pixels(self, image, box, flip) -> np.ndarray:
+        crop = image.resize((6, 6), Image.Resampling.BICUBIC, box)
+        pixels = np.asarray(crop, np.float32).transpose(2, 0, 1) / 255
+        return np.ascontiguousarray(pixels[:, :, ::-1] if flip else pixels)
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        if self.fail_after is not None and sum(self.batches) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.batches.append(len(pixels))
+        digests = [hashlib.sha256(view.tobytes()).digest() for view in pixels]
+        self.views.update(digests)
+        raw = np.array([np.frombuffer(digest, "<u4")[: self.dim] for digest in digests])
+        features = raw.astype(np.float32) - 2.0**31
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class FakePlan:
+    name: str
+    digest: str
+    paths: list[str]
+    images: np.ndarray
+    regions: np.ndarray
+    test: np.ndarray
+
+
+def draw_images(folder: Path) -> list[str]:
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    paths = []
+    for i in range(IMAGES):
+        pixels = generator.integers(0, 256, (20 + i, 30, 3), np.uint8)
+        paths.append(f"{i:02d}.png")
+        Image.fromarray(pixels).save(folder / paths[-1])
+    return paths
+
+
+def make_plan(folder: Path, train: int = 8, crops: int = CROPS) -> FakePlan:
+    paths = sorted(path.name for path in folder.iterdir())
+    images = np.zeros(len(paths), [("hash", "u1", (16,)), ("width", "<i4"), ("height", "<i4")])
+    for row, path in zip(images, paths, strict=True):
+        row["hash"] = np.frombuffer(content_hash(folder / path), np.uint8)
+        with Image.open(folder / path) as image:
+            row["width"], row["height"] = image.size
+    regions = [
+        draw_regions(1, i, row["hash"].tobytes(), row["width"], row["height"], crops, CropPolicy())
+        for i, row in enumerate(images[:train])
+    ]
+    return FakePlan(
+        name="drawn",
+        digest=hashlib.sha256(f"{train} {crops}".encode()).hexdigest(),
+        paths=paths,
+        images=images,
+        regions=np.concatenate(regions) if regions else np.zeros(0, REGION),
+        test=np.arange(train, len(paths)),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw_images(tmp_path / "images")
+    return tmp_path / "images"
+
+
+def build(plan, folder, encoder, store, url, **options):
+    options = {"kind": "teacher", "model": MODEL, "policy": POLICY, **options}
+    return build_cache(plan, folder, encoder, store, url, **options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def plain_features(plan, folder, encoder) -> tuple[np.ndarray, np.ndarray]:
+    """What the cache should hold, one view at a time."""
+
+    def one(path, box, flip) -> np.ndarray:
+        with Image.open(folder / path) as image:
+            return encoder.encode(encoder.pixels(image.convert("RGB"), box, flip)[None])[0]
+
+    train = [
+        one(plan.paths[r["image"]], tuple(r["box"].tolist()), bool(r["flip"])) for r in plan.regions
+    ]
+    return np.array(train), np.array([one(plan.paths[i], None, False) for i in plan.test])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_cache_holds_every_view_in_canonical_order(tmp_path, folder, dtype) -> None:
+    plan, encoder = make_plan(folder), FakeEncoder()
+    text = {"generic": np.eye(3, 8, dtype=np.float32), "dataset": np.ones((2, 3, 8), np.float32)}
+    counts = build(
+        plan, folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c", dtype=dtype, text=text
+    )
+    assert (counts.encoded, counts.reused, counts.faults) == (8 * CROPS + 4, 0, ())
+    cache = open_cache(tmp_path / "c")
+    train, test = plain_features(plan, folder, FakeEncoder())
+    assert cache.column("train").dtype == np.dtype(dtype)
+    assert (cache.column("train") == train.astype(dtype)).all()
+    assert (cache.column("test") == test.astype(dtype)).all()
+    for name in REGION.names:
+        assert (cache.column("train", name) == plan.regions[name]).all()
+    assert (cache.column("test", "image") == plan.test).all()
+    for name, values in text.items():
+        assert (cache.text(name) == values).all()
+    keys = np.concatenate([cache.column("train", "key"), cache.column("test", "key")])
+    assert len(np.unique(keys, axis=0)) == len(keys)
+    assert cache.verify() == []
+
+
+def test_a_region_is_encoded_once(tmp_path, folder) -> None:
+    store, encoder = RegionStore(tmp_path / "s"), FakeEncoder()
+    few = build(make_plan(folder, 5, 3), folder, encoder, store, tmp_path / "few")
+    assert (few.encoded, few.reused) == (5 * 3 + 7, 0)
+    more = build(make_plan(folder, 8, 6), folder, encoder, store, tmp_path / "more")
+    assert (more.encoded, more.reused) == (8 * 6 - 5 * 3, 15 + 4)
+    again = build(
+        make_plan(folder, 5, 3), folder, encoder, RegionStore(tmp_path / "s"), "memory://o"
+    )
+    assert (again.encoded, again.reused) == (0, 22)
+    assert set(encoder.views.values()) == {1}
+
+
+def test_equal_images_are_encoded_once(tmp_path, folder) -> None:
+    (folder / "99.png").write_bytes((folder / "00.png").read_bytes())
+    (folder / "98.png").write_bytes((folder / "09.png").read_bytes())
+    encoder = FakeEncoder()
+    plan = make_plan(folder, 8)
+    plan = replace(plan, regions=np.concatenate([plan.regions, plan.regions[:CROPS]]))
+    plan.regions["image"][-CROPS:] = 13
+    counts = build(plan, folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert counts.encoded == 8 * CROPS + 4 + 1  # image 99 in the test split is seen anew
+    assert counts.reused == 0
+    assert set(encoder.views.values()) == {1}
+    train = open_cache(tmp_path / "c").column("train")
+    assert (train[-CROPS:] == train[:CROPS]).all()
+
+
+def test_an_image_is_decoded_once_for_all_its_views(tmp_path, folder, monkeypatch) -> None:
+    plan = make_plan(folder)
+    plan = replace(plan, test=np.arange(IMAGES))  # training images are tested on, too
+    decoded: Counter = Counter()
+
+    def counting(path, content) -> Image.Image:
+        decoded[path] += 1
+        return Image.open(path).convert("RGB")
+
+    monkeypatch.setattr(building, "decode", counting)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert decoded == Counter({folder / path: 1 for path in plan.paths})
+
+
+def test_batches_never_exceed_the_encoders_size(tmp_path, folder) -> None:
+    encoder = FakeEncoder(batch_size=7)
+    build(make_plan(folder), folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert encoder.batches == [7] * 6 + [2]
+
+
+def test_built_in_pieces_equals_built_in_one_go(tmp_path, folder) -> None:
+    build(make_plan(folder), folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "one")
+    store = tmp_path / "b"
+    for train, crops in ((2, 1), (5, 7), (3, 2)):
+        build(
+            make_plan(folder, train, crops), folder, FakeEncoder(), RegionStore(store), "memory://p"
+        )
+    encoder = FakeEncoder(batch_size=3)
+    counts = build(
+        make_plan(folder), folder, encoder, RegionStore(store), tmp_path / "pieces", threads=1
+    )
+    assert counts.reused > 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "pieces")
+
+
+@pytest.mark.parametrize("after", [1, 9, 17, 30, 40])
+def test_an_interrupted_build_resumes(tmp_path, folder, after, monkeypatch) -> None:
+    monkeypatch.setattr(building, "FLUSH_VIEWS", 10)
+    plan = make_plan(folder)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "whole")
+    broken = FakeEncoder(fail_after=after)
+    with pytest.raises(KeyboardInterrupt):
+        build(plan, folder, broken, RegionStore(tmp_path / "b"), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    encoder = FakeEncoder()
+    counts = build(plan, folder, encoder, RegionStore(tmp_path / "b"), tmp_path / "cache")
+    assert counts.reused == sum(broken.batches)
+    assert not broken.views & encoder.views
+    assert contents(tmp_path / "whole") == contents(tmp_path / "cache")
+
+
+def test_two_builds_of_one_cache_at_once_are_safe(tmp_path, folder, monkeypatch) -> None:
+    monkeypatch.setattr(building, "FLUSH_VIEWS", 4)
+    plan = make_plan(folder)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "alone")
+
+    def one(_: int) -> building.Counts:
+        store = RegionStore(tmp_path / "b")
+        return build(plan, folder, FakeEncoder(), store, tmp_path / "together")
+
+    with ThreadPoolExecutor(4) as pool:
+        for counts in pool.map(one, range(8)):
+            assert counts.encoded + counts.reused == 44
+            assert counts.faults == ()
+    assert contents(tmp_path / "alone") == contents(tmp_path / "together")
+
+
+def test_a_damaged_segment_is_encoded_again(tmp_path, folder, monkeypatch) -> None:
+    monkeypatch.setattr(building, "FLUSH_VIEWS", 10)
+    plan = make_plan(folder)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    before = contents(tmp_path / "c")
+    for number, position in enumerate((50, -1)):  # found when keys, and when features are read
+        victim = sorted((tmp_path / "s").glob("*/*.segment"))[number]
+        data = bytearray(victim.read_bytes())
+        data[position] ^= 1
+        victim.write_bytes(data)
+        counts = build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+        assert counts.encoded >= 1
+        assert counts.encoded + counts.reused == len(plan.regions) + len(plan.test)
+        assert any(victim.name in fault for fault in counts.faults)
+        assert contents(tmp_path / "c") == before
+
+
+def test_a_new_student_leaves_the_teacher_alone(tmp_path, folder) -> None:
+    plan, store = make_plan(folder), RegionStore(tmp_path / "s")
+    build(plan, folder, FakeEncoder("teacher"), store, tmp_path / "teacher")
+    before = contents(tmp_path / "teacher")
+    for name in ("student a", "student b"):
+        counts = build(plan, folder, FakeEncoder(name), store, tmp_path / "student", kind="student")
+        assert counts.reused == 0
+    assert build(plan, folder, FakeEncoder("teacher"), store, tmp_path / "teacher").encoded == 0
+    assert contents(tmp_path / "teacher") == before
+
+
+def test_everything_works_in_memory(tmp_path, folder) -> None:
+    plan = make_plan(folder)
+    build(
+        plan, folder, FakeEncoder(), RegionStore(f"memory://{tmp_path}/s"), f"memory://{tmp_path}/c"
+    )
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    one, other = open_cache(f"memory://{tmp_path}/c"), open_cache(tmp_path / "c")
+    assert one.manifest == other.manifest
+    assert (one.column("train") == other.column("train")).all()
+    assert one.verify() == []
+
+
+def test_many_shards_follow_one_another(tmp_path, folder, monkeypatch) -> None:
+    plan = make_plan(folder)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "one")
+    monkeypatch.setattr(building, "SHARD_BYTES", 7 * 16)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "many")
+    one, many = open_cache(tmp_path / "one"), open_cache(tmp_path / "many")
+    assert len(many.manifest.tables["train"].shards) == 6
+    for table in ("train", "test"):
+        for name, values in one.columns(table).items():
+            assert (many.column(table, name) == values).all()
+
+
+def test_empty_splits_keep_their_columns(tmp_path, folder) -> None:
+    plan = make_plan(folder, train=0)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert open_cache(tmp_path / "c").column("train").shape == (0, 8)
+    plan = replace(make_plan(folder), test=np.zeros(0, np.int64))
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert open_cache(tmp_path / "c").column("test").shape == (0, 8)
+    assert open_cache(tmp_path / "c").column("test", "image").dtype == np.dtype("<u4")
+
+
+def test_progress_counts_what_is_to_be_encoded(tmp_path, folder) -> None:
+    seen: list[tuple[int, int]] = []
+    store = RegionStore(tmp_path / "s")
+    for _ in range(2):
+        build(
+            make_plan(folder),
+            folder,
+            FakeEncoder(),
+            store,
+            tmp_path / "c",
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    assert seen == [(4 * i, 44) for i in range(1, 12)]
+
+
+def test_unreadable_and_changed_images_are_named_and_the_rest_is_kept(tmp_path, folder) -> None:
+    plan = make_plan(folder)
+    content = (folder / "10.png").read_bytes()
+    build(plan, folder, FakeEncoder("other"), RegionStore(tmp_path / "s"), tmp_path / "c")
+    before = contents(tmp_path / "c")
+    (folder / "10.png").write_bytes(content + b"x")
+    with pytest.raises(UserError, match=r"10\.png.*prepare-crops again"):
+        build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    (folder / "10.png").unlink()
+    with pytest.raises(UnreadableImage, match=r"10\.png"):
+        build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert contents(tmp_path / "c") == before
+    (folder / "10.png").write_bytes(content)
+    counts = build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert counts.reused >= 40
+
+
+@pytest.mark.parametrize("features", [np.full((4, 8), np.nan), np.zeros((4, 7))])
+def test_features_that_are_none_never_reach_the_store(tmp_path, folder, features) -> None:
+    encoder = FakeEncoder()
+    encoder.encode = lambda pixels: features.astype(np.float32)
+    with pytest.raises(UserError, match="check its weights"):
+        build(make_plan(folder), folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert not list(tmp_path.glob("s/*/*.segment"))
+
+
+def test_a_store_that_loses_what_it_is_given_is_an_error(tmp_path, folder, monkeypatch) -> None:
+    monkeypatch.setattr(
+        RegionStore, "contains", lambda self, digest, keys: np.zeros(len(keys), bool)
+    )
+
+    def find(self, digest, keys):
+        self._faults = ["x.segment: damaged shard"]
+        return np.zeros(len(keys), bool), np.zeros((len(keys), 8))
+
+    monkeypatch.setattr(RegionStore, "find", find)
+    with pytest.raises(UserError, match=r"x\.segment.*check the disk"):
+        build(make_plan(folder), folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")

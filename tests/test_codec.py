@@ -1,0 +1,225 @@
+import io
+import math
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from fdbpl.cache.codec import Shard, encode_shard, read_shard
+from fdbpl.cache.layout import CRC, DTYPES, PREFIX, DamagedShard, UnknownVersion
+
+
+@st.composite
+def tables(draw) -> dict[str, np.ndarray]:
+    rows = draw(st.integers(0, 40))
+    columns = {}
+    for name in draw(st.lists(st.text(min_size=1, max_size=9), max_size=4, unique=True)):
+        if name.endswith("\0"):
+            continue
+        shape = draw(st.lists(st.integers(0, 5), max_size=3).map(tuple))
+        dtype = draw(st.sampled_from(sorted(DTYPES)))
+        columns[name] = draw(hnp.arrays(dtype, (rows, *shape)))
+    return columns or {"empty": np.zeros((rows, 2), "<f2")}
+
+
+def features(rows: int, dim: int, dtype: str = "<f2", seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((rows, dim))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(dtype)
+
+
+def sample_shard(block_bytes: int = 512) -> tuple[dict[str, np.ndarray], bytes]:
+    generator = np.random.default_rng(1)
+    columns = {
+        "key": generator.integers(0, 256, (30, 16), np.uint8),
+        "image": np.arange(30, dtype=np.uint32) // 4,
+        "box": generator.integers(0, 500, (30, 4), np.int32),
+        "flip": generator.integers(0, 2, 30, np.uint8),
+        "feature": features(30, 24),
+    }
+    return columns, encode_shard(columns, block_bytes=block_bytes)
+
+
+def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    assert list(found) == list(wanted)
+    for name, values in wanted.items():
+        assert found[name].dtype.str == values.dtype.newbyteorder("<").str
+        assert found[name].shape == values.shape
+        assert found[name].tobytes() == values.astype(found[name].dtype).tobytes()
+
+
+@settings(max_examples=150, deadline=None)
+@given(columns=tables(), block_bytes=st.integers(1, 300))
+def test_round_trip_of_every_dtype_and_shape(columns, block_bytes) -> None:
+    data = encode_shard(columns, block_bytes=block_bytes)
+    assert data == encode_shard(columns, block_bytes=block_bytes)
+    assert_same(read_shard(data), columns)
+    assert_same(read_shard(io.BytesIO(data)), columns)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), block_bytes=st.integers(1, 3000))
+def test_any_rows_of_any_columns(data, block_bytes) -> None:
+    columns, _ = sample_shard()
+    shard = Shard(io.BytesIO(encode_shard(columns, block_bytes=block_bytes)))
+    names = data.draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, unique=True))
+    rows = data.draw(
+        st.one_of(
+            st.lists(st.integers(0, 29)).map(lambda chosen: np.array(chosen, np.int64)),
+            st.builds(slice, st.integers(-40, 40), st.integers(-40, 40)),
+        )
+    )
+    assert_same(shard.read(names, rows), {name: columns[name][rows] for name in names})
+
+
+def test_reading_some_rows_touches_only_their_blocks() -> None:
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.taken += len(data)
+            return data
+
+    file = Counting(encode_shard({"feature": features(4096, 64)}, block_bytes=4096))
+    shard = Shard(file)
+    head = file.taken
+    shard.read(rows=np.array([5, 4000]))
+    assert 0 < file.taken - head <= 2 * 4096
+
+
+def test_columns_are_read_into_arrays_that_fit() -> None:
+    columns, data = sample_shard()
+    target = np.zeros((50, 24), "<f2")
+    Shard(data).read_into({"feature": target[10:40]})
+    assert (target[10:40] == columns["feature"]).all()
+    assert not target[:10].any()
+    assert not target[40:].any()
+    for wrong in (np.zeros((30, 24), "<f4"), np.zeros((31, 24), "<f2")):
+        with pytest.raises(ValueError, match="does not fit"):
+            Shard(data).read_into({"feature": wrong})
+
+
+def test_rows_out_of_range_are_refused() -> None:
+    shard = Shard(sample_shard()[1])
+    for rows in (np.array([30]), np.array([-1]), slice(0, 30, 2)):
+        with pytest.raises(IndexError):
+            shard.read(["flip"], rows)
+
+
+def test_features_shrink_and_keys_cost_nothing() -> None:
+    # 1,000,000 bytes of fp16 features: about 1.18 times smaller; hashes cannot shrink.
+    values = features(2000, 250)
+    assert values.nbytes / len(encode_shard({"feature": values})) > 1.17
+    keys = np.random.default_rng(0).integers(0, 256, (5000, 16), np.uint8)
+    assert len(encode_shard({"key": keys})) < keys.nbytes + 200
+
+
+def test_every_flipped_bit_of_a_shard_is_found() -> None:
+    columns, data = sample_shard()
+    damaged = bytearray(data)
+    for bit in range(len(data) * 8):
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((DamagedShard, UnknownVersion)):
+            read_shard(bytes(damaged))
+        damaged[bit // 8] ^= 1 << bit % 8
+    assert_same(read_shard(bytes(damaged)), columns)
+
+
+def test_flipped_bits_among_compressed_pieces_are_found() -> None:
+    data = encode_shard({"feature": features(200, 256), "image": np.arange(200) // 8})
+    assert len(data) < 200 * 256 * 2
+    damaged = bytearray(data)
+    for bit in np.random.default_rng(2).integers(0, len(data) * 8, 2000).tolist():
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DamagedShard):
+            read_shard(bytes(damaged))
+        damaged[bit // 8] ^= 1 << bit % 8
+
+
+def test_every_truncation_and_every_excess_is_found() -> None:
+    _, data = sample_shard()
+    for size in range(len(data)):
+        with pytest.raises(DamagedShard, match="delete it"):
+            read_shard(data[:size])
+    with pytest.raises(DamagedShard, match="bytes long"):
+        read_shard(data + b"\0")
+
+
+@settings(max_examples=300, deadline=None)
+@given(start=st.integers(0, 5000), noise=st.binary(min_size=1, max_size=600))
+def test_overwritten_stretches_are_found(start, noise) -> None:
+    _, data = sample_shard()
+    start %= len(data)
+    damaged = (data[:start] + noise + data[start + len(noise) :])[: len(data)]
+    if damaged != data:
+        with pytest.raises((DamagedShard, UnknownVersion)):
+            read_shard(damaged)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_foreign_bytes_are_damage_and_nothing_else(data) -> None:
+    with pytest.raises(DamagedShard, match="some/name"):
+        read_shard(data, name="some/name")
+
+
+def test_damage_in_one_block_leaves_the_others_readable() -> None:
+    columns, data = sample_shard()
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    shard = Shard(damaged, "x.shard")
+    assert_same(shard.read(["key"]), {"key": columns["key"]})
+    assert_same(shard.read(rows=slice(0, 10)), {n: v[:10] for n, v in columns.items()})
+    with pytest.raises(DamagedShard, match=r"x\.shard.*column 'feature'"):
+        shard.read()
+
+
+def test_an_unknown_version_is_refused_clearly() -> None:
+    _, data = sample_shard()
+    prefix = np.frombuffer(data[: PREFIX.itemsize], PREFIX).copy()
+    prefix["version"] = 7
+    prefix["crc"] = zlib.crc32(prefix.tobytes()[: -CRC.itemsize])
+    with pytest.raises(UnknownVersion, match="version 7, this fdbpl reads 1"):
+        read_shard(prefix.tobytes() + data[PREFIX.itemsize :])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"a": np.zeros(3), "b": np.zeros(4)},
+        {"a": np.zeros(3, complex)},
+        {"a": np.array(["x"])},
+        {"a": np.zeros((1, 1, 1, 1, 1))},
+        {"": np.zeros(1)},
+        {"a" * 37: np.zeros(1)},
+        {"a\0": np.zeros(1)},
+    ],
+)
+def test_what_a_shard_cannot_hold_is_refused(columns) -> None:
+    with pytest.raises(ValueError, match="column"):
+        encode_shard(columns)
+
+
+def test_big_endian_and_strided_arrays_are_stored_little_endian() -> None:
+    values = np.arange(24, dtype=">f4").reshape(6, 4)[::2, 1:]
+    found = read_shard(encode_shard({"a": values}))["a"]
+    assert found.dtype.str == "<f4"
+    assert (found == values).all()
+
+
+def test_special_floats_keep_their_bits() -> None:
+    values = np.array([math.nan, -0.0, math.inf, -math.inf, 1e-40], np.float32)
+    assert read_shard(encode_shard({"a": values}))["a"].tobytes() == values.tobytes()
+
+
+def test_the_format_does_not_drift() -> None:
+    """Raw pieces only, so that the bytes do not depend on the version of zstd."""
+    data = encode_shard({"a": np.array([[1, 2], [3, 250]], np.uint8)})
+    assert data.hex() == (
+        "464442504c534844010000000100000002000000000000007800000000000000740000004ec2d2b3"
+        "6100000000000000000000000000000000000000000000000000000000000000000000007c753100"
+        "02000000000000000000000001010000020000000100000004000000d62439ec2b7623bf010203fa"
+    )

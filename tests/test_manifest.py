@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from fdbpl.cache.layout import UnknownVersion
+from fdbpl.cache.manifest import (
+    DamagedManifest,
+    Identity,
+    Manifest,
+    OtherCache,
+    ShardEntry,
+    Table,
+    parse,
+    render,
+    require_identity,
+)
+from fdbpl.files import canonical_json, readable_json, sha256
+
+IDENTITY = Identity(
+    kind="teacher",
+    model={"source": "tiny", "logit_scale": 18.7},
+    dataset="textures",
+    plan="ab" * 32,
+    policy={"seed": 1, "scale": [0.08, 1.0]},
+    encoder={"weights": "cd" * 32, "activation": "gelu", "preprocessing": {"size": 48}},
+    decoder="fdbpl-1/pillow-13",
+    dtype="<f2",
+)
+SHARD = ShardEntry(name="train-00000-ab.shard", rows=3, bytes=99, head_crc=5, sha256="ef" * 32)
+MANIFEST = Manifest(identity=IDENTITY, tables={"train": Table(rows=3, columns={}, shards=(SHARD,))})
+
+
+def test_round_trip() -> None:
+    data = render(MANIFEST)
+    assert parse(data, "m") == MANIFEST
+    assert render(parse(data, "m")) == data
+    assert json.loads(data)["digest"]
+
+
+def test_every_flipped_bit_is_found() -> None:
+    data = bytearray(render(MANIFEST))
+    for bit in range(len(data) * 8):
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((DamagedManifest, UnknownVersion), match=r"where/manifest\.json"):
+            parse(bytes(data), "where/manifest.json")
+        data[bit // 8] ^= 1 << bit % 8
+    assert parse(bytes(data), "m") == MANIFEST
+
+
+def test_every_truncation_is_found() -> None:
+    data = render(MANIFEST)
+    for size in range(len(data)):
+        with pytest.raises(DamagedManifest):
+            parse(data[:size], "m")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"1", b"null", b'{"format": 1}', b"\xff"])
+def test_other_files_are_damaged_manifests(data: bytes) -> None:
+    with pytest.raises(DamagedManifest):
+        parse(data, "m")
+
+
+def edited(**changes: object) -> bytes:
+    fields = {**MANIFEST.model_dump(mode="json"), **changes}
+    return readable_json({**fields, "digest": sha256(canonical_json(fields))})
+
+
+def test_an_unknown_version_is_refused_clearly() -> None:
+    with pytest.raises(UnknownVersion, match="version 2, this fdbpl reads 1"):
+        parse(edited(format=2), "m")
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(DamagedManifest, match="unexpected"):
+        parse(edited(more=1), "m")
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"kind": "student"}, r'kind is "teacher", wanted "student"'),
+        ({"plan": "00"}, r'plan is "abab.*wanted "00"'),
+        (
+            {"encoder": {**IDENTITY.encoder, "activation": "quick_gelu"}},
+            r'encoder.activation is "gelu", wanted "quick_gelu"',
+        ),
+        (
+            {"encoder": {**IDENTITY.encoder, "preprocessing": {"size": 64}}},
+            r"encoder.preprocessing.size is 48, wanted 64",
+        ),
+        ({"encoder": {**IDENTITY.encoder, "more": 1}}, r"encoder.more is absent, wanted 1"),
+        ({"policy": {"seed": 2, "scale": (0.08, 1)}}, r"policy.seed is 1, wanted 2"),
+        ({"dtype": "<f4"}, r'dtype is "<f2", wanted "<f4"'),
+    ],
+)
+def test_the_first_field_that_differs_is_named(expected: dict, message: str) -> None:
+    with pytest.raises(OtherCache, match=rf"here/manifest\.json.*{message}.*build the cache again"):
+        require_identity(IDENTITY, expected, "here/manifest.json")
+
+
+def test_the_same_identity_is_accepted_whole_or_in_part() -> None:
+    require_identity(IDENTITY, IDENTITY.model_dump(), "m")
+    require_identity(IDENTITY, {"policy": {"scale": (0.08, 1.0), "seed": 1}}, "m")
+    require_identity(IDENTITY, {"policy": {"seed": 1}}, "m")
+    require_identity(IDENTITY, {}, "m")

@@ -1,0 +1,122 @@
+"""The whole pipeline under DVC, in a clone of the project, on two small drawn datasets."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
+
+pytestmark = pytest.mark.slow
+
+
+class Clone:
+    """A copy of the project's files as a repository of its own, with small parameters."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        tracked = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=PROJECT, check=True, capture_output=True
+        ).stdout
+        subprocess.run(
+            ["cp", "--parents", "-t", str(folder), *tracked.decode().strip("\0").split("\0")],
+            cwd=PROJECT,
+            check=True,
+        )
+        self.change(datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"])
+        self.change(seeds=[1, 2], shots=2, train={"epochs": 2})
+        self.change(regions={"per_image": 2})
+
+    def change(self, **changes: object) -> None:
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                params.setdefault(key, {}).update(value)
+            else:
+                params[key] = value
+        path.write_text(yaml.safe_dump(params))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def repro(self) -> set[str]:
+        """Bring everything up to date; return the stages that ran."""
+        done = self.run("dvc", "repro")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return set(re.findall(r"Running stage '([^']+)'", done.stdout))
+
+    def outputs(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for folder in ("plans", "caches", "prompts", "metrics")
+            for path in sorted((self.folder / folder).rglob("*"))
+            if path.is_file() and path.name != ".gitignore"
+        }
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    made = Clone(tmp_path_factory.mktemp("clone") / "fdbpl")
+    ran = made.repro()
+    assert ran == {"compare"} | {f"{s}@{d}" for s in STAGES for d in ("textures", "icons")}
+    return made
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    assert clone.repro() == set()
+
+
+def test_equal_parameters_give_equal_bytes_anywhere(clone: Clone, tmp_path: Path) -> None:
+    other = Clone(tmp_path / "elsewhere" / "other name")
+    other.repro()
+    first, second = clone.outputs(), other.outputs()
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_learning_rate_reruns_training_and_what_follows(clone: Clone) -> None:
+    clone.change(train={"lr": 0.003})
+    expected = {f"{s}@{d}" for s in ("train-student", "evaluate") for d in ("textures", "icons")}
+    assert clone.repro() == expected | {"compare"}
+
+
+def test_a_new_dataset_runs_alone(clone: Clone) -> None:
+    clone.change(datasets=["textures", "icons", "flowers"])
+    assert clone.repro() == {f"{stage}@flowers" for stage in STAGES} | {"compare"}
+
+
+def test_more_seeds_encode_only_new_regions(clone: Clone) -> None:
+    clone.change(seeds=[1, 2, 3])
+    done = clone.run("dvc", "repro", "cache-teacher@icons")
+    counts = re.search(r"icons: teacher encoded ([\d,]+), reused ([\d,]+)", done.stdout)
+    assert counts, done.stdout + done.stderr
+    encoded, reused = (int(number.replace(",", "")) for number in counts.groups())
+    assert 0 < encoded < reused
+
+
+def test_a_users_mistake_is_one_line_and_leaves_the_results(clone: Clone) -> None:
+    before = clone.outputs()
+    clone.change(train={"lr": "fast"})
+    done = clone.run("fdbpl", "evaluate", "textures")
+    clone.change(train={"lr": 0.003})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "train.lr" in done.stderr
+    assert "'fast'" in done.stderr
+    assert clone.outputs() == before

@@ -1,0 +1,120 @@
+import os
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from fdbpl.cache.place import Place
+from fdbpl.errors import UserError
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def place(request, tmp_path: Path) -> Place:
+    urls = {
+        "local": str(tmp_path / "cache"),
+        "file": f"file://{tmp_path}/cache",
+        "memory": f"memory://{tmp_path}/cache",
+    }
+    return Place(urls[request.param])
+
+
+def test_what_is_written_is_read(place: Place) -> None:
+    assert place.names() == []
+    assert not place.exists("a/b")
+    place.write("a/b", b"one")
+    place.write("a/b", b"two")
+    place.write("c", b"")
+    assert place.exists("a/b")
+    assert place.read("a/b") == b"two"
+    for whole in (True, False):
+        with place.open("a/b", whole=whole) as file:
+            file.seek(1)
+            assert file.read() == b"wo"
+    assert place.names("a") == ["b"]
+    assert place.names() == ["c"]
+    place.remove("a/b")
+    place.remove("a/b")
+    assert place.names("a") == []
+    assert place.url("c").endswith("cache/c")
+
+
+def test_missing_files_are_told_as_such(place: Place) -> None:
+    with pytest.raises(FileNotFoundError):
+        place.read("gone")
+    for whole in (True, False):
+        with pytest.raises(FileNotFoundError):
+            place.open("gone", whole=whole)
+
+
+def test_a_hard_linked_read_only_file_is_replaced_not_changed(tmp_path: Path) -> None:
+    original = tmp_path / "dvc-object"
+    original.write_bytes(b"old")
+    original.chmod(0o444)
+    (tmp_path / "cache").mkdir()
+    os.link(original, tmp_path / "cache" / "a")
+    Place(tmp_path / "cache").write("a", b"new")
+    assert original.read_bytes() == b"old"
+    assert (tmp_path / "cache" / "a").read_bytes() == b"new"
+
+
+class Plain(DirFileSystem):
+    """A filesystem without atomic puts, such as SFTP: files are written in place."""
+
+    protocol = "plain"
+
+
+def plain_place(folder: Path) -> Place:
+    place = Place(folder)
+    place._fs = Plain(str(folder), LocalFileSystem())
+    place._root, place._is_local = "cache", False
+    return place
+
+
+def test_filesystems_without_atomic_puts_are_written_aside(tmp_path: Path, monkeypatch) -> None:
+    place = plain_place(tmp_path)
+    place.write("a", b"old")
+
+    def fail(self, path, value, **options) -> None:
+        (tmp_path / path).write_bytes(value[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Plain, "pipe_file", fail)
+    with pytest.raises(UserError, match=r"a: cannot be written .*No space left"):
+        place.write("a", b"new")
+    assert place.read("a") == b"old"
+    assert place.names() == ["a"]
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch) -> None:
+    place = Place(tmp_path)
+    place.write("a", b"old")
+
+    def fail(source, target) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match="cannot be written"):
+        place.write("a", b"new")
+    assert place.names() == ["a"]
+    assert place.read("a") == b"old"
+
+
+def test_a_write_whose_temporary_file_was_tidied_away_is_repeated(tmp_path, monkeypatch) -> None:
+    replace, calls = os.replace, []
+
+    def lose_first(source, target) -> None:
+        calls.append(source)
+        if len(calls) == 1:
+            Path(source).unlink()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", lose_first)
+    Place(tmp_path).write("a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("url", ["nonsense://bucket/folder", "hdfs3x://a"])
+def test_unusable_urls_are_refused(url: str) -> None:
+    with pytest.raises(UserError, match="no place to keep a cache"):
+        Place(url)

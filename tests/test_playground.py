@@ -1,0 +1,130 @@
+"""The drawn datasets: determinism, the protocol's halves, and the digest that freezes them."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fdbpl.benchmarks.playground import captions, datasets, drawing, world
+from fdbpl.clip import tiny
+from fdbpl.errors import UserError
+
+ALL = datasets.DATASETS + datasets.SHIFTED
+
+# The playground is frozen: every figure in docs/ was measured on these pixels and these weights.
+FROZEN_PIXELS = ""
+FROZEN_WEIGHTS = ""
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_pixels_are_frozen() -> None:
+    digest = sha256()
+    for name in ALL:
+        drawn = datasets.definition(name)
+        for split in datasets.SPLITS:
+            scenes = np.concatenate([datasets.scene(drawn, split, i) for i in range(8)])
+            digest.update(drawing.draw(scenes, datasets.SIZE)[0].tobytes())
+    assert digest.hexdigest() == FROZEN_PIXELS
+
+
+def test_weights_are_frozen() -> None:
+    digest = sha256()
+    for model in tiny.MODELS:
+        digest.update(tiny.weights(model).read_bytes())
+    digest.update(tiny.MERGES.read_bytes())
+    assert digest.hexdigest() == FROZEN_WEIGHTS
+
+
+def test_eleven_datasets_and_four_shifted_versions_of_the_first() -> None:
+    assert len(datasets.DATASETS) == 11
+    assert len(datasets.SHIFTED) == 4
+    first = datasets.definition(datasets.DATASETS[0])
+    for name in datasets.SHIFTED:
+        assert datasets.definition(name).classes == first.classes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_definition(name: str) -> None:
+    drawn = datasets.definition(name)
+    names = [c.name for c in drawn.sorted_classes]
+    assert 12 <= len(names) <= 24
+    assert len(set(names)) == len(names)
+    assert names == sorted(names)
+    assert drawn.template.count("{}") == 1
+    known = set(captions.words_used())
+    assert {word for n in names for word in n.split()} <= known
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_image_shows_what_its_class_says(name: str) -> None:
+    drawn = datasets.definition(name)
+    for index in range(0, 40, 3):
+        scene = datasets.scene(drawn, "test", index)
+        told = drawn.sorted_classes[index % len(drawn.classes)]
+        shown = world.named(scene, drawn.reading)
+        assert world.WORDS[shown.word[0]] == told.noun
+        assert told.colour in (None, world.COLOURS[shown.colour[0]])
+        assert told.pattern in (None, world.PATTERNS[shown.pattern[0]])
+
+
+def test_materialise_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    one = datasets.materialise("landcover", tmp_path / "a")
+    two = datasets.materialise("landcover", tmp_path / "b")
+    assert _tree(one.folder) == _tree(two.folder)
+    before = _tree(one.folder)
+    assert datasets.materialise("landcover", tmp_path / "a") == one
+    assert _tree(one.folder) == before
+
+
+def test_materialised_images_are_the_drawn_ones(tmp_path: Path) -> None:
+    dataset = datasets.materialise("figures", tmp_path)
+    drawn = datasets.definition("figures")
+    pixels, mask = datasets.pixels("figures", "val")
+    assert len(dataset.val) == len(pixels) == datasets.SPLITS["val"] * len(drawn.classes)
+    assert dataset.class_names == tuple(c.name for c in drawn.sorted_classes)
+    for index in (0, 5, len(pixels) - 1):
+        image = Image.open(dataset.folder / dataset.val[index].path)
+        assert np.array_equal(np.asarray(image), pixels[index])
+        assert np.array_equal(datasets.object_mask("figures", "val", index), mask[index])
+    counts = np.bincount([item.label for item in dataset.train])
+    assert set(counts) == {datasets.SPLITS["train"]}
+
+
+def test_unknown_dataset_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'nonsense'.*objects"):
+        datasets.materialise("nonsense", tmp_path)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(world.KINDS), st.integers(1, 5))
+def test_a_scene_is_drawn_the_same_alone_and_among_others(seed: int, kind: str, n: int) -> None:
+    rng = np.random.Generator(np.random.Philox(seed))
+    scenes = world.sample(rng, kind, world.LAWS[kind], n)
+    together = drawing.draw(scenes, 32)
+    for k in range(n):
+        for whole, alone in zip(together, drawing.draw(scenes[k : k + 1], 32), strict=True):
+            assert np.array_equal(whole[k], alone[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(world.KINDS))
+def test_a_caption_fits_the_scene_it_was_made_for(seed: int, kind: str) -> None:
+    rng = np.random.Generator(np.random.Philox(seed))
+    scenes = world.sample(rng, kind, world.LAWS[kind], 12)
+    seen = np.arange(12) > 0
+    said = captions.describe(rng, scenes, seen)
+    assert (np.diag(captions.misfit(said, scenes, seen)) == 0).all()
+
+
+def test_opposites_come_in_pairs() -> None:
+    assert set(world.OPPOSITE) == set(world.COLOURS)
+    assert all(world.OPPOSITE[world.OPPOSITE[c]] == c != world.OPPOSITE[c] for c in world.COLOURS)
