@@ -29,7 +29,9 @@ class Clone:
             cwd=PROJECT,
             check=True,
         )
-        self.change(datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"])
+        self.change(
+            datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"]
+        )
         self.change(seeds=[1, 2], shots=2, train={"epochs": 2})
         self.change(regions={"per_image": 2})
 
