@@ -65,7 +65,7 @@ def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: 
     if dvc:
         target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
         sys.exit(_dvc_repro(target, params_path))
-    if Path(run).name != run:
+    if Path(run).name != run or run in ("", ".."):
         raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
     work = Workspace(Path("runs") / run)
     click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
