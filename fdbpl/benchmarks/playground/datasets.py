@@ -52,6 +52,8 @@ class Drawn:
     template: str
     classes: tuple[Class, ...]
     law: Law
+    quirk: float = 0.22  # how far a class's own shade may lie from the colour it is named for
+    habit: float = 0.7  # how often a class is met on its own favourite ground
 
     @property
     def sorted_classes(self) -> tuple[Class, ...]:
@@ -119,8 +121,8 @@ _ALL = (
     Drawn(
         "dishes",
         "dish",
-        Reading.SMALL,
-        "a photo of a {}, a side dish.",
+        Reading.PLAIN,
+        "a photo of a {}, a main dish.",
         _cross("clover daisy ginger lotus poppy", "green lime orange red"),
         _law("dish"),
     ),
@@ -202,6 +204,14 @@ def world_digest() -> str:
     return sha256(canonical_json(facts))
 
 
+@cache
+def _character(drawn: Drawn, told: Class) -> tuple[NDArray[np.float64], int]:
+    """Return what sets one class apart beside its name: its own shade, and a favourite ground."""
+    key = blake2b(f"{drawn.kind}/{told.name}".encode(), digest_size=16).digest()
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    return rng.uniform(-drawn.quirk, drawn.quirk, 3), int(rng.integers(len(world.COLOURS)))
+
+
 def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     """Return one scene as an array of length 1; classes take turns, so label = index % classes."""
     key = canonical_json([world_digest(), drawn.name, split, index])
@@ -209,6 +219,12 @@ def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     rng = np.random.Generator(np.random.Philox(key=seed))
     scenes = world.sample(rng, drawn.kind, drawn.law, 1)
     told = drawn.sorted_classes[index % len(drawn.classes)]
+    shade, ground = _character(drawn, told)
+    skin = world.skin(drawn.reading)
+    scenes["layers"][:, skin]["tint"] += shade
+    if rng.random() < drawn.habit:
+        other = world.MAIN if skin == world.GROUND else world.GROUND
+        scenes["layers"]["colour"][:, other] = ground
     world.dress(scenes, drawn.reading, told.noun, told.colour, told.pattern)
     return scenes
 
