@@ -37,7 +37,9 @@ class Model:
     def __init__(self, name: str, weights: Path) -> None:
         tiny.register()
         self.clip = open_clip.create_model(name)
-        state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()}
+        state = {
+            k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()
+        }
         self.clip.load_state_dict(state, strict=True)
         self.clip.eval().requires_grad_(False)
         self.tokenizer = open_clip.get_tokenizer(name)
@@ -250,7 +252,12 @@ def contact_sheet(name: str, columns: int = 12, tile: int = 40) -> Image.Image:
     count = len(drawn.classes)
     shown = np.linspace(0, count - 1, columns).round().astype(int)
     rows = [
-        np.hstack([np.asarray(Image.fromarray(images[k + row * count]).resize((tile, tile))) for k in shown])
+        np.hstack(
+            [
+                np.asarray(Image.fromarray(images[k + row * count]).resize((tile, tile)))
+                for k in shown
+            ]
+        )
         for row in range(2)
     ]
     return Image.fromarray(np.vstack(rows)).quantize(48, dither=Image.Dither.NONE)
@@ -270,24 +277,40 @@ def page(found: dict[str, Figures], lr: float) -> str:
     ]
     for name, f in found.items():
         learned = _cell(f.coop_mean) if f.coop else ""
-        lines.append(f"| {name} | {f.classes} | {_cell(f.generic)} | {_cell(f.template)} | {_cell(f.teacher)} | {learned} |")
+        lines.append(
+            f"| {name} | {f.classes} | {_cell(f.generic)} | {_cell(f.template)} | {_cell(f.teacher)} | {learned} |"
+        )
     eleven = [found[name] for name in datasets.DATASETS]
     means = [[f.generic for f in eleven], [f.template for f in eleven], [f.teacher for f in eleven],
              [f.coop_mean for f in eleven]]  # fmt: skip
-    lines.append("| **average of eleven** | | " + " | ".join(_cell(_average(m)) for m in means) + " |")
+    lines.append(
+        "| **average of eleven** | | " + " | ".join(_cell(_average(m)) for m in means) + " |"
+    )
     lines += ["", "| criterion | found | holds |", "|---|---|---|"]
-    lines += [f"| {text} | {value} | {'yes' if holds else 'no'} |" for text, value, holds in verdicts(found)]
+    lines += [
+        f"| {text} | {value} | {'yes' if holds else 'no'} |"
+        for text, value, holds in verdicts(found)
+    ]
     lines += ["", "## The datasets", ""]
     for name in found:
         drawn = datasets.definition(name)
         names = ", ".join(c.name for c in drawn.sorted_classes)
-        lines += [f"### {name}", "", f"`{drawn.template}` {names}.", "", f"![{name}](playground/{name}.png)", ""]
+        lines += [
+            f"### {name}",
+            "",
+            f"`{drawn.template}` {names}.",
+            "",
+            f"![{name}](playground/{name}.png)",
+            "",
+        ]
     return "\n".join(lines)
 
 
 @click.command()
 @click.option("--lr", default=0.1, show_default=True, help="CoOp's learning rate.")
-@click.option("--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights."
+)
 @click.option("--docs", type=click.Path(path_type=Path), default=Path(__file__).parents[1] / "docs")
 def main(lr: float, weights: Path, docs: Path) -> None:
     """Measure all fifteen datasets (minutes on one core) and write docs/playground.md."""

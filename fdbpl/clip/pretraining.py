@@ -151,11 +151,15 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
     model = open_clip.create_model(name)
     tokenizer = open_clip.get_tokenizer(name)
     size = tiny.image_size(name)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.visual.image_mean, model.visual.image_std))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in (model.visual.image_mean, model.visual.image_std)
+    )
     visual = model.visual.to(memory_format=torch.channels_last)
     heads = Heads(tiny.config(name)["embed_dim"])
     parameters = [*model.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, recipe.lr, (0.9, 0.98), weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(
+        parameters, recipe.lr, (0.9, 0.98), weight_decay=recipe.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.lr, recipe.steps, pct_start=0.05, cycle_momentum=False
     )
@@ -176,7 +180,10 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
             target = torch.from_numpy(captions.misfit(said, batch.scenes, batch.seen))
             text = encode_text(model, tokenizer(list(said.text)))
             matched = contrast(
-                F.normalize(features, dim=1), text, model.logit_scale.exp(), -recipe.sharpness * target
+                F.normalize(features, dim=1),
+                text,
+                model.logit_scale.exp(),
+                -recipe.sharpness * target,
             )
             loss = matched + recipe.heads * named
         optimiser.zero_grad()
@@ -193,7 +200,9 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
 
 
 @torch.inference_mode()
-def accuracies(name: str, state: dict[str, Tensor], scenes: int = 200) -> dict[str, dict[str, float]]:
+def accuracies(
+    name: str, state: dict[str, Tensor], scenes: int = 200
+) -> dict[str, dict[str, float]]:
     """Return, for each kind, how often (%) its noun and its colour are named right in new scenes."""
     import open_clip
 
@@ -202,7 +211,9 @@ def accuracies(name: str, state: dict[str, Tensor], scenes: int = 200) -> dict[s
     model.load_state_dict(state, strict=True)
     model.eval()
     tokenizer = open_clip.get_tokenizer(name)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.visual.image_mean, model.visual.image_std))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in (model.visual.image_mean, model.visual.image_std)
+    )
     rng = np.random.Generator(np.random.Philox(0))
     found: dict[str, dict[str, float]] = {}
     for kind in world.KINDS:

@@ -35,7 +35,9 @@ BARE = (
     "one {}.",
     "{}.",
 )
-_KIND_WORD = MappingProxyType({kind: kind for kind in KINDS} | {"dish": "food", "land": "satellite"})
+_KIND_WORD = MappingProxyType(
+    {kind: kind for kind in KINDS} | {"dish": "food", "land": "satellite"}
+)
 _ANY_KIND = (
     "a photo of a {{}}, a type of {0}.",
     "a {0} photo of a {{}}.",
@@ -100,7 +102,11 @@ def words_used() -> tuple[str, ...]:
 _SENSES = np.array(  # may a bare noun of this kind be read this way, by some kind that shares it?
     [
         [
-            any(reading in READINGS[other] for other in KINDS if set(NOUNS[other]) & set(NOUNS[kind]))
+            any(
+                reading in READINGS[other]
+                for other in KINDS
+                if set(NOUNS[other]) & set(NOUNS[kind])
+            )
             for reading in Reading
         ]
         for kind in KINDS
@@ -139,7 +145,11 @@ def describe(rng: np.random.Generator, scenes: Scenes, seen: NDArray[np.bool_]) 
         reading = READINGS[name][pick[i, 0] % len(READINGS[name])]
         said = says[reading]
         parts: list[str] = []
-        if chance[i, 0] < 0.5 and reading is not Reading.INFRARED and name not in ("texture", "figure"):
+        if (
+            chance[i, 0] < 0.5
+            and reading is not Reading.INFRARED
+            and name not in ("texture", "figure")
+        ):
             pattern[i] = said.pattern[i]
             parts.append(PATTERNS[pattern[i]])
         if chance[i, 1] < 0.7:

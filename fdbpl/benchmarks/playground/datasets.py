@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import blake2b
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -72,16 +72,29 @@ def _cross(nouns: str, colours: str = "-", patterns: str = "-") -> tuple[Class, 
     )
 
 
+def _each(nouns: str, colours: str) -> tuple[Class, ...]:
+    """Return one class a noun, taking colours in turn."""
+    return tuple(Class(n, c) for n, c in zip(nouns.split(), cycle(colours.split()), strict=False))
+
+
+def _all(kind: str) -> str:
+    return " ".join(world.NOUNS[kind])
+
+
 def _law(kind: str, **changes: object) -> Law:
     return replace(LAWS[kind], **changes)  # type: ignore[arg-type]
 
+
+# Names that come late in the alphabet. Where they dress the new half, every new class has a colour
+# nearly of its own, while base classes share theirs and differ in shape, as related things do.
+_LATE = "orange pink purple red white yellow"
 
 _OBJECTS = Drawn(
     "objects",
     "object",
     Reading.PLAIN,
     "a photo of a {}, a type of object.",
-    _cross("arrow crown heart moon star", "azure green red white"),
+    _cross("arrow bolt cross crown drop", "black blue") + _each(_all("object"), _LATE),
     _law("object"),
 )
 _ALL = (
@@ -99,7 +112,7 @@ _ALL = (
         "animal",
         Reading.PLAIN,
         "a photo of a {}, a type of animal.",
-        _cross("beetle cougar impala jaguar rabbit", "black green orange white"),
+        _cross("beetle bronco cougar fox impala", "black blue") + _each(_all("animal"), _LATE),
         _law("animal"),
     ),
     Drawn(
@@ -107,7 +120,7 @@ _ALL = (
         "vehicle",
         Reading.PLAIN,
         "a photo of a {}, a type of vehicle.",
-        _cross("beetle bronco fox mustang ram viper", "blue cyan red yellow"),
+        _cross(_all("vehicle"), "black") + _each(_all("vehicle"), _LATE),
         _law("vehicle"),
     ),
     Drawn(
@@ -115,7 +128,7 @@ _ALL = (
         "flower",
         Reading.PLAIN,
         "a photo of a {}, a type of flower.",
-        _cross("clover iris lotus mallow rose saffron", "blue orange pink purple"),
+        _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("flower"), _LATE),
         _law("flower"),
     ),
     Drawn(
@@ -123,7 +136,7 @@ _ALL = (
         "dish",
         Reading.PLAIN,
         "a photo of a {}, a main dish.",
-        _cross("clover daisy ginger lotus poppy", "green lime orange red"),
+        _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("dish"), _LATE),
         _law("dish"),
     ),
     Drawn(
@@ -131,7 +144,7 @@ _ALL = (
         "aircraft",
         Reading.PLAIN,
         "a photo of a {}, a type of aircraft.",
-        _cross("condor crane crow falcon heron raven swan swift", "- black"),
+        _cross(_all("aircraft"), "lime") + _each(_all("aircraft"), _LATE),
         _law("aircraft"),
     ),
     Drawn(
@@ -147,7 +160,7 @@ _ALL = (
         "texture",
         Reading.PLAIN,
         "{} texture.",
-        _cross("cobble delta furrow lattice marble maze mosaic ripple", "- red"),
+        _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("texture"), _LATE),
         _law("texture"),
     ),
     Drawn(
@@ -155,7 +168,7 @@ _ALL = (
         "land",
         Reading.INFRARED,
         "an infrared satellite photo of a {}.",
-        _cross("delta furrow marble", "cyan green pink red"),
+        _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("land"), _LATE),
         _law("land"),
     ),
     Drawn(
@@ -163,7 +176,8 @@ _ALL = (
         "figure",
         Reading.PLAIN,
         "a photo of a person doing the {}.",
-        _cross("condor crane eagle heron pigeon swan swift", "black red white"),
+        _cross("condor crane", "azure black blue cyan green lime")
+        + _cross("crow eagle falcon heron pigeon raven", "red white"),
         _law("figure"),
     ),
     replace(_OBJECTS, name="objects-resampled", law=_law("object", size=(0.34, 0.58), reach=0.42)),
@@ -173,7 +187,11 @@ _ALL = (
         name="objects-hard",
         law=_law("object", size=(0.28, 0.42), clutter=(2, 3), fade=(0.2, 0.5), noise=(0.06, 0.12)),
     ),
-    replace(_OBJECTS, name="objects-renditions", law=_law("object", tilt=0.8, patterns=world.PATTERNS[1:])),
+    replace(
+        _OBJECTS,
+        name="objects-renditions",
+        law=_law("object", tilt=0.8, patterns=world.PATTERNS[1:]),
+    ),
 )
 SHIFTED = tuple(d.name for d in _ALL if "-" in d.name)
 DATASETS = tuple(d.name for d in _ALL if d.name not in SHIFTED)
@@ -273,7 +291,9 @@ def materialise(name: str, root: Path) -> Dataset:
                     split_file[split].append((path, label, drawn.sorted_classes[label].name))
             (aside / SPLIT_FILE).write_bytes(readable_json(split_file))
     listed = json.loads((folder / SPLIT_FILE).read_text())
-    items = {split: tuple(Item(path, label) for path, label, _ in listed[split]) for split in SPLITS}
+    items = {
+        split: tuple(Item(path, label) for path, label, _ in listed[split]) for split in SPLITS
+    }
     names = tuple(c.name for c in drawn.sorted_classes)
     return Dataset(name, folder, names, drawn.template, **items)
 
@@ -284,4 +304,13 @@ def object_mask(name: str, split: str, index: int) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(main, others)[0] > 0.5)
 
 
-__all__ = ["DATASETS", "SHIFTED", "SIZE", "captions", "definition", "materialise", "object_mask", "pixels"]
+__all__ = [
+    "DATASETS",
+    "SHIFTED",
+    "SIZE",
+    "captions",
+    "definition",
+    "materialise",
+    "object_mask",
+    "pixels",
+]

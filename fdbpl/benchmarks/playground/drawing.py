@@ -60,7 +60,9 @@ def _fold(u: Floats) -> Floats:
     return u - 2 * np.floor((u + 1) * 0.5)
 
 
-def _cover(layer: Scenes, x: Floats, y: Floats, pixel: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _cover(
+    layer: Scenes, x: Floats, y: Floats, pixel: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Return how much of each pixel a layer's shape covers, its edge, and its own coordinates."""
     fields, repeats, ends = _atlas()
     number = layer["glyph"].astype(np.intp)
@@ -114,7 +116,9 @@ def area(scenes: Scenes) -> NDArray[np.float64]:
     return np.asarray(_shares()[main["glyph"]] * main["size"] ** 2)
 
 
-def draw(scenes: Scenes, size: int, windows: NDArray[np.float64] = WHOLE) -> tuple[Pixels, Floats, Floats]:
+def draw(
+    scenes: Scenes, size: int, windows: NDArray[np.float64] = WHOLE
+) -> tuple[Pixels, Floats, Floats]:
     """Draw `scenes` through `windows` (n or 1 rows of centre x, centre y, half-width).
 
     Returns the images, uint8 (n, 3, size, size), and how much of each pixel is covered by the

@@ -72,7 +72,11 @@ WORDS = tuple(sorted({noun for nouns in NOUNS.values() for noun in nouns}))
 
 FULL = 0  # the glyph of a ground
 GLYPHS = MappingProxyType(
-    {(kind, noun): 1 + 10 * k + n for k, kind in enumerate(KINDS) for n, noun in enumerate(NOUNS[kind])}
+    {
+        (kind, noun): 1 + 10 * k + n
+        for k, kind in enumerate(KINDS)
+        for n, noun in enumerate(NOUNS[kind])
+    }
 )
 WORD_OF_GLYPH = np.array([-1] + [WORDS.index(noun) for _, noun in GLYPHS])
 
