@@ -62,14 +62,15 @@ class Artifact:
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {})[KEY])
+                found = about["kind"]
                 arrays = {side: file.get_tensor(side) for side in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
                 "Wanted a file that fdbpl train-student wrote."
             ) from None
-        if about.get("kind") != kind:
-            raise UserError(f"{path}: holds {about.get('kind')!r}, wanted {kind!r}.")
+        if found != kind:
+            raise UserError(f"{path}: holds {found!r}, wanted {kind!r}.")
         return cls(arrays, about)
 
 

@@ -73,7 +73,7 @@ def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: 
 
 
 def _by_hand_workspace(run: str) -> Workspace:
-    if Path(run).name != run:
+    if Path(run).name != run or run in ("", ".."):
         raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
     return Workspace(Path("runs") / run)
 

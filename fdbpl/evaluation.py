@@ -1,6 +1,7 @@
 """Accuracies from features and class vectors: one matrix product, without torch."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,13 @@ def base_to_new(
 
 def over_seeds(seeds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return the means over seeds, H of the means, and the sample deviation of the seeds' H."""
-    base, new, h = (
-        np.array([result[key] for result in seeds.values()]) for key in ("base", "new", "h")
-    )
+    base, new = (mean(result[key] for result in seeds.values()) for key in ("base", "new"))
+    h = [result["h"] for result in seeds.values()]
     return {
-        "base": float(base.mean()),
-        "new": float(new.mean()),
-        "h": harmonic_mean(float(base.mean()), float(new.mean())),
-        "h_std": float(h.std(ddof=1)) if len(h) > 1 else 0.0,
+        "base": base,
+        "new": new,
+        "h": harmonic_mean(base, new),
+        "h_std": stdev(h) if len(h) > 1 else 0.0,  # exactly 0 for equal seeds, unlike numpy's
     }
 
 
@@ -57,11 +57,7 @@ def over_datasets(datasets: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
     `h_mean` is the mean of the datasets' own H.
     """
-    base = float(np.mean([result["base"] for result in datasets.values()]))
-    new = float(np.mean([result["new"] for result in datasets.values()]))
-    return {
-        "base": base,
-        "new": new,
-        "h": harmonic_mean(base, new),
-        "h_mean": float(np.mean([result["h"] for result in datasets.values()])),
-    }
+    base, new, h_mean = (
+        mean(result[key] for result in datasets.values()) for key in ("base", "new", "h")
+    )
+    return {"base": base, "new": new, "h": harmonic_mean(base, new), "h_mean": h_mean}

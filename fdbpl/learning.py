@@ -72,14 +72,13 @@ def learn(
     teacher_scale: float,
     labels: Ints,
     crops: int = 1,
-    images: Sequence[int] | Ints | None = None,
+    picks: Mapping[int, Sequence[int] | Ints] | None = None,
     method: str = "fdbpl",
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
-    seed: int = 1,
     report: Report = silent,
-) -> Trained:
-    """Learn a method's contexts from cached features.
+) -> dict[int, Trained]:
+    """Learn a method's contexts from cached features, for every seed.
 
     Args:
         clip: the student; its image tower is not used.
@@ -88,29 +87,34 @@ def learn(
         teacher: (R, E) unit features of the same regions.
         teacher_vectors: (C, E) the teacher's unit class vectors, as `template_vectors` gives.
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
-        labels: label of each image, all of them, positions in `class_names`; only methods with
+        labels: (R / crops,) for every image its position in `class_names`; only methods with
             labels read them.
         crops: regions of each image.
-        images: the images to learn from; all by default.
+        picks: for each seed the images to learn from, equally many; by default seed 1 learns
+            from all. A seed decides the order of images and crops.
         method: a trained method's name.
         options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
-        seed: decides the order of images and crops.
         report: follows the epochs.
 
     Returns:
-        The contexts and the history.
+        The contexts and the history of each seed.
     """
-    chosen: Ints = np.arange(len(labels)) if images is None else np.asarray(images)
+    learned = trained_method(method, options)
     task = Task(
-        images=chosen,
-        labels=torch.from_numpy(np.asarray(labels, np.int64)[chosen]),
+        labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
         features=CachedFeatures(torch.from_numpy(student), torch.from_numpy(teacher)),
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
     )
-    learned = trained_method(method, options)
-    start = starting_contexts(clip, learned)
-    return train(learned.objective, start, task, params or TrainParams(), seed, report)
+    chosen = {1: np.arange(len(labels))} if picks is None else picks
+    return train(
+        learned.objective,
+        starting_contexts(clip, learned),
+        task,
+        params or TrainParams(),
+        {seed: np.asarray(images) for seed, images in chosen.items()},
+        report,
+    )

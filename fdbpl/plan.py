@@ -96,7 +96,9 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Write the plan as a folder, whole or not at all; equal plans give equal bytes."""
         with whole_folder(folder) as aside:
-            (aside / "plan.json").write_bytes(readable_json(self._text()))
+            (aside / "plan.json").write_bytes(
+                readable_json({**self._text(), "digest": self.digest})
+            )
             np.save(aside / "images.npy", self.images, allow_pickle=False)
             np.save(aside / "regions.npy", self.regions, allow_pickle=False)
 
@@ -109,29 +111,32 @@ class Plan:
         """
         try:
             text = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-            images = np.load(folder / "images.npy", allow_pickle=False)
-            regions = np.load(folder / "regions.npy", allow_pickle=False)
+            if text["version"] != VERSION:
+                raise UserError(
+                    f"{folder}: a plan of version {text['version']!r}, wanted {VERSION}. "
+                    "Run prepare-crops again."
+                )
+            plan = cls(
+                name=text["name"],
+                class_names=tuple(text["class_names"]),
+                template=text["template"],
+                base=tuple(text["base"]),
+                new=tuple(text["new"]),
+                paths=tuple(text["paths"]),
+                images=np.load(folder / "images.npy", allow_pickle=False),
+                shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
+                regions=np.load(folder / "regions.npy", allow_pickle=False),
+                policy=text["policy"],
+                notes=text["notes"],
+            )
+            kinds = (plan.images.dtype, plan.regions.dtype)
+            sound = kinds == (IMAGE, REGION) and text["digest"] == plan.digest
         except FileNotFoundError as error:
             raise UserError(
                 f"{error.filename}: no such file. Run fdbpl prepare-crops {folder.name} first."
             ) from None
-        except ValueError as error:
-            raise UserError(f"{folder}: damaged ({error}). Run prepare-crops again.") from None
-        if text.get("version") != VERSION or images.dtype != IMAGE or regions.dtype != REGION:
-            raise UserError(
-                f"{folder}: a plan of version {text.get('version')}, wanted {VERSION}. "
-                "Run prepare-crops again."
-            )
-        return cls(
-            name=text["name"],
-            class_names=tuple(text["class_names"]),
-            template=text["template"],
-            base=tuple(text["base"]),
-            new=tuple(text["new"]),
-            paths=tuple(text["paths"]),
-            images=images,
-            shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
-            regions=regions,
-            policy=text["policy"],
-            notes=text["notes"],
-        )
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError):
+            sound = False
+        if not sound:
+            raise UserError(f"{folder}: a damaged plan. Run prepare-crops again.")
+        return plan

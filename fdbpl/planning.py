@@ -1,6 +1,6 @@
 """Making a plan: draw the shots, look at every image once, draw the regions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -34,27 +34,38 @@ def make_plan(
     drawing order. `report` follows the test images looked at.
 
     Raises:
-        UserError: a test image is unreadable (unless allowed), a split has no image, or the
-            images have fewer than two classes.
+        UserError: a test image is unreadable (unless allowed), no training image is readable, or
+            base or new classes have no test image.
     """
     base, new = base_and_new(dataset.train)
-    if not new or not dataset.test:
+    if not new:
         raise UserError(
-            f"dataset {dataset.name!r}: {len(base) + len(new)} classes with training images and "
-            f"{len(dataset.test)} test images, wanted at least 2 classes and 1 test image."
+            f"dataset {dataset.name!r}: {len(base)} classes with training images in "
+            f"{dataset.folder}, wanted at least 2."
         )
     reader = _Reader(dataset.folder)
     picks = {seed: list(_pick(dataset, base, shots, seed, reader)) for seed in seeds}
     train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
     unreadable = sorted(reader.unreadable.values())
+    if not train:
+        raise UserError(
+            f"dataset {dataset.name!r}: no training image of {len(base)} base classes is readable "
+            f"in {dataset.folder}, the first: {unreadable[0]}."
+        )
     test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
-    missing = sorted(set(reader.unreadable.values()) - set(unreadable))
+    missing = _unreadable(dataset.test, reader)
     if missing and not allow_unreadable_test_images:
         raise UserError(
-            f"{len(missing)} of {len(dataset.test)} test images of {dataset.name!r} are "
-            f"unreadable, the first: {missing[0]} Or set data.allow_unreadable_test_images: true "
-            "to leave them out of the test."
+            f"{len(missing)} test images of {dataset.name!r} in {dataset.folder} are unreadable, "
+            f"the first: {missing[0]}. Or set data.allow_unreadable_test_images: true to leave "
+            "them out of the test."
         )
+    for half, labels in (("base", base), ("new", new)):
+        if not any(item.label in labels for item in test):
+            raise UserError(
+                f"dataset {dataset.name!r}: no test image of the {len(labels)} {half} classes in "
+                f"{dataset.folder}, wanted at least 1."
+            )
     images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
     row_of = {item: row for row, item in enumerate(train)}
     return Plan(
@@ -72,6 +83,9 @@ def make_plan(
             "unreadable training images": unreadable,
             "unreadable test images": missing,
             "classes short of images": _shortages(dataset, base, shots, picks),
+            "classes without training images, neither base nor new": [
+                name for label, name in enumerate(dataset.class_names) if label not in {*base, *new}
+            ],
         },
     )
 
@@ -127,6 +141,12 @@ def _readable(items: list[Item], reader: _Reader, report: Report) -> Iterator[It
         if reader.read(item.path) is not None:
             yield item
         report(done, len(items))
+
+
+def _unreadable(items: Iterable[Item], reader: _Reader) -> list[str]:
+    """Say what is wrong with each image that was looked at and did not decode."""
+    paths = {item.path for item in items}
+    return sorted(why for path, why in reader.unreadable.items() if path in paths)
 
 
 def _records(items: list[Item], split: int, reader: _Reader) -> NDArray[np.void]:

@@ -1,6 +1,6 @@
 """The comparison: one table over all datasets and methods, as JSON, text and picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 from fdbpl.evaluation import over_datasets, over_seeds
@@ -17,20 +17,26 @@ TITLES = {
 }
 
 
-def compare(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the datasets' records to `{"methods": {method: {"avg", "datasets"}}}`, in per cent."""
-    names = list(next(iter(records.values()))["methods"])
-    methods: dict[str, Any] = {}
-    for method in names:
+def compare(
+    records: Mapping[str, Mapping[str, Any]], methods: Iterable[str], seeds: Iterable[int]
+) -> dict[str, Any]:
+    """Join the datasets' records to `{"methods": {method: {"avg", "datasets"}}}`, in per cent.
+
+    Raises:
+        KeyError: a record lacks one of the methods or seeds.
+    """
+    joined: dict[str, Any] = {}
+    wanted = [str(seed) for seed in seeds]
+    for method in methods:
         datasets: dict[str, Any] = {}
         for dataset, record in records.items():
-            seeds = {
-                seed: {key: result[key] for key in ("base", "new", "h")}
-                for seed, result in record["methods"][method]["seeds"].items()
+            results = record["methods"][method]["seeds"]
+            by_seed = {
+                seed: {key: results[seed][key] for key in ("base", "new", "h")} for seed in wanted
             }
-            datasets[dataset] = {**over_seeds(seeds), "seeds": seeds}
-        methods[method] = {"avg": over_datasets(datasets), "datasets": datasets}
-    return {"methods": methods}
+            datasets[dataset] = {**over_seeds(by_seed), "seeds": by_seed}
+        joined[method] = {"avg": over_datasets(datasets), "datasets": datasets}
+    return {"methods": joined}
 
 
 def averages_table(comparison: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def epoch_batches(
         seed: of training.
 
     Yields:
-        Positions within `images`, and rows of regions, both (batch,).
+        The images, and the rows of their regions, both (batch,).
     """
     count = len(images)
     cycle = np.random.default_rng([seed, 1, epoch // crops]).permuted(
@@ -47,7 +47,7 @@ def epoch_batches(
     size = min(batch, count)
     for start in range(0, count - size + 1, size):
         chosen = order[start : start + size]
-        yield chosen, rows[chosen]
+        yield images[chosen], rows[chosen]
 
 
 def steps_per_epoch(images: int, batch: int) -> int:

@@ -18,22 +18,22 @@ from fdbpl.schedule import epoch_batches, learning_rate
 
 INACTIVE_SHARE = 0.01
 
+Ints = NDArray[np.integer[Any]]
+
 
 @dataclass(frozen=True)
 class Task:
     """What a method learns from, whatever the method.
 
     Attributes:
-        images: (I,) rows of the images to learn from; region `row * crops + k` is a crop's row.
-        labels: (I,) their positions among the classes learned.
-        crops: regions of each image.
+        labels: (N,) for every image its position among the classes learned.
+        crops: regions of each image; region `image * crops + k` is crop k of an image.
         features: where regions' features come from.
         teacher: class vectors over the classes learned, and the scale of its logits.
         text: contexts (K, M, W) to class features (K, C, D) over the same classes.
         scale: the student's logit scale.
     """
 
-    images: NDArray[np.integer[Any]]
     labels: Tensor
     crops: int
     features: FeatureSource
@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """Contexts (K, M, W), and what happened on the way.
+    """Contexts (K, M, W) of one seed, and what happened on the way.
 
     `terms[name]` is the mean of each term in every epoch. `gradients[epoch][name]` holds the norm
     of a term's gradient on each context, taken on the first batch of the first, the middle and
@@ -63,59 +63,101 @@ def train(
     start: Tensor,
     task: Task,
     params: TrainParams,
-    seed: int,
+    picks: Mapping[int, Ints],
     report: Report = silent,
-) -> Trained:
-    """Minimise `objective` over the contexts by SGD, as the CoOp family does.
+) -> dict[int, Trained]:
+    """Minimise `objective` over the contexts by SGD, as the CoOp family does, for every seed.
+
+    The seeds' runs share nothing but the arithmetic: each has its contexts, images and order,
+    and SGD works on each number alone. Taking them in one pass spares most of the overhead of
+    small models.
 
     Args:
         objective: of the method.
-        start: contexts (K, M, W) to start from.
+        start: contexts (K, M, W) that every seed starts from.
         task: what to learn from.
         params: the optimiser and its schedule.
-        seed: decides the order of images and crops, and nothing else.
+        picks: for each seed the images (I,) to learn from, equally many; the seed decides the
+            order of images and crops.
         report: follows the epochs.
+
+    Returns:
+        The outcome for each seed.
     """
-    contexts = start.clone().requires_grad_()
+    contexts = start.repeat(len(picks), 1, 1, 1).requires_grad_()  # (S, K, M, W)
     optimiser = torch.optim.SGD(
         [contexts], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
     )
     probed = {0, params.epochs // 2, params.epochs - 1}
-    means: list[Terms] = []
-    gradients: dict[int, dict[str, list[float]]] = {}
+    means: dict[str, list[Tensor]] = {}
+    gradients: dict[int, dict[str, Tensor]] = {}
     for epoch in range(params.epochs):
         optimiser.param_groups[0]["lr"] = learning_rate(params, epoch)
         sums: dict[str, Tensor] = {}
-        steps = 0
-        for positions, rows in epoch_batches(
-            task.images, crops=task.crops, batch=params.batch, epoch=epoch, seed=seed
-        ):
-            student, teacher = task.features(torch.from_numpy(rows))
-            batch = Batch(student, task.teacher.log_probabilities(teacher), task.labels[positions])
-            terms = objective(batch, task.text(contexts), task.scale)
-            if epoch in probed and not steps:
+        steps = _steps(picks, task.crops, params.batch, epoch)
+        for images, rows in steps:
+            student, teacher = task.features(rows)
+            batch = Batch(student, task.teacher.log_probabilities(teacher), task.labels[images])
+            features = task.text(contexts.flatten(0, 1))
+            text = features.view(*contexts.shape[:2], *features.shape[1:])
+            terms = objective(batch, text, task.scale)
+            if epoch in probed and not sums:
                 gradients[epoch] = gradient_norms(terms, contexts)
             optimiser.zero_grad()
             torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
-            steps += 1
-        means.append({name: total / steps for name, total in sums.items()})
+        for name, total in sums.items():
+            means.setdefault(name, []).append(total / len(steps))
         report(epoch + 1, params.epochs)
+    curves = {name: torch.stack(values, dim=1).tolist() for name, values in means.items()}
+    return {
+        seed: _outcome(contexts.detach()[run], curves, gradients, run)
+        for run, seed in enumerate(picks)
+    }
+
+
+def _steps(
+    picks: Mapping[int, Ints], crops: int, batch: int, epoch: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the epoch's batches of all seeds: images and rows of regions, both (S, B)."""
+    orders = [
+        epoch_batches(images, crops=crops, batch=batch, epoch=epoch, seed=seed)
+        for seed, images in picks.items()
+    ]
+    steps = (tuple(zip(*step, strict=True)) for step in zip(*orders, strict=True))
+    return [
+        (torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(rows)))
+        for images, rows in steps
+    ]
+
+
+def _outcome(
+    contexts: Tensor,
+    curves: Mapping[str, list[list[float]]],
+    gradients: Mapping[int, Mapping[str, Tensor]],
+    run: int,
+) -> Trained:
+    norms = {
+        epoch: {name: norm[run].tolist() for name, norm in terms.items()}
+        for epoch, terms in gradients.items()
+    }
     return Trained(
-        contexts=contexts.detach(),
-        terms={name: [float(mean[name]) for mean in means] for name in means[0]},
-        gradients=gradients,
-        inactive=inactive_terms(gradients),
+        contexts=contexts,
+        terms={name: values[run] for name, values in curves.items()},
+        gradients=norms,
+        inactive=inactive_terms(norms),
     )
 
 
-def gradient_norms(terms: Terms, contexts: Tensor) -> dict[str, list[float]]:
-    """Return the norm of each term's gradient on each of the contexts (K, M, W)."""
+def gradient_norms(terms: Terms, contexts: Tensor) -> dict[str, Tensor]:
+    """Return the norms (S, K) of each term's gradient on each of the contexts (S, K, M, W)."""
     norms = {}
     for name, term in terms.items():
-        (gradient,) = torch.autograd.grad(term, contexts, retain_graph=True, materialize_grads=True)
-        norms[name] = gradient.flatten(1).norm(dim=1).tolist()
+        (gradient,) = torch.autograd.grad(
+            term.sum(), contexts, retain_graph=True, materialize_grads=True
+        )
+        norms[name] = gradient.flatten(2).norm(dim=2)
     return norms
 
 

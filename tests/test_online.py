@@ -30,7 +30,7 @@ def tower_online(clip: ClipModel, plan: Plan, folder: Path) -> Callable[..., tor
 
     def features(rows: torch.Tensor) -> torch.Tensor:
         pixels = []
-        for region in plan.regions[rows.numpy()]:
+        for region in plan.regions[rows.flatten().numpy()]:
             with Image.open(folder / plan.paths[region["image"]]) as image:
                 crop = image.convert("RGB").crop(tuple(region["box"].tolist()))
             crop = crop.resize((clip.image_size,) * 2, Image.Resampling.BICUBIC)
@@ -40,7 +40,8 @@ def tower_online(clip: ClipModel, plan: Plan, folder: Path) -> Callable[..., tor
             mean, std = (torch.tensor(x)[:, None, None] for x in (clip.mean, clip.std))
             pixels.append((colours - mean) / std)
         with torch.no_grad():
-            return clip.network.encode_image(torch.stack(pixels), normalize=True)
+            found = clip.network.encode_image(torch.stack(pixels), normalize=True)
+        return found.reshape(*rows.shape, -1)
 
     return features
 
@@ -69,8 +70,7 @@ def test_cached_training_equals_training_with_both_towers_online(
 
     def run(features: Callable[..., tuple[torch.Tensor, torch.Tensor]]) -> Trained:
         task = Task(
-            images=images,
-            labels=torch.from_numpy(plan.images["label"][images].astype(np.int64)),
+            labels=torch.from_numpy(plan.images["label"].astype(np.int64)),
             crops=plan.crops,
             features=features,
             teacher=Teacher(
@@ -80,7 +80,8 @@ def test_cached_training_equals_training_with_both_towers_online(
             text=text_encoder(student, names),
             scale=student.logit_scale,
         )
-        return train(learned.objective, starting_contexts(student, learned), task, params, seed=1)
+        start = starting_contexts(student, learned)
+        return train(learned.objective, start, task, params, {1: images})[1]
 
     with_cache = run(CachedFeatures(cached["student"], cached["teacher"]))
     see, know = tower_online(student, plan, folder), tower_online(teacher, plan, folder)

@@ -29,11 +29,13 @@ class Clone:
             cwd=PROJECT,
             check=True,
         )
-        self.set(datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"])
-        self.set(seeds=[1, 2], shots=2, train={"epochs": 2})
-        self.set(regions={"per_image": 2})
+        self.change(
+            datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"]
+        )
+        self.change(seeds=[1, 2], shots=2, train={"epochs": 2})
+        self.change(regions={"per_image": 2})
 
-    def set(self, **changes: object) -> None:
+    def change(self, **changes: object) -> None:
         path = self.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
         for key, value in changes.items():
@@ -91,18 +93,18 @@ def test_equal_parameters_give_equal_bytes_anywhere(clone: Clone, tmp_path: Path
 
 
 def test_a_learning_rate_reruns_training_and_what_follows(clone: Clone) -> None:
-    clone.set(train={"lr": 0.003})
+    clone.change(train={"lr": 0.003})
     expected = {f"{s}@{d}" for s in ("train-student", "evaluate") for d in ("textures", "icons")}
     assert clone.repro() == expected | {"compare"}
 
 
 def test_a_new_dataset_runs_alone(clone: Clone) -> None:
-    clone.set(datasets=["textures", "icons", "flowers"])
+    clone.change(datasets=["textures", "icons", "flowers"])
     assert clone.repro() == {f"{stage}@flowers" for stage in STAGES} | {"compare"}
 
 
 def test_more_seeds_encode_only_new_regions(clone: Clone) -> None:
-    clone.set(seeds=[1, 2, 3])
+    clone.change(seeds=[1, 2, 3])
     done = clone.run("dvc", "repro", "cache-teacher@icons")
     counts = re.search(r"icons: teacher encoded ([\d,]+), reused ([\d,]+)", done.stdout)
     assert counts, done.stdout + done.stderr
@@ -112,9 +114,9 @@ def test_more_seeds_encode_only_new_regions(clone: Clone) -> None:
 
 def test_a_users_mistake_is_one_line_and_leaves_the_results(clone: Clone) -> None:
     before = clone.outputs()
-    clone.set(train={"lr": "fast"})
+    clone.change(train={"lr": "fast"})
     done = clone.run("fdbpl", "evaluate", "textures")
-    clone.set(train={"lr": 0.003})
+    clone.change(train={"lr": 0.003})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "train.lr" in done.stderr

@@ -78,8 +78,8 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
     """Read a split file of CoOp's kind: {"train", "val", "test"}: [path, label, class name].
 
     Raises:
-        UserError: the file is missing or damaged, a path leads outside `images`, or a label has
-            two names.
+        UserError: the file or the folder `images` is missing, the file is damaged, a path leads
+            outside `images`, or a label has two names.
     """
     try:
         content = json.loads(split.read_text(encoding="utf-8"))
@@ -100,6 +100,8 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
             f"{split}: labels {min(names)} to {max(names)} for {len(names)} classes, "
             "wanted 0, 1, 2, ... without gaps."
         )
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder. Wanted the images that {split} names.")
     return Dataset(
         name=name,
         folder=images,

@@ -15,6 +15,7 @@ from fdbpl.files import canonical_json, sha256
 Box = tuple[int, int, int, int]
 Floats = NDArray[np.float32]
 
+_TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,6 +44,8 @@ class ImageEncoder:
         self._device = torch.device(device)
         self._autocast = _AUTOCAST.get(precision)
         self._tower = clip.network.get_submodule("visual").to(self._device)
+        self._square = (clip.image_size, clip.image_size)
+        self._interpolation = Image.Resampling[clip.interpolation.upper()]
         mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (clip.mean, clip.std))
         self._shift, self._factor = -mean / std, np.float32(1 / 255) / std
         self.fingerprint = Fingerprint(
@@ -51,8 +54,9 @@ class ImageEncoder:
                 "image_size": clip.image_size,
                 "mean": list(clip.mean),
                 "std": list(clip.std),
-                "region_view": "crop, resize bicubic, flip",
-                "test_view": "resize shorter side bicubic, centre crop",
+                "interpolation": clip.interpolation,
+                "region_view": "crop, resize, flip",
+                "test_view": _TEST_VIEWS[clip.resize_mode],
                 "precision": precision,
                 "numerics": _numerics_class(self._device, batch_size),
             }
@@ -76,14 +80,18 @@ class ImageEncoder:
             float32 (3, S, S).
         """
         if box is None:
-            view = centre_view(image, self.clip.image_size)
+            view = self._whole(image)
         else:
-            side = (self.clip.image_size, self.clip.image_size)
-            view = image.crop(box).resize(side, Image.Resampling.BICUBIC)
+            view = image.crop(box).resize(self._square, self._interpolation)
         if flip:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         channels = np.asarray(view, np.uint8).transpose(2, 0, 1)
         return np.ascontiguousarray(channels * self._factor + self._shift, np.float32)
+
+    def _whole(self, image: Image.Image) -> Image.Image:
+        if self.clip.resize_mode == "squash":
+            return image.resize(self._square, self._interpolation)
+        return centre_view(image, self.clip.image_size, self._interpolation)
 
     def encode(self, pixels: Floats) -> Floats:
         """Encode (n, 3, S, S) normalised pixels, n <= batch_size, to (n, D) unit features."""
@@ -102,13 +110,15 @@ class ImageEncoder:
         return features.cpu().numpy()
 
 
-def centre_view(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` (bicubic) and cut the centre square, as the field tests."""
+def centre_view(
+    image: Image.Image, size: int, interpolation: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """Resize the shorter side to `size` and cut the centre square, as the field tests."""
     width, height = image.size
     short = min(width, height)
     scaled = (int(size * width / short), int(size * height / short))
     left, top = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
-    return image.resize(scaled, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    return image.resize(scaled, interpolation).crop((left, top, left + size, top + size))
 
 
 def _numerics_class(device: torch.device, batch_size: int) -> str:

@@ -26,9 +26,10 @@ class ClipModel:
     """A frozen CLIP model in fp32, its tokenizer, and all that decides its features.
 
     `logit_scale` is exp(logit_scale) as the weights have it. `mean` and `std` normalise the
-    colours, `image_size` is the side of the square input in pixels. `identity` holds the
-    architecture, the digests of configuration and weights, and the activation; `source` says where
-    the weights came from.
+    colours, `image_size` is the side of the square input in pixels, reached by `interpolation`
+    ("bicubic" or "bilinear"); a whole image is brought to it by `resize_mode`, "shortest" (side,
+    then the centre) or "squash". `identity` holds the architecture, the digests of configuration
+    and weights, and the activation; `source` says where the weights came from.
     """
 
     network: torch.nn.Module
@@ -37,6 +38,8 @@ class ClipModel:
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str
+    resize_mode: str
     source: str
     identity: Mapping[str, str]
 
@@ -72,26 +75,25 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
         )
     path, registry = _find_weights(params, role)
     activation = _activation(params, role, config, path, registry)
-    with _quiet_about_random_start():
-        network = factory.create_model(
-            params.architecture,
-            load_weights=False,
-            pretrained_text=False,
-            quick_gelu=activation == "quickgelu",
-        )
+    network, tokenizer = _build(params, role, activation)
     _fill(network, path, f"{role}.weights: {path}")
     network.eval().requires_grad_(requires_grad=False)
     size = network.visual.image_size
     preprocess = {**network.visual.preprocess_cfg, **registry}
+    if preprocess["resize_mode"] not in ("shortest", "squash"):
+        raise UserError(
+            f"{role}.architecture: {params.architecture} resizes images by "
+            f"{preprocess['resize_mode']!r}, wanted 'shortest' or 'squash'."
+        )
     return ClipModel(
         network=network,
-        tokenizer=open_clip.get_tokenizer(
-            params.architecture,
-        ),
+        tokenizer=tokenizer,
         logit_scale=float(network.logit_scale.exp()),
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
+        interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
+        resize_mode=preprocess["resize_mode"],
         source=weights_source(params),
         identity={
             "architecture": params.architecture,
@@ -173,6 +175,25 @@ def _activation(
     return known
 
 
+def _build(params: ModelParams, role: str, activation: str) -> tuple[Any, Any]:
+    """Build the network, its weights still to be filled in, and its tokenizer."""
+    try:
+        with _quiet_about_random_start(), torch.random.fork_rng(devices=[]):
+            network = factory.create_model(
+                params.architecture,
+                load_weights=False,
+                pretrained_text=False,
+                quick_gelu=activation == "quickgelu",
+            )
+        return network, open_clip.get_tokenizer(params.architecture)
+    except Exception as error:  # towers and tokenizers of other libraries may have to be fetched
+        raise UserError(
+            f"{role}.architecture: {params.architecture} could not be built "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). "
+            "Wanted an architecture that needs nothing but open_clip and its weights."
+        ) from error
+
+
 def _fill(network: torch.nn.Module, path: Path, source: str) -> None:
     """Copy the tensors of `path` into `network`; every tensor must have its place."""
     try:
@@ -185,7 +206,7 @@ def _fill(network: torch.nn.Module, path: Path, source: str) -> None:
         ) from error
     state = convert.convert_state_dict(network, state)
     wanted = network.state_dict()
-    if "logit_scale" in state:
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:  # some files have shape (1,)
         state["logit_scale"] = state["logit_scale"].reshape(wanted["logit_scale"].shape)
     for problem, names in (
         ("lacks", wanted.keys() - state.keys()),

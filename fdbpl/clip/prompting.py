@@ -35,8 +35,8 @@ def why_plain(tower: Any) -> str | None:
     mask = tower.attn_mask
     if mask is None or not torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1)):
         return "its attention is not causal"
-    if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
-        return "it reads its feature at a class token, or masks padding"
+    if getattr(tower, "cls_emb", None) is not None:
+        return "it reads its feature at a class token"
     if _pool_type(tower) != "argmax":
         return f"it pools by {_pool_type(tower)!r}, not at the end token"
     if any(type(block) is not ResidualAttentionBlock for block in tower.transformer.resblocks):
@@ -58,32 +58,39 @@ def _project(tower: Any, features: Tensor) -> Tensor:
 
 
 class PlainText:
-    """The field's plain way: every class padded to the tower's full length, nothing shared."""
+    """The field's plain way: the tower's own pass over every class at full length.
+
+    The context takes the place of its starting words' embeddings, and nothing else differs, so
+    any tower that embeds tokens by a table will do.
+    """
 
     def __init__(self, tower: Any, tokens: PromptTokens):
         self._tower = tower
-        first = 1 + len(tokens.context)
-        device = tower.token_embedding.weight.device
-        ids = torch.zeros(len(tokens.suffixes), tower.positional_embedding.shape[0]).long()
+        self._first = 1 + len(tokens.context)
+        prefix = [tokens.start, *tokens.context]
+        ids = torch.zeros(len(tokens.suffixes), tower.context_length, dtype=torch.long)
         for row, suffix in zip(ids, tokens.suffixes, strict=True):
-            row[0] = tokens.start
-            row[first : first + len(suffix)] = torch.tensor(suffix)
-        self._ids, self._first = ids.to(device), first
-        self._ends = torch.tensor([first + len(suffix) - 1 for suffix in tokens.suffixes])
-        self._embedded = tower.token_embedding(self._ids).detach()
+            row[: self._first + len(suffix)] = torch.tensor([*prefix, *suffix])
+        self._ids = ids.to(tower.token_embedding.weight.device)
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """Encode contexts (K, M, W) to unit features (K, C, D)."""
         return torch.stack([self._encode(context) for context in contexts])
 
     def _encode(self, context: Tensor) -> Tensor:
-        x = self._embedded
-        shared = context.expand(len(x), -1, -1)
-        x = torch.cat([x[:, :1], shared, x[:, self._first :]], dim=1)
-        x = x + self._tower.positional_embedding
-        x = self._tower.transformer(x, attn_mask=self._tower.attn_mask)
-        x = self._tower.ln_final(x)
-        return _project(self._tower, x[torch.arange(len(x)), self._ends])
+        def put_in(_module: nn.Module, _ids: object, x: Tensor) -> Tensor:
+            shared = context.expand(len(x), -1, -1)
+            return torch.cat([x[:, :1], shared, x[:, self._first :]], dim=1)
+
+        tower = self._tower
+        hook = tower.token_embedding.register_forward_hook(put_in)
+        try:
+            features = (tower.encode_text if isinstance(tower, CLIP) else tower)(self._ids)
+        finally:
+            hook.remove()
+        if isinstance(features, tuple):  # a captioner's tower returns its tokens as well
+            features = features[0]
+        return F.normalize(features, dim=-1)
 
 
 @dataclass(frozen=True)

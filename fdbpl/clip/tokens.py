@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
@@ -25,8 +26,13 @@ def tokenize_prompts(clip: ClipModel, words: str, class_names: tuple[str, ...]) 
     """Tokenise "`words` `name`." for every class, as CoOp does.
 
     Raises:
-        UserError: a class name is too long for the text tower.
+        UserError: a class name is too long for the text tower, or its tokenizer is not CLIP's.
     """
+    if not isinstance(clip.tokenizer, SimpleTokenizer):
+        raise UserError(
+            f"{clip.identity['architecture']} has a {type(clip.tokenizer).__name__}, wanted CLIP's "
+            "own tokenizer, whose start and end tokens a context stands between."
+        )
     limit = clip.tokenizer.context_length
     texts = [f"{words} {name}." for name in class_names]
     ids = clip.tokenizer([words, *texts], context_length=4 * limit)

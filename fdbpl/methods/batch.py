@@ -7,17 +7,17 @@ from typing import Protocol
 from torch import Tensor
 
 Terms = Mapping[str, Tensor]
-"""Weighted scalar terms by name; the loss is their sum."""
+"""Weighted terms (...) by name, one value a run; the loss is their sum."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B regions.
+    """B regions of each seed; any leading dimensions (S for the seeds) are independent runs.
 
     Attributes:
-        student: (B, D) unit image features of the student.
-        teacher: (B, C) log-probabilities of the teacher over the classes.
-        labels: (B,) the labels of the images the regions were cut from; only methods that
+        student: (..., B, D) unit image features of the student.
+        teacher: (..., B, C) log-probabilities of the teacher over the classes.
+        labels: (..., B) the labels of the images the regions were cut from; only methods that
             say so read them.
     """
 
@@ -30,4 +30,4 @@ class Objective(Protocol):
     """A training objective over text features and a batch of regions."""
 
     def __call__(self, batch: Batch, text: Tensor, scale: float) -> Terms:
-        """Return the terms for unit text features (K, C, D), one set per context."""
+        """Return the terms for unit text features (..., K, C, D), one set per context."""

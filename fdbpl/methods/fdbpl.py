@@ -28,7 +28,7 @@ from fdbpl.methods.terms import (
 
 
 class Fdbpl:
-    """The objective under one set of options; text features are (2, C, D): u and v."""
+    """The objective under one set of options; text features are (..., 2, C, D): u and v."""
 
     def __init__(self, options: FdbplOptions):
         self.options = options
@@ -36,16 +36,16 @@ class Fdbpl:
     def __call__(self, batch: Batch, text: Tensor, scale: float) -> Terms:
         """Return the five weighted terms."""
         o = self.options
-        positive, negative = scale * batch.student @ text.transpose(1, 2)
+        positive, negative = (scale * batch.student[..., None, :, :] @ text.mT).unbind(-3)
         w = self._weights(batch.teacher)
         labels = batch.teacher.argmax(dim=-1)
-        difference = text[0] - text[1]
+        difference = text[..., 0, :, :] - text[..., 1, :, :]
         if o.difference_unit == "direction":
             difference = F.normalize(difference, dim=-1)
-        similarity = batch.student @ difference.T
+        similarity = batch.student @ difference.mT
         if o.difference_unit == "logit":
             similarity = scale * similarity
-        own = similarity.gather(1, labels[:, None]).squeeze(1)
+        own = similarity.gather(-1, labels[..., None]).squeeze(-1)
         log_positive, log_negative = positive.log_softmax(-1), negative.log_softmax(-1)
         rejection = kl_from_uniform if o.rejection == "uniform" else _minus_entropy
         if o.second == "released":
@@ -56,21 +56,21 @@ class Fdbpl:
         return {
             "similarity": mean(symmetric_kl(batch.teacher, log_positive), w),
             "rejection": o.rejection_weight * mean(rejection(log_negative), 1 - w),
-            "mutual": o.mutual_weight * mean(F.cosine_similarity(positive, negative), w),
+            "mutual": o.mutual_weight * mean(F.cosine_similarity(positive, negative, dim=-1), w),
             "first_difference": o.first_weight * mean(torch.relu(o.first_margin - own), w),
             "second_difference": o.second_weight * second,
         }
 
     def _weights(self, teacher: Tensor) -> Tensor:
         if self.options.weight == "none":
-            return torch.ones_like(teacher[:, 0])
+            return torch.ones_like(teacher[..., 0])
         return informativeness(teacher) ** self.options.weight_power
 
     def _mean(self, values: Tensor, weights: Tensor) -> Tensor:
         """Average over the batch, or over the weights, so that w sets no learning rate."""
         if self.options.normalise == "batch":
-            return (weights * values).mean()
-        return (weights * values).sum() / weights.sum().clamp_min(1e-12)
+            return (weights * values).mean(dim=-1)
+        return (weights * values).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)
 
 
 def released_second_difference(difference: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ def released_second_difference(difference: Tensor) -> Tensor:
     meets its opposite, so value and gradient vanish. Kept so that `released` is exactly what
     was released.
     """
-    pairs = difference[:, None] - difference[None, :]
-    return pairs.mean(dim=-1).sum()
+    means = difference.mean(dim=-1)
+    return (means[..., :, None] - means[..., None, :]).sum(dim=(-2, -1))
 
 
 def _minus_entropy(log_p: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Symbols as in FDBPL (arXiv 2505.18053): pT the teacher's probabilities over C classes for a
 region, p+ and p- the student's under the positive and the negative context, w the
-informativeness of a region.
+informativeness of a region. Leading dimensions (...) are independent runs.
 """
 
 import math
@@ -10,29 +10,36 @@ import math
 import torch
 from torch import Tensor
 
+from fdbpl.methods.batch import Batch
+
+
+def positive_logits(batch: Batch, text: Tensor, scale: float) -> Tensor:
+    """Return z+ = s f U^T (..., B, C) under the first context of text (..., K, C, D)."""
+    return scale * batch.student @ text[..., 0, :, :].mT
+
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Return KL(p || q) of each row (B,) from log-probabilities (B, C)."""
+    """Return KL(p || q) of each row (..., B) from log-probabilities (..., B, C)."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
 def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Return [KL(p || q) + KL(q || p)] / 2 of each row (B,): KDPL's distillation loss."""
+    """Return [KL(p || q) + KL(q || p)] / 2 of each row (..., B): KDPL's distillation loss."""
     return (kl(log_p, log_q) + kl(log_q, log_p)) / 2
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Return the entropy of each row (B,) in nats."""
+    """Return the entropy of each row (..., B) in nats."""
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 
 def informativeness(log_p: Tensor) -> Tensor:
-    """Return w = 1 - H(p) / ln C of each row (B,), in [0, 1]: how sure the teacher is."""
+    """Return w = 1 - H(p) / ln C of each row (..., B), in [0, 1]: how sure the teacher is."""
     return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
 
 
 def kl_from_uniform(log_p: Tensor) -> Tensor:
-    """Return KL(uniform || p) of each row (B,): 0 when the rejection is perfect."""
+    """Return KL(uniform || p) of each row (..., B): 0 when the rejection is perfect."""
     return -log_p.mean(dim=-1) - math.log(log_p.shape[-1])
 
 
@@ -44,17 +51,20 @@ def pairwise_hinge(similarity: Tensor, labels: Tensor, weights: Tensor, margin: 
     relu(m + (S[b, y_a] - S[b, y_b]) - (S[a, y_a] - S[a, y_b])), weighted by w_a w_b.
 
     Args:
-        similarity: S (B, C).
-        labels: (B,) the teacher's class of each region.
-        weights: (B,) w.
+        similarity: S (..., B, C).
+        labels: (..., B) the teacher's class of each region.
+        weights: (..., B) w.
         margin: m, in the units of S.
 
     Returns:
-        The weighted mean, a scalar; 0 when no two regions differ in class or no pair has weight.
+        The weighted mean (...); 0 where no two regions differ in class or no pair has weight.
     """
-    at_label = similarity[:, labels]  # [b, a] = S[b, y_a]
-    own = at_label.diagonal()  # S[b, y_b]
-    gap = (at_label - own[:, None]).T - (own[:, None] - at_label)  # [a, b]
-    pairs = (labels[:, None] != labels[None, :]) * weights[:, None] * weights[None, :]
-    total = pairs.sum()
-    return (pairs * torch.relu(margin + gap)).sum() / total.clamp_min(1e-12)
+    count = labels.shape[-1]
+    by_label = labels[..., None, :].expand(*labels.shape, count)
+    at_label = similarity.gather(-1, by_label)  # [b, a] = S[b, y_a]
+    own = at_label.diagonal(dim1=-2, dim2=-1)[..., None]  # S[b, y_b]
+    gap = (at_label - own).mT + (at_label - own)  # [a, b]
+    differ = labels[..., :, None] != labels[..., None, :]
+    pairs = differ * weights[..., :, None] * weights[..., None, :]
+    total = pairs.sum(dim=(-2, -1)).clamp_min(1e-12)
+    return (pairs * torch.relu(margin + gap)).sum(dim=(-2, -1)) / total

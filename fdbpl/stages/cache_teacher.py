@@ -9,6 +9,7 @@ from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import load_model
+from fdbpl.errors import UserError
 from fdbpl.learning import template_vectors
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
@@ -65,6 +66,8 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
 
 
 def _device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is 'cuda', but torch finds no GPU here. Wanted 'auto' or 'cpu'.")
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,6 +2,8 @@
 
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 from fdbpl import reporting
 from fdbpl.errors import UserError
@@ -14,25 +16,10 @@ def compare(params: Params, work: Workspace) -> list[str]:
     """Write metrics/compare.json, .md and .png; return the table to print.
 
     Raises:
-        UserError: a dataset of the list has not been evaluated.
+        UserError: a dataset of the list has not been evaluated, or not with all methods and seeds.
     """
-    records = {}
-    for dataset in params.datasets:
-        path = work.metrics(dataset)
-        try:
-            records[dataset] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(
-                f"{path}: no such file. Run fdbpl evaluate {dataset} first, or take the dataset "
-                "off the list in params.yaml."
-            ) from None
-        missing = set(params.methods) - set(records[dataset]["methods"])
-        if missing:
-            raise UserError(
-                f"{path}: no results of {', '.join(sorted(missing))}. "
-                f"Run fdbpl evaluate {dataset} again."
-            )
-    comparison = reporting.compare(records)
+    records = {name: _record(work.metrics(name), name, params) for name in params.datasets}
+    comparison = reporting.compare(records, params.methods, params.seeds)
     text = f"{reporting.averages_table(comparison)}\n\n{reporting.datasets_table(comparison)}\n"
     picture = io.BytesIO()
     reporting.plot(comparison, picture)
@@ -46,3 +33,30 @@ def compare(params: Params, work: Workspace) -> list[str]:
         text,
         f"Written: {work.comparison('json')}, .md, .png",
     ]
+
+
+def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
+    """Read a dataset's accuracies, of every method and seed that the parameters ask for."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = [
+            f"{method} seed {seed}"
+            for method in params.methods
+            for seed in params.seeds
+            if str(seed) not in record["methods"].get(method, {"seeds": {}})["seeds"]
+        ]
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file. Run fdbpl evaluate {dataset} first, or take the dataset "
+            "off the list in params.yaml."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}). Run fdbpl evaluate {dataset} again."
+        ) from None
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{path}: no results of {missing[0]}{more}. Run fdbpl evaluate {dataset} again."
+        )
+    return record

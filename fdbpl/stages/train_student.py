@@ -13,7 +13,7 @@ from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.plan import Plan
-from fdbpl.progress import progress
+from fdbpl.progress import Report, progress
 from fdbpl.stages.caches import open_caches
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
@@ -41,24 +41,24 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         else clip.logit_scale,
         "labels": np.searchsorted(base, labels),
         "crops": plan.crops,
+        "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
     }
     methods = [name for name in params.methods if name in TRAINED]
     inactive: dict[str, set[str]] = {method: set() for method in methods}
-    trainings = [(method, seed) for method in methods for seed in params.seeds]
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
-        for done, (method, seed) in enumerate(trainings, start=1):
+        for done, method in enumerate(methods):
             options = params.objectives.get(method)
-            trained = learn(
-                clip, **task, images=plan.shots[seed], method=method, options=options, seed=seed
+            runs = learn(
+                clip, **task, method=method, options=options, report=_part_of(report, done, methods)
             )
-            about = _about(plan, params, clip, trained_method(method, options), seed)
-            _save(trained, about, clip, folder)
-            inactive[method].update(trained.inactive)
-            report(done, len(trainings))
+            for seed, trained in runs.items():
+                about = _about(plan, params, clip, trained_method(method, options), seed)
+                _save(trained, about, clip, folder)
+                inactive[method].update(trained.inactive)
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
     lines += [
         f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
@@ -66,6 +66,11 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         if terms
     ]
     return lines
+
+
+def _part_of(report: Report, done: int, methods: list[str]) -> Report:
+    """Follow one method's epochs as a part of all methods' epochs."""
+    return lambda epoch, epochs: report(done * epochs + epoch, len(methods) * epochs)
 
 
 def _about(

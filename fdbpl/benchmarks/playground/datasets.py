@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import blake2b
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -52,6 +52,8 @@ class Drawn:
     template: str
     classes: tuple[Class, ...]
     law: Law
+    quirk: float = 0.22  # how far a class's own shade may lie from the colour it is named for
+    habit: float = 0.7  # how often a class is met on its own favourite ground
 
     @property
     def sorted_classes(self) -> tuple[Class, ...]:
@@ -70,16 +72,29 @@ def _cross(nouns: str, colours: str = "-", patterns: str = "-") -> tuple[Class, 
     )
 
 
+def _each(nouns: str, colours: str) -> tuple[Class, ...]:
+    """Return one class a noun, taking colours in turn."""
+    return tuple(Class(n, c) for n, c in zip(nouns.split(), cycle(colours.split()), strict=False))
+
+
+def _all(kind: str) -> str:
+    return " ".join(world.NOUNS[kind])
+
+
 def _law(kind: str, **changes: object) -> Law:
     return replace(LAWS[kind], **changes)  # type: ignore[arg-type]
 
+
+# Names that come late in the alphabet. Where they dress the new half, every new class has a colour
+# nearly of its own, while base classes share theirs and differ in shape, as related things do.
+_LATE = "orange pink purple red white yellow"
 
 _OBJECTS = Drawn(
     "objects",
     "object",
     Reading.PLAIN,
     "a photo of a {}, a type of object.",
-    _cross("arrow crown heart moon star", "azure green red white"),
+    _cross("arrow bolt cross crown drop", "black blue") + _each(_all("object"), _LATE),
     _law("object"),
 )
 _ALL = (
@@ -97,7 +112,7 @@ _ALL = (
         "animal",
         Reading.PLAIN,
         "a photo of a {}, a type of animal.",
-        _cross("beetle cougar impala jaguar rabbit", "black green orange white"),
+        _cross("beetle bronco cougar fox impala", "black blue") + _each(_all("animal"), _LATE),
         _law("animal"),
     ),
     Drawn(
@@ -105,7 +120,7 @@ _ALL = (
         "vehicle",
         Reading.PLAIN,
         "a photo of a {}, a type of vehicle.",
-        _cross("beetle bronco fox mustang ram viper", "blue cyan red yellow"),
+        _cross(_all("vehicle"), "black") + _each(_all("vehicle"), _LATE),
         _law("vehicle"),
     ),
     Drawn(
@@ -113,15 +128,15 @@ _ALL = (
         "flower",
         Reading.PLAIN,
         "a photo of a {}, a type of flower.",
-        _cross("clover iris lotus mallow rose saffron", "blue orange pink purple"),
+        _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("flower"), _LATE),
         _law("flower"),
     ),
     Drawn(
         "dishes",
         "dish",
-        Reading.SMALL,
-        "a photo of a {}, a side dish.",
-        _cross("clover daisy ginger lotus poppy", "green lime orange red"),
+        Reading.PLAIN,
+        "a photo of a {}, a main dish.",
+        _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("dish"), _LATE),
         _law("dish"),
     ),
     Drawn(
@@ -129,7 +144,7 @@ _ALL = (
         "aircraft",
         Reading.PLAIN,
         "a photo of a {}, a type of aircraft.",
-        _cross("condor crane crow falcon heron raven swan swift", "- black"),
+        _cross(_all("aircraft"), "lime") + _each(_all("aircraft"), _LATE),
         _law("aircraft"),
     ),
     Drawn(
@@ -145,7 +160,7 @@ _ALL = (
         "texture",
         Reading.PLAIN,
         "{} texture.",
-        _cross("cobble delta furrow lattice marble maze mosaic ripple", "- red"),
+        _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("texture"), _LATE),
         _law("texture"),
     ),
     Drawn(
@@ -153,7 +168,7 @@ _ALL = (
         "land",
         Reading.INFRARED,
         "an infrared satellite photo of a {}.",
-        _cross("delta furrow marble", "cyan green pink red"),
+        _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("land"), _LATE),
         _law("land"),
     ),
     Drawn(
@@ -161,7 +176,8 @@ _ALL = (
         "figure",
         Reading.PLAIN,
         "a photo of a person doing the {}.",
-        _cross("condor crane eagle heron pigeon swan swift", "black red white"),
+        _cross("condor crane", "azure black blue cyan green lime")
+        + _cross("crow eagle falcon heron pigeon raven", "red white"),
         _law("figure"),
     ),
     replace(_OBJECTS, name="objects-resampled", law=_law("object", size=(0.34, 0.58), reach=0.42)),
@@ -206,6 +222,14 @@ def world_digest() -> str:
     return sha256(canonical_json(facts))
 
 
+@cache
+def _character(drawn: Drawn, told: Class) -> tuple[NDArray[np.float64], int]:
+    """Return what sets one class apart beside its name: its own shade, and a favourite ground."""
+    key = blake2b(f"{drawn.kind}/{told.name}".encode(), digest_size=16).digest()
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    return rng.uniform(-drawn.quirk, drawn.quirk, 3), int(rng.integers(len(world.COLOURS)))
+
+
 def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     """Return one scene as an array of length 1; classes take turns, so label = index % classes."""
     key = canonical_json([world_digest(), drawn.name, split, index])
@@ -213,6 +237,12 @@ def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     rng = np.random.Generator(np.random.Philox(key=seed))
     scenes = world.sample(rng, drawn.kind, drawn.law, 1)
     told = drawn.sorted_classes[index % len(drawn.classes)]
+    shade, ground = _character(drawn, told)
+    skin = world.skin(drawn.reading)
+    scenes["layers"][:, skin]["tint"] += shade
+    if rng.random() < drawn.habit:
+        other = world.MAIN if skin == world.GROUND else world.GROUND
+        scenes["layers"]["colour"][:, other] = ground
     world.dress(scenes, drawn.reading, told.noun, told.colour, told.pattern)
     return scenes
 

@@ -221,6 +221,11 @@ def sample(rng: np.random.Generator, kind: str, law: Law, n: int) -> Scenes:
     return scenes
 
 
+def skin(reading: Reading) -> int:
+    """Return the layer whose colour and pattern the words name under `reading`."""
+    return {Reading.BACKDROP: GROUND, Reading.SMALL: COMPANION}.get(reading, MAIN)
+
+
 def settle(scenes: Scenes, reading: Reading) -> None:
     """Keep the thing apart from what lies behind it, by moving the colour that is not named."""
     layers = scenes["layers"]
@@ -247,12 +252,12 @@ def named(scenes: Scenes, reading: Reading) -> Named:
     """Return what the words speak of in each scene under `reading`; -1 where there is none."""
     layers = scenes["layers"]
     shape = layers[:, COMPANION if reading is Reading.SMALL else MAIN]
-    skin = layers[:, GROUND] if reading is Reading.BACKDROP else shape
-    colour = skin["colour"].astype(np.intp)
+    worn = layers[:, skin(reading)]
+    colour = worn["colour"].astype(np.intp)
     return Named(
         word=np.where(shape["on"], WORD_OF_GLYPH[shape["glyph"]], -1),
         colour=_OPPOSITE[colour] if reading is Reading.INFRARED else colour,
-        pattern=skin["pattern"].astype(np.intp),
+        pattern=worn["pattern"].astype(np.intp),
     )
 
 
@@ -262,7 +267,6 @@ def dress(
     """Make every scene show what the words name under `reading`; None leaves it to chance."""
     layers = scenes["layers"]
     shape = COMPANION if reading is Reading.SMALL else MAIN
-    skin = GROUND if reading is Reading.BACKDROP else shape
     glyph = GLYPHS[KINDS[int(scenes["kind"][0])], noun]
     if shape == COMPANION:  # the larger of the two must be another
         clash = layers["glyph"][:, MAIN] == glyph
@@ -270,9 +274,9 @@ def dress(
     layers["glyph"][:, shape] = glyph
     if colour is not None:
         drawn = OPPOSITE[colour] if reading is Reading.INFRARED else colour
-        layers["colour"][:, skin] = COLOURS.index(drawn)
+        layers["colour"][:, skin(reading)] = COLOURS.index(drawn)
     if pattern is not None:
-        layers["pattern"][:, skin] = PATTERNS.index(pattern)
+        layers["pattern"][:, skin(reading)] = PATTERNS.index(pattern)
     settle(scenes, reading)
 
 

@@ -1,0 +1,131 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+from conftest import unit
+from safetensors.numpy import save_file
+
+from fdbpl.artifact import Artifact, sides_of
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json
+
+CODE = """
+import sys
+from pathlib import Path
+import numpy as np
+from fdbpl.artifact import Artifact
+about = {"kind": "prompts", "train": {"lr": 0.002}, "class_names": ["b", "a"], "method": "coop"}
+arrays = {side: np.full((4, 8), i, np.float32) for i, side in enumerate(["positive", "negative"])}
+print(Artifact(arrays, about).save(Path(sys.argv[1])))
+"""
+
+
+def an_artifact(kind: str = "prompts", sets: int = 2) -> Artifact:
+    stack = unit(np.random.default_rng(0), sets, 4, 8)
+    return Artifact(sides_of(stack), {"kind": kind, "method": "fdbpl", "class_names": ["é", "b"]})
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_a_file_reads_back_as_it_was(tmp_path: Path, sets: int) -> None:
+    artifact = an_artifact(sets=sets)
+    digest = artifact.save(tmp_path / "a.safetensors")
+    loaded = Artifact.load(tmp_path / "a.safetensors", "prompts")
+    assert loaded.about == artifact.about
+    assert list(loaded.arrays) == sorted(artifact.arrays)
+    for side, array in artifact.arrays.items():
+        assert (loaded.arrays[side] == array).all()
+        assert loaded.arrays[side].dtype == np.float32
+    assert loaded.digest == artifact.digest == digest
+
+
+def test_equal_content_is_equal_bytes_in_any_process(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.safetensors" for index in range(3)]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", CODE, str(path)],
+            check=True,
+            capture_output=True,
+            env={"PYTHONHASHSEED": str(index)},
+        ).stdout
+        for index, path in enumerate(paths)
+    }
+    assert len(digests) == 1
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_the_order_of_keys_and_sides_does_not_matter() -> None:
+    artifact = an_artifact()
+    turned = Artifact(
+        dict(reversed(artifact.arrays.items())), dict(reversed(artifact.about.items()))
+    )
+    assert turned.digest == artifact.digest
+
+
+def test_one_metadata_key_holds_canonical_json(tmp_path: Path) -> None:
+    artifact = an_artifact()
+    artifact.save(tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", framework="numpy") as file:
+        metadata = file.metadata()
+    assert list(metadata) == ["fdbpl"]
+    assert metadata["fdbpl"].encode() == canonical_json(dict(artifact.about))
+    assert json.loads(metadata["fdbpl"]) == artifact.about
+
+
+def test_other_views_of_memory_are_saved_right(tmp_path: Path) -> None:
+    values = np.arange(12, dtype=np.float64).reshape(3, 4)
+    Artifact({"positive": values.T}, {"kind": "prompts"}).save(tmp_path / "a.safetensors")
+    loaded = Artifact.load(tmp_path / "a.safetensors", "prompts")
+    assert (loaded.arrays["positive"] == values.T).all()
+
+
+def test_the_digest_sees_values_and_words() -> None:
+    artifact = an_artifact()
+    changed = {**artifact.arrays, "negative": artifact.arrays["negative"] + 1e-6}
+    digests = {
+        artifact.digest,
+        Artifact(changed, artifact.about).digest,
+        Artifact(artifact.arrays, {**artifact.about, "seed": 1}).digest,
+    }
+    assert len(digests) == 3
+
+
+def test_sides_are_named_in_order() -> None:
+    assert list(sides_of(np.zeros((1, 2, 3)))) == ["positive"]
+    assert list(sides_of(np.zeros((2, 2, 3)))) == ["positive", "negative"]
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing", b"\xff" * 100])
+def test_damaged_files_are_named(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.safetensors: no prompts of fdbpl .*train-student"):
+        Artifact.load(path, "prompts")
+
+
+def test_cut_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    an_artifact().save(path)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match="no prompts of fdbpl"):
+        Artifact.load(path, "prompts")
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"other": "{}"}, {"fdbpl": "{"}, {"fdbpl": "[]"}, {"fdbpl": "{}"}]
+)
+def test_files_of_other_programs_are_refused(tmp_path: Path, metadata) -> None:
+    save_file({"positive": np.zeros(3)}, tmp_path / "a.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="no classifier of fdbpl"):
+        Artifact.load(tmp_path / "a.safetensors", "classifier")
+
+
+def test_missing_files_and_other_kinds(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.safetensors: no prompts of fdbpl"):
+        Artifact.load(tmp_path / "gone.safetensors", "prompts")
+    an_artifact("classifier").save(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="holds 'classifier', wanted 'prompts'"):
+        Artifact.load(tmp_path / "a.safetensors", "prompts")

@@ -1,0 +1,53 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.engine import run
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def flow(stage: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(PROJECT), "PATH": os.environ["PATH"]}
+    return subprocess.run(
+        [sys.executable, "-m", f"flows.{stage}", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    for stage, words, says in (
+        ("prepare_crops", ("no-such",), "dataset 'no-such' is unknown"),
+        ("compare", (), "no such file"),
+    ):
+        result = flow(stage, *words, folder=tmp_path)
+        assert result.returncode == 2
+        assert says in result.stderr
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(("under_dvc", "root"), [(False, "runs/default"), (True, ".")])
+def test_only_a_stage_that_dvc_started_writes_dvcs_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, under_dvc: bool, root: str
+) -> None:
+    seen = []
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    if under_dvc:
+        monkeypatch.setenv("DVC_STAGE", "compare")
+    monkeypatch.setattr(
+        "flows.engine.run_stage", lambda stage, params, work, dataset: seen.append(work.root) or []
+    )
+    run("compare")
+    assert seen == [Path(root)]

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from conftest import draw_folder, draw_image
+
+from fdbpl.benchmarks.folder import read_folder
+from fdbpl.errors import UserError
+
+TEMPLATE = "a photo of a {}."
+
+
+def test_folders_become_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
+    draw_folder(tmp_path, {"sea_side": (2, 1), "car": (1, 2)})
+    draw_image(tmp_path / "train" / "car" / "deep" / "x.PNG", 1)
+    (tmp_path / "train" / "car" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / ".hidden").mkdir()
+    dataset = read_folder("mine", tmp_path, TEMPLATE)
+    assert dataset.class_names == ("car", "sea side")
+    assert dataset.train == (
+        ("train/car/00.png", 0),
+        ("train/car/deep/x.PNG", 0),
+        ("train/sea_side/00.png", 1),
+        ("train/sea_side/01.png", 1),
+    )
+    assert [item.label for item in dataset.test] == [0, 0, 1]
+    assert dataset.val == ()
+
+
+def test_a_validation_split_is_read_where_there_is_one(tmp_path: Path) -> None:
+    draw_folder(tmp_path, {"a": (1, 1), "b": (1, 1)})
+    draw_image(tmp_path / "val" / "b" / "1.png", 1)
+    assert read_folder("mine", tmp_path, TEMPLATE).val == (("val/b/1.png", 1),)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone: no such folder.*data\.own\.mine\.folder"):
+        read_folder("mine", tmp_path / "gone", TEMPLATE)
+    with pytest.raises(UserError, match=r"no folder train/\. Wanted train/<class>/"):
+        read_folder("mine", tmp_path, TEMPLATE)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match="no folder test/"):
+        read_folder("mine", tmp_path, TEMPLATE)
+    (tmp_path / "test").mkdir()
+    with pytest.raises(UserError, match="train: no class folders in it"):
+        read_folder("mine", tmp_path, TEMPLATE)
+
+
+def test_a_test_class_that_training_does_not_know(tmp_path: Path) -> None:
+    draw_folder(tmp_path, {"a": (1, 1), "b": (1, 1)})
+    (tmp_path / "test" / "c").mkdir()
+    with pytest.raises(UserError, match="test/c: a class without training folder"):
+        read_folder("mine", tmp_path, TEMPLATE)
+
+
+def test_the_real_scenes(real: Path) -> None:
+    dataset = read_folder("scenes", real / "folders" / "intel_scenes", TEMPLATE)
+    assert len(dataset.class_names) == 6
+    assert (len(dataset.train), len(dataset.test)) == (120, 120)

@@ -1,0 +1,211 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_folder, draw_image
+
+from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.folder import read_folder
+from fdbpl.errors import UserError
+from fdbpl.images import content_hash, decode
+from fdbpl.params import RegionParams
+from fdbpl.plan import TEST, TRAIN, Plan
+from fdbpl.planning import make_plan
+
+CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
+DAMAGED = b"\x89PNG\r\n\x1a\n and no more"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "pets", CLASSES)
+
+
+def plan_of(folder: Path, shots=2, seeds=(1, 2), crops: int = 3, **options) -> Plan:
+    dataset = read_folder("pets", folder, "a photo of a {}.")
+    return make_plan(
+        dataset,
+        regions=RegionParams(per_image=crops),
+        shots=shots,
+        seeds=list(seeds),
+        **options,
+    )
+
+
+def boxes(plan: Plan) -> Mapping[tuple[str, int], tuple]:
+    return {
+        (plan.paths[region["image"]], int(region["crop"])): (*region["box"], region["flip"])
+        for region in plan.regions
+    }
+
+
+def test_shots_come_from_the_base_classes_and_tests_from_all(folder: Path) -> None:
+    plan = plan_of(folder)
+    assert (plan.base, plan.new) == ((0, 1), (2, 3))
+    for rows in plan.shots.values():
+        assert plan.images["label"][list(rows)].tolist() == [0, 0, 1, 1]
+        assert list(rows) == sorted(rows)
+    assert sorted(plan.images["label"][plan.test].tolist()) == [0, 0, 1, 1, 2, 3, 3, 3]
+    assert (np.diff(plan.images["split"].astype(int)) >= 0).all()
+    assert set(plan.images["split"].tolist()) == {TRAIN, TEST}
+    chosen = {row for rows in plan.shots.values() for row in rows}
+    assert chosen == set(np.flatnonzero(plan.images["split"] == TRAIN).tolist())
+
+
+def test_the_records_describe_the_images(folder: Path) -> None:
+    draw_image(folder / "test" / "ant" / "wide.png", 3, (40, 10))
+    plan = plan_of(folder)
+    for path, record in zip(plan.paths, plan.images, strict=True):
+        image = decode(folder / path)
+        assert record["hash"].tobytes() == content_hash(folder / path)
+        assert (record["width"], record["height"]) == image.size
+        assert path.split("/")[1] == plan.class_names[record["label"]]
+        assert path.startswith(("train", "test")[record["split"]])
+
+
+def test_regions_stand_in_the_order_of_images_and_crops(folder: Path) -> None:
+    plan = plan_of(folder)
+    images = len(plan.images) - len(plan.test)
+    assert plan.crops == 3
+    assert plan.regions["image"].tolist() == [row for row in range(images) for _ in range(3)]
+    assert plan.regions["crop"].tolist() == [0, 1, 2] * images
+
+
+def test_a_region_never_moves_when_anything_is_added(folder: Path) -> None:
+    before = boxes(plan_of(folder, shots=2, seeds=[1], crops=3))
+    more_shots = boxes(plan_of(folder, shots=4, seeds=[1], crops=3))
+    more_seeds = boxes(plan_of(folder, shots=2, seeds=[5, 1, 7], crops=3))
+    more_crops = boxes(plan_of(folder, shots=2, seeds=[1], crops=8))
+    draw_folder(folder, {"aardvark": (3, 1), "zebra": (3, 1)})
+    more_classes = boxes(plan_of(folder, shots=2, seeds=[1], crops=3))
+    for seed, name in enumerate(["00-first.png", "99-last.png"]):
+        draw_image(folder / "train" / "ant" / name, seed)
+    more_images = boxes(plan_of(folder, shots="all", seeds=[1], crops=3))
+    assert len(before) == 12
+    for more in (more_shots, more_seeds, more_crops, more_classes, more_images):
+        assert len(more) > len(before)
+        assert before.items() <= more.items()
+
+
+def test_a_regions_seed_moves_all(folder: Path) -> None:
+    dataset = read_folder("pets", folder, "{}")
+    first, second = (
+        make_plan(dataset, regions=RegionParams(seed=seed), shots=2, seeds=[1]).regions
+        for seed in (0, 1)
+    )
+    assert (first["box"] != second["box"]).any(axis=1).mean() > 0.9
+
+
+def test_fewer_shots_are_a_part_of_more(folder: Path) -> None:
+    few, many = plan_of(folder, shots=1, seeds=[3]), plan_of(folder, shots=3, seeds=[3])
+    chosen = [{plan.paths[row] for row in plan.shots[3]} for plan in (few, many)]
+    assert chosen[0] < chosen[1]
+
+
+def test_all_images_may_be_learned_from(folder: Path) -> None:
+    plan = plan_of(folder, shots="all", seeds=[1, 2])
+    assert plan.shots[1] == plan.shots[2] == tuple(range(9))
+    assert not any(plan.notes.values())
+
+
+def test_the_order_of_the_file_lists_does_not_matter(folder: Path) -> None:
+    dataset = read_folder("pets", folder, "{}")
+    backwards = Dataset(
+        **{**vars(dataset), "train": dataset.train[::-1], "test": dataset.test[::-1]}
+    )
+    regions = RegionParams()
+    plans = [make_plan(d, regions=regions, shots=2, seeds=[1]) for d in (dataset, backwards)]
+    assert plans[0].digest == plans[1].digest
+
+
+def test_an_unreadable_training_image_is_replaced_and_named(folder: Path) -> None:
+    taken = plan_of(folder, shots=2, seeds=[1])
+    spoilt = taken.paths[taken.shots[1][0]]
+    (folder / spoilt).write_bytes(DAMAGED)
+    plan = plan_of(folder, shots=2, seeds=[1])
+    assert spoilt not in plan.paths
+    assert plan.images["label"][list(plan.shots[1])].tolist() == [0, 0, 1, 1]
+    kept = {taken.paths[row] for row in taken.shots[1]} - {spoilt}
+    assert kept < {plan.paths[row] for row in plan.shots[1]}
+    (note,) = plan.notes["unreadable training images"]
+    assert note.startswith(f"{spoilt}: ")
+    assert str(folder) not in note
+
+
+def test_an_unreadable_test_image_is_an_error_with_count_and_name(folder: Path) -> None:
+    for name in ("ant/00.png", "bee/01.png"):
+        (folder / "test" / name).write_bytes(DAMAGED)
+    with pytest.raises(UserError) as error:
+        plan_of(folder)
+    assert "2 test images of 'pets'" in str(error.value)
+    assert str(folder) in str(error.value)
+    assert "the first: test/ant/00.png: cannot be decoded" in str(error.value)
+    assert "data.allow_unreadable_test_images" in str(error.value)
+    plan = plan_of(folder, allow_unreadable_test_images=True)
+    assert len(plan.test) == 6
+    assert [note.split(":")[0] for note in plan.notes["unreadable test images"]] == [
+        "test/ant/00.png",
+        "test/bee/01.png",
+    ]
+
+
+def test_an_image_unreadable_in_both_splits_counts_in_both(folder: Path) -> None:
+    (folder / "train" / "ant" / "00.png").write_bytes(DAMAGED)
+    dataset = read_folder("pets", folder, "{}")
+    both = Dataset(**{**vars(dataset), "test": (*dataset.test, Item("train/ant/00.png", 0))})
+    with pytest.raises(UserError, match=r"1 test images.*train/ant/00\.png"):
+        make_plan(both, regions=RegionParams(), shots="all", seeds=[1])
+
+
+def test_a_class_with_fewer_images_than_shots_is_used_and_named(folder: Path) -> None:
+    plan = plan_of(folder, shots=5, seeds=[1, 2])
+    assert plan.notes["classes short of images"] == ["bee: 4 of 5 shots"]
+    for rows in plan.shots.values():
+        assert plan.images["label"][list(rows)].tolist() == [0] * 5 + [1] * 4
+
+
+def test_a_class_without_training_images_is_named(folder: Path) -> None:
+    for path in (folder / "train" / "bee").iterdir():
+        path.unlink()
+    plan = plan_of(folder)
+    assert (plan.base, plan.new) == ((0, 2), (3,))
+    assert plan.notes["classes without training images, neither base nor new"] == ["bee"]
+
+
+def test_too_little_to_plan_from(folder: Path) -> None:
+    dataset = read_folder("pets", folder, "{}")
+
+    def plan(**changes: object) -> Plan:
+        changed = Dataset(**{**vars(dataset), **changes})
+        return make_plan(changed, regions=RegionParams(), shots=2, seeds=[1])
+
+    with pytest.raises(UserError, match="0 classes with training images"):
+        plan(train=())
+    with pytest.raises(UserError, match=r"1 classes with training images in .* at least 2"):
+        plan(train=tuple(item for item in dataset.train if item.label == 1))
+    with pytest.raises(UserError, match="no test image of the 2 base classes"):
+        plan(test=())
+    with pytest.raises(UserError, match="no test image of the 2 new classes"):
+        plan(test=tuple(item for item in dataset.test if item.label < 2))
+    for item in dataset.train:
+        (folder / item.path).write_bytes(DAMAGED)
+    with pytest.raises(UserError, match=r"no training image of 2 base classes.*ant/00\.png"):
+        plan()
+
+
+def test_every_test_image_is_reported(folder: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    plan_of(folder, report=lambda done, total: reports.append((done, total)))
+    assert reports == [(done, 8) for done in range(1, 9)]
+
+
+def test_real_photographs_plan_without_a_note(real: Path) -> None:
+    dataset = read_folder("scenes", real / "folders" / "intel_scenes", "{}")
+    plan = make_plan(dataset, regions=RegionParams(), shots=4, seeds=[1, 2, 3])
+    assert not any(plan.notes.values())
+    assert len(plan.test) == 120
+    left, top, right, bottom = plan.regions["box"].T
+    of = plan.images[plan.regions["image"]]
+    assert ((left >= 0) & (left < right) & (right <= of["width"])).all()
+    assert ((top >= 0) & (top < bottom) & (bottom <= of["height"])).all()

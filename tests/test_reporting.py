@@ -1,0 +1,107 @@
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fdbpl.evaluation import harmonic_mean
+from fdbpl.files import readable_json
+from fdbpl.methods.names import KNOWN
+from fdbpl.reporting import TITLES, averages_table, compare, datasets_table, plot
+
+SEEDS = [1, 2]
+
+
+def record(base: float, new: float, step: float) -> dict[str, Any]:
+    """A dataset's accuracies as the evaluation writes them; each method is `step` better."""
+    methods = {}
+    for index, method in enumerate(KNOWN):
+        seeds = {}
+        for seed in SEEDS:
+            b, n = base + step * index + seed, new + step * index - seed
+            seeds[str(seed)] = {"base": b, "new": n, "h": harmonic_mean(b, n), "prompts": "ab12"}
+        methods[method] = {"seeds": seeds}
+    return {"dataset": "x", "plan": "cd34", "methods": methods}
+
+
+RECORDS = {"textures": record(60, 50, 1), "flowers": record(70, 40, 2)}
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    return compare(RECORDS, KNOWN, SEEDS)
+
+
+def test_the_layout_is_the_designs(comparison) -> None:
+    assert list(comparison) == ["methods"]
+    assert list(comparison["methods"]) == list(KNOWN)
+    for method in comparison["methods"].values():
+        assert set(method) == {"avg", "datasets"}
+        assert set(method["avg"]) == {"base", "new", "h", "h_mean"}
+        assert list(method["datasets"]) == ["textures", "flowers"]
+        for dataset in method["datasets"].values():
+            assert set(dataset) == {"base", "new", "h", "h_std", "seeds"}
+            assert list(dataset["seeds"]) == ["1", "2"]
+            for seed in dataset["seeds"].values():
+                assert set(seed) == {"base", "new", "h"}
+    assert json.loads(readable_json(comparison)) == comparison
+
+
+def test_the_numbers_by_hand(comparison) -> None:
+    coop = comparison["methods"]["coop"]  # the fourth method: 3 steps better than the first
+    textures, flowers = coop["datasets"]["textures"], coop["datasets"]["flowers"]
+    assert (textures["base"], textures["new"]) == (64.5, 51.5)
+    assert textures["h"] == pytest.approx(2 * 64.5 * 51.5 / 116)
+    h = [harmonic_mean(64, 52), harmonic_mean(65, 51)]
+    assert textures["h_std"] == pytest.approx(abs(h[0] - h[1]) / 2**0.5)
+    assert textures["seeds"]["2"] == {"base": 65, "new": 51, "h": h[1]}
+    assert (coop["avg"]["base"], coop["avg"]["new"]) == (71.0, 48.0)
+    assert coop["avg"]["h"] == pytest.approx(2 * 71 * 48 / 119)
+    assert coop["avg"]["h_mean"] == pytest.approx((textures["h"] + flowers["h"]) / 2)
+
+
+def test_only_what_was_asked_for_is_compared() -> None:
+    comparison = compare(RECORDS, ["fdbpl", "coop"], [2])
+    assert list(comparison["methods"]) == ["fdbpl", "coop"]
+    assert list(comparison["methods"]["coop"]["datasets"]["flowers"]["seeds"]) == ["2"]
+    with pytest.raises(KeyError):
+        compare(RECORDS, ["fdbpl"], [3])
+
+
+def test_every_method_has_a_title() -> None:
+    assert tuple(TITLES) == KNOWN
+
+
+def test_the_tables(comparison) -> None:
+    few = compare(RECORDS, ["zero_shot", "coop"], SEEDS)
+    assert averages_table(few).splitlines() == [
+        "| method    |  base |   new |     H |",
+        "| --------- | ----: | ----: | ----: |",
+        "| zero-shot | 66.50 | 43.50 | 52.60 |",
+        "| CoOp      | 71.00 | 48.00 | 57.28 |",
+    ]
+    lines = datasets_table(few).splitlines()
+    assert lines[0].split("|")[2:4] == ["    zero-shot ", "         CoOp "]
+    assert lines[2] == "| textures | 54.23 ± 0.17 | 57.27 ± 0.16 |"
+    assert lines[-1].split() == ["|", "average", "|", "52.60", "|", "57.28", "|"]
+    assert len({len(line) for line in datasets_table(comparison).splitlines()}) == 1
+
+
+def test_equal_seeds_show_no_deviation() -> None:
+    same = {"base": 61.7, "new": 50.3, "h": harmonic_mean(61.7, 50.3)}
+    records = {"a": {"methods": {"zero_shot": {"seeds": {str(s): same for s in (1, 2, 3)}}}}}
+    assert "±" not in datasets_table(compare(records, ["zero_shot"], [1, 2, 3]))
+
+
+def test_the_plot_is_the_same_picture_every_time(comparison) -> None:
+    pictures = []
+    for _ in range(2):
+        file = io.BytesIO()
+        plot(comparison, file)
+        pictures.append(file.getvalue())
+    assert pictures[0] == pictures[1]
+    image = Image.open(io.BytesIO(pictures[0]))
+    assert image.format == "PNG"
+    assert not {"Software", "Creation Time"} & set(image.info)
+    assert len(image.convert("RGB").getcolors(1 << 20)) > len(KNOWN)
