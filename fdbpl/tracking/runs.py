@@ -47,6 +47,11 @@ def store_uri(folder: Path = FOLDER) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
 
 
+def artifacts_uri(folder: Path = FOLDER) -> str:
+    """Return where runs keep their files, unless a tracking server decides."""
+    return (folder / "artifacts").absolute().as_uri()
+
+
 def record(records: Records, experiment: str, *, register: bool) -> Counts:
     """Make MLflow hold every one of `records` exactly once, and mark them as current.
 
@@ -87,7 +92,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         own = not os.environ.get("MLFLOW_TRACKING_URI")
-        place = (FOLDER / "artifacts").absolute().as_uri() if own else None
+        place = artifacts_uri() if own else None
         identifier: str = client.create_experiment(name, artifact_location=place)
         return identifier
     if found.lifecycle_stage == "deleted":
