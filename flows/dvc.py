@@ -34,9 +34,31 @@ def repro(*words: str, seconds: float, log: Callable[[str], None] = print) -> No
         DvcBusy: another DVC writes an output that this one reads or writes.
         DvcFailed: a stage failed, or the time is up.
     """
+    _run("repro", *words, seconds=seconds, log=log)
+
+
+def changed_stages(seconds: float = 600) -> list[str]:
+    """Return the names of the stages that are not up to date.
+
+    Raises:
+        DvcBusy, DvcFailed: as above.
+    """
+    lines = _run("status", "--json", seconds=seconds, log=lambda line: None)
+    return list(json.loads(next(line for line in reversed(lines) if line.startswith("{"))))
+
+
+def end_all() -> None:
+    """End every DVC that this process holds, and start no more."""
+    _ending.set()
+    for process in list(_held):
+        _let_go(process)
+
+
+def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
+    """Run DVC to its end; return its last lines."""
     lines: list[str] = []
     late = threading.Event()
-    with _leashed("--wait-for-lock", "repro", *words) as process:
+    with _leashed(*words) as process:
 
         def stop() -> None:
             late.set()
@@ -52,51 +74,27 @@ def repro(*words: str, seconds: float, log: Callable[[str], None] = print) -> No
             code = process.wait()
         finally:
             timer.cancel()
+    tail = "\n".join(line for line in lines if line)
+    if late.is_set():
+        raise DvcFailed(f"not done after {seconds:.0f} seconds, so it was ended.\n{tail}")
     if code:
-        tail = "\n".join(line for line in lines if line)
-        if late.is_set():
-            raise DvcFailed(f"not done after {seconds:.0f} seconds, so it was ended.\n{tail}")
-        raise (DvcBusy if "is busy" in tail or "Unable to acquire lock" in tail else DvcFailed)(
-            tail
-        )
-
-
-def changed_stages(seconds: float = 600) -> list[str]:
-    """Return the names of the stages that are not up to date."""
-    with _leashed("--wait-for-lock", "status", "--json", quiet=True) as process:
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise DvcBusy(f"dvc status: no answer after {seconds:.0f} seconds.") from None
-    if process.returncode:
-        raise DvcBusy("dvc status failed: another DVC is at work.")
-    return list(json.loads(output))
-
-
-def end_all() -> None:
-    """End every DVC that this process holds, and start no more."""
-    _ending.set()
-    for process in list(_held):
-        _let_go(process)
-
-
-def _let_go(process: "subprocess.Popen[str]") -> None:
-    if process.stdin:
-        with suppress(OSError):
-            process.stdin.close()
+        busy = "is busy" in tail or "Unable to acquire lock" in tail
+        raise DvcBusy(tail) if busy else DvcFailed(tail)
+    return lines
 
 
 @contextmanager
-def _leashed(*words: str, quiet: bool = False) -> Iterator["subprocess.Popen[str]"]:
+def _leashed(*words: str) -> Iterator["subprocess.Popen[str]"]:
     """Start DVC on a leash; however the block ends, DVC and its stage have ended too."""
     if _ending.is_set():
         raise DvcFailed("not started: this run is ending.")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.leash", sys.executable, "-m", "dvc", *words],
+        [sys.executable, "-m", "flows.leash", *dvc],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if quiet else subprocess.STDOUT,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         start_new_session=True,
@@ -109,3 +107,10 @@ def _leashed(*words: str, quiet: bool = False) -> Iterator["subprocess.Popen[str
         _let_go(process)
         process.wait()
         _held.discard(process)
+
+
+def _let_go(process: "subprocess.Popen[str]") -> None:
+    """Close the leash: it ends the process group."""
+    if process.stdin:
+        with suppress(OSError):
+            process.stdin.close()
