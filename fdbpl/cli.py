@@ -110,6 +110,7 @@ _add_stage("compare", "Compare all evaluated datasets: table and plot.")
 @click.option("--run", default=None, metavar="RUN", help="Record runs/RUN, not DVC's outputs.")
 def record(params_path: Path, run: str | None) -> None:
     """Show every result in MLflow, each once: run it as often as you like."""
+    from fdbpl.progress import progress
     from fdbpl.records import read_records
     from fdbpl.tracking import EXPERIMENT, record, store_uri
 
@@ -118,7 +119,8 @@ def record(params_path: Path, run: str | None) -> None:
     for note in records.notes:
         click.echo(note)
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
-    counts = record(records, experiment, register=run is None)
+    with progress("recording in MLflow") as report:
+        counts = record(records, experiment, register=run is None, report=report)
     click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
 
 

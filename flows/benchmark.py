@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
@@ -49,7 +49,7 @@ def _busy(task: Any, run: Any, state: State[Any]) -> bool:
 )
 def bring_up_to_date(dataset: str, seconds: float) -> None:
     """Run what changed of a dataset's four stages."""
-    dvc.repro(f"evaluate@{dataset}", seconds=seconds)
+    dvc.repro(f"evaluate@{dataset}", seconds=seconds, log=get_run_logger().info)
 
 
 @task(
@@ -63,7 +63,8 @@ def compare(seconds: float) -> list[str]:
     with locked(LOCK):
         waiting = [stage for stage in dvc.changed_stages() if "@" in stage]
         if not waiting:
-            dvc.repro("--single-item", "compare", seconds=seconds)
+            log = get_run_logger().info
+            dvc.repro("--single-item", "compare", seconds=seconds, log=log)
         return waiting
 
 

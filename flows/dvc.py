@@ -22,7 +22,7 @@ class DvcBusy(DvcFailed):
     """Another DVC is writing what this one needs: trying again later helps."""
 
 
-def repro(*words: str, seconds: float, log: Callable[[str], None] = print) -> None:
+def repro(*words: str, seconds: float, log: Callable[[str], None]) -> None:
     """Run `dvc repro` with these words, waiting for other DVCs to let go of the repository.
 
     Args:

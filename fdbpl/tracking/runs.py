@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdbpl.files import locked
+from fdbpl.progress import Report, silent
 from fdbpl.records import Records, SeedRecord
 from fdbpl.tracking.contents import Content, of_seed, of_summary
 from fdbpl.tracking.models import register_models
@@ -52,13 +53,14 @@ def artifacts_uri(folder: Path = FOLDER) -> str:
     return (folder / "artifacts").absolute().as_uri()
 
 
-def record(records: Records, experiment: str, *, register: bool) -> Counts:
+def record(records: Records, experiment: str, *, register: bool, report: Report = silent) -> Counts:
     """Make MLflow hold every one of `records` exactly once, and mark them as current.
 
     Args:
         records: of one workspace.
         experiment: the workspace's; runs of other experiments are not looked at.
         register: whether to register the learned prompts as models too.
+        report: follows the runs that are written.
     """
     with locked(FOLDER / "record.lock"):
         client = _client()
@@ -70,7 +72,8 @@ def record(records: Records, experiment: str, *, register: bool) -> Counts:
         contents += [of_summary(one) for one in records.summaries]
         missing = [one for one in contents if one.key not in runs]
         about = _about_recording()
-        for content in missing:
+        for done, content in enumerate(missing, start=1):
+            report(done, len(missing))
             runs[content.key] = _write(client, experiment_id, content, about)
         _mark_current(client, runs, {one.key for one in contents})
         if register:
