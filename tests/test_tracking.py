@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from workspaces import evaluated_workspace, train, workspace_params
 
+from fdbpl.cache import open_cache
 from fdbpl.cli import main
+from fdbpl.plan import Plan
 from fdbpl.records import Records, read_records
 from fdbpl.stages import run_stage
 from fdbpl.tracking import runs as tracking
@@ -121,6 +125,23 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
     assert kept == {"compare.json", "compare.md", "compare.png"}
     assert Path(".fdbpl/mlflow/artifacts").is_dir()
     assert not Path("mlruns").exists()
+
+
+def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
+    record()
+    mlflow.set_tracking_uri(tracking.store_uri())
+    model = mlflow.pyfunc.load_model("models:/fdbpl-birds-coop@current")
+    features = open_cache(work.cache("birds", "student")).column("test")
+    found = model.predict(features)
+    plan = Plan.load(work.plan("birds"))
+    assert tuple(found.columns) == plan.class_names
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    base = list(plan.base)
+    labels = plan.images["label"][plan.test]
+    on_base = np.isin(labels, base)
+    right = np.asarray(base)[found.to_numpy()[:, base].argmax(axis=1)] == labels
+    evaluated = json.loads(work.metrics("birds").read_text())["methods"]["coop"]["seeds"]["1"]
+    assert 100 * right[on_base].mean() == pytest.approx(evaluated["base"])
 
 
 def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ def train(params: Params, dataset: str, work: Workspace) -> None:
             about = {
                 "method": method,
                 "options": {},
+                "logit_scale": 10.0,
                 "dataset": dataset,
                 "plan": plan.digest,
                 "class_names": list(plan.class_names),

@@ -83,7 +83,8 @@ def record(records: Records, experiment: str, *, register: bool, report: Report 
 
 def _client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient  # takes three seconds
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
