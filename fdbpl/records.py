@@ -32,6 +32,7 @@ class SeedRecord:
         params: what distinguishes it: options, training, models, shots.
         digests: SHA-256 of the plan, both caches' manifests, and of the prompts where learned.
         terms: every loss term by epoch; none where nothing was learned.
+        inactive: terms that had next to no gradient, by training's rule.
         files: prompts, classifier and history, by kind; none where nothing was learned.
         counts: classes, images and regions of the dataset.
     """
@@ -44,6 +45,7 @@ class SeedRecord:
     params: Mapping[str, Any]
     digests: Mapping[str, str]
     terms: Mapping[str, list[float]]
+    inactive: tuple[str, ...]
     files: Mapping[str, Path]
     counts: Mapping[str, int]
 
@@ -149,6 +151,7 @@ def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
                 },
                 digests={**digests, **learned.digests},
                 terms=learned.terms,
+                inactive=learned.inactive,
                 files=learned.files,
                 counts={**counts, "train_images": len(rows)},
             )
@@ -159,6 +162,7 @@ class _Learned:
     params: Mapping[str, Any]
     digests: Mapping[str, str]
     terms: Mapping[str, list[float]]
+    inactive: tuple[str, ...]
     files: Mapping[str, Path]
 
 
@@ -167,7 +171,7 @@ def _learned(
 ) -> _Learned:
     """Read one training's three files, and see that they are those that were evaluated."""
     if method not in TRAINED:
-        return _Learned({}, {}, {}, {})
+        return _Learned({}, {}, {}, (), {})
     kinds = ("prompts", "classifier", "history")
     files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}
     prompts = Artifact.load(files["prompts"], "prompts")
@@ -183,9 +187,14 @@ def _learned(
     params = {
         **{f"train.{name}": value for name, value in prompts.about["train"].items()},
         **{f"option.{name}": value for name, value in prompts.about["options"].items()},
-        "inactive_terms": ", ".join(history["inactive"]) or "none",
     }
-    return _Learned(params, {"prompts": prompts.digest}, history["terms"], files)
+    return _Learned(
+        params,
+        {"prompts": prompts.digest},
+        history["terms"],
+        tuple(history["inactive"]),
+        files,
+    )
 
 
 def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryRecord]:

@@ -32,7 +32,10 @@ class Content:
 
 
 def of_seed(one: SeedRecord) -> Content:
-    """Lay out the run of one dataset, method and seed: its accuracies and its terms' curves."""
+    """Lay out the run of one dataset, method and seed: its accuracies and its terms' curves.
+
+    Dataset, method and seed are parameters too: MLflow's compare page draws those that differ.
+    """
     title = f"{one.dataset} {one.method} seed {one.seed}"
     return Content(
         key=one.key,
@@ -43,13 +46,14 @@ def of_seed(one: SeedRecord) -> Content:
             "method": one.method,
             "setting": one.setting,
             "seed": str(one.seed),
+            **({"inactive_terms": ", ".join(one.inactive)} if one.inactive else {}),
             **{f"digest.{name}": digest for name, digest in one.digests.items()},
         },
         metrics={
             **{NAMES[name]: [value] for name, value in one.accuracies.items()},
             **{f"loss/{name}": values for name, values in one.terms.items()},
         },
-        params=one.params,
+        params={"dataset": one.dataset, "method": one.method, "seed": one.seed, **one.params},
         files={"prompts": tuple(one.files.values())},
         dataset=one,
     )

@@ -32,6 +32,15 @@ FOLDER = Path(".fdbpl/mlflow")
 EXPERIMENT = "fdbpl"
 KEY, COMPLETE, FOLDER_TAG, CURRENT = "fdbpl.key", "fdbpl.complete", "fdbpl.folder", "current"
 METRICS_A_BATCH = 1000
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": """Filters that help:
+
+- methods over all datasets: `tags.kind = 'summary' and tags.current = 'yes'`, as charts
+- one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and tags.current = 'yes'`
+- one dataset, all methods: `tags.dataset = 'textures' and tags.current = 'yes'`
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,9 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     if found is None:
         own = not os.environ.get("MLFLOW_TRACKING_URI")
         place = artifacts_uri() if own else None
-        identifier: str = client.create_experiment(name, artifact_location=place)
+        identifier: str = client.create_experiment(
+            name, artifact_location=place, tags=EXPERIMENT_TAGS
+        )
         return identifier
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
