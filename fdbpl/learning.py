@@ -99,6 +99,10 @@ def learn(
 
     Returns:
         The contexts and the history of each seed.
+
+    Raises:
+        UserError: an unknown method or option, a class name too long for the student, or seeds
+            that learn from unequally many images.
     """
     learned = trained_method(method, options)
     task = Task(
@@ -110,6 +114,9 @@ def learn(
         scale=clip.logit_scale,
     )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
+    counts = [len(images) for images in chosen.values()]
+    if len(set(counts)) > 1:
+        raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
     return train(
         learned.objective,
         starting_contexts(clip, learned),
