@@ -309,7 +309,7 @@ def page(found: dict[str, Figures], lr: float) -> str:
 
 
 @click.command()
-@click.option("--lr", default=0.1, show_default=True, help="CoOp's learning rate.")
+@click.option("--lr", default=0.02, show_default=True, help="CoOp's learning rate.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights."
 )
