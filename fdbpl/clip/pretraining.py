@@ -202,7 +202,10 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
 def accuracies(
     name: str, state: dict[str, Tensor], scenes: int = 200
 ) -> dict[str, dict[str, float]]:
-    """Return how often (%) nouns and colours are named right, of all pairs, in new scenes."""
+    """Return, for each kind and reading, how often (%) noun and colour are named right.
+
+    New scenes, under the reading's own template, among all pairs of nouns and colours.
+    """
     import open_clip
 
     tiny.register()
@@ -215,8 +218,7 @@ def accuracies(
     )
     rng = np.random.Generator(np.random.Philox(0))
     found: dict[str, dict[str, float]] = {}
-    for kind in world.KINDS:
-        reading = world.READINGS[kind][0]
+    for kind, reading in ((k, r) for k in world.KINDS for r in world.READINGS[k]):
         drawn = world.sample(rng, kind, world.LAWS[kind], scenes)
         world.settle(drawn, reading)
         pixels, _, _ = drawing.draw(drawn, tiny.image_size(name))
@@ -227,10 +229,11 @@ def accuracies(
         guess = np.array(names)[(features @ text.T).argmax(1).numpy()]
         shown = world.named(drawn, reading)
         words, colours = np.array(world.WORDS), np.array(world.COLOURS)
-        right = guess == np.stack([words[shown.word], colours[shown.colour]], 1)
-        found[kind] = dict(
-            zip(("noun", "colour"), (100 * right.mean(0)).round(1).tolist(), strict=True)
-        )
+        noun, colour = (guess == np.stack([words[shown.word], colours[shown.colour]], 1)).mean(0)
+        found[f"{kind}, {reading.name.lower()}"] = {
+            "noun": round(100 * float(noun), 1),
+            "colour": round(100 * float(colour), 1),
+        }
     return found
 
 
