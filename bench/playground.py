@@ -18,7 +18,7 @@ from PIL import Image
 from rich.progress import track
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
 from fdbpl.benchmarks.playground import datasets
@@ -63,14 +63,14 @@ class Model:
             x = torch.from_numpy(np.stack([np.asarray(v) for v in views])).permute(0, 3, 1, 2)
             x = (x.float() / 255 - self.mean) / self.std
             with torch.inference_mode():
-                features.append(F.normalize(self.clip.encode_image(x), dim=1))
+                features.append(functional.normalize(self.clip.encode_image(x), dim=1))
         return torch.cat(features).clone()
 
     def names(self, template: str, names: Sequence[str]) -> Tensor:
         """Return normalised features (classes, dim) of the template filled with each name."""
         with torch.no_grad():
             tokens = self.tokenizer([template.format(name) for name in names])
-            return F.normalize(self.clip.encode_text(tokens), dim=1)
+            return functional.normalize(self.clip.encode_text(tokens), dim=1)
 
     def prompted(self, names: Sequence[str]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return CoOp's first context (4, width), and what turns a context into class features."""
@@ -85,7 +85,9 @@ class Model:
             shared = context.expand(len(names), -1, -1)
             x = torch.cat([words[:, :1], shared, words[:, 5:]], 1) + positions
             x = self.clip.ln_final(self.clip.transformer(x, attn_mask=mask))
-            return F.normalize(x[torch.arange(len(x)), end] @ self.clip.text_projection, dim=1)
+            return functional.normalize(
+                x[torch.arange(len(x)), end] @ self.clip.text_projection, dim=1
+            )
 
         return words[0, 1:5].clone(), features
 
@@ -176,7 +178,7 @@ def coop(student: Model, sample: Sample, seed: int, lr: float) -> Tensor:
         for rows in torch.randperm(len(chosen), generator=draws).split(BATCH):
             crops = torch.randint(0, CROPS, (len(rows),), generator=draws)
             logits = student.scale * features[rows, crops] @ classifier(context).T
-            loss = F.cross_entropy(logits, labels[rows])
+            loss = functional.cross_entropy(logits, labels[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -236,7 +238,8 @@ def verdicts(found: dict[str, Figures]) -> list[tuple[str, str, bool]]:
     within = sum(35 <= value <= 85 for value in student)
     return [
         ("(a) the student's zero-shot accuracy lies between 35 and 85 %, averaged over the eleven",
-         f"{np.mean(student):.1f} %; {within} of eleven by themselves", 35 <= np.mean(student) <= 85),
+         f"{np.mean(student):.1f} %; {within} of eleven by themselves",
+         35 <= np.mean(student) <= 85),
         ("(b) the teacher is at least 8 points better on average", f"{lead:.1f} points", lead >= 8),
         ("(b) and better on base and on new on nine of eleven", f"{better} of eleven", better >= 9),
         ("(c) CoOp gains at least 5 points on base over the generic prompt on eight of eleven",
@@ -277,9 +280,8 @@ def page(found: dict[str, Figures], lr: float) -> str:
     ]
     for name, f in found.items():
         learned = _cell(f.coop_mean) if f.coop else ""
-        lines.append(
-            f"| {name} | {f.classes} | {_cell(f.generic)} | {_cell(f.template)} | {_cell(f.teacher)} | {learned} |"
-        )
+        cells = [name, str(f.classes), *map(_cell, (f.generic, f.template, f.teacher)), learned]
+        lines.append(f"| {' | '.join(cells)} |")
     eleven = [found[name] for name in datasets.DATASETS]
     means = [[f.generic for f in eleven], [f.template for f in eleven], [f.teacher for f in eleven],
              [f.coop_mean for f in eleven]]  # fmt: skip
@@ -307,7 +309,7 @@ def page(found: dict[str, Figures], lr: float) -> str:
 
 
 @click.command()
-@click.option("--lr", default=0.1, show_default=True, help="CoOp's learning rate.")
+@click.option("--lr", default=0.02, show_default=True, help="CoOp's learning rate.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights."
 )

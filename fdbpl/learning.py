@@ -11,12 +11,13 @@ from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
-from fdbpl.clip.tokens import embed_words, tokenize_prompts
+from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.features import CachedFeatures, Teacher
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
+from fdbpl.threads import threads_for
 from fdbpl.training import Task, Trained, train
 
 Floats = NDArray[np.floating[Any]]
@@ -26,7 +27,12 @@ Ints = NDArray[np.integer[Any]]
 def template_vectors(
     clip: ClipModel, class_names: Sequence[str], template: str
 ) -> NDArray[np.float32]:
-    """Return the zero-shot classifier of one template, (C, D) unit vectors, as open_clip's own."""
+    """Return the zero-shot classifier of one template, (C, D) unit vectors, as open_clip's own.
+
+    Raises:
+        UserError: a class name is too long for the text tower.
+    """
+    require_room(clip, class_names, [template.format(name) for name in class_names])
     vectors = open_clip.build_zero_shot_classifier(
         clip.network, clip.tokenizer, list(class_names), [template], num_classes_per_batch=64
     )
@@ -99,6 +105,10 @@ def learn(
 
     Returns:
         The contexts and the history of each seed.
+
+    Raises:
+        UserError: an unknown method or option, a class name too long for the student, or seeds
+            that learn from unequally many images.
     """
     learned = trained_method(method, options)
     task = Task(
@@ -110,11 +120,16 @@ def learn(
         scale=clip.logit_scale,
     )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
-    return train(
-        learned.objective,
-        starting_contexts(clip, learned),
-        task,
-        params or TrainParams(),
-        {seed: np.asarray(images) for seed, images in chosen.items()},
-        report,
-    )
+    counts = [len(images) for images in chosen.values()]
+    if len(set(counts)) > 1:
+        raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
+    start = starting_contexts(clip, learned)
+    with threads_for(len(counts) * start.numel() * len(class_names)):
+        return train(
+            learned.objective,
+            start,
+            task,
+            params or TrainParams(),
+            {seed: np.asarray(images) for seed, images in chosen.items()},
+            report,
+        )

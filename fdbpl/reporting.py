@@ -88,7 +88,7 @@ def plot(comparison: Mapping[str, Any], file: BinaryIO) -> None:
 
     methods = comparison["methods"]
     datasets = list(next(iter(methods.values()))["datasets"])
-    figure = Figure(figsize=(2.5 + 0.8 * len(datasets), 4.8), layout="constrained", dpi=130)
+    figure = Figure(figsize=(5 + 0.8 * len(datasets), 4.8), layout="constrained", dpi=130)
     axes = figure.add_subplot()
     marks = "os^DvP*X<>"
     for index, (method, result) in enumerate(methods.items()):

@@ -48,8 +48,3 @@ def epoch_batches(
     for start in range(0, count - size + 1, size):
         chosen = order[start : start + size]
         yield images[chosen], rows[chosen]
-
-
-def steps_per_epoch(images: int, batch: int) -> int:
-    """Return how many batches `epoch_batches` yields."""
-    return max(1, images // batch)

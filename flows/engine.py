@@ -4,6 +4,7 @@ Importing Prefect takes seconds and starting a server of its own takes more, so 
 starts on a laptop pays for neither.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -40,6 +41,11 @@ def run(stage: str, dataset: str | None = None) -> None:
 
 def start(flow: Stage) -> None:
     """Run a flow with the words of the command line; answer a user's mistake with exit code 2."""
+    words = list(inspect.signature(flow).parameters)
+    if len(sys.argv) != 1 + len(words):
+        usage = " ".join(word.upper() for word in words)
+        print(f"usage: python -m {Path(sys.argv[0]).parent.name}.{Path(sys.argv[0]).stem} {usage}")
+        sys.exit(USER_MISTAKE)
     try:
         flow(*sys.argv[1:])
     except UserError as error:

@@ -45,9 +45,12 @@ def features() -> dict[str, np.ndarray]:
     return found
 
 
-def learned(clip: ClipModel, features, method: str = "fdbpl", **changes) -> Trained:
-    options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, "seed": 1, **changes}
-    return learn(clip, NAMES, **features, method=method, **options)
+def learned(
+    clip: ClipModel, features, method: str = "fdbpl", *, seed: int = 1, images=None, **changes
+) -> Trained:
+    picks = {seed: np.arange(len(features["labels"])) if images is None else images}
+    options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, **changes}
+    return learn(clip, NAMES, **features, method=method, picks=picks, **options)[seed]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -108,7 +111,7 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
     """SGD with momentum and decay, written out, from online features of both towers."""
     encode = text_encoder(clip, NAMES)
     contexts, velocity = start.clone(), torch.zeros_like(start)
-    for epoch, positions, rows in order:
+    for epoch, images, rows in order:
         cosine = 0.1 * (1 + math.cos(math.pi * (epoch - 1) / 5)) / 2
         rate = 1e-5 if epoch == 0 else cosine
         leaf = contexts.clone().requires_grad_()
@@ -116,7 +119,7 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
         batch = Batch(
             student=torch.from_numpy(f["student"][rows]),
             teacher=(18.7 * teacher.float()).log_softmax(-1),
-            labels=torch.from_numpy(f["labels"][positions]),
+            labels=torch.from_numpy(f["labels"][images]),
         )
         loss = sum(objective(batch, encode(leaf), clip.logit_scale).values())
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -128,9 +131,9 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
 @pytest.mark.parametrize("name", TRAINED)
 def test_twenty_steps_equal_a_hand_written_loop(clip: ClipModel, features, name: str) -> None:
     order = [
-        (epoch, positions, rows)
+        (epoch, images, rows)
         for epoch in range(5)
-        for positions, rows in epoch_batches(
+        for images, rows in epoch_batches(
             np.arange(IMAGES), crops=CROPS, batch=4, epoch=epoch, seed=1
         )
     ]
@@ -150,6 +153,32 @@ def test_images_choose_what_is_learned_from(clip: ClipModel, features) -> None:
     cut = {**features, "labels": features["labels"][images]}
     cut["student"], cut["teacher"] = features["student"][rows], features["teacher"][rows]
     assert torch.equal(part.contexts, learned(clip, cut, "coop").contexts)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_seeds_of_one_pass_learn_as_each_alone(clip: ClipModel, features, name: str) -> None:
+    picks = {3: np.array([0, 1, 2, 3, 8, 9]), 1: np.arange(6, 12), 2: np.arange(6, 12)}
+    options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS}
+    together = learn(clip, NAMES, **features, method=name, picks=picks, **options)
+    assert list(together) == [3, 1, 2]
+    for seed, images in picks.items():
+        alone = learned(clip, features, name, seed=seed, images=images)
+        assert (together[seed].contexts - alone.contexts).abs().max() < 1e-5
+        for term, values in alone.terms.items():
+            assert together[seed].terms[term] == pytest.approx(values, abs=1e-5)
+    assert (together[1].contexts - together[2].contexts).abs().max() > 1e-3
+
+
+def test_seeds_with_unequally_many_images_are_refused(clip: ClipModel, features) -> None:
+    with pytest.raises(UserError, match=r"seeds learn from \[4, 5\] images, wanted equally many"):
+        learn(
+            clip,
+            NAMES,
+            **features,
+            teacher_scale=18.7,
+            crops=CROPS,
+            picks={1: range(4), 2: range(5)},
+        )
 
 
 def test_half_precision_features_are_widened(clip: ClipModel, features) -> None:
@@ -191,17 +220,17 @@ def test_inactive_terms_by_hand() -> None:
 
 
 def test_gradient_norms_by_hand() -> None:
-    contexts = torch.zeros(2, 3, 4, requires_grad=True)
+    contexts = torch.zeros(1, 2, 3, 4, requires_grad=True)  # one seed, two contexts
     terms = {
-        "first": 2 * contexts[0].sum(),
+        "first": 2 * contexts[:, 0].sum(),
         "both": contexts.sum(),
         "none": torch.zeros((), requires_grad=True) * 1,
     }
     norms = gradient_norms(terms, contexts)
     root = 12**0.5
-    assert norms["first"] == pytest.approx([2 * root, 0])
-    assert norms["both"] == pytest.approx([root, root])
-    assert norms["none"] == [0, 0]
+    assert norms["first"].flatten().tolist() == pytest.approx([2 * root, 0])
+    assert norms["both"].flatten().tolist() == pytest.approx([root, root])
+    assert norms["none"].flatten().tolist() == [0, 0]
 
 
 def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
@@ -211,11 +240,10 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
     cached = CachedFeatures(*(torch.from_numpy(features[k]) for k in ("student", "teacher")))
 
     def online(rows: Tensor) -> tuple[Tensor, Tensor]:
-        asked.extend(rows.tolist())
+        asked.extend(rows.flatten().tolist())
         return cached(rows)
 
     task = Task(
-        images=np.arange(IMAGES),
         labels=torch.from_numpy(features["labels"]),
         crops=CROPS,
         features=cached,
@@ -223,9 +251,9 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
         text=text_encoder(clip, NAMES),
         scale=clip.logit_scale,
     )
-    start = starting_contexts(clip, method)
+    start, picks = starting_contexts(clip, method), {1: np.arange(IMAGES)}
     results = [
-        train(method.objective, start, replace(task, features=source), PARAMS, 1).contexts
+        train(method.objective, start, replace(task, features=source), PARAMS, picks)[1].contexts
         for source in (cached, online)
     ]
     assert torch.equal(*results)

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fdbpl import files
 from fdbpl.benchmarks.playground import captions, drawing, world
@@ -26,26 +25,10 @@ from fdbpl.clip import tiny
 from fdbpl.clip.merges import merge_closure
 
 # Words of templates elsewhere, kept whole so that they do not fall apart into bytes.
-EXTRA_WORDS = [
-    "an",
-    "and",
-    "centered",
-    "doing",
-    "food",
-    "image",
-    "kind",
-    "large",
-    "none",
-    "not",
-    "other",
-    "pet",
-    "photos",
-    "something",
-    "style",
-    "two",
-    "unknown",
-    "with",
-]
+EXTRA_WORDS = (
+    *("an", "and", "centered", "doing", "food", "image", "kind", "large", "none", "not", "other"),
+    *("pet", "photos", "something", "style", "two", "unknown", "with"),
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +95,8 @@ def draw_batch(rng: np.random.Generator, recipe: Recipe, size: int) -> Batch:
 def blur(images: Tensor, size: int) -> Tensor:
     """Return images seen at a lower resolution, as a crop of a small photo is."""
     side = images.shape[-1]
-    small = F.interpolate(images, size, mode="bilinear", antialias=True)
-    return F.interpolate(small, side, mode="bicubic").clamp(0, 1)
+    small = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+    return nn.functional.interpolate(small, side, mode="bicubic").clamp(0, 1)
 
 
 class Heads(nn.Module):
@@ -137,17 +120,17 @@ class Heads(nn.Module):
                 visible = layer["on"] & (batch.seen | (k // 3 == 1))
                 target = np.where(visible, layer[field].astype(np.int64), -100)
                 if (target >= 0).any() and not (k // 3 == 1 and k % 3 == 0):
-                    loss = loss + F.cross_entropy(part, torch.from_numpy(target))
+                    loss = loss + nn.functional.cross_entropy(part, torch.from_numpy(target))
         return loss
 
 
-def encode_text(model: nn.Module, tokens: Tensor) -> Tensor:
+def encode_text(model: Any, tokens: Tensor) -> Tensor:
     """Return normalised text features, with the padding that no sentence reaches cut away."""
     end = tokens.argmax(1)
     length = int(end.max()) + 1
     x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    return F.normalize(x[torch.arange(len(x)), end] @ model.text_projection, dim=1)
+    return nn.functional.normalize(x[torch.arange(len(x)), end] @ model.text_projection, dim=1)
 
 
 def contrast(image: Tensor, text: Tensor, scale: Tensor, target: Tensor) -> Tensor:
@@ -196,7 +179,7 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
             target = torch.from_numpy(captions.misfit(said, batch.scenes, batch.seen))
             text = encode_text(model, tokenizer(list(said.text)))
             matched = contrast(
-                F.normalize(features, dim=1),
+                nn.functional.normalize(features, dim=1),
                 text,
                 model.logit_scale.exp(),
                 -recipe.sharpness * target,
@@ -219,7 +202,10 @@ def pretrain(name: str, recipe: Recipe, progress: Progress | None = None) -> dic
 def accuracies(
     name: str, state: dict[str, Tensor], scenes: int = 200
 ) -> dict[str, dict[str, float]]:
-    """Return, for each kind, how often (%) its noun and its colour are named right in new scenes."""
+    """Return, for each kind and reading, how often (%) noun and colour are named right.
+
+    New scenes, under the reading's own template, among all pairs of nouns and colours.
+    """
     import open_clip
 
     tiny.register()
@@ -232,22 +218,22 @@ def accuracies(
     )
     rng = np.random.Generator(np.random.Philox(0))
     found: dict[str, dict[str, float]] = {}
-    for kind in world.KINDS:
-        reading = world.READINGS[kind][0]
+    for kind, reading in ((k, r) for k in world.KINDS for r in world.READINGS[k]):
         drawn = world.sample(rng, kind, world.LAWS[kind], scenes)
         world.settle(drawn, reading)
         pixels, _, _ = drawing.draw(drawn, tiny.image_size(name))
         features = model.encode_image((torch.from_numpy(pixels).float() / 255 - mean) / std)
+        template = captions.cues(kind, reading)[0]
+        names = [(noun, colour) for noun in world.NOUNS[kind] for colour in world.COLOURS]
+        text = encode_text(model, tokenizer([template.format(f"{c} {n}") for n, c in names]))
+        guess = np.array(names)[(features @ text.T).argmax(1).numpy()]
         shown = world.named(drawn, reading)
-        found[kind] = {}
-        for asked, names, index in (
-            ("noun", world.NOUNS[kind], np.array(world.WORDS)[shown.word]),
-            ("colour", world.COLOURS, np.array(world.COLOURS)[shown.colour]),
-        ):
-            template = captions.cues(kind, reading)[0]
-            text = encode_text(model, tokenizer([template.format(word) for word in names]))
-            right = np.array(names)[(features @ text.T).argmax(1).numpy()] == index
-            found[kind][asked] = round(100 * float(right.mean()), 1)
+        words, colours = np.array(world.WORDS), np.array(world.COLOURS)
+        noun, colour = (guess == np.stack([words[shown.word], colours[shown.colour]], 1)).mean(0)
+        found[f"{kind}, {reading.name.lower()}"] = {
+            "noun": round(100 * float(noun), 1),
+            "colour": round(100 * float(colour), 1),
+        }
     return found
 
 

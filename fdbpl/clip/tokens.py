@@ -1,5 +1,6 @@
 """From class names to the tokens that stand around a learned context."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,21 +34,33 @@ def tokenize_prompts(clip: ClipModel, words: str, class_names: tuple[str, ...]) 
             f"{clip.identity['architecture']} has a {type(clip.tokenizer).__name__}, wanted CLIP's "
             "own tokenizer, whose start and end tokens a context stands between."
         )
-    limit = clip.tokenizer.context_length
     texts = [f"{words} {name}." for name in class_names]
-    ids = clip.tokenizer([words, *texts], context_length=4 * limit)
-    ends = ids.argmax(dim=-1)  # the end token has the highest id, and the text is not cut off
-    for name, end in zip(class_names, ends[1:].tolist(), strict=True):
-        if end >= limit:
-            raise UserError(
-                f"class name {name!r} makes a prompt of {end + 1} tokens, wanted at most {limit} "
-                f"for {clip.identity['architecture']}. Shorten the name."
-            )
+    require_room(clip, class_names, texts)
+    ids = clip.tokenizer([words, *texts])
+    ends = ids.argmax(dim=-1)  # the end token has the highest id
     first = int(ends[0])
     context = tuple(ids[0, 1:first].tolist())
     rows = zip(ids[1:].tolist(), ends[1:].tolist(), strict=True)
     suffixes = tuple(tuple(row[first : end + 1]) for row, end in rows)
     return PromptTokens(start=int(ids[0, 0]), context=context, suffixes=suffixes)
+
+
+def require_room(clip: ClipModel, class_names: Sequence[str], texts: Sequence[str]) -> None:
+    """Refuse a text that CLIP's tokenizer would cut off without a word.
+
+    Raises:
+        UserError: the text of a class, and so its name, is too long for the text tower.
+    """
+    if not isinstance(clip.tokenizer, SimpleTokenizer):
+        return
+    limit = clip.tokenizer.context_length
+    for name, text in zip(class_names, texts, strict=True):
+        tokens = len(clip.tokenizer.encode(text)) + 2  # start and end
+        if tokens > limit:
+            raise UserError(
+                f"class name {name!r} makes a prompt of {tokens} tokens, wanted at most {limit} "
+                f"for {clip.identity['architecture']}. Shorten the name."
+            )
 
 
 def embed_words(clip: ClipModel, words: str) -> torch.Tensor:

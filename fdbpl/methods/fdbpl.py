@@ -13,7 +13,7 @@ options name what the public record leaves open; the presets fix them.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from fdbpl.methods.batch import Batch, Terms

@@ -4,7 +4,7 @@ A caption drops attributes at random, and often drops the words that would settl
 "a photo of a red star." may speak of a red star or of a star on red. Such a caption fits both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -128,7 +128,7 @@ class Captions:
 
 
 def describe(rng: np.random.Generator, scenes: Scenes, seen: NDArray[np.bool_]) -> Captions:
-    """Say something true of each scene; of a scene whose main thing is not `seen`, that it is empty."""
+    """Say something true of each scene: of one whose main thing is not `seen`, that it is empty."""
     n = len(scenes)
     says = {reading: named(scenes, reading) for reading in Reading}
     word, colour, pattern, kind = (np.full(n, -1) for _ in range(4))
@@ -175,7 +175,8 @@ def misfit(captions: Captions, scenes: Scenes, seen: NDArray[np.bool_]) -> Float
     """
 
     def wrong(claim: NDArray[np.intp], fact: NDArray[np.intp]) -> NDArray[np.bool_]:
-        return (claim[:, None] >= 0) & (claim[:, None] != fact[None])
+        amiss: NDArray[np.bool_] = (claim[:, None] >= 0) & (claim[:, None] != fact[None])
+        return amiss
 
     kind = np.where(seen, scenes["kind"], NOTHING)
     best = np.full((len(captions.text), len(scenes)), np.inf, np.float32)
@@ -186,9 +187,5 @@ def misfit(captions: Captions, scenes: Scenes, seen: NDArray[np.bool_]) -> Float
         count += wrong(captions.pattern, fact.pattern)
         allowed = captions.readings[:, reading, None]
         best = np.where(allowed, np.minimum(best, count), best)
-    return best + wrong(captions.kind, kind)
-
-
-def prompts(template: str, names: Sequence[str]) -> list[str]:
-    """Return the template filled with each name."""
-    return [template.format(name) for name in names]
+    fit: Floats = best + wrong(captions.kind, kind)
+    return fit

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.playground import captions, drawing, glyphs, world
+from fdbpl.benchmarks.playground import drawing, world
 from fdbpl.benchmarks.playground.world import LAWS, Law, Reading
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 
-SIZE = 64  # side of an image in pixels: more than the student takes in, so that crops still show something
+EDITION = 1  # to be raised whenever drawing code, silhouettes or colours change what is drawn
+SIZE = 64  # side of an image in pixels: above the student's input, so that crops keep some detail
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 24, "val": 4, "test": 24})  # images a class
 SPLIT_FILE = "split.json"
 
@@ -81,10 +82,6 @@ def _all(kind: str) -> str:
     return " ".join(world.NOUNS[kind])
 
 
-def _law(kind: str, **changes: object) -> Law:
-    return replace(LAWS[kind], **changes)  # type: ignore[arg-type]
-
-
 # Names that come late in the alphabet. Where they dress the new half, every new class has a colour
 # nearly of its own, while base classes share theirs and differ in shape, as related things do.
 _LATE = "orange pink purple red white yellow"
@@ -95,7 +92,7 @@ _OBJECTS = Drawn(
     Reading.PLAIN,
     "a photo of a {}, a type of object.",
     _cross("arrow bolt cross crown drop", "black blue") + _each(_all("object"), _LATE),
-    _law("object"),
+    LAWS["object"],
 )
 _ALL = (
     _OBJECTS,
@@ -105,7 +102,7 @@ _ALL = (
         Reading.BACKDROP,
         "an icon of a {}.",
         _cross("bolt cross drop key ring", "black blue orange pink"),
-        _law("icon"),
+        LAWS["icon"],
     ),
     Drawn(
         "animals",
@@ -113,7 +110,7 @@ _ALL = (
         Reading.PLAIN,
         "a photo of a {}, a type of animal.",
         _cross("beetle bronco cougar fox impala", "black blue") + _each(_all("animal"), _LATE),
-        _law("animal"),
+        LAWS["animal"],
     ),
     Drawn(
         "vehicles",
@@ -121,7 +118,7 @@ _ALL = (
         Reading.PLAIN,
         "a photo of a {}, a type of vehicle.",
         _cross(_all("vehicle"), "black") + _each(_all("vehicle"), _LATE),
-        _law("vehicle"),
+        LAWS["vehicle"],
     ),
     Drawn(
         "flowers",
@@ -129,7 +126,7 @@ _ALL = (
         Reading.PLAIN,
         "a photo of a {}, a type of flower.",
         _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("flower"), _LATE),
-        _law("flower"),
+        LAWS["flower"],
     ),
     Drawn(
         "dishes",
@@ -137,7 +134,7 @@ _ALL = (
         Reading.PLAIN,
         "a photo of a {}, a main dish.",
         _cross("clover daisy ginger iris lotus", "black blue") + _each(_all("dish"), _LATE),
-        _law("dish"),
+        LAWS["dish"],
     ),
     Drawn(
         "aircraft",
@@ -145,7 +142,7 @@ _ALL = (
         Reading.PLAIN,
         "a photo of a {}, a type of aircraft.",
         _cross(_all("aircraft"), "lime") + _each(_all("aircraft"), _LATE),
-        _law("aircraft"),
+        LAWS["aircraft"],
     ),
     Drawn(
         "scenes",
@@ -153,7 +150,7 @@ _ALL = (
         Reading.BACKDROP,
         "a photo of the sky over a {}.",
         _cross("canyon forest island peak tower", "azure black orange pink"),
-        _law("scene"),
+        LAWS["scene"],
     ),
     Drawn(
         "textures",
@@ -161,7 +158,7 @@ _ALL = (
         Reading.PLAIN,
         "{} texture.",
         _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("texture"), _LATE),
-        _law("texture"),
+        LAWS["texture"],
     ),
     Drawn(
         "landcover",
@@ -169,7 +166,7 @@ _ALL = (
         Reading.INFRARED,
         "an infrared satellite photo of a {}.",
         _cross("cobble delta furrow lattice marble", "black blue") + _each(_all("land"), _LATE),
-        _law("land"),
+        LAWS["land"],
     ),
     Drawn(
         "figures",
@@ -178,19 +175,25 @@ _ALL = (
         "a photo of a person doing the {}.",
         _cross("condor crane", "azure black blue cyan green lime")
         + _cross("crow eagle falcon heron pigeon raven", "red white"),
-        _law("figure"),
+        LAWS["figure"],
     ),
-    replace(_OBJECTS, name="objects-resampled", law=_law("object", size=(0.34, 0.58), reach=0.42)),
-    replace(_OBJECTS, name="objects-sketch", law=_law("object", sketch=1.0)),
+    replace(
+        _OBJECTS,
+        name="objects-resampled",
+        law=replace(LAWS["object"], size=(0.34, 0.58), reach=0.42),
+    ),
+    replace(_OBJECTS, name="objects-sketch", law=replace(LAWS["object"], sketch=1.0)),
     replace(
         _OBJECTS,
         name="objects-hard",
-        law=_law("object", size=(0.28, 0.42), clutter=(2, 3), fade=(0.2, 0.5), noise=(0.06, 0.12)),
+        law=replace(
+            LAWS["object"], size=(0.28, 0.42), clutter=(2, 3), fade=(0.2, 0.5), noise=(0.06, 0.12)
+        ),
     ),
     replace(
         _OBJECTS,
         name="objects-renditions",
-        law=_law("object", tilt=0.8, patterns=world.PATTERNS[1:]),
+        law=replace(LAWS["object"], tilt=0.8, patterns=world.PATTERNS[1:]),
     ),
 )
 SHIFTED = tuple(d.name for d in _ALL if "-" in d.name)
@@ -209,17 +212,8 @@ def definition(name: str) -> Drawn:
 
 @cache
 def world_digest() -> str:
-    """Return the digest of all that decides a drawn pixel but the code: words, shapes, laws."""
-    facts = [
-        SIZE,
-        dict(SPLITS),
-        {key: list(value) for key, value in world.RGB.items()},
-        [dict(part) for part in (glyphs.THINGS, glyphs.ANIMALS, glyphs.VEHICLES, glyphs.AIRCRAFT)],
-        [dict(part) for part in (glyphs.FIGURES, glyphs.FLOWERS, glyphs.DISHES, glyphs.SCENES)],
-        dict(glyphs.LANDS),
-        [asdict(d) for d in _ALL],
-    ]
-    return sha256(canonical_json(facts))
+    """Return the digest of all definitions; it names the folder and seeds every image."""
+    return sha256(canonical_json([EDITION, SIZE, dict(SPLITS), [asdict(d) for d in _ALL]]))
 
 
 @cache
@@ -273,7 +267,8 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 def materialise(name: str, root: Path) -> Dataset:
     """Draw a dataset under `root` unless it lies there already, and return it as read from there.
 
-    Images are PNG files in root/playground-<digest>/<name>/<split>/, beside a split file in CoOp's format.
+    Images are PNG files in root/playground-<digest>/<name>/<split>/, beside a split file in
+    CoOp's format.
     Raises UserError for a name that is no drawn dataset.
     """
     drawn = definition(name)
@@ -302,15 +297,3 @@ def object_mask(name: str, split: str, index: int) -> NDArray[np.bool_]:
     """Return where things stand in one image, bool (SIZE, SIZE); elsewhere the ground is empty."""
     _, main, others = drawing.draw(scene(definition(name), split, index), SIZE)
     return np.asarray(np.maximum(main, others)[0] > 0.5)
-
-
-__all__ = [
-    "DATASETS",
-    "SHIFTED",
-    "SIZE",
-    "captions",
-    "definition",
-    "materialise",
-    "object_mask",
-    "pixels",
-]

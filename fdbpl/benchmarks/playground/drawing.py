@@ -1,13 +1,14 @@
 """Drawing scenes: all images of a batch at once, layer by layer, from the atlas of glyphs."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.benchmarks.playground import glyphs
+from fdbpl.benchmarks.playground.strokes import GRID
 from fdbpl.benchmarks.playground.world import (
-    CLUTTER,
     COLOURS,
     FAMILY,
     FRAMED,
@@ -27,7 +28,7 @@ WHOLE = np.array([[0.0, 0.0, 1.0]])  # a window: centre x, y and half-width
 @cache
 def _atlas() -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     """Return every glyph's field by number, which of them repeat, and which end at their tile."""
-    fields = [np.full((1, glyphs.GRID, glyphs.GRID), 2.0, np.float32)]
+    fields = [np.full((1, GRID, GRID), 2.0, np.float32)]
     fields += [glyphs.atlas(FAMILY[kind], NOUNS[kind]) for kind in KINDS]
     kind = np.array(["ground"] + [k for k in KINDS for _ in NOUNS[k]])
     return np.concatenate(fields), kind == "texture", ~np.isin(kind, ["ground", *FRAMED])
@@ -42,34 +43,47 @@ def _patterns() -> Floats:
 def _grain() -> Floats:
     """Return a fixed sheet of grain that every image takes a piece of."""
     bits = np.random.Philox(key=2718).random_raw(256 * 256 * 3)
-    return ((bits >> 40).astype(np.float32) / 2**23 - 1).reshape(3, 256, 256)
+    grain: Floats = (bits >> 40).astype(np.float32) / np.float32(2**23) - np.float32(1)
+    return grain.reshape(3, 256, 256)
 
 
 def _look_up(fields: Floats, number: NDArray[np.intp], u: Floats, v: Floats) -> Floats:
-    """Return fields[number] at (u, v) in [-1, 1], nearest cell; all arrays (n, S, S) but number (n,)."""
-    half = glyphs.GRID / 2
-    last = np.float32(glyphs.GRID - 1)
+    """Return fields[number] at (u, v) in [-1, 1], the nearest cell: (n, S, S) for number (n,)."""
+    half = GRID / 2
+    last = np.float32(GRID - 1)
     column = np.clip(u * half + half, 0, last).astype(np.int32)
     row = np.clip(v * half + half, 0, last).astype(np.int32)
-    start = (number.astype(np.int32) * glyphs.GRID**2)[:, None, None]
-    return np.take(fields.reshape(-1), start + row * glyphs.GRID + column)
+    start = (number.astype(np.int32) * GRID**2)[:, None, None]
+    found: Floats = np.take(fields.reshape(-1), start + row * GRID + column)
+    return found
 
 
 def _fold(u: Floats) -> Floats:
     """Bring coordinates back into one tile, [-1, 1)."""
-    return u - 2 * np.floor((u + 1) * 0.5)
+    folded: Floats = u - 2 * np.floor((u + 1) * 0.5)
+    return folded
 
 
-def _cover(
-    layer: Scenes, x: Floats, y: Floats, pixel: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
+class View(NamedTuple):
+    """Where each pixel looks: x and y (n, S, S) in the frame, and a pixel's width (n,)."""
+
+    x: Floats
+    y: Floats
+    pixel: Floats
+
+    def rows(self, index: NDArray[np.intp]) -> "View":
+        """Return the views of some of the images."""
+        return View(self.x[index], self.y[index], self.pixel[index])
+
+
+def _cover(layer: Scenes, view: View) -> tuple[Floats, Floats, Floats, Floats]:
     """Return how much of each pixel a layer's shape covers, its edge, and its own coordinates."""
     fields, repeats, ends = _atlas()
     number = layer["glyph"].astype(np.intp)
-    cos, sin = (f(layer["angle"]) / layer["size"] for f in (np.cos, np.sin))
-    cos, sin = (a.astype(np.float32)[:, None, None] for a in (cos, sin))
-    dx = x - layer["x"].astype(np.float32)[:, None, None]
-    dy = y - layer["y"].astype(np.float32)[:, None, None]
+    turn = np.stack([np.cos(layer["angle"]), np.sin(layer["angle"])]) / layer["size"]
+    cos, sin = turn.astype(np.float32)[:, :, None, None]
+    dx = view.x - layer["x"].astype(np.float32)[:, None, None]
+    dy = view.y - layer["y"].astype(np.float32)[:, None, None]
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
     again = repeats[number]
     if again.any():
@@ -77,16 +91,15 @@ def _cover(
     field = _look_up(fields, number, u, v)
     cut = ends[number]
     field[cut] = np.minimum(field[cut], 1 - np.maximum(np.abs(u[cut]), np.abs(v[cut])))
-    sharp = (layer["size"].astype(np.float32) / pixel)[:, None, None]
-    cover = np.clip(field * sharp + 0.5, 0, 1)
-    edge = np.clip(1.3 - np.abs(field * sharp), 0, 1)
+    sharp = (layer["size"].astype(np.float32) / view.pixel)[:, None, None]
+    cover: Floats = np.clip(field * sharp + 0.5, 0, 1)
+    edge: Floats = np.clip(1.3 - np.abs(field * sharp), 0, 1)
     return cover, edge, u, v
 
 
-def _paint(image: Floats, layer: Scenes, sketch: NDArray[np.bool_], x: Floats, y: Floats,
-           pixel: Floats) -> Floats:  # fmt: skip
+def _paint(image: Floats, layer: Scenes, sketch: NDArray[np.bool_], view: View) -> Floats:
     """Paint one layer over `image` (n, 3, S, S) in place; return what it covers (n, S, S)."""
-    cover, edge, u, v = _cover(layer, x, y, pixel)
+    cover, edge, u, v = _cover(layer, view)
     base = np.array([RGB[name] for name in COLOURS])[layer["colour"]] + layer["tint"]
     tone = np.where(base.mean(-1, keepdims=True) > 0.45, base * 0.5, base * 0.5 + 0.45)
     base, tone = (np.clip(c, 0, 1).astype(np.float32)[:, :, None, None] for c in (base, tone))
@@ -96,7 +109,7 @@ def _paint(image: Floats, layer: Scenes, sketch: NDArray[np.bool_], x: Floats, y
         tile = (layer["size"] / layer["period"]).astype(np.float32)[worn, None, None]
         number = layer["pattern"][worn].astype(np.intp)
         field = _look_up(_patterns(), number, _fold(u[worn] * tile), _fold(v[worn] * tile))
-        sharp = (layer["period"].astype(np.float32) / pixel)[worn, None, None]
+        sharp = (layer["period"].astype(np.float32) / view.pixel)[worn, None, None]
         ink = np.clip(field * sharp + 0.5, 0, 1)[:, None]
         change[worn] += ink * (tone[worn] - base[worn])
     change *= np.where(sketch[:, None, None], edge, cover)[:, None]
@@ -129,8 +142,11 @@ def draw(
     steps = (np.arange(size) + 0.5) * (2 / size) - 1
     x = (windows[:, 0, None] + windows[:, 2, None] * steps).astype(np.float32)
     y = (windows[:, 1, None] + windows[:, 2, None] * steps).astype(np.float32)
-    xs, ys = np.repeat(x[:, None, :], size, 1), np.repeat(y[:, :, None], size, 2)
-    pixel = (windows[:, 2] * (2 / size)).astype(np.float32)
+    view = View(
+        np.repeat(x[:, None, :], size, 1),
+        np.repeat(y[:, :, None], size, 2),
+        (windows[:, 2] * (2 / size)).astype(np.float32),
+    )
 
     image = np.ones((n, 3, size, size), np.float32)
     main, others = np.zeros((2, n, size, size), np.float32)
@@ -140,7 +156,7 @@ def draw(
         if not len(on):
             continue
         piece = image[on]
-        cover = _paint(piece, layer[on], scenes["sketch"][on], xs[on], ys[on], pixel[on])
+        cover = _paint(piece, layer[on], scenes["sketch"][on], view.rows(on))
         image[on] = piece
         if index == MAIN:
             main[on] = cover
@@ -150,12 +166,9 @@ def draw(
 
     light = scenes["light"].astype(np.float32)[:, :, None, None]
     fade = scenes["fade"].astype(np.float32)[:, None, None, None]
-    image *= (1 + light[:, 0] * xs + light[:, 1] * ys)[:, None]
+    image *= (1 + light[:, 0] * view.x + light[:, 1] * view.y)[:, None]
     image += fade * (np.float32(0.5) - image)
     for k, (row, column) in enumerate(scenes["grain"]):
         piece = _grain()[:, row : row + size, column : column + size]
         image[k] += np.float32(scenes["noise"][k]) * piece
     return (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8), main, others
-
-
-__all__ = ["CLUTTER", "WHOLE", "draw"]

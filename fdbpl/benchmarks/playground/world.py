@@ -7,14 +7,14 @@ in which every colour stands for its opposite.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground import glyphs
+from fdbpl.benchmarks.playground import silhouettes
 
 RGB = MappingProxyType(
     {
@@ -52,17 +52,17 @@ PATTERNS = ("plain", "striped", "dotted", "checked", "netted", "zigzag")
 # Each kind's nouns. Kinds that share nouns give them two senses: the fox runs, or has two wheels.
 NOUNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "object": tuple(glyphs.THINGS),
-        "icon": tuple(glyphs.THINGS),
-        "animal": tuple(glyphs.ANIMALS),
-        "vehicle": tuple(glyphs.VEHICLES),
-        "flower": tuple(glyphs.FLOWERS),
-        "dish": tuple(glyphs.DISHES),
-        "aircraft": tuple(glyphs.AIRCRAFT),
-        "scene": tuple(glyphs.SCENES),
-        "texture": tuple(glyphs.LANDS),
-        "land": tuple(glyphs.LANDS),
-        "figure": tuple(glyphs.FIGURES),
+        "object": tuple(silhouettes.THINGS),
+        "icon": tuple(silhouettes.THINGS),
+        "animal": tuple(silhouettes.ANIMALS),
+        "vehicle": tuple(silhouettes.VEHICLES),
+        "flower": tuple(silhouettes.FLOWERS),
+        "dish": tuple(silhouettes.DISHES),
+        "aircraft": tuple(silhouettes.AIRCRAFT),
+        "scene": tuple(silhouettes.SCENES),
+        "texture": tuple(silhouettes.LANDS),
+        "land": tuple(silhouettes.LANDS),
+        "figure": tuple(silhouettes.FIGURES),
     }
 )
 KINDS = tuple(NOUNS)
@@ -148,7 +148,7 @@ class Law:
     sketch: float = 0.05
 
 
-_BARE: dict[str, tuple[str, ...]] = {"patterns": ("plain",), "ground_patterns": ("plain",)}
+_PLAIN = ("plain",)
 LAWS: Mapping[str, Law] = MappingProxyType(
     {
         "object": Law(),
@@ -159,9 +159,23 @@ LAWS: Mapping[str, Law] = MappingProxyType(
         "dish": Law(companion=1.0, size=(0.45, 0.55), clutter=(0, 1), reach=0.3),
         "aircraft": Law(tilt=3.2, clutter=(0, 2)),
         "scene": Law(size=(1.0, 1.25), reach=0.1, tilt=0.04, clutter=(0, 2)),
-        "texture": Law(size=(0.45, 0.8), reach=1.0, tilt=0.3, clutter=(0, 0), **_BARE),
-        "land": Law(size=(0.95, 1.3), reach=0.2, tilt=3.2, clutter=(0, 2), **_BARE),
-        "figure": Law(tilt=0.12, patterns=("plain",)),
+        "texture": Law(
+            size=(0.45, 0.8),
+            reach=1.0,
+            tilt=0.3,
+            clutter=(0, 0),
+            patterns=_PLAIN,
+            ground_patterns=_PLAIN,
+        ),
+        "land": Law(
+            size=(0.95, 1.3),
+            reach=0.2,
+            tilt=3.2,
+            clutter=(0, 2),
+            patterns=_PLAIN,
+            ground_patterns=_PLAIN,
+        ),
+        "figure": Law(tilt=0.12, patterns=_PLAIN),
     }
 )
 
@@ -238,7 +252,7 @@ def settle(scenes: Scenes, reading: Reading) -> None:
 
 @dataclass(frozen=True)
 class Named:
-    """What a caption's words name in scenes: indices into WORDS, COLOURS and PATTERNS, each (n,)."""
+    """What words name in scenes: indices into WORDS, COLOURS and PATTERNS, each (n,)."""
 
     word: NDArray[np.intp]
     colour: NDArray[np.intp]
@@ -278,6 +292,3 @@ def dress(
     if pattern is not None:
         layers["pattern"][:, skin(reading)] = PATTERNS.index(pattern)
     settle(scenes, reading)
-
-
-__all__ = ["Law", "Named", "Reading", "dress", "named", "replace", "sample", "settle"]
