@@ -31,11 +31,11 @@ def _watch(group: int) -> None:
     end_group(group)
 
 
-def end_group(group: int) -> None:
-    """Ask all processes of a group to end, and after ten seconds make them."""
+def end_group(group: int, grace: float = GRACE_SECONDS) -> None:
+    """Ask all processes of a group to end, and after so many seconds make them."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + grace
         while time.monotonic() < deadline:
             os.killpg(group, 0)
             time.sleep(0.1)
