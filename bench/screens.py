@@ -153,7 +153,10 @@ def compare_url(server: str, experiment: str, method: str, seed: str = "1") -> s
 
 def main() -> None:
     """Write docs/mlflow-summaries.png and docs/mlflow-compare.png."""
-    server = State.load().urls["MLflow"]
+    state = State.load()
+    if state is None:
+        raise UserError("no server. Run fdbpl up first.")
+    server = state.urls["MLflow"]
     experiment = MlflowClient(server).get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         raise UserError("nothing recorded yet. Run fdbpl record first.")

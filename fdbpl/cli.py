@@ -118,6 +118,8 @@ def record(params_path: Path, run: str | None) -> None:
     records = read_records(read_params(params_path).datasets, work)
     for note in records.notes:
         click.echo(note)
+    if not records.seeds:
+        raise UserError(f"nothing to record in {work.root}. Run dvc repro first.")
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)

@@ -9,9 +9,8 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -34,10 +33,6 @@ class Started:
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], mark: str, log: Path) -> Started:

@@ -8,13 +8,17 @@ import json
 import os
 import secrets
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from fdbpl import processes
 from fdbpl.errors import UserError
@@ -51,29 +55,28 @@ analytics_enabled = false
 class State:
     """What runs: the mark its processes carry, their ids, addresses, and what is deployed."""
 
+    host: str
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     processes: dict[str, Started] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     deployed: str = ""
 
     @classmethod
-    def load(cls) -> "State":
-        """Read the state file, or begin anew."""
+    def load(cls) -> "State | None":
+        """Read the state file, if there is one."""
         if not STATE.is_file():
-            return cls()
+            return None
         raw = json.loads(STATE.read_text(encoding="utf-8"))
-        found = {name: Started(**one) for name, one in raw["processes"].items()}
-        return cls(raw["mark"], found, raw["urls"], raw["deployed"])
+        found = {name: Started(**one) for name, one in raw.pop("processes").items()}
+        return cls(processes=found, **raw)
 
     def save(self) -> None:
         """Write the state file, before anything that could fail."""
-        found = {name: one.to_json() for name, one in self.processes.items()}
-        raw = {"mark": self.mark, "processes": found, "urls": self.urls, "deployed": self.deployed}
-        write_whole(STATE, readable_json(raw))
+        write_whole(STATE, readable_json(asdict(self)))
 
-    def lives(self, name: str) -> bool:
-        """Tell whether a process of this name was started and still runs."""
-        return name in self.processes and self.processes[name].process() is not None
+    def process(self, name: str) -> psutil.Process | None:
+        """Return the process of this name, if it was started and still runs."""
+        return self.processes[name].process() if name in self.processes else None
 
 
 def up(
@@ -85,14 +88,21 @@ def up(
     """Start what does not run yet, wait until it answers, and return the addresses.
 
     Raises:
-        UserError: a server ended, or did not answer in three minutes; the message names its log.
+        UserError: a server ended, or did not answer in three minutes (the message names its log),
+            or listens on another host.
     """
     if not PREFECT_YAML.is_file():
         raise UserError(f"{PREFECT_YAML}: no such file. Run fdbpl up in the project's folder.")
     with locked(FOLDER / "lock"):
-        state = State.load()
-        _start_server(state, "Prefect", host, prefect_port, _prefect_command, say)
-        _start_server(state, "MLflow", host, mlflow_port, _mlflow_command, say)
+        state = State.load() or State(host)
+        if state.host != host:
+            raise UserError(f"running on {state.host}, wanted {host}. Run fdbpl down first.")
+        known = dict(state.urls)
+        _start_server(state, "Prefect", prefect_port, _prefect_command, say)
+        _start_server(state, "MLflow", mlflow_port, _mlflow_command, say)
+        worker = state.process("worker")
+        if worker and state.urls != known:  # a port was taken meanwhile: the worker looks elsewhere
+            processes.end([worker])
         _wait(state, "Prefect", lambda: _answers(f"{state.urls['Prefect']}/api/health"))
         _wait(state, "MLflow", lambda: _answers(f"{state.urls['MLflow']}/health"))
         _write_toml(state.urls["Prefect"])
@@ -104,12 +114,12 @@ def up(
 def down() -> int:
     """End the worker, then the servers, then whatever they left; return how many there were."""
     with locked(FOLDER / "lock"):
-        if not STATE.is_file():
-            return 0
         state = State.load()
+        if state is None:
+            return 0
         ended = len(processes.marked(state.mark))
         for name in ("worker", "Prefect", "MLflow"):
-            process = state.processes[name].process() if name in state.processes else None
+            process = state.process(name)
             if process:
                 processes.end([process])
             if name == "worker":  # its runs, so that they can still tell the server
@@ -123,25 +133,26 @@ def down() -> int:
         return ended
 
 
-def _below(process: Any, pids: list[int]) -> bool:
+def _below(process: psutil.Process, pids: list[int]) -> bool:
     return process.pid in pids or any(one.pid in pids for one in process.parents())
 
 
 def _start_server(
     state: State,
     name: str,
-    host: str,
     port: int,
     command: Callable[[str, int], list[str]],
     say: Callable[[str], None],
 ) -> None:
-    if state.lives(name):
+    if state.process(name):
         return
-    free = _free_port(host, port)
+    if name in state.urls:
+        port = int(state.urls[name].rsplit(":", 1)[1])
+    port = _free_port(state.host, port)
     say(f"starting {name} ...")
-    reached = "127.0.0.1" if host == "0.0.0.0" else host
-    state.urls[name] = f"http://{reached}:{free}"
-    _start(state, name, command(host, free), _environment(state))
+    reached = "127.0.0.1" if state.host == "0.0.0.0" else state.host
+    state.urls[name] = f"http://{reached}:{port}"
+    _start(state, name, command(state.host, port), _environment(state))
 
 
 def _prefect_command(host: str, port: int) -> list[str]:
@@ -158,7 +169,7 @@ def _mlflow_command(host: str, port: int) -> list[str]:
 
 
 def _start_worker(state: State, say: Callable[[str], None]) -> None:
-    if state.lives("worker"):
+    if state.process("worker"):
         return
     say("starting a worker ...")
     since = time.time()
@@ -170,15 +181,11 @@ def _start_worker(state: State, say: Callable[[str], None]) -> None:
 
 
 def _seen(worker: dict[str, Any]) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp()
 
 
 def _deploy(state: State, say: Callable[[str], None]) -> None:
     """Bring the deployments up to `prefect.yaml`, where it changed since the last time."""
-    import subprocess
-
     digest = sha256(PREFECT_YAML.read_bytes())
     if state.deployed == digest:
         return
@@ -227,7 +234,7 @@ def _wait(state: State, name: str, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         log = FOLDER / f"{name.lower()}.log"
-        if not state.lives(name):
+        if not state.process(name):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
             raise UserError(f"{name} ended before it answered. {log} ends:\n{tail}")
         if time.monotonic() > deadline:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from test_pipeline import Clone
 
 from fdbpl import processes
-from fdbpl.servers import STATE
+from fdbpl.servers import STATE, _free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -135,6 +136,20 @@ def _set(environment: dict[str, str | None]) -> None:
 def test_a_second_up_finds_the_first(project: Project) -> None:
     before = json.loads((project.folder / STATE).read_text())
     assert project.up() == before
+
+
+def test_another_host_is_refused_while_servers_run(project: Project) -> None:
+    done = project.run("fdbpl", "up", "--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert done.stderr == "error: running on 127.0.0.1, wanted 0.0.0.0. Run fdbpl down first.\n"
+
+
+def test_a_taken_port_is_left_alone() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert _free_port("127.0.0.1", taken) > taken
 
 
 def test_nothing_listens_to_other_machines(project: Project) -> None:
