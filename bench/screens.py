@@ -28,6 +28,13 @@ from fdbpl.tracking import EXPERIMENT
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1800, 1500)  # pixels
 SECONDS = 60.0
+CLOSE_ASSISTANT = (
+    "document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')?.click()"
+)
+SHOW_H = (
+    "[...document.querySelectorAll('*')].filter(one => one.textContent === 'h(11)').pop()"
+    "?.scrollIntoView()"
+)
 
 
 def chromium() -> str | None:
@@ -162,13 +169,18 @@ def main() -> None:
         raise UserError("nothing recorded yet. Run fdbpl record first.")
     identifier = str(experiment.experiment_id)
     with browser() as page:
-        for name, url, words in (
-            ("summaries", summaries_url(server, identifier), ("avg/h", "base_acc/")),
-            ("compare", compare_url(server, identifier, "fdbpl"), ("base_acc", "new_acc")),
-        ):
-            page.open(url, words)
-            time.sleep(5)  # charts move into place
-            write_whole(Path(f"docs/mlflow-{name}.png"), page.picture())
+        page.open(summaries_url(server, identifier), ["avg/h", "h(11)"])
+        page.evaluate(CLOSE_ASSISTANT)
+        page.evaluate(SHOW_H)
+        _save(page, "summaries")
+        page.open(compare_url(server, identifier, "fdbpl"), ["Comparing 11 Runs", "base_acc"])
+        page.evaluate(CLOSE_ASSISTANT)
+        _save(page, "compare")
+
+
+def _save(page: Page, name: str) -> None:
+    time.sleep(5)  # charts move into place
+    write_whole(Path(f"docs/mlflow-{name}.png"), page.picture())
 
 
 if __name__ == "__main__":
