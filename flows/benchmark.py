@@ -30,7 +30,7 @@ from flows.guardian import end_with_parent
 
 AT_ONCE = 2
 LOCK = Path(".fdbpl/compare.lock")
-BACKOFF = [5.0, 10.0, 20.0, *[60.0] * 27]  # half an hour in all: the other DVC trains something
+BACKOFF = [5.0, 10.0, 20.0, 60.0, *[300.0] * 46]  # four hours: the other DVC may be training
 
 Choice = Sequence[Any]
 

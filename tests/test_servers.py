@@ -195,9 +195,10 @@ def test_a_cancelled_run_leaves_nothing_at_work(project: Project) -> None:
 
 
 def test_a_killed_worker_leaves_nothing_at_work(project: Project) -> None:
-    project.in_training()
+    run = project.in_training()
     psutil.Process(project.at_work("worker start")[0]).kill()
     until(lambda: not project.at_work(), 60)
+    assert project.finished(run)["type"] == "CRASHED"
     project.up()
     project.check_whole()
 
