@@ -1,4 +1,4 @@
-"""What the tools around a stage cost: python bench/pipeline.py > docs/performance.md
+"""What the tools around a stage cost: python -m bench.pipeline > docs/performance.md
 
 Runs in a temporary clone of the project, on two drawn datasets with little training, so that what
 is left is overhead. Takes about three minutes; keep the machine quiet.
@@ -116,7 +116,7 @@ def main() -> None:
     print(
         f"""# What the tools around a stage cost
 
-Measured by `python bench/pipeline.py` in a clone with two small datasets, so that what is left is
+Measured by `python -m bench.pipeline` in a clone with two small datasets, so that what is left is
 overhead: medians of {REPEATS}, on {platform.machine()} with {os.cpu_count()} cores, Python \
 {platform.python_version()}.
 
