@@ -30,6 +30,7 @@ demo: setup
 	@echo "Eleven drawn datasets, two tiny CLIP models, eight methods, three seeds: up to ten minutes."
 	@echo "Nothing is downloaded. What is done already is skipped."
 	dvc repro
+	fdbpl record
 	@cat metrics/compare.md
 
 test: lint types tests

@@ -40,16 +40,19 @@ def main() -> None:
     """
 
 
+_PARAMS = click.option(
+    "--params",
+    "params_path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The parameters.",
+)
+
+
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option(
-            "--params",
-            "params_path",
-            type=click.Path(path_type=Path),
-            default=DEFAULT_PATH,
-            show_default=True,
-            help="The parameters.",
-        ),
+        _PARAMS,
         click.option(
             "--run", default="default", show_default=True, help="Work in runs/RUN.", metavar="RUN"
         ),
@@ -65,10 +68,14 @@ def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: 
     if dvc:
         target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
         sys.exit(_dvc_repro(target, params_path))
+    work = _by_hand_workspace(run)
+    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+
+
+def _by_hand_workspace(run: str) -> Workspace:
     if Path(run).name != run or run in ("", ".."):
         raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
-    work = Workspace(Path("runs") / run)
-    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+    return Workspace(Path("runs") / run)
 
 
 def _dvc_repro(target: str, params_path: Path) -> int:
@@ -96,3 +103,54 @@ _add_stage("cache_teacher", "Encode the regions of DATASET that no run has encod
 _add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
 _add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
 _add_stage("compare", "Compare all evaluated datasets: table and plot.")
+
+
+@main.command()
+@_PARAMS
+@click.option("--run", default=None, metavar="RUN", help="Record runs/RUN, not DVC's outputs.")
+def record(params_path: Path, run: str | None) -> None:
+    """Show every result in MLflow, each once: run it as often as you like."""
+    from fdbpl.progress import progress
+    from fdbpl.records import read_records
+    from fdbpl.tracking import EXPERIMENT, record, store_uri
+
+    work = Workspace(Path()) if run is None else _by_hand_workspace(run)
+    records = read_records(read_params(params_path).datasets, work)
+    for note in records.notes:
+        click.echo(note)
+    if not records.seeds:
+        raise UserError(f"nothing to record in {work.root}. Run dvc repro first.")
+    experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
+    with progress("recording in MLflow") as report:
+        counts = record(records, experiment, register=run is None, report=report)
+    click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the servers listen.")
+@click.option("--prefect-port", default=4200, show_default=True, help="The first one to try.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="The first one to try.")
+def up(host: str, prefect_port: int, mlflow_port: int) -> None:
+    """Start Prefect's server and a worker and MLflow's server, or find them running."""
+    from fdbpl import servers
+
+    urls = servers.up(host, prefect_port, mlflow_port, say=click.echo)
+    click.echo(
+        f"""
+  Prefect   {urls["Prefect"]}   flows, schedules, logs
+  MLflow    {urls["MLflow"]}   runs and their comparison
+  worker    {servers.POOL}, up to {servers.RUNS_AT_ONCE} runs at once
+
+  start     prefect deployment run 'benchmark/playground' --watch
+  logs      {servers.FOLDER}/
+  end       fdbpl down"""
+    )
+
+
+@main.command()
+def down() -> None:
+    """End everything that `fdbpl up` started."""
+    from fdbpl import servers
+
+    ended = servers.down()
+    click.echo(f"ended {ended} processes" if ended else "nothing was running")

@@ -1,5 +1,6 @@
 """Writing whole or not at all, and the one spelling of JSON that digests are taken of."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -65,3 +66,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it; the system frees it when the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -79,11 +79,15 @@ class Manifest(_Record):
     identity: Identity
     tables: dict[str, Table]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields' canonical JSON, as the file itself says it."""
+        return sha256(canonical_json(self.model_dump(mode="json")))
+
 
 def render(manifest: Manifest) -> bytes:
     """Return the manifest's one spelling, its own digest included."""
-    fields = manifest.model_dump(mode="json")
-    return readable_json({**fields, "digest": sha256(canonical_json(fields))})
+    return readable_json({**manifest.model_dump(mode="json"), "digest": manifest.digest})
 
 
 def parse(data: bytes, name: str) -> Manifest:

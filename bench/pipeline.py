@@ -1,0 +1,132 @@
+"""What the tools around a stage cost: python bench/pipeline.py > docs/performance.md
+
+Runs in a temporary clone of the project, on two drawn datasets with little training, so that what
+is left is overhead. Takes about three minutes; keep the machine quiet.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+DATASETS = ["textures", "icons"]
+REPEATS = 3
+
+IMPORTS = {
+    "Python itself": "pass",
+    "fdbpl.params, what every stage reads": "import fdbpl.params",
+    "numpy": "import numpy",
+    "torch": "import torch",
+    "torch and open_clip": "import open_clip",
+    "dvc": "import dvc.cli, dvc.repo",
+    "prefect": "import prefect",
+    "mlflow": "from mlflow import MlflowClient",
+}
+
+
+class Bench:
+    """A clone with everything evaluated, and a stop watch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "clone", "-q", str(PROJECT), str(folder)], check=True)
+        path = folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        params.update(datasets=DATASETS, seeds=[1], shots=2)
+        params["train"]["epochs"] = 2
+        params["regions"]["per_image"] = 2
+        path.write_text(yaml.safe_dump(params))
+
+    def run(self, *words: str, **environment: str) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        known = {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder)}
+        known |= {"DVC_NO_ANALYTICS": "1", **environment}
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=known,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+
+    def seconds(self, *words: str, repeats: int = REPEATS, **environment: str) -> float:
+        """Median wall-clock seconds of a command."""
+        took = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.run(*words, **environment)
+            took.append(time.perf_counter() - start)
+        return median(took)
+
+
+def table(title: str, rows: Mapping[str, float]) -> str:
+    lines = [f"| {title} | seconds |", "| --- | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {took:.2f} |" for name, took in rows.items())])
+
+
+def measure(bench: Bench) -> str:
+    imports = {name: bench.seconds("-c", code) for name, code in IMPORTS.items()}
+    bench.run("-m", "dvc", "repro")
+    stages = 4 * len(DATASETS) + 1
+    evaluate = ("-m", "flows.evaluate", DATASETS[0])
+    repro = ("-m", "dvc", "repro", "--single-item", "--force", f"evaluate@{DATASETS[0]}")
+    plain = bench.seconds(*evaluate, DVC_STAGE="evaluate")
+    under_dvc = bench.seconds(*repro)
+    first = bench.seconds("-m", "fdbpl", "record", repeats=1)
+    again = bench.seconds("-m", "fdbpl", "record")
+    up = bench.seconds("-m", "fdbpl", "up", repeats=1)
+    try:
+        found = bench.seconds("-m", "fdbpl", "up")
+        server = next(line for line in (bench.folder / "prefect.toml").open() if "url" in line)
+        url = server.split('"')[1]
+        under_prefect = bench.seconds(*evaluate, DVC_STAGE="evaluate", PREFECT_API_URL=url)
+        deployment = ("-m", "prefect", "deployment", "run", "benchmark/playground", "--watch")
+        nothing_to_do = bench.seconds(*deployment)
+    finally:
+        bench.run("-m", "fdbpl", "down")
+    runs = 8 * len(DATASETS) + 8
+    stage = {
+        "`evaluate`, as a plain command": plain,
+        "the same as a flow on a running Prefect server": under_prefect,
+        "the same under DVC": under_dvc,
+        f"`dvc repro` with nothing to do, {stages} stages": bench.seconds("-m", "dvc", "repro"),
+        f"`fdbpl record`, a new database and {runs} runs": first,
+        "`fdbpl record` with nothing to do": again,
+        "`fdbpl up`, the first time": up,
+        "`fdbpl up`, when all runs": found,
+        "`prefect deployment run --watch` with nothing to do": nothing_to_do,
+    }
+    return "\n\n".join([table("import", imports), table("command", stage)])
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Bench(Path(folder) / "fdbpl"))
+    print(
+        f"""# What the tools around a stage cost
+
+Measured by `python bench/pipeline.py` in a clone with two small datasets, so that what is left is
+overhead: medians of {REPEATS}, on {platform.machine()} with {os.cpu_count()} cores, Python \
+{platform.python_version()}.
+
+{found}
+
+So a stage pays for its own imports, and for DVC and Prefect what their rows have over the plain
+command. Planning and evaluating import neither torch nor Prefect, MLflow is imported once by
+`fdbpl record`, and a stage is a flow only where a server is set."""
+    )
+
+
+if __name__ == "__main__":
+    main()

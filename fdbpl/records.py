@@ -1,0 +1,235 @@
+"""What a workspace holds, as records fit for tracking: read from its outputs and nothing else.
+
+A record is known by its key, a digest of the outputs it is made of. Equal outputs are one record,
+whoever made them, where and how often.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdbpl.artifact import Artifact
+from fdbpl.cache.cache import open_cache
+from fdbpl.errors import UserError
+from fdbpl.files import canonical_json, sha256
+from fdbpl.methods.names import TRAINED
+from fdbpl.plan import Plan
+from fdbpl.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class SeedRecord:
+    """One dataset, method and seed.
+
+    Attributes:
+        setting: the protocol of evaluation.
+        accuracies: base, new and h in per cent.
+        params: what distinguishes it: options, training, models, shots.
+        digests: SHA-256 of the plan, both caches' manifests, and of the prompts where learned.
+        terms: every loss term by epoch; none where nothing was learned.
+        inactive: terms that had next to no gradient, by training's rule.
+        files: prompts, classifier and history, by kind; none where nothing was learned.
+        counts: classes, images and regions of the dataset.
+    """
+
+    dataset: str
+    method: str
+    seed: int
+    setting: str
+    accuracies: Mapping[str, float]
+    params: Mapping[str, Any]
+    digests: Mapping[str, str]
+    terms: Mapping[str, list[float]]
+    inactive: tuple[str, ...]
+    files: Mapping[str, Path]
+    counts: Mapping[str, int]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that the record is made of, files by their content."""
+        files = {kind: sha256(path.read_bytes()) for kind, path in self.files.items()}
+        what = [self.dataset, self.method, self.seed, self.setting]
+        return sha256(canonical_json([*what, self.accuracies, self.params, self.digests, files]))
+
+
+@dataclass(frozen=True)
+class SummaryRecord:
+    """One method over all datasets of a comparison.
+
+    Attributes:
+        comparison: digest of the comparison it stands in.
+        datasets: for each its base, new and h, in per cent, over all seeds.
+        average: base, new, h and h_mean over all datasets.
+        files: the comparison as JSON, table and plot.
+        parts: keys of the seed records below it.
+    """
+
+    method: str
+    setting: str
+    comparison: str
+    datasets: Mapping[str, Mapping[str, float]]
+    average: Mapping[str, float]
+    files: tuple[Path, ...]
+    parts: tuple[str, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the comparison and of the seed records."""
+        return sha256(canonical_json([self.method, self.comparison, sorted(self.parts)]))
+
+
+@dataclass(frozen=True)
+class Records:
+    """All records of a workspace; `notes` say in a sentence each what could not be recorded."""
+
+    seeds: tuple[SeedRecord, ...]
+    summaries: tuple[SummaryRecord, ...]
+    notes: tuple[str, ...]
+
+
+def read_records(datasets: list[str], work: Workspace) -> Records:
+    """Read what the evaluated datasets among `datasets` have to say, and their comparison.
+
+    A dataset whose outputs are missing, damaged or do not belong together is left out, with a
+    note: its neighbours are whole all the same.
+    """
+    seeds: list[SeedRecord] = []
+    notes: list[str] = []
+    for dataset in datasets:
+        try:
+            seeds += list(_seed_records(dataset, work))  # all of a dataset or nothing
+        except UserError as error:
+            notes.append(f"{dataset}: not recorded. {error}")
+    try:
+        summaries = list(_summaries(seeds, work))
+    except UserError as error:
+        summaries = []
+        notes.append(f"comparison: not recorded. {error}")
+    return Records(tuple(seeds), tuple(summaries), tuple(notes))
+
+
+def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
+    evaluated = _read_json(work.metrics(dataset), f"fdbpl evaluate {dataset}")
+    plan = Plan.load(work.plan(dataset))
+    caches = {role: open_cache(work.cache(dataset, role)) for role in ("teacher", "student")}
+    manifests = {role: cache.manifest for role, cache in caches.items()}
+    plans = {plan.digest, *(manifest.identity.plan for manifest in manifests.values())}
+    if plans != {evaluated["plan"]}:
+        raise UserError(f"{work.metrics(dataset)}: of another plan than its caches. Run dvc repro.")
+    digests = {
+        "plan": plan.digest,
+        **{f"{role}_cache": manifest.digest for role, manifest in manifests.items()},
+    }
+    counts = {
+        **{f"{half}_classes": count for half, count in evaluated["classes"].items()},
+        **{f"{half}_test_images": count for half, count in evaluated["test_images"].items()},
+        "regions": len(plan.regions),
+    }
+    models = {
+        role: manifest.identity.encoder.get("architecture") for role, manifest in manifests.items()
+    }
+    for method, result in evaluated["methods"].items():
+        for seed, accuracies in result["seeds"].items():
+            learned = _learned(dataset, method, int(seed), accuracies, work)
+            rows = plan.images["label"][list(plan.shots[int(seed)])]
+            yield SeedRecord(
+                dataset=dataset,
+                method=method,
+                seed=int(seed),
+                setting=evaluated["protocol"],
+                accuracies={name: accuracies[name] for name in ("base", "new", "h")},
+                params={
+                    **models,
+                    "shots": int(np.bincount(rows).max()),
+                    "regions_per_image": plan.crops,
+                    **learned.params,
+                },
+                digests={**digests, **learned.digests},
+                terms=learned.terms,
+                inactive=learned.inactive,
+                files=learned.files,
+                counts={**counts, "train_images": len(rows)},
+            )
+
+
+@dataclass(frozen=True)
+class _Learned:
+    params: Mapping[str, Any]
+    digests: Mapping[str, str]
+    terms: Mapping[str, list[float]]
+    inactive: tuple[str, ...]
+    files: Mapping[str, Path]
+
+
+def _learned(
+    dataset: str, method: str, seed: int, accuracies: Mapping[str, Any], work: Workspace
+) -> _Learned:
+    """Read one training's three files, and see that they are those that were evaluated."""
+    if method not in TRAINED:
+        return _Learned({}, {}, {}, (), {})
+    kinds = ("prompts", "classifier", "history")
+    files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}
+    prompts = Artifact.load(files["prompts"], "prompts")
+    classifier = Artifact.load(files["classifier"], "classifier")
+    history = _read_json(files["history"], f"fdbpl train-student {dataset}")
+    for name, found in (
+        (files["prompts"], prompts.digest),
+        (files["classifier"], classifier.about["prompts"]),
+        (files["history"], history["prompts"]),
+    ):
+        if found != accuracies["prompts"]:
+            raise UserError(f"{name}: not of the prompts that were evaluated. Run dvc repro.")
+    params = {
+        **{f"train.{name}": value for name, value in prompts.about["train"].items()},
+        **{f"option.{name}": value for name, value in prompts.about["options"].items()},
+    }
+    return _Learned(
+        params,
+        {"prompts": prompts.digest},
+        history["terms"],
+        tuple(history["inactive"]),
+        files,
+    )
+
+
+def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryRecord]:
+    files = tuple(work.comparison(suffix) for suffix in ("json", "md", "png"))
+    comparison = _read_json(files[0], "fdbpl compare")
+    found = {(one.method, one.dataset, str(one.seed)): one for one in seeds}
+    for method, result in comparison["methods"].items():
+        parts = []
+        for dataset, cell in result["datasets"].items():
+            for seed, accuracies in cell["seeds"].items():
+                part = found.get((method, dataset, seed))
+                if part is None or part.accuracies != accuracies:
+                    raise UserError(
+                        f"{files[0]}: {dataset}, {method}, seed {seed} is not what was evaluated. "
+                        "Run fdbpl compare --dvc."
+                    )
+                parts.append(part)
+        yield SummaryRecord(
+            method=method,
+            setting=parts[0].setting,
+            comparison=sha256(canonical_json(comparison)),
+            datasets={
+                dataset: {name: cell[name] for name in ("base", "new", "h")}
+                for dataset, cell in result["datasets"].items()
+            },
+            average=result["avg"],
+            files=files,
+            parts=tuple(part.key for part in parts),
+        )
+
+
+def _read_json(path: Path, remedy: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Run {remedy} first.") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}). Run {remedy} again.") from None

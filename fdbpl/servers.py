@@ -1,0 +1,285 @@
+"""`fdbpl up` and `fdbpl down`: Prefect's server and worker and MLflow's server, on this machine.
+
+They listen on 127.0.0.1 unless asked otherwise, send nothing anywhere, and keep all they know
+below `.fdbpl`. `prefect.toml`, written here, lets `prefect` find its server in this folder.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fdbpl import processes
+from fdbpl.errors import UserError
+from fdbpl.files import locked, readable_json, sha256, write_whole
+from fdbpl.processes import Started
+
+FOLDER = Path(".fdbpl/servers")
+STATE = FOLDER / "state.json"
+PREFECT_TOML, PREFECT_YAML = Path("prefect.toml"), Path("prefect.yaml")
+POOL = "local-pool"
+RUNS_AT_ONCE = 2
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+START_SECONDS = 180.0
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+"""What keeps the three from sending usage figures; a value of the user's own goes first."""
+
+TOML = """\
+# Written by fdbpl up, removed by fdbpl down: where prefect finds its server from this folder.
+[api]
+url = "{url}/api"
+
+[server]
+analytics_enabled = false
+"""
+
+
+@dataclass
+class State:
+    """What runs: the mark its processes carry, their ids, addresses, and what is deployed."""
+
+    host: str
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    processes: dict[str, Started] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    deployed: str = ""
+
+    @classmethod
+    def load(cls) -> "State | None":
+        """Read the state file, if there is one."""
+        if not STATE.is_file():
+            return None
+        raw = json.loads(STATE.read_text(encoding="utf-8"))
+        found = {name: Started(**one) for name, one in raw.pop("processes").items()}
+        return cls(processes=found, **raw)
+
+    def save(self) -> None:
+        """Write the state file, before anything that could fail."""
+        write_whole(STATE, readable_json(asdict(self)))
+
+    def process(self, name: str) -> psutil.Process | None:
+        """Return the process of this name, if it was started and still runs."""
+        return self.processes[name].process() if name in self.processes else None
+
+
+def up(
+    host: str = "127.0.0.1",
+    prefect_port: int = PREFECT_PORT,
+    mlflow_port: int = MLFLOW_PORT,
+    say: Callable[[str], None] = print,
+) -> dict[str, str]:
+    """Start what does not run yet, wait until it answers, and return the addresses.
+
+    Raises:
+        UserError: a server ended, or did not answer in three minutes (the message names its log),
+            or listens on another host.
+    """
+    if not PREFECT_YAML.is_file():
+        raise UserError(f"{PREFECT_YAML}: no such file. Run fdbpl up in the project's folder.")
+    with locked(FOLDER / "lock"):
+        state = State.load() or State(host)
+        if state.host != host:
+            raise UserError(f"running on {state.host}, wanted {host}. Run fdbpl down first.")
+        known = dict(state.urls)
+        _start_server(state, "Prefect", prefect_port, _prefect_command, say)
+        _start_server(state, "MLflow", mlflow_port, _mlflow_command, say)
+        worker = state.process("worker")
+        if worker and state.urls != known:  # a port was taken meanwhile: the worker looks elsewhere
+            processes.end([worker])
+        _wait(state, "Prefect", lambda: _answers(f"{state.urls['Prefect']}/api/health"))
+        _wait(state, "MLflow", lambda: _answers(f"{state.urls['MLflow']}/health"))
+        _write_toml(state.urls["Prefect"])
+        _start_worker(state, say)
+        _deploy(state, say)
+        return state.urls
+
+
+def down() -> int:
+    """End the worker, then the servers, then whatever they left; return how many there were."""
+    with locked(FOLDER / "lock"):
+        state = State.load()
+        if state is None:
+            return 0
+        ended = len(processes.marked(state.mark))
+        for name in ("worker", "Prefect", "MLflow"):
+            process = state.process(name)
+            if process:
+                processes.end([process])
+            if name == "worker":  # its runs, so that they can still tell the server
+                servers = [one.pid for one in state.processes.values()]
+                left = processes.marked(state.mark)
+                processes.end(one for one in left if not _below(one, servers))
+        processes.end(processes.marked(state.mark))
+        if PREFECT_TOML.is_file() and _ours(PREFECT_TOML):
+            PREFECT_TOML.unlink()
+        STATE.unlink()
+        return ended
+
+
+def _below(process: psutil.Process, pids: list[int]) -> bool:
+    return process.pid in pids or any(one.pid in pids for one in process.parents())
+
+
+def _start_server(
+    state: State,
+    name: str,
+    port: int,
+    command: Callable[[str, int], list[str]],
+    say: Callable[[str], None],
+) -> None:
+    if state.process(name):
+        return
+    if name in state.urls:
+        port = int(state.urls[name].rsplit(":", 1)[1])
+    port = _free_port(state.host, port)
+    say(f"starting {name} ...")
+    reached = "127.0.0.1" if state.host == "0.0.0.0" else state.host
+    state.urls[name] = f"http://{reached}:{port}"
+    _start(state, name, command(state.host, port), _environment(state))
+
+
+def _prefect_command(host: str, port: int) -> list[str]:
+    return ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def _mlflow_command(host: str, port: int) -> list[str]:
+    from fdbpl.tracking import artifacts_uri, store_uri
+
+    return [
+        *("-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", store_uri(), "--artifacts-destination", artifacts_uri()),
+    ]
+
+
+def _start_worker(state: State, say: Callable[[str], None]) -> None:
+    if state.process("worker"):
+        return
+    say("starting a worker ...")
+    since = time.time()
+    words = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    words += ["--name", "fdbpl", "--limit", str(RUNS_AT_ONCE)]
+    _start(state, "worker", words, _environment(state, connected=True))
+    url = f"{state.urls['Prefect']}/api/work_pools/{POOL}/workers/filter"
+    _wait(state, "worker", lambda: any(_seen(one) > since for one in _post(url)))
+
+
+def _seen(worker: dict[str, Any]) -> float:
+    return datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp()
+
+
+def _deploy(state: State, say: Callable[[str], None]) -> None:
+    """Bring the deployments up to `prefect.yaml`, where it changed since the last time."""
+    digest = sha256(PREFECT_YAML.read_bytes())
+    if state.deployed == digest:
+        return
+    say("deploying prefect.yaml ...")
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        env=_environment(state, connected=True),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"prefect deploy --all failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    state.deployed = digest
+    state.save()
+
+
+def _start(state: State, name: str, words: list[str], environment: dict[str, str]) -> None:
+    log = FOLDER / f"{name.lower()}.log"
+    command = [sys.executable, *words]
+    state.processes[name] = processes.start(command, environment, state.mark, log)
+    state.save()
+
+
+def _environment(state: State, *, connected: bool = False) -> dict[str, str]:
+    """Return what our processes see; only those that are `connected` are told of the server."""
+    own = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
+    environment = {
+        **QUIET,
+        **own,
+        "PATH": path,
+        "PREFECT_HOME": str(Path(".fdbpl/prefect").absolute()),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "NO_PROXY": ",".join(filter(None, [own.get("NO_PROXY"), "127.0.0.1,localhost"])),
+        processes.MARK: state.mark,
+    }
+    if connected:
+        environment["PREFECT_API_URL"] = f"{state.urls['Prefect']}/api"
+        environment["FDBPL_MLFLOW"] = state.urls["MLflow"]
+    return environment
+
+
+def _wait(state: State, name: str, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        log = FOLDER / f"{name.lower()}.log"
+        if not state.process(name):
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+            raise UserError(f"{name} ended before it answered. {log} ends:\n{tail}")
+        if time.monotonic() > deadline:
+            raise UserError(f"{name} did not answer in {START_SECONDS:.0f} s. See {log}.")
+        time.sleep(0.2)
+
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _direct.open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _post(url: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+    try:
+        with _direct.open(request, timeout=5) as answer:
+            return list(json.load(answer))
+    except OSError:
+        return []
+
+
+def _free_port(host: str, first: int) -> int:
+    """Return `first`, or the next port on which nobody listens."""
+    for port in range(first, first + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise UserError(f"ports {first} to {first + 49} of {host} are all taken. Choose another.")
+
+
+def _write_toml(url: str) -> None:
+    if PREFECT_TOML.is_file() and not _ours(PREFECT_TOML):
+        raise UserError(f"{PREFECT_TOML} is your own. Move it away: fdbpl up writes one.")
+    write_whole(PREFECT_TOML, TOML.format(url=url).encode())
+
+
+def _ours(path: Path) -> bool:
+    return path.read_text(encoding="utf-8").startswith(TOML.splitlines()[0])

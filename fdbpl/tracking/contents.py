@@ -1,0 +1,87 @@
+"""How records look as runs: names, tags, metrics and files that a person finds their way in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fdbpl.records import SeedRecord, SummaryRecord
+from fdbpl.reporting import TITLES
+
+NAMES = {"base": "base_acc", "new": "new_acc", "h": "h", "h_mean": "h_mean"}
+
+
+@dataclass(frozen=True)
+class Content:
+    """A run before it is one.
+
+    Attributes:
+        key: of the record.
+        metrics: values by step; a single value has no curve.
+        files: artifacts by folder.
+        dataset: the record of the dataset to name as input.
+    """
+
+    key: str
+    name: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, list[float]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    dataset: SeedRecord | None = None
+
+
+def of_seed(one: SeedRecord) -> Content:
+    """Lay out the run of one dataset, method and seed: its accuracies and its terms' curves.
+
+    Dataset, method and seed are parameters too: MLflow's compare page draws those that differ.
+    """
+    title = f"{one.dataset} {one.method} seed {one.seed}"
+    return Content(
+        key=one.key,
+        name=title,
+        tags={
+            "kind": "seed",
+            "dataset": one.dataset,
+            "method": one.method,
+            "setting": one.setting,
+            "seed": str(one.seed),
+            **({"inactive_terms": ", ".join(one.inactive)} if one.inactive else {}),
+            **{f"digest.{name}": digest for name, digest in one.digests.items()},
+        },
+        metrics={
+            **{NAMES[name]: [value] for name, value in one.accuracies.items()},
+            **{f"loss/{name}": values for name, values in one.terms.items()},
+        },
+        params={"dataset": one.dataset, "method": one.method, "seed": one.seed, **one.params},
+        files={"prompts": tuple(one.files.values())},
+        dataset=one,
+    )
+
+
+def of_summary(one: SummaryRecord) -> Content:
+    """Lay out the run of one method over all datasets: a metric a dataset, and the averages.
+
+    MLflow charts group metrics by what stands before the slash.
+    """
+    return Content(
+        key=one.key,
+        name=f"{TITLES[one.method]} · {len(one.datasets)} datasets",
+        tags={
+            "kind": "summary",
+            "dataset": "all",
+            "method": one.method,
+            "setting": one.setting,
+            "seed": "all",
+            "digest.comparison": one.comparison,
+        },
+        metrics={
+            **{f"avg/{NAMES[name]}": [value] for name, value in one.average.items()},
+            **{
+                f"{NAMES[name]}/{dataset}": [value]
+                for dataset, cell in one.datasets.items()
+                for name, value in cell.items()
+            },
+        },
+        files={"comparison": one.files},
+    )

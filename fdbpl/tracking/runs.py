@@ -1,0 +1,220 @@
+"""Everything MLflow: records become runs, and a run is written once however often it is recorded.
+
+A run carries the key of its record as a tag, and another tag, set last, that says it is whole.
+Recording looks for the keys first, writes what is missing, and replaces what a kill left half
+written; so it restores a deleted database, and adds nothing to a whole one.
+
+Without MLFLOW_TRACKING_URI the runs lie in a SQLite database below `.fdbpl/mlflow`.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fdbpl.files import locked
+from fdbpl.progress import Report, silent
+from fdbpl.records import Records, SeedRecord
+from fdbpl.tracking.contents import Content, of_seed, of_summary
+from fdbpl.tracking.models import register_models
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+FOLDER = Path(".fdbpl/mlflow")
+EXPERIMENT = "fdbpl"
+KEY, COMPLETE, FOLDER_TAG, CURRENT = "fdbpl.key", "fdbpl.complete", "fdbpl.folder", "current"
+METRICS_A_BATCH = 1000
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": """Filters that help:
+
+- methods over all datasets: `tags.kind = 'summary' and tags.current = 'yes'`, as charts
+- one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and tags.current = 'yes'`
+- one dataset, all methods: `tags.dataset = 'textures' and tags.current = 'yes'`
+""",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a recording did: runs that were there, written anew, and removed as half written."""
+
+    found: int
+    written: int
+    removed: int
+
+
+def store_uri(folder: Path = FOLDER) -> str:
+    """Return where runs are kept: MLFLOW_TRACKING_URI, else SQLite in `folder`, absolute."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
+
+
+def artifacts_uri(folder: Path = FOLDER) -> str:
+    """Return where runs keep their files, unless a tracking server decides."""
+    return (folder / "artifacts").absolute().as_uri()
+
+
+def record(records: Records, experiment: str, *, register: bool, report: Report = silent) -> Counts:
+    """Make MLflow hold every one of `records` exactly once, and mark them as current.
+
+    Args:
+        records: of one workspace.
+        experiment: the workspace's; runs of other experiments are not looked at.
+        register: whether to register the learned prompts as models too.
+        report: follows the runs that are written.
+    """
+    with locked(FOLDER / "record.lock"):
+        client = _client()
+        experiment_id = _experiment(client, experiment)
+        runs, broken = _whole_and_broken(client, experiment_id)
+        for run in broken:
+            client.delete_run(run.info.run_id)
+        contents = [of_seed(one) for one in records.seeds]
+        contents += [of_summary(one) for one in records.summaries]
+        missing = [one for one in contents if one.key not in runs]
+        about = _about_recording()
+        for done, content in enumerate(missing, start=1):
+            report(done, len(missing))
+            runs[content.key] = _write(client, experiment_id, content, about)
+        _mark_current(client, runs, {one.key for one in contents})
+        if register:
+            register_models(client, records.seeds, runs)
+    return Counts(len(contents) - len(missing), len(missing), len(broken))
+
+
+def _client() -> "MlflowClient":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient  # takes three seconds
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(store_uri())
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        own = not os.environ.get("MLFLOW_TRACKING_URI")
+        place = artifacts_uri() if own else None
+        identifier: str = client.create_experiment(
+            name, artifact_location=place, tags=EXPERIMENT_TAGS
+        )
+        return identifier
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _whole_and_broken(
+    client: "MlflowClient", experiment_id: str
+) -> tuple[dict[str, "Run"], list["Run"]]:
+    """Return the whole runs by key, and those to remove: half written from here, or double."""
+    whole: dict[str, Run] = {}
+    broken = []
+    for run in _search(client, experiment_id):
+        tags = run.data.tags
+        if COMPLETE in tags and tags[KEY] not in whole:
+            whole[tags[KEY]] = run
+        elif COMPLETE in tags or tags.get(FOLDER_TAG) == _folder():
+            broken.append(run)  # nobody writes it: we hold this folder's lock
+    return whole, broken
+
+
+def _search(client: "MlflowClient", experiment_id: str) -> Iterator["Run"]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            f"tags.`{KEY}` LIKE '%'",
+            max_results=1000,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _write(
+    client: "MlflowClient", experiment_id: str, content: Content, about: Mapping[str, str]
+) -> "Run":
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    tags = {KEY: content.key, FOLDER_TAG: _folder(), CURRENT: "yes", **about, **content.tags}
+    run = client.create_run(experiment_id, start_time=now, run_name=content.name, tags=tags)
+    identifier = run.info.run_id
+    metrics = [
+        Metric(name, value, now, step if len(values) > 1 else 0)
+        for name, values in content.metrics.items()
+        for step, value in enumerate(values, start=1)
+    ]
+    params = [Param(name, str(value)) for name, value in content.params.items()]
+    client.log_batch(identifier, metrics=metrics[:METRICS_A_BATCH], params=params)
+    for start in range(METRICS_A_BATCH, len(metrics), METRICS_A_BATCH):
+        client.log_batch(identifier, metrics=metrics[start : start + METRICS_A_BATCH])
+    if content.dataset:
+        _log_dataset(client, identifier, content.dataset)
+    for folder, files in content.files.items():
+        for file in files:
+            client.log_artifact(identifier, str(file), folder)
+    client.set_terminated(identifier)
+    client.set_tag(identifier, COMPLETE, "yes")
+    return client.get_run(identifier)
+
+
+def _log_dataset(client: "MlflowClient", run_id: str, one: SeedRecord) -> None:
+    """Name the dataset a run learned from and was tested on; its digest is the plan's, cut."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=one.dataset,
+        digest=one.digests["plan"][:32],  # MLflow keeps 36 characters
+        source_type="fdbpl",
+        source=json.dumps({"plan": one.digests["plan"]}),
+        profile=json.dumps(one.counts),
+    )
+    client.log_inputs(
+        run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "few-shot")])]
+    )
+
+
+def _mark_current(client: "MlflowClient", runs: Mapping[str, "Run"], wanted: set[str]) -> None:
+    """Tag the runs of this recording as current, and no others of the experiment."""
+    for key, run in runs.items():
+        value = "yes" if key in wanted else "no"
+        if run.data.tags.get(CURRENT) != value:
+            client.set_tag(run.info.run_id, CURRENT, value)
+
+
+def _folder() -> str:
+    return f"{platform.node()}:{Path.cwd()}"
+
+
+def _about_recording() -> dict[str, str]:
+    """Return who recorded, and from which commit: of the recording, never of the key."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    about = {"machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores"}
+    if commit:
+        about["mlflow.source.git.commit"] = commit
+        about["commit"] = commit[:12] + (" with changes" if changes else "")
+    return about
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

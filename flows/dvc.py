@@ -1,0 +1,116 @@
+"""Calling DVC: on a leash, its lines passed on as they come, its failures told apart."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+TAIL = 30
+_held: set["subprocess.Popen[str]"] = set()
+_ending = threading.Event()
+
+
+class DvcFailed(Exception):  # noqa: N818 - what happened
+    """DVC ended with an error; the message is its last lines."""
+
+
+class DvcBusy(DvcFailed):
+    """Another DVC is writing what this one needs: trying again later helps."""
+
+
+def repro(*words: str, seconds: float, log: Callable[[str], None]) -> None:
+    """Run `dvc repro` with these words, waiting for other DVCs to let go of the repository.
+
+    Args:
+        words: targets and options.
+        seconds: after which DVC and its stage are ended.
+        log: called with every line.
+
+    Raises:
+        DvcBusy: another DVC writes an output that this one reads or writes.
+        DvcFailed: a stage failed, or the time is up.
+    """
+    _run("repro", *words, seconds=seconds, log=log)
+
+
+def changed_stages(seconds: float = 600) -> list[str]:
+    """Return the names of the stages that are not up to date.
+
+    Raises:
+        DvcBusy, DvcFailed: as above.
+    """
+    lines = _run("status", "--json", seconds=seconds, log=lambda line: None)
+    return list(json.loads(next(line for line in reversed(lines) if line.startswith("{"))))
+
+
+def end_all() -> None:
+    """End every DVC that this process holds, and start no more."""
+    _ending.set()
+    for process in list(_held):
+        _let_go(process)
+
+
+def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
+    """Run DVC to its end; return its last lines."""
+    lines: list[str] = []
+    late = threading.Event()
+    with _leashed(*words) as process:
+
+        def stop() -> None:
+            late.set()
+            _let_go(process)
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                log(line.rstrip())
+                lines = [*lines[1 - TAIL :], line.rstrip()]
+            code = process.wait()
+        finally:
+            timer.cancel()
+    tail = "\n".join(line for line in lines if line)
+    if late.is_set():
+        raise DvcFailed(f"not done after {seconds:.0f} seconds, so it was ended.\n{tail}")
+    if code:
+        busy = "is busy" in tail or "Unable to acquire lock" in tail
+        raise DvcBusy(tail) if busy else DvcFailed(tail)
+    return lines
+
+
+@contextmanager
+def _leashed(*words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start DVC on a leash; however the block ends, DVC and its stage have ended too."""
+    if _ending.is_set():
+        raise DvcFailed("not started: this run is ending.")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.leash", *dvc],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"},
+    )
+    _held.add(process)
+    try:
+        yield process
+    finally:
+        _let_go(process)
+        process.wait()
+        _held.discard(process)
+
+
+def _let_go(process: "subprocess.Popen[str]") -> None:
+    """Close the leash: it ends the process group."""
+    if process.stdin:
+        with suppress(OSError):
+            process.stdin.close()

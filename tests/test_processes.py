@@ -1,0 +1,58 @@
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fdbpl import processes
+from fdbpl.processes import Started
+
+FAMILY = (
+    "import subprocess, sys, time; print('here', flush=True); "
+    "subprocess.run([sys.executable, '-c', 'import time; time.sleep(100)'])"
+)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Started:
+    command = [sys.executable, "-c", FAMILY]
+    return processes.start(command, {}, mark=str(tmp_path), log=tmp_path / "logs/one.log")
+
+
+def test_what_was_started_is_found_and_ended_with_its_children(
+    started: Started, tmp_path: Path
+) -> None:
+    deadline = time.monotonic() + 30
+    while len(processes.marked(str(tmp_path))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process = started.process()
+    assert process
+    assert process.pid in [one.pid for one in processes.marked(str(tmp_path))]
+    assert (tmp_path / "logs/one.log").read_text() == "here\n"
+    processes.end(processes.marked(str(tmp_path)))
+    assert processes.marked(str(tmp_path)) == []
+    assert started.process() is None
+
+
+def test_another_process_of_the_same_id_is_not_ours(started: Started, tmp_path: Path) -> None:
+    assert Started(started.pid, started.since - 10).process() is None
+    processes.end(processes.marked(str(tmp_path)))
+
+
+def test_a_deaf_process_is_made_to_end(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    log = tmp_path / "log"
+    started = processes.start(
+        [sys.executable, "-c", f"{deaf}; time.sleep(100)"], {}, mark=str(tmp_path), log=log
+    )
+    while not log.read_text():
+        time.sleep(0.05)
+    processes.end([psutil.Process(started.pid)], grace=0.4)
+    assert started.process() is None
+
+
+def test_the_mark_of_another_is_left_alone(started: Started, tmp_path: Path) -> None:
+    assert processes.marked("another") == []
+    processes.end(processes.marked(str(tmp_path)))

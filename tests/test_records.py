@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import pytest
+from workspaces import evaluated_workspace, train, workspace_params
+
+from fdbpl.records import read_records
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
+
+DATASETS = ["birds", "cars"]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return evaluated_workspace(tmp_path, workspace_params(tmp_path, DATASETS))
+
+
+def test_one_record_for_every_dataset_method_and_seed_and_one_for_every_method(
+    work: Workspace,
+) -> None:
+    records = read_records(DATASETS, work)
+    assert records.notes == ()
+    assert [(r.dataset, r.method, r.seed) for r in records.seeds] == [
+        (dataset, method, seed)
+        for dataset in DATASETS
+        for method in ("zero_shot", "coop", "fdbpl")
+        for seed in (1, 2)
+    ]
+    assert [r.method for r in records.summaries] == ["zero_shot", "coop", "fdbpl"]
+    keys = [r.key for r in (*records.seeds, *records.summaries)]
+    assert len(set(keys)) == len(keys) == 15
+
+
+def test_a_record_says_what_was_measured_and_from_what(work: Workspace) -> None:
+    evaluated = json.loads(work.metrics("birds").read_text())
+    record = read_records(DATASETS, work).seeds[2]
+    cell = evaluated["methods"]["coop"]["seeds"]["1"]
+    assert record.accuracies == {name: cell[name] for name in ("base", "new", "h")}
+    assert record.digests["prompts"] == cell["prompts"]
+    assert record.digests["plan"] == evaluated["plan"]
+    assert record.setting == "base-to-new"
+    assert record.params["student"] == "small"
+    assert record.params["shots"] == 2
+    assert record.params["train.epochs"] == 3
+    assert len(record.terms["cross_entropy"]) == 3
+    assert all(path.is_file() for path in record.files.values())
+
+
+def test_keys_do_not_depend_on_the_place(work: Workspace, tmp_path: Path) -> None:
+    other = evaluated_workspace(
+        tmp_path / "elsewhere", workspace_params(tmp_path / "elsewhere", DATASETS)
+    )
+    assert [r.key for r in read_records(DATASETS, other).seeds] == [
+        r.key for r in read_records(DATASETS, work).seeds
+    ]
+
+
+def test_retraining_one_dataset_changes_its_learned_records_and_the_summaries(
+    work: Workspace, tmp_path: Path
+) -> None:
+    before = read_records(DATASETS, work)
+    changed = workspace_params(tmp_path, DATASETS, train={"epochs": 3, "lr": 0.1})
+    train(changed, "birds", work)
+    run_stage("evaluate", changed, work, "birds")
+    run_stage("compare", changed, work, None)
+    after = read_records(DATASETS, work)
+    same = {r.key for r in before.seeds} & {r.key for r in after.seeds}
+    assert {(r.dataset, r.method) for r in after.seeds if r.key not in same} == {
+        ("birds", "coop"),
+        ("birds", "fdbpl"),
+    }
+    assert not {r.key for r in before.summaries} & {r.key for r in after.summaries}
+
+
+def test_outputs_that_do_not_belong_together_are_left_out_with_a_note(
+    work: Workspace, tmp_path: Path
+) -> None:
+    train(workspace_params(tmp_path, DATASETS, train={"lr": 0.1}), "birds", work)
+    records = read_records([*DATASETS, "boats"], work)
+    assert {r.dataset for r in records.seeds} == {"cars"}
+    assert records.summaries == ()
+    birds, boats, comparison = records.notes
+    assert "birds: not recorded" in birds
+    assert "not of the prompts that were evaluated" in birds
+    assert "fdbpl evaluate boats" in boats
+    assert comparison.startswith("comparison: not recorded")
+
+
+def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace, tmp_path: Path) -> None:
+    changed = workspace_params(tmp_path, DATASETS, train={"epochs": 3, "lr": 0.1})
+    train(changed, "birds", work)
+    run_stage("evaluate", changed, work, "birds")
+    records = read_records(DATASETS, work)
+    assert len(records.seeds) == 12
+    assert records.summaries == ()
+    assert "is not what was evaluated" in records.notes[0]

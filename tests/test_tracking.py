@@ -1,0 +1,243 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from workspaces import evaluated_workspace, train, workspace_params
+
+from fdbpl.cache import open_cache
+from fdbpl.cli import main
+from fdbpl.plan import Plan
+from fdbpl.records import Records, read_records
+from fdbpl.stages import run_stage
+from fdbpl.tracking import runs as tracking
+from fdbpl.workspace import Workspace
+
+DATASETS = ["birds", "cars"]
+RUNS = 2 * 3 * 2 + 3
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take it seconds to make."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Workspace:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking.FOLDER.mkdir(parents=True)
+    shutil.copy(empty_database, tracking.FOLDER / "mlflow.db")
+    return evaluated_workspace(Path(), workspace_params(Path(), DATASETS))
+
+
+def read() -> Records:
+    return read_records(DATASETS, Workspace(Path()))
+
+
+def record() -> tracking.Counts:
+    return tracking.record(read(), "fdbpl", register=True)
+
+
+def all_runs() -> list[Run]:
+    client = MlflowClient(tracking.store_uri())
+    experiment = client.get_experiment_by_name("fdbpl")
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def content(runs: list[Run]) -> list[dict[str, Any]]:
+    """What runs say, whenever and under whichever id they were written."""
+    said = [
+        {
+            "name": run.info.run_name,
+            "tags": run.data.tags,
+            "metrics": run.data.metrics,
+            "params": run.data.params,
+            "inputs": [one.dataset.to_dictionary() for one in run.inputs.dataset_inputs],
+        }
+        for run in runs
+    ]
+    return sorted(said, key=lambda one: one["tags"]["fdbpl.key"])
+
+
+def aliases() -> Mapping[str, str]:
+    client = MlflowClient(tracking.store_uri())
+    return {
+        model.name: client.get_model_version_by_alias(model.name, "current").run_id
+        for model in client.search_registered_models()
+    }
+
+
+def test_recording_again_adds_nothing(work: Workspace) -> None:
+    assert record() == tracking.Counts(found=0, written=RUNS, removed=0)
+    before, models = all_runs(), aliases()
+    assert record() == tracking.Counts(found=RUNS, written=0, removed=0)
+    assert content(all_runs()) == content(before)
+    assert aliases() == models
+    assert len(MlflowClient(tracking.store_uri()).search_model_versions()) == 4
+
+
+def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
+    record()
+    comparison = json.loads(work.comparison("json").read_text())
+    client = MlflowClient(tracking.store_uri())
+    runs = {run.info.run_name: run for run in all_runs()}
+
+    flat = runs["birds coop seed 2"]
+    cell = comparison["methods"]["coop"]["datasets"]["birds"]["seeds"]["2"]
+    assert {name: flat.data.metrics[name] for name in ("base_acc", "new_acc", "h")} == {
+        "base_acc": cell["base"],
+        "new_acc": cell["new"],
+        "h": cell["h"],
+    }
+    tags = ("kind", "dataset", "method", "setting", "seed", "current")
+    assert [flat.data.tags[tag] for tag in tags] == [
+        "seed", "birds", "coop", "base-to-new", "2", "yes"
+    ]  # fmt: skip
+    history = json.loads(work.learned("birds", "coop", 2, "history").read_text())
+    curve = client.get_metric_history(flat.info.run_id, "loss/cross_entropy")
+    assert [point.value for point in curve] == history["terms"]["cross_entropy"]
+    assert [point.step for point in curve] == [1, 2, 3]
+    kept = {Path(one.path).name for one in client.list_artifacts(flat.info.run_id, "prompts")}
+    assert kept == {f"coop-seed2.{kind}" for kind in (
+        "prompts.safetensors", "classifier.safetensors", "history.json"
+    )}  # fmt: skip
+    assert [one.dataset.name for one in flat.inputs.dataset_inputs] == ["birds"]
+
+    summary = runs["CoOp · 2 datasets"]
+    cell = comparison["methods"]["coop"]
+    assert summary.data.metrics["avg/h"] == cell["avg"]["h"]
+    assert summary.data.metrics["h/cars"] == cell["datasets"]["cars"]["h"]
+    assert summary.data.metrics["base_acc/birds"] == cell["datasets"]["birds"]["base"]
+    kept = {Path(one.path).name for one in client.list_artifacts(summary.info.run_id, "comparison")}
+    assert kept == {"compare.json", "compare.md", "compare.png"}
+    assert Path(".fdbpl/mlflow/artifacts").is_dir()
+    assert not Path("mlruns").exists()
+
+
+def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
+    record()
+    mlflow.set_tracking_uri(tracking.store_uri())
+    model = mlflow.pyfunc.load_model("models:/fdbpl-birds-coop@current")
+    features = open_cache(work.cache("birds", "student")).column("test")
+    found = model.predict(features)
+    plan = Plan.load(work.plan("birds"))
+    assert tuple(found.columns) == plan.class_names
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    base = list(plan.base)
+    labels = plan.images["label"][plan.test]
+    on_base = np.isin(labels, base)
+    right = np.asarray(base)[found.to_numpy()[:, base].argmax(axis=1)] == labels
+    evaluated = json.loads(work.metrics("birds").read_text())["methods"]["coop"]["seeds"]["1"]
+    assert 100 * right[on_base].mean() == pytest.approx(evaluated["base"])
+
+
+def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    record()
+    before = content(all_runs())
+    Path("params.yaml").write_text(
+        json.dumps(workspace_params(Path(), DATASETS).model_dump(mode="json"))
+    )
+    shutil.rmtree(".fdbpl/mlflow")
+    done = subprocess.run(  # another process: this one still holds the deleted file open
+        [sys.executable, "-m", "fdbpl", "record"], check=True, capture_output=True, text=True
+    )
+    assert f"{RUNS} runs written, 0 were there" in done.stdout
+    Path(".fdbpl/mlflow/mlflow.db").rename("restored.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///restored.db")
+    assert content(all_runs()) == before
+    assert len(aliases()) == 4
+
+
+def test_a_run_half_written_by_a_kill_is_replaced(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_after: list[str] = []
+
+    def killed(self: MlflowClient, run_id: str, *words: Any, **more: Any) -> None:
+        if len(killed_after) == 3:
+            raise KeyboardInterrupt
+        killed_after.append(run_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", killed)
+        with pytest.raises(KeyboardInterrupt):
+            record()
+    assert len(all_runs()) == 4
+    assert record() == tracking.Counts(found=3, written=RUNS - 3, removed=1)
+    runs = all_runs()
+    assert len({run.data.tags["fdbpl.key"] for run in runs}) == len(runs) == RUNS
+    assert all(tracking.COMPLETE in run.data.tags for run in runs)
+
+
+def test_a_run_written_twice_is_kept_once(work: Workspace) -> None:
+    record()
+    client, run = MlflowClient(tracking.store_uri()), all_runs()[0]
+    client.create_run(run.info.experiment_id, tags=run.data.tags)
+    assert record() == tracking.Counts(found=RUNS, written=0, removed=1)
+    assert len(all_runs()) == RUNS
+
+
+def test_the_mark_and_the_alias_follow_the_outputs(
+    work: Workspace, retrain: Callable[[float], None]
+) -> None:
+    record()
+    first, keys = aliases(), current()
+    retrain(0.1)
+    assert record().written == 2 * 2 + 3
+    assert {name for name, run in aliases().items() if first[name] != run} == {
+        "fdbpl-birds-coop",
+        "fdbpl-birds-fdbpl",
+    }
+    assert len(current()) == RUNS
+    retrain(0.002)
+    assert record().written == 0
+    assert aliases() == first
+    assert current() == keys
+
+
+def test_a_retrained_workspace_by_hand_keeps_to_its_own_experiment(
+    work: Workspace, tmp_path: Path
+) -> None:
+    record()
+    first = aliases()
+    params = workspace_params(tmp_path, DATASETS, seeds=[3])
+    evaluated_workspace(tmp_path / "runs/mine", workspace_params(tmp_path / "runs/mine", DATASETS))
+    (tmp_path / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
+    done = CliRunner().invoke(main, ["record", "--run", "mine"], catch_exceptions=False)
+    assert f"MLflow: {RUNS} runs written, 0 were there" in done.output
+    client = MlflowClient(tracking.store_uri())
+    assert {one.name for one in client.search_experiments()} >= {"fdbpl", "fdbpl runs/mine"}
+    assert len(all_runs()) == RUNS
+    assert aliases() == first
+
+
+def current() -> set[str]:
+    return {
+        run.data.tags["fdbpl.key"] for run in all_runs() if run.data.tags[tracking.CURRENT] == "yes"
+    }
+
+
+@pytest.fixture
+def retrain(work: Workspace) -> Callable[[float], None]:
+    """A function that learns birds again at another rate, and compares."""
+
+    def again(rate: float) -> None:
+        params = workspace_params(Path(), DATASETS, train={"epochs": 3, "lr": rate})
+        train(params, "birds", work)
+        run_stage("evaluate", params, work, "birds")
+        run_stage("compare", params, work, None)
+
+    return again

@@ -1,0 +1,134 @@
+"""An evaluated workspace in a second: real plan, caches, files and accuracies of random vectors."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from conftest import draw_folder, unit
+
+from fdbpl.artifact import Artifact, sides_of
+from fdbpl.benchmarks.folder import read_folder
+from fdbpl.cache import RegionStore, build_cache
+from fdbpl.files import readable_json
+from fdbpl.params import Params, check_params
+from fdbpl.plan import Plan
+from fdbpl.planning import make_plan
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
+
+DIM = 8
+
+
+@dataclass(frozen=True)
+class FakeEncoder:
+    """Random unit features, decided by the pixels."""
+
+    name: str
+    dim: int = DIM
+    batch_size: int = 8
+
+    @property
+    def fingerprint(self) -> Any:
+        fields = {"architecture": self.name, "precision": "fp32"}
+        return SimpleNamespace(digest=hashlib.sha256(self.name.encode()).hexdigest(), fields=fields)
+
+    def pixels(self, image, box, flip) -> np.ndarray:
+        return np.asarray(image.resize((4, 4), box=box), np.float32).transpose(2, 0, 1)
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [unit(np.random.default_rng(zlib.crc32(one.tobytes())), 1, DIM) for one in pixels]
+        )
+
+
+def workspace_params(root: Path, datasets: list[str], **changes: Any) -> Params:
+    own = {name: {"folder": str(root / "pictures" / name)} for name in datasets}
+    raw = {
+        "datasets": datasets,
+        "methods": ["zero_shot", "coop", "fdbpl"],
+        "seeds": [1, 2],
+        "shots": 2,
+        "regions": {"per_image": 2},
+        "data": {"own": own},
+        "student": {"architecture": "small", "weights": "tiny"},
+        "teacher": {"architecture": "large", "weights": "tiny"},
+        "train": {"epochs": 3},
+    }
+    return check_params({**raw, **changes})
+
+
+def evaluated_workspace(root: Path, params: Params) -> Workspace:
+    """Run all stages of `params`, with random vectors in place of models."""
+    work = Workspace(root)
+    for dataset in params.datasets:
+        draw_folder(
+            root / "pictures" / dataset, {f"{dataset} {c}": (3, 2 + len(dataset)) for c in "abcd"}
+        )
+        _prepare(params, dataset, work)
+        train(params, dataset, work)
+        run_stage("evaluate", params, work, dataset)
+    run_stage("compare", params, work, None)
+    return work
+
+
+def _prepare(params: Params, dataset: str, work: Workspace) -> None:
+    own = params.data.own[dataset]
+    found = read_folder(dataset, Path(own.folder), own.template)
+    plan = make_plan(
+        found,
+        regions=params.regions,
+        shots=params.shots,
+        seeds=params.seeds,
+        allow_unreadable_test_images=False,
+    )
+    plan.save(work.plan(dataset))
+    vectors = unit(np.random.default_rng(0), len(plan.class_names), DIM)
+    for role, name in (("teacher", "large"), ("student", "small")):
+        build_cache(
+            plan,
+            Path(own.folder),
+            FakeEncoder(name),
+            RegionStore(str(work.root / "store")),
+            work.cache(dataset, role),
+            kind=role,
+            model={"source": "tiny", "logit_scale": 10.0},
+            policy=plan.policy,
+            dtype=params.cache.dtype,
+            text={"template": vectors, "generic": vectors},
+        )
+
+
+def train(params: Params, dataset: str, work: Workspace) -> None:
+    """Write what training writes, drawn at random from the names and the learning rate."""
+    plan = Plan.load(work.plan(dataset))
+    for method in [name for name in params.methods if name in ("coop", "fdbpl")]:
+        for seed in params.seeds:
+            about = {
+                "method": method,
+                "options": {},
+                "logit_scale": 10.0,
+                "dataset": dataset,
+                "plan": plan.digest,
+                "class_names": list(plan.class_names),
+                "train": params.train.model_dump(),
+                "seed": seed,
+            }
+            name = f"{dataset} {method} {seed} {params.train.lr}"
+            rng = np.random.default_rng(zlib.crc32(name.encode()))
+            prompts = Artifact(sides_of(unit(rng, 1, 4, DIM)), {"kind": "prompts", **about})
+            vectors = unit(rng, 1, len(plan.class_names), DIM)
+            classifier = Artifact(
+                sides_of(vectors), {"kind": "classifier", "prompts": prompts.digest, **about}
+            )
+            prompts.save(work.learned(dataset, method, seed, "prompts"))
+            classifier.save(work.learned(dataset, method, seed, "classifier"))
+            history = {
+                "prompts": prompts.digest,
+                "inactive": [],
+                "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
+            }
+            work.learned(dataset, method, seed, "history").write_bytes(readable_json(history))
