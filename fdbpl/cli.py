@@ -82,7 +82,8 @@ def _dvc_repro(target: str, params_path: Path) -> int:
     if params_path != DEFAULT_PATH:
         raise UserError(f"--dvc reads {DEFAULT_PATH}, not {params_path}. Leave out one of them.")
     command = [sys.executable, "-m", "dvc", "repro", target]
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
     return subprocess.run(command, check=False, env=environment).returncode
 
 
