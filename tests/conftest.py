@@ -1,6 +1,7 @@
 """Small models, small datasets and the real photographs, for all tests."""
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.params import ModelParams
 
+os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect and MLflow send no usage figures
 torch.set_num_threads(1)
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
