@@ -5,11 +5,11 @@ from fdbpl import api
 clip = api.load("ViT-B-32", "openai")
 learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv,
                     teacher_scale=100.0, labels=y)
-vectors = api.class_vectors(clip, learned.contexts, all_names)[0]
+vectors = api.class_vectors(clip, learned[1].contexts, all_names)[0]  # of seed 1
 print(api.accuracy(test_features, test_labels, vectors, among=range(len(all_names))))
 """
 
-from typing import Any
+from typing import Literal
 
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.evaluation import accuracy, base_to_new, harmonic_mean
@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 
-def load(architecture: str, weights: str, activation: Any = None) -> ClipModel:
+def load(
+    architecture: str, weights: str, activation: Literal["gelu", "quickgelu"] | None = None
+) -> ClipModel:
     """Load a CLIP model: an architecture of open_clip, and "tiny", a pretrained tag or a file.
 
     Raises:
