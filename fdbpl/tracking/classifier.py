@@ -22,7 +22,10 @@ class Classifier(PythonModel):  # type: ignore[misc]
         self.artifact = Artifact.load(Path(context.artifacts["classifier"]), "classifier")
 
     def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return probabilities, a row an image and a column a class, of unit features (N, D)."""
         features = np.asarray(model_input, np.float32)
