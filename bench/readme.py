@@ -14,8 +14,8 @@ def main() -> None:
     datasets = next(iter(comparison["methods"].values()))["datasets"]
     seeds = next(iter(datasets.values()))["seeds"]
     block = (
-        f"Its averages over {len(datasets)} drawn datasets and {len(seeds)} seeds, in per cent; a "
-        "table of every dataset and a plot follow them:\n\n"
+        f"Its averages over {len(datasets)} drawn datasets and {len(seeds)} seeds, in per cent; a\n"
+        "table of every dataset follows them, and `metrics/compare.png` is its plot:\n\n"
         f"{averages_table(comparison)}\n"
     )
     readme = Path("README.md")

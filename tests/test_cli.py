@@ -218,6 +218,13 @@ def test_a_cache_of_another_plan(done: Project) -> None:
     assert "plan is " in done.fails("train-student", "mine")
 
 
+def test_a_classifier_of_another_plan(done: Project) -> None:
+    done.change(regions={"per_image": 3})
+    for stage in ("prepare-crops", "cache-teacher"):
+        assert done(stage, "mine").exit_code == 0
+    assert "learned under plan" in done.fails("evaluate", "mine")
+
+
 def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None:
     done.change(datasets=["mine", "dtd"])
     assert "Run fdbpl evaluate dtd first" in done.fails("compare")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fdbpl.artifact import Artifact, sides_of
+from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import readable_json, whole_folder
 from fdbpl.learning import class_vectors, learn
@@ -28,6 +29,11 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
     teacher, student = open_caches(params, plan, work)
+    require_identity(
+        student.manifest.identity,
+        {"encoder": dict(clip.identity)},
+        str(work.cache(dataset, "student")),
+    )
     base = np.asarray(plan.base)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
