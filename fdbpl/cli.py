@@ -120,7 +120,7 @@ def record(params_path: Path, run: str | None) -> None:
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
-        raise UserError(f"nothing to record in {work.root}. Run dvc repro first.")
+        raise UserError("nothing to record. Run dvc repro first.")
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)

@@ -71,12 +71,13 @@ def end(processes: Iterable[psutil.Process], grace: float = GRACE_SECONDS) -> No
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 signal(process)
-        left = _living(left, grace / 2)
+        left = wait(left, grace / 2)
         if not left:
             return
 
 
-def _living(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+def wait(processes: list[psutil.Process], seconds: float = GRACE_SECONDS) -> list[psutil.Process]:
+    """Wait until all processes have ended, so many seconds at most; return those that have not."""
     deadline = time.monotonic() + seconds
     while processes and time.monotonic() < deadline:
         processes = [process for process in processes if _lives(process)]

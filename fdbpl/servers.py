@@ -118,14 +118,10 @@ def down() -> int:
         if state is None:
             return 0
         ended = len(processes.marked(state.mark))
-        for name in ("worker", "Prefect", "MLflow"):
-            process = state.process(name)
-            if process:
-                processes.end([process])
-            if name == "worker":  # its runs, so that they can still tell the server
-                servers = [one.pid for one in state.processes.values()]
-                left = processes.marked(state.mark)
-                processes.end(one for one in left if not _below(one, servers))
+        worker = state.process("worker")
+        if worker:
+            processes.end([worker])
+        _end_runs(state)
         processes.end(processes.marked(state.mark))
         if PREFECT_TOML.is_file() and _ours(PREFECT_TOML):
             PREFECT_TOML.unlink()
@@ -133,8 +129,24 @@ def down() -> int:
         return ended
 
 
-def _below(process: psutil.Process, pids: list[int]) -> bool:
-    return process.pid in pids or any(one.pid in pids for one in process.parents())
+def _end_runs(state: State) -> None:
+    """End the runs that the worker left, while the server still hears of it.
+
+    Only the topmost are told: each ends what it started, in an order that leaves no lock behind.
+    """
+    servers = {state.processes[name].pid for name in ("Prefect", "MLflow") if state.process(name)}
+    runs = [one for one in processes.marked(state.mark) if not servers & _line(one)]
+    ids = {one.pid for one in runs}
+    processes.end(one for one in runs if not (_line(one) - {one.pid}) & ids)
+    processes.wait(runs)
+
+
+def _line(process: psutil.Process) -> set[int]:
+    """Return the ids of a process and of all above it."""
+    try:
+        return {process.pid, *(one.pid for one in process.parents())}
+    except psutil.NoSuchProcess:
+        return {process.pid}
 
 
 def _start_server(

@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
+from fdbpl.files import locked
+
 TAIL = 30
+BUSY = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
+RWLOCK = Path(".dvc/tmp/rwlock")
 _held: set["subprocess.Popen[str]"] = set()
 _ending = threading.Event()
 
@@ -56,6 +62,7 @@ def end_all() -> None:
 
 def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
     """Run DVC to its end; return its last lines."""
+    _mend_lock()
     lines: list[str] = []
     late = threading.Event()
     with _leashed(*words) as process:
@@ -78,9 +85,34 @@ def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
     if late.is_set():
         raise DvcFailed(f"not done after {seconds:.0f} seconds, so it was ended.\n{tail}")
     if code:
-        busy = "is busy" in tail or "Unable to acquire lock" in tail
+        busy = any(sign in tail for sign in BUSY)
         raise DvcBusy(tail) if busy else DvcFailed(tail)
     return lines
+
+
+def _mend_lock() -> None:
+    """Remove DVC's lock file if a kill left half of it, and no DVC is at work here.
+
+    DVC writes it in place, and refuses everything once it is no JSON.
+    """
+    with locked(Path(".fdbpl/rwlock.lock")):
+        try:
+            json.loads(RWLOCK.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            if not _at_work():
+                RWLOCK.unlink()
+
+
+def _at_work() -> bool:
+    """Tell whether a DVC runs in this folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = [Path(word).name for word in process.cmdline()[:3]]
+            if "dvc" in words and Path(process.cwd()) == Path.cwd():
+                return True
+    return False
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+import psutil
+
 GRACE_SECONDS = 10
 
 
@@ -32,14 +34,35 @@ def _watch(group: int) -> None:
 
 
 def end_group(group: int, grace: float = GRACE_SECONDS) -> None:
-    """Ask all processes of a group to end, and after so many seconds make them."""
+    """Ask all processes of a group to end, its leader last, and after so many seconds make them.
+
+    A DVC whose stage has ended puts its lock file in order and ends too; one that is told to end
+    may leave half of that file.
+    """
     with contextlib.suppress(ProcessLookupError):
+        below = _below(group)
+        for process in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        if below:
+            _wait_for_end(group, grace / 2)
         os.killpg(group, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline:
-            os.killpg(group, 0)
-            time.sleep(0.1)
+        _wait_for_end(group, grace / 2)
         os.killpg(group, signal.SIGKILL)
+
+
+def _below(leader: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return list(psutil.Process(leader).children(recursive=True))
+    return []
+
+
+def _wait_for_end(group: int, seconds: float) -> None:
+    """Wait; raise ProcessLookupError when the group has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        os.killpg(group, 0)
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

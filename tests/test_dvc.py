@@ -1,6 +1,8 @@
 """How what DVC says is understood; the real DVC's part is in test_servers.py."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,7 @@ def test_every_line_is_passed_on_and_the_words_are_those_given(
     [
         ("ERROR: 'plans/icons' is busy, it is being blocked by:", dvc.DvcBusy),
         ("ERROR: Unable to acquire lock.", dvc.DvcBusy),
+        ("ERROR: Unable to read RWLock-file '.dvc/tmp/rwlock'.", dvc.DvcBusy),
         ("ERROR: failed to reproduce 'evaluate@icons'", dvc.DvcFailed),
     ],
 )
@@ -61,3 +64,28 @@ def test_time_that_is_up_ends_dvc(speaks: Callable[[str], None]) -> None:
 def test_changed_stages_are_read_past_warnings(speaks: Callable[[str], None]) -> None:
     speaks("""print("WARNING: a lock was left"); print('{"compare": [], "evaluate@icons": []}')""")
     assert dvc.changed_stages() == ["compare", "evaluate@icons"]
+
+
+@pytest.mark.parametrize(("left", "stays"), [("", False), ('{"re', False), ('{"read": {}}', True)])
+def test_a_half_written_lock_is_removed_and_a_whole_one_stays(
+    speaks: Callable[[str], None], left: str, stays: bool
+) -> None:
+    speaks("print('ran')")
+    dvc.RWLOCK.parent.mkdir(parents=True)
+    dvc.RWLOCK.write_text(left)
+    dvc.repro("compare", seconds=60, log=lambda line: None)
+    assert dvc.RWLOCK.exists() is stays
+
+
+def test_a_half_written_lock_stays_while_a_dvc_is_at_work(speaks: Callable[[str], None]) -> None:
+    speaks("print('ready', flush=True); time.sleep(100)")
+    dvc.RWLOCK.parent.mkdir(parents=True)
+    dvc.RWLOCK.write_text("")
+    with subprocess.Popen([sys.executable, "-m", "dvc"], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        dvc._mend_lock()
+        assert dvc.RWLOCK.exists()
+        other.kill()
+    dvc._mend_lock()
+    assert not dvc.RWLOCK.exists()

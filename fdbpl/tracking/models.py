@@ -61,8 +61,8 @@ def _version(client: "MlflowClient", name: str, run_id: str) -> str | None:
 def _add(client: "MlflowClient", name: str, one: SeedRecord, run: "Run") -> str:
     import mlflow.pyfunc
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of type hints, which would limit what it takes
+    # recorded, so not shown: warnings of type hints, which MLflow wants to limit what it takes
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
         mlflow.pyfunc.save_model(
             f"{folder}/{FOLDER}",
             python_model=str(Path(__file__).with_name("classifier.py")),
