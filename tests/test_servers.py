@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,8 +67,15 @@ class Project(Clone):
         request = urllib.request.Request(
             f"{url}/api/{path}", data, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        for _ in range(30):  # a server that has just started may find its database busy
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(1)
+        raise TimeoutError(f"{url}/api/{path}: busy for half a minute")
 
     def start(self, **parameters: object) -> str:
         deployment = self.api("deployments/name/benchmark/playground")["id"]
