@@ -32,7 +32,7 @@ PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
         "released": FdbplOptions(rejection="entropy", second="released"),
         "paper": FdbplOptions(),
         # On the playground's development sets (icons, vehicles, dishes, scenes, landcover; seeds 11
-        # to 13) the second difference is alive in logits, and the first lowers H in every unit.
+        # to 13) the second difference is alive in logits, and the first alone lowers H there.
         "fdbpl": FdbplOptions(
             difference_unit="logit", first_weight=0.0, second_weight=0.3, second_margin=1.0
         ),
