@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
@@ -62,6 +63,29 @@ class Clone:
         done = self.run("dvc", "repro")
         assert done.returncode == 0, done.stdout + done.stderr
         return set(re.findall(r"Running stage '([^']+)'", done.stdout))
+
+    def commit(self) -> str:
+        """Commit all files; return the commit."""
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", "add", "-A"], cwd=self.folder, check=True)
+        subprocess.run(["git", *who, "commit", "-qm", "a state"], cwd=self.folder, check=True)
+        head = ("git", "rev-parse", "HEAD")
+        found = subprocess.run(head, cwd=self.folder, check=True, capture_output=True, text=True)
+        return found.stdout.strip()
+
+    def checkout(self, commit: str) -> None:
+        subprocess.run(["git", "checkout", "-q", commit], cwd=self.folder, check=True)
+
+    def record(self) -> set[str]:
+        """Record every result; return the keys of all runs in MLflow that stand for outputs."""
+        done = self.run("fdbpl", "record")
+        assert done.returncode == 0, done.stdout + done.stderr
+        client = MlflowClient(f"sqlite:///{self.folder}/.fdbpl/mlflow/mlflow.db")
+        experiment = client.get_experiment_by_name("fdbpl")
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        keys = [run.data.tags["fdbpl.key"] for run in runs]
+        assert len(keys) == len(set(keys))
+        return set(keys)
 
     def outputs(self) -> dict[str, bytes]:
         return {
@@ -122,3 +146,26 @@ def test_a_users_mistake_is_one_line_and_leaves_the_results(clone: Clone) -> Non
     assert "train.lr" in done.stderr
     assert "'fast'" in done.stderr
     assert clone.outputs() == before
+
+
+def test_the_checkout_of_an_older_commit_shows_its_runs(clone: Clone, tmp_path: Path) -> None:
+    clone.repro()
+    older, before = clone.commit(), clone.outputs()
+    clone.change(train={"lr": 0.004})
+    clone.repro()
+    newer = clone.commit()
+    of_newer = clone.record()
+
+    clone.checkout(older)
+    assert clone.repro() == set()  # DVC restores what it has seen before
+    assert clone.outputs() == before
+    of_both = clone.record()
+    assert of_newer < of_both  # untrained methods are the same in both
+    database = clone.folder / ".fdbpl" / "mlflow" / "mlflow.db"
+    database.rename(tmp_path / "mlflow.db")
+    of_older = clone.record()
+    assert of_older | of_newer == of_both
+    assert clone.record() == of_older
+    clone.checkout(newer)
+    clone.repro()
+    assert clone.record() == of_both
