@@ -39,7 +39,10 @@ def read_table(name: str, table: Path, template: str) -> Dataset:
     """
     rows = list(_rows(table))
     _check(rows)
-    first_use = {row.class_name: row.where for row in reversed(rows) if row.class_name}
+    first_use: dict[str, str] = {}
+    for row in rows:
+        if row.class_name:
+            first_use.setdefault(row.class_name, row.where)
     require_distinct((where, class_name) for class_name, where in first_use.items())
     class_names = tuple(sorted(first_use))
     labels = {class_name: label for label, class_name in enumerate(class_names)}
@@ -99,7 +102,7 @@ def _csv(table: Path) -> Iterator[tuple[str, Cells]]:
                 )
             yield where, (cells["image"], cells["class"], cells.get("split"))
     except csv.Error as error:
-        raise UserError(f"{table}, line {reader.line_num}: {error}. Wanted {WANTED}.") from None
+        raise UserError(f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}.") from None
 
 
 def _parquet(table: Path) -> Iterator[tuple[str, Cells]]:
