@@ -60,7 +60,7 @@ class Check:
             lines.append(f"files that are no images: {kinds}")
         for problem in self.problems:
             more = len(problem.cases) - SHOWN
-            lines.append(f"{len(problem.cases):,} {problem.title}:")
+            lines.append(f"{problem.title}: {len(problem.cases):,}")
             lines += [f"  {case}" for case in problem.cases[:SHOWN]]
             lines += [f"  and {more:,} more"] if more > 0 else []
         return [*lines, "no problem found" if self.is_sound else "problems found"]
@@ -76,12 +76,14 @@ def check(
     """Judge a dataset by its file lists and by what was seen of its images."""
     found = count(dataset)
     problems = (
-        Problem("counts are not the published ones", tuple(_differing(found, wanted))),
-        Problem("images are missing", look.missing),
-        Problem("images do not decode", tuple(f"{p}: {why}" for p, why in look.unreadable.items())),
-        Problem("test images are training images too", tuple(_in_both(dataset, look))),
-        Problem(f"classes have fewer than {SHOTS} training images", tuple(_few(dataset, look))),
-        Problem("classes have no test image", tuple(_untested(dataset, look))),
+        Problem("counts other than published", tuple(_differing(found, wanted))),
+        Problem("images missing", look.missing),
+        Problem(
+            "images that do not decode", tuple(f"{p}: {why}" for p, why in look.unreadable.items())
+        ),
+        Problem("test images that are training images too", tuple(_in_both(dataset, look))),
+        Problem(f"classes with fewer than {SHOTS} training images", tuple(_few(dataset, look))),
+        Problem("classes without a test image", tuple(_untested(dataset, look))),
     )
     return Check(
         name=dataset.name,

@@ -102,7 +102,9 @@ def _csv(table: Path) -> Iterator[tuple[str, Cells]]:
                 )
             yield where, (cells["image"], cells["class"], cells.get("split"))
     except csv.Error as error:
-        raise UserError(f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}.") from None
+        raise UserError(
+            f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}."
+        ) from None
 
 
 def _parquet(table: Path) -> Iterator[tuple[str, Cells]]:
