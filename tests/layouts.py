@@ -1,10 +1,16 @@
 """The fifteen layouts of the field as they lie on disk, drawn small."""
 
 import json
+import os
+import random
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from conftest import draw_image
 
 from fdbpl.benchmarks import coop, imagenet
@@ -95,3 +101,28 @@ def _aircraft(folder: Path) -> Drawn:
             _image(folder / "images" / f"{number:07}.jpg")
         (folder / f"images_variant_{part}.txt").write_text("".join(lines))
     return Drawn(VARIANTS, {part: dict.fromkeys(range(5), n) for part, n in COUNTS.items()})
+
+
+@contextmanager
+def shuffled_listing(monkeypatch: pytest.MonkeyPatch, seed: int) -> Iterator[None]:
+    """Let the file system list every folder in another order."""
+    plain, rng = os.scandir, random.Random(seed)
+
+    class Scan(Iterator[os.DirEntry[str]]):
+        def __init__(self, path: Any):
+            with plain(path) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+            rng.shuffle(listed)
+            self._entries = iter(listed)
+
+        def __next__(self) -> os.DirEntry[str]:
+            return next(self._entries)
+
+        def __enter__(self) -> "Scan":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", Scan)
+        yield

@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import draw_folder, draw_image
+from layouts import shuffled_listing
 
 from fdbpl.benchmarks.dataset import Item
 from fdbpl.benchmarks.folder import read_folder
@@ -107,3 +109,15 @@ def test_class_names_that_are_the_same_to_clip(tmp_path: Path) -> None:
     draw_flat(tmp_path / "nameless", {"_": 2, "car": 2})
     with pytest.raises(UserError, match="nameless/_: an empty class name"):
         read_folder("mine", tmp_path / "nameless", TEMPLATE)
+
+
+def test_neither_listing_nor_place_decides_what_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = draw_flat(tmp_path / "here", {"ant": 11, "bee": 7})
+    shutil.copytree(here, tmp_path / "deep" / "there")
+    plain = read_folder("mine", here, TEMPLATE)
+    for seed in range(3):
+        with shuffled_listing(monkeypatch, seed):
+            moved = read_folder("mine", tmp_path / "deep" / "there", TEMPLATE)
+        assert {**vars(moved), "folder": None} == {**vars(plain), "folder": None}

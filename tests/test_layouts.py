@@ -1,16 +1,12 @@
 """What holds for every one of the fifteen layouts."""
 
 import os
-import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from layouts import draw_layout
+from layouts import draw_layout, shuffled_listing
 
 from fdbpl.benchmarks.coop import LAYOUTS as SPLIT_FILES
 from fdbpl.benchmarks.dataset import Dataset
@@ -49,31 +45,6 @@ def test_a_dataset_in_the_fields_layout_is_read_as_it_is(name: str, tmp_path: Pa
         assert Counter(item.label for item in items) == images
         assert all((dataset.folder / item.path).is_file() for item in items)
         assert len({item.path for item in items}) == len(items)
-
-
-@contextmanager
-def shuffled_listing(monkeypatch: pytest.MonkeyPatch, seed: int) -> Iterator[None]:
-    """Let the file system list every folder in another order."""
-    plain, rng = os.scandir, random.Random(seed)
-
-    class Scan(Iterator[os.DirEntry[str]]):
-        def __init__(self, path: Any):
-            with plain(path) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-            rng.shuffle(listed)
-            self._entries = iter(listed)
-
-        def __next__(self) -> os.DirEntry[str]:
-            return next(self._entries)
-
-        def __enter__(self) -> "Scan":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", Scan)
-        yield
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -169,3 +140,13 @@ def test_each_missing_part_is_named(name: str, tmp_path: Path) -> None:
             assert str(error.value).startswith(str(part))
             assert "\n" not in str(error.value)
         aside.rename(part)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_documentation_lists_every_layout(name: str, tmp_path: Path) -> None:
+    draw_layout(name, tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    assert row.endswith(f"| {opened(name, tmp_path).template} |")
+    lists = [path.name for path in (tmp_path / name).iterdir() if path.is_file()]
+    assert all(f"`{file}`" in row for file in lists)

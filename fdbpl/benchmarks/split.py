@@ -21,8 +21,9 @@ def base_and_new(train: Iterable[Item]) -> tuple[tuple[int, ...], tuple[int, ...
     labels = sorted({item.label for item in train})
     if UNKNOWN in labels:
         raise UserError(
-            "training images without a class: the base-to-new protocol wanted a class for every "
-            "training image."
+            "training images without a class: base-to-new learns from the first half of the "
+            "classes, and wanted a class for each image. Give a folder per class, or fill in the "
+            "table's column class."
         )
     half = (len(labels) + 1) // 2
     return tuple(labels[:half]), tuple(labels[half:])
