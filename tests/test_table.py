@@ -94,6 +94,7 @@ def test_training_images_may_have_no_class(write: Write, tmp_path: Path) -> None
         ({"image": ""}, "leads outside"),
         ({"split": "testing"}, "split is 'testing', wanted train, val, test"),
         ({"split": ""}, "split is '', wanted train, val, test"),
+        ({"class": "_"}, "class is '_', wanted letters"),
         ({"image": "a.jpg"}, "image 'a.jpg' stands at"),
         ({"class": "CAR"}, "class name 'CAR' is the same to CLIP as 'car'"),
     ],

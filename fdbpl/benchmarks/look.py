@@ -51,7 +51,7 @@ def _look(folder: Path, path: str) -> bytes | str | None:
         return None
     try:
         digest = content_hash(folder / path)
-        decode(folder / path, digest)
+        decode(folder / path)
     except UnreadableImage as error:
         return str(error).removeprefix(f"{folder / path}: ")
     return digest

@@ -80,6 +80,8 @@ def _rows(table: Path) -> Iterator[Row]:
             path = fence(image)
         except ValueError as error:
             raise UserError(f"{where}: {error}. Wanted a path relative to the table.") from None
+        if class_name.strip() and not spoken(class_name):
+            raise UserError(f"{where}: class is {class_name!r}, wanted letters to put in a prompt.")
         yield Row(where, path, spoken(class_name), part and part.strip().lower())
     if empty:
         raise UserError(f"{table}: no rows. Wanted {WANTED}.")
