@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fdbpl import __version__
+from fdbpl.cli_data import data
 from fdbpl.errors import UserError
 from fdbpl.params import DEFAULT_PATH, read_params
 from fdbpl.stages import PER_DATASET, run_stage
@@ -104,6 +105,9 @@ _add_stage("cache_teacher", "Encode the regions of DATASET that no run has encod
 _add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
 _add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
 _add_stage("compare", "Compare all evaluated datasets: table and plot.")
+
+
+main.add_command(data)
 
 
 @main.command()

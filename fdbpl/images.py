@@ -1,5 +1,6 @@
 """Image files: their content's hash, and their pixels as every later step sees them."""
 
+import errno
 import hashlib
 import io
 from pathlib import Path
@@ -66,7 +67,7 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
     try:
         return _pixels(data)
     except Exception as error:  # Pillow's readers raise a dozen types on damaged data
-        reason = "no image of a known format" if _is_foreign(error) else str(error)
+        reason = _reason(data, error)
         raise UnreadableImage(
             f"{path}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
             f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels: replace or remove it"
@@ -75,10 +76,13 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise OSError(errno.EINVAL, "a directory or device, no file")
         return path.read_bytes()
     except OSError as error:
+        reason = "a link to nothing" if path.is_symlink() and not path.exists() else error.strerror
         raise UnreadableImage(
-            f"{path}: cannot be read ({error.strerror}): restore the file, or plan without it"
+            f"{path}: cannot be read ({reason}): restore the file, or plan without it"
         ) from error
 
 
@@ -86,8 +90,12 @@ def _hash(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _is_foreign(error: Exception) -> bool:
-    return isinstance(error, PIL.UnidentifiedImageError)
+def _reason(data: bytes, error: Exception) -> str:
+    if not data:
+        return "an empty file"
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return "no image of a known format"
+    return str(error)
 
 
 def _pixels(data: bytes) -> Image.Image:

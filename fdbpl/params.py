@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, StrictInt, ValidationError, field_validator
+from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
 
 from fdbpl.errors import UserError
 from fdbpl.methods.names import KNOWN
@@ -16,9 +16,16 @@ DEFAULT_PATH = Path("params.yaml")
 
 
 class OwnDataset(Section):
-    """A dataset of the user's own: a folder per class, with or without train/ and test/."""
+    """A dataset of the user's own, in exactly one of three forms.
 
-    folder: str
+    `folder` of class folders, with or without train/ and test/; `table` of images and classes; or
+    `images`, a folder of images without classes, with `names`, a file of class names.
+    """
+
+    folder: str | None = None
+    table: str | None = None
+    images: str | None = None
+    names: str | None = None
     template: str = "a photo of a {}."
 
     @field_validator("template")
@@ -28,6 +35,13 @@ class OwnDataset(Section):
         if len(around) != 2 or any(brace in "".join(around) for brace in "{}"):
             raise ValueError("a template with one {} for the class name, and no other braces")
         return template
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "OwnDataset":
+        forms = [form is not None for form in (self.folder, self.table, self.images)]
+        if sum(forms) != 1 or (self.images is None) != (self.names is None):
+            raise ValueError("one of three: folder; table; images and names")
+        return self
 
 
 class DataParams(Section):

@@ -162,7 +162,7 @@ def test_a_missing_and_an_empty_folder(done: Project) -> None:
     done.change(data={"own": {"mine": {"folder": "gone"}}})
     assert "gone: no such folder" in done.fails("prepare-crops", "mine")
     Path("gone").mkdir()
-    assert "no folder train/" in done.fails("prepare-crops", "mine")
+    assert "gone: no class folders in it" in done.fails("prepare-crops", "mine")
 
 
 def test_a_class_with_fewer_images_than_shots_is_used_and_named(done: Project) -> None:

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_exif_rotated_photographs_stand_upright(tmp_path: Path, orientation: int
     assert image.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_other_formats_stand_upright_too(tmp_path: Path, name: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = orientation
+    stored = Image.new("RGB", (32, 16), RED)
+    stored.paste(BLUE, (0, 0, 8, 4))  # a mark in the first corner as stored
+    path = save(tmp_path, name, stored, exif=exif, **({"lossless": True} if "w" in name else {}))
+    image = decode(path)
+    turn = images.UPRIGHT.get(orientation)
+    assert image.tobytes() == (stored if turn is None else stored.transpose(turn)).tobytes()
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_broken_exif_leaves_the_image_as_stored(tmp_path: Path) -> None:
     path = save(tmp_path, "a.jpg", red_left_blue_right(), exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
@@ -147,6 +161,63 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     path = save(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:])
     assert decode(path).getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+def test_other_animations_and_pages_give_their_first(tmp_path: Path, name: str) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
+    path = save(tmp_path, name, frames[0], save_all=True, append_images=frames[1:])
+    assert near(decode(path).getpixel((0, 0)), RED)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_is_read_as_pillow_reads_it(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path, f"a.{suffix}", Image.new("CMYK", (4, 4), (255, 0, 0, 0)))
+    assert near(decode(path).getpixel((1, 1)), (0, 255, 255))
+
+
+def test_links_and_any_name_are_read(tmp_path: Path) -> None:
+    path = save(tmp_path, "été à la mer 海 #1 %20.png", red_left_blue_right())
+    (tmp_path / "a link.jpg").symlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for place in (path, tmp_path / "a link.jpg", tmp_path / "folder" / path.name):
+        assert decode(place).getpixel((0, 0)) == RED
+        assert content_hash(place) == content_hash(path)
+
+
+def test_links_to_nothing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone")
+    (tmp_path / "ring.jpg").symlink_to(tmp_path / "ring.jpg")
+    for name in ("broken.jpg", "ring.jpg"):
+        with pytest.raises(UnreadableImage, match=rf"{name}: cannot be read \(a link to nothing"):
+            decode(tmp_path / name)
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableImage, match=r"pipe\.jpg: cannot be read \(a directory or device"):
+        content_hash(tmp_path / "pipe.jpg")
+
+
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(UnreadableImage, match=r"a\.jpg: .*0 bytes, an empty file"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_a_page_that_a_download_left_in_place_of_an_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("<!DOCTYPE html><title>404</title>")
+    with pytest.raises(UnreadableImage, match="no image of a known format"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_a_palette_with_half_transparent_colours(tmp_path: Path) -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.putpixel((1, 0), 1)
+    path = save(tmp_path, "a.png", palette, transparency=bytes([128, 255]))
+    assert decode(path).getpixel((0, 0)) == (127, 127, 127)
+    assert decode(path).getpixel((1, 0)) == RED
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 64)) -> bytes:

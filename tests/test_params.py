@@ -107,6 +107,25 @@ def test_a_wrong_value_is_answered_with_key_value_and_what_is_allowed(key, value
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"template": "{}"},
+        {"folder": "x", "table": "t.csv"},
+        {"folder": "x", "images": "y", "names": "n.txt"},
+        {"images": "y"},
+        {"names": "n.txt"},
+        {"folder": "x", "names": "n.txt"},
+    ],
+)
+def test_own_data_takes_exactly_one_form(own: dict[str, str]) -> None:
+    with pytest.raises(UserError) as error:
+        check_params(with_value("data.own", {"mine": own}))
+    assert "'data.own.mine' is " in str(error.value)
+    assert "wanted one of three: folder; table; images and names" in str(error.value)
+
+
 @pytest.mark.parametrize("template", ["no gap", "{} and {}", "{x} {}", "{} }", "{0}"])
 def test_a_template_has_one_gap(template: str) -> None:
     raw = with_value("data.own", {"mine": {"folder": "x", "template": template}})
@@ -120,7 +139,7 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("optimiser", "datasets, methods, seeds, shots, data"),
         ("train.rate", "lr, warmup_lr, momentum"),
         ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
-        ("data.own.mine.path", "folder, template"),
+        ("data.own.mine.path", "folder, table, images, names, template"),
         ("objectives.fdbpl.margin", "weight, weight_power, normalise"),
     ],
 )

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import draw_folder, write_split
+from conftest import draw_folder, draw_image, write_split
+from layouts import draw_layout
 
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.errors import UserError
@@ -31,10 +32,30 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         open_dataset("imagnet", DataParams())
 
 
-def test_one_class_or_two_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_one_class_is_refused(tmp_path: Path) -> None:
     draw_folder(tmp_path, {"sea_side": (1, 1)})
     with pytest.raises(UserError, match="'mine' has 1 classes, wanted at least 2"):
         open_dataset("mine", own(tmp_path))
-    draw_folder(tmp_path, {"sea side": (1, 1)})
-    with pytest.raises(UserError, match="two classes named 'sea side'"):
-        open_dataset("mine", own(tmp_path))
+
+
+def test_ones_own_table_and_images_without_classes(tmp_path: Path) -> None:
+    draw_image(tmp_path / "photos" / "1.png", 1)
+    draw_image(tmp_path / "photos" / "2.png", 2)
+    (tmp_path / "t.csv").write_text("image,class\nphotos/1.png,ant\nphotos/2.png,bee\n")
+    (tmp_path / "names.txt").write_text("bee\nant\n")
+    data = DataParams(
+        own={
+            "listed": OwnDataset(table=str(tmp_path / "t.csv"), template="{}!"),
+            "plain": OwnDataset(images=str(tmp_path / "photos"), names=str(tmp_path / "names.txt")),
+        }
+    )
+    listed, plain = open_dataset("listed", data), open_dataset("plain", data)
+    assert (listed.class_names, listed.template) == (("ant", "bee"), "{}!")
+    assert plain.class_names == ("bee", "ant")
+    assert plain.folder == tmp_path / "photos"
+
+
+def test_two_published_classes_may_share_a_name(tmp_path: Path) -> None:
+    draw_layout("imagenet", tmp_path)
+    names = open_dataset("imagenet", DataParams(root=str(tmp_path))).class_names
+    assert names.count("missile") == 2

@@ -1,8 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.dataset import Item
-from fdbpl.benchmarks.split import base_and_new, draw_order
+from fdbpl.benchmarks.dataset import UNKNOWN, Item
+from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out
+from fdbpl.errors import UserError
 
 items = st.lists(
     st.builds(Item, st.text("abc/", min_size=1, max_size=6), st.integers(0, 6)), unique=True
@@ -54,3 +56,32 @@ def test_any_image_may_come_first() -> None:
     counts = [firsts.count(item.path) for item in listed]
     assert min(counts) > 60
     assert max(counts) < 140
+
+
+some_unknown = st.lists(
+    st.builds(Item, st.text("abc/", min_size=1, max_size=6), st.integers(UNKNOWN, 3)), unique=True
+)
+
+
+@given(some_unknown, st.randoms(use_true_random=False))
+def test_a_fifth_of_each_class_is_held_out_whatever_the_order(listed, random) -> None:
+    train, test = hold_out(listed)
+    assert sorted([*train, *test]) == sorted(listed)
+    assert hold_out(random.sample(listed, len(listed))) == (train, test)
+    for label in {item.label for item in listed}:
+        size, tested = (sum(i.label == label for i in items) for items in (listed, test))
+        if label == UNKNOWN or size == 1:
+            assert tested == 0
+        else:
+            assert tested == max(1, size // 5)
+            assert tested < size
+
+
+def test_what_is_held_out_never_drifts() -> None:
+    listed = [Item(f"{index}.png", 0) for index in range(10)]
+    assert [item.path for item in hold_out(listed)[1]] == ["0.png", "8.png"]
+
+
+def test_images_without_class_have_no_halves() -> None:
+    with pytest.raises(UserError, match="training images without a class"):
+        base_and_new([Item("a", 0), Item("b", UNKNOWN)])

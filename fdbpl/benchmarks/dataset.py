@@ -6,9 +6,14 @@ from typing import NamedTuple
 
 GENERIC_TEMPLATE = "a photo of a {}."
 
+PARTS = ("train", "val", "test")
+
+UNKNOWN = -1
+"""The label of an image whose class nobody has told."""
+
 
 class Item(NamedTuple):
-    """One image: its path relative to the dataset's image folder (POSIX), and its label."""
+    """One image: its path relative to the dataset's folder (POSIX), and its label or `UNKNOWN`."""
 
     path: str
     label: int
@@ -19,6 +24,8 @@ class Dataset:
     """A dataset as it lies on disk.
 
     `class_names[label]` is the name that goes into the template, spaces instead of underscores.
+    Any split may be empty: a shifted version of another dataset has test images only. Labels of
+    training images may be `UNKNOWN`; those of validation and test images never are.
     """
 
     name: str

@@ -2,60 +2,70 @@
 
 from pathlib import Path
 
-from fdbpl.benchmarks.coop import spoken
-from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.dataset import PARTS, Dataset, Item
+from fdbpl.benchmarks.listing import class_folders, images_below
+from fdbpl.benchmarks.names import require_distinct, spoken
+from fdbpl.benchmarks.split import hold_out
 from fdbpl.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+# What people call a folder of a split: as a class name it is a mistake, not a class.
+SPLIT_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def read_folder(name: str, folder: Path, template: str) -> Dataset:
     """Read a folder of class folders; labels follow the sorted folder names.
 
-    With `train/` and `test/` (or `val/`) inside, each holds the class folders of that split.
-    Without them all images are for training and nothing can be evaluated, so that is an error.
+    With train/ and test/ (and perhaps val/) inside, each holds the class folders of that split.
+    With neither, the class folders lie in `folder` itself, and `hold_out` chooses the test images.
 
     Raises:
-        UserError: the folder is missing or empty, has no test split, or the splits' classes
-            differ.
+        UserError: the folder is missing or empty, has one of train/ and test/ only, the splits'
+            classes differ, or two class names are the same.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Correct data.own.{name}.folder in params.yaml.")
-    splits = {part: folder / part for part in ("train", "val", "test")}
+    found = class_folders(folder)
+    is_split = "train" in found or "test" in found
+    classes = _split_classes(folder, found) if is_split else _classes(folder, found)
+    below = folder / "train" if is_split else folder
+    require_distinct((str(below / class_name), spoken(class_name)) for class_name in classes)
+    if is_split:
+        train, val, test = (_items(folder, f"{part}/", classes) for part in PARTS)
+    else:
+        (train, test), val = hold_out(_items(folder, "", classes)), ()
+    class_names = tuple(spoken(class_name) for class_name in classes)
+    return Dataset(name, folder, class_names, template, train, val, test)
+
+
+def _split_classes(folder: Path, found: list[str]) -> list[str]:
     for part in ("train", "test"):
-        if not splits[part].is_dir():
+        if part not in found:
             raise UserError(
-                f"{folder}: no folder {part}/. Wanted train/<class>/ and test/<class>/ with images."
+                f"{folder}: no folder {part}/. Wanted train/<class>/ and test/<class>/ with "
+                "images, or <class>/ alone, no class being called train or test."
             )
-    classes = _class_folders(splits["train"])
-    unknown = sorted(set(_class_folders(splits["test"])) - set(classes))
+    classes = class_folders(folder / "train")
+    unknown = sorted(set(class_folders(folder / "test")) - set(classes))
     if unknown:
         raise UserError(
-            f"{splits['test'] / unknown[0]}: a class without training folder. "
-            f"Wanted the classes of {splits['train']}: {', '.join(classes[:5])}, ..."
+            f"{folder / 'test' / unknown[0]}: a class without training folder. "
+            f"Wanted the classes of {folder / 'train'}: {', '.join(classes[:5])}, ..."
         )
-    return Dataset(
-        name=name,
-        folder=folder,
-        class_names=tuple(spoken(class_name) for class_name in classes),
-        template=template,
-        train=_items(folder, "train", classes),
-        val=_items(folder, "val", classes),
-        test=_items(folder, "test", classes),
-    )
+    return classes
 
 
-def _class_folders(folder: Path) -> list[str]:
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
-        raise UserError(f"{folder}: no class folders in it. Wanted one folder of images per class.")
-    return names
+def _classes(folder: Path, found: list[str]) -> list[str]:
+    if SPLIT_WORDS.issuperset(name.lower() for name in found):
+        raise UserError(
+            f"{folder}: found {', '.join(found)}, which look like splits. "
+            "Wanted the folders train and test, spelt so, or one folder per class."
+        )
+    return found
 
 
-def _items(folder: Path, part: str, classes: list[str]) -> tuple[Item, ...]:
+def _items(folder: Path, prefix: str, classes: list[str]) -> tuple[Item, ...]:
     return tuple(
-        Item(path.relative_to(folder).as_posix(), label)
+        Item(path, label)
         for label, name in enumerate(classes)
-        for path in sorted((folder / part / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        for path in images_below(folder, f"{prefix}{name}")
     )

@@ -1,13 +1,34 @@
 """From a dataset's name to the dataset."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from fdbpl.benchmarks.coop import LAYOUTS, read_coop
+from fdbpl.benchmarks import aircraft, coop, imagenet
+from fdbpl.benchmarks.aircraft import read_aircraft
+from fdbpl.benchmarks.coop import read_coop
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.folder import read_folder
+from fdbpl.benchmarks.imagenet import read_imagenet
 from fdbpl.benchmarks.playground import datasets as playground
+from fdbpl.benchmarks.table import read_table
+from fdbpl.benchmarks.unlabelled import read_unlabelled
 from fdbpl.errors import UserError
-from fdbpl.params import DataParams
+from fdbpl.params import DataParams, OwnDataset
+
+LAYOUTS: Mapping[str, Callable[[str, Path], Dataset]] = MappingProxyType(
+    {
+        **dict.fromkeys(coop.LAYOUTS, read_coop),
+        aircraft.NAME: read_aircraft,
+        **dict.fromkeys(imagenet.LAYOUTS, read_imagenet),
+    }
+)
+"""The fifteen layouts of the field, each with its reader."""
+
+SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"imagenet": imagenet.SHIFTED, "objects": playground.SHIFTED}
+)
+"""The shifted versions of a dataset: test images only, of its classes or a part of them."""
 
 
 def open_dataset(name: str, data: DataParams) -> Dataset:
@@ -15,14 +36,13 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
 
     Raises:
         UserError: no dataset has this name, or it is not on disk as its layout says, or it has
-            fewer than two classes, or a class name twice.
+            fewer than two classes.
     """
     root = Path(data.root)
     if name in data.own:
-        own = data.own[name]
-        dataset = read_folder(name, Path(own.folder), own.template)
+        dataset = _read_own(name, data.own[name])
     elif name in LAYOUTS:
-        dataset = read_coop(name, root)
+        dataset = LAYOUTS[name](name, root)
     elif name in playground.DATASETS + playground.SHIFTED:
         dataset = playground.materialise(name, root)
     else:
@@ -31,19 +51,18 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
             f"({', '.join(playground.DATASETS + playground.SHIFTED)}), one in CoOp's layout "
             f"({', '.join(LAYOUTS)}), or a name under data.own in params.yaml."
         )
-    _check_names(dataset)
+    if len(dataset.class_names) < 2:
+        raise UserError(
+            f"dataset {name!r} has {len(dataset.class_names)} classes, wanted at least 2: "
+            f"{dataset.class_names}."
+        )
     return dataset
 
 
-def _check_names(dataset: Dataset) -> None:
-    names = dataset.class_names
-    if len(names) < 2:
-        raise UserError(
-            f"dataset {dataset.name!r} has {len(names)} classes, wanted at least 2: {names}."
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(
-            f"dataset {dataset.name!r} has two classes named {twice[0]!r}, wanted names that "
-            "differ. Rename one."
-        )
+def _read_own(name: str, own: OwnDataset) -> Dataset:
+    if own.folder is not None:
+        return read_folder(name, Path(own.folder), own.template)
+    if own.table is not None:
+        return read_table(name, Path(own.table), own.template)
+    images, names = Path(str(own.images)), Path(str(own.names))  # OwnDataset sees to both
+    return read_unlabelled(name, images, names, own.template)

@@ -8,12 +8,23 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from fdbpl.benchmarks.dataset import Item
+from fdbpl.benchmarks.dataset import UNKNOWN, Item
+from fdbpl.errors import UserError
 
 
 def base_and_new(train: Iterable[Item]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the base labels, the first ceil(n / 2) of the sorted labels, and the new ones."""
+    """Return the base labels, the first ceil(n / 2) of the sorted labels, and the new ones.
+
+    Raises:
+        UserError: a training image has no class, so there are no halves.
+    """
     labels = sorted({item.label for item in train})
+    if UNKNOWN in labels:
+        raise UserError(
+            "training images without a class: base-to-new learns from the first half of the "
+            "classes, and wanted a class for each image. Give a folder per class, or fill in the "
+            "table's column class."
+        )
     half = (len(labels) + 1) // 2
     return tuple(labels[:half]), tuple(labels[half:])
 
@@ -39,3 +50,22 @@ def draw_order(items: Sequence[Item], seed: int) -> dict[int, list[Item]]:
         )
         for label, group in sorted(by_label.items())
     }
+
+
+def hold_out(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return training and test images of a dataset that names no splits.
+
+    The first fifth of each class in the drawing order of seed 0 is for the test, and at least one
+    image of a class of two or more. Images without a class are for training.
+    """
+    train: list[Item] = []
+    test: list[Item] = []
+    for label, group in draw_order(items, seed=0).items():
+        count = 0 if label == UNKNOWN or len(group) == 1 else max(1, len(group) // 5)
+        test += group[:count]
+        train += group[count:]
+    return tuple(sorted(train, key=_by_label)), tuple(sorted(test, key=_by_label))
+
+
+def _by_label(item: Item) -> tuple[int, str]:
+    return item.label, item.path
