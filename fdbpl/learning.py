@@ -77,6 +77,7 @@ def learn(
     teacher_vectors: Floats,
     teacher_scale: float,
     labels: Ints,
+    anchors: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     method: str = "fdbpl",
@@ -95,6 +96,8 @@ def learn(
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
         labels: (R / crops,) for every image its position in `class_names`; only methods with
             labels read them.
+        anchors: (C, D) the student's own `template_vectors` of a hand-written template; only
+            methods that keep near to them need them.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -107,8 +110,8 @@ def learn(
         The contexts and the history of each seed.
 
     Raises:
-        UserError: an unknown method or option, a class name too long for the student, or seeds
-            that learn from unequally many images.
+        UserError: an unknown method or option, a class name too long for the student, no anchors
+            for a method that needs them, or seeds that learn from unequally many images.
     """
     learned = trained_method(method, options)
     task = Task(
@@ -118,6 +121,7 @@ def learn(
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
+        anchors=None if anchors is None else torch.from_numpy(anchors).float(),
     )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     counts = [len(images) for images in chosen.values()]

@@ -260,6 +260,27 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
     assert sorted(set(asked)) == list(range(IMAGES * CROPS))  # 5 epochs show all 3 crops
 
 
+def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(clip) -> None:
+    def to_anchors(batch: Batch, text: Tensor, _scale: float) -> dict[str, Tensor]:
+        return {"distance": (text[..., 0, :, :] - batch.require_anchors()).square().mean((-2, -1))}
+
+    anchors = torch.from_numpy(template_vectors(clip, NAMES, "a drawing of a {}."))
+    rows = torch.zeros(IMAGES * CROPS, 8)
+    task = Task(
+        labels=torch.arange(IMAGES) % 4,
+        crops=CROPS,
+        features=CachedFeatures(rows, rows),
+        teacher=Teacher(torch.zeros(4, 8), 1.0),
+        text=text_encoder(clip, NAMES),
+        scale=clip.logit_scale,
+    )
+    start, picks = starting_contexts(clip, trained_method("coop")), {1: np.arange(IMAGES)}
+    run = train(to_anchors, start, replace(task, anchors=anchors), PARAMS, picks)[1]
+    assert run.terms["distance"][-1] < run.terms["distance"][0]
+    with pytest.raises(UserError, match=r"none were given. Pass learn\(anchors="):
+        train(to_anchors, start, task, PARAMS, picks)
+
+
 def test_template_vectors_are_the_zero_shot_classifier(clip: ClipModel) -> None:
     vectors = template_vectors(clip, NAMES, "a photo of a {}.")
     assert vectors.shape == (4, 32)
