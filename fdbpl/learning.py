@@ -25,16 +25,19 @@ Ints = NDArray[np.integer[Any]]
 
 
 def template_vectors(
-    clip: ClipModel, class_names: Sequence[str], template: str
+    clip: ClipModel, class_names: Sequence[str], *templates: str
 ) -> NDArray[np.float32]:
-    """Return the zero-shot classifier of one template, (C, D) unit vectors, as open_clip's own.
+    """Return the zero-shot classifier of one or several templates, (C, D), as open_clip's own.
+
+    A class's unit vector is the mean of its unit vectors under every template, renormalised.
 
     Raises:
         UserError: a class name is too long for the text tower.
     """
-    require_room(clip, class_names, [template.format(name) for name in class_names])
+    for template in templates:
+        require_room(clip, class_names, [template.format(name) for name in class_names])
     vectors = open_clip.build_zero_shot_classifier(
-        clip.network, clip.tokenizer, list(class_names), [template], num_classes_per_batch=64
+        clip.network, clip.tokenizer, list(class_names), list(templates), num_classes_per_batch=64
     )
     return vectors.T.contiguous().cpu().numpy()
 
