@@ -15,6 +15,9 @@ Ints = NDArray[np.integer[Any]]
 PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Strengths of the linear probe's L2 penalty, the strongest first."""
 FOLDS = 4
+ENOUGH_FOR_ALL = 2**18
+"""Numbers in a step's logits from which BLAS's own choice of threads is used: below it, on a
+machine that has anything else to do, threads mostly wait for one another."""
 ALPHA, BETA = 1.0, 5.5
 """Tip-Adapter's weight and sharpness, the paper's defaults."""
 
@@ -67,6 +70,7 @@ def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) ->
         start: where to start from; zeros by default.
     """
     from scipy.optimize import minimize  # takes a third of a second, and only this needs it
+    from threadpoolctl import threadpool_limits
 
     _, crops, width = shots.features.shape
     labels = np.repeat(shots.labels, crops)
@@ -92,9 +96,10 @@ def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) ->
         if start is None
         else np.hstack([start.weights, start.bias[:, None]])
     )
-    found = minimize(
-        loss, origin.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-5}
-    ).x.reshape(classes, width + 1)
+    options = {"maxiter": 1000, "gtol": 1e-5}
+    with threadpool_limits(1 if wanted.size < ENOUGH_FOR_ALL else None, user_api="blas"):
+        done = minimize(loss, origin.ravel(), jac=True, method="L-BFGS-B", options=options)
+    found = done.x.reshape(classes, width + 1)
     return LinearProbe(found[:, :width], found[:, width], penalty)
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from fdbpl.files import readable_json
 from fdbpl.methods.names import FITTED, KNOWN
 from fdbpl.reporting import BASE_ONLY, TITLES, averages_table, compare, datasets_table, plot
 
+PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]
 
 
@@ -73,6 +75,11 @@ def test_only_what_was_asked_for_is_compared() -> None:
 
 def test_every_method_has_a_title() -> None:
     assert tuple(TITLES) == KNOWN
+
+
+def test_every_method_has_its_line_in_the_docs() -> None:
+    docs = (PROJECT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [name for name in TITLES if f"| `{name}` | {TITLES[name]} |" not in docs] == []
 
 
 def test_the_tables(comparison) -> None:
