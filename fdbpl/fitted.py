@@ -148,7 +148,7 @@ def tip_adapter(
 
     s f U^T + alpha exp(-beta (1 - f F^T)) L: the zero-shot logits, and the labels L (I, C) of the
     shots weighted by how near their keys F (I, D) are. A key is the mean feature of a shot's
-    regions, renormalised, as the paper averages over ten random crops.
+    regions, renormalised, as the released code averages over random crops.
 
     Args:
         shots: the images of the cache model.
