@@ -26,6 +26,11 @@ def accuracy(features: Floats, labels: Ints, vectors: Floats, among: Sequence[in
     return 100 * float(np.mean(classes[scores.argmax(axis=1)] == labels[chosen]))
 
 
+def accuracy_of_scores(scores: Floats, labels: Ints) -> float:
+    """Return the top-1 accuracy in per cent of scores (N, C) for labels (N,) below C."""
+    return 100 * float(np.mean(scores.argmax(axis=1) == labels))
+
+
 def harmonic_mean(base: float, new: float) -> float:
     """Return H = 2 b n / (b + n), and 0 where both are 0."""
     return 2 * base * new / (base + new) if base + new else 0.0
@@ -40,24 +45,38 @@ def base_to_new(
     return {"base": on_base, "new": on_new, "h": harmonic_mean(on_base, on_new)}
 
 
-def over_seeds(seeds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the means over seeds, H of the means, and the sample deviation of the seeds' H."""
-    base, new = (mean(result[key] for result in seeds.values()) for key in ("base", "new"))
-    h = [result["h"] for result in seeds.values()]
+def over_seeds(seeds: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Return the means over seeds, H of the means, and the sample deviation of the seeds' H.
+
+    All but `base` are None for a method that knows base classes only.
+    """
+    base, new, h = (_known(seeds, key) for key in ("base", "new", "h"))
+    if not new:
+        return {"base": mean(base), "new": None, "h": None, "h_std": None}
     return {
-        "base": base,
-        "new": new,
-        "h": harmonic_mean(base, new),
+        "base": mean(base),
+        "new": mean(new),
+        "h": harmonic_mean(mean(base), mean(new)),
         "h_std": stdev(h) if len(h) > 1 else 0.0,  # exactly 0 for equal seeds, unlike numpy's
     }
 
 
-def over_datasets(datasets: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def over_datasets(datasets: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
     """Return the averages over datasets: `h` of the averaged halves, as the field publishes.
 
-    `h_mean` is the mean of the datasets' own H.
+    `h_mean` is the mean of the datasets' own H. All but `base` are None for a method that knows
+    base classes only.
     """
-    base, new, h_mean = (
-        mean(result[key] for result in datasets.values()) for key in ("base", "new", "h")
-    )
-    return {"base": base, "new": new, "h": harmonic_mean(base, new), "h_mean": h_mean}
+    base, new, h = (_known(datasets, key) for key in ("base", "new", "h"))
+    if not new:
+        return {"base": mean(base), "new": None, "h": None, "h_mean": None}
+    return {
+        "base": mean(base),
+        "new": mean(new),
+        "h": harmonic_mean(mean(base), mean(new)),
+        "h_mean": mean(h),
+    }
+
+
+def _known(results: Mapping[str, Mapping[str, float | None]], key: str) -> list[float]:
+    return [value for result in results.values() if (value := result[key]) is not None]

@@ -25,16 +25,19 @@ Ints = NDArray[np.integer[Any]]
 
 
 def template_vectors(
-    clip: ClipModel, class_names: Sequence[str], template: str
+    clip: ClipModel, class_names: Sequence[str], *templates: str
 ) -> NDArray[np.float32]:
-    """Return the zero-shot classifier of one template, (C, D) unit vectors, as open_clip's own.
+    """Return the zero-shot classifier of one or several templates, (C, D), as open_clip's own.
+
+    A class's unit vector is the mean of its unit vectors under every template, renormalised.
 
     Raises:
         UserError: a class name is too long for the text tower.
     """
-    require_room(clip, class_names, [template.format(name) for name in class_names])
+    for template in templates:
+        require_room(clip, class_names, [template.format(name) for name in class_names])
     vectors = open_clip.build_zero_shot_classifier(
-        clip.network, clip.tokenizer, list(class_names), [template], num_classes_per_batch=64
+        clip.network, clip.tokenizer, list(class_names), list(templates), num_classes_per_batch=64
     )
     return vectors.T.contiguous().cpu().numpy()
 
@@ -77,6 +80,7 @@ def learn(
     teacher_vectors: Floats,
     teacher_scale: float,
     labels: Ints,
+    anchors: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     method: str = "fdbpl",
@@ -95,6 +99,8 @@ def learn(
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
         labels: (R / crops,) for every image its position in `class_names`; only methods with
             labels read them.
+        anchors: (C, D) the student's own `template_vectors` of a hand-written template; only
+            methods that keep near to them need them.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -107,8 +113,8 @@ def learn(
         The contexts and the history of each seed.
 
     Raises:
-        UserError: an unknown method or option, a class name too long for the student, or seeds
-            that learn from unequally many images.
+        UserError: an unknown method or option, a class name too long for the student, no anchors
+            for a method that needs them, or seeds that learn from unequally many images.
     """
     learned = trained_method(method, options)
     task = Task(
@@ -118,6 +124,7 @@ def learn(
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
+        anchors=None if anchors is None else torch.from_numpy(anchors).float(),
     )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     counts = [len(images) for images in chosen.values()]

@@ -28,7 +28,7 @@ class SeedRecord:
 
     Attributes:
         setting: the protocol of evaluation.
-        accuracies: base, new and h in per cent.
+        accuracies: base, new and h in per cent; base alone for a classifier of base classes.
         params: what distinguishes it: options, training, models, shots.
         digests: SHA-256 of the plan, both caches' manifests, and of the prompts where learned.
         terms: every loss term by epoch; none where nothing was learned.
@@ -142,7 +142,7 @@ def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
                 method=method,
                 seed=int(seed),
                 setting=evaluated["protocol"],
-                accuracies={name: accuracies[name] for name in ("base", "new", "h")},
+                accuracies=_measured(accuracies),
                 params={
                     **models,
                     "shots": int(np.bincount(rows).max()),
@@ -206,7 +206,7 @@ def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryReco
         for dataset, cell in result["datasets"].items():
             for seed, accuracies in cell["seeds"].items():
                 part = found.get((method, dataset, seed))
-                if part is None or part.accuracies != accuracies:
+                if part is None or part.accuracies != _measured(accuracies):
                     raise UserError(
                         f"{files[0]}: {dataset}, {method}, seed {seed} is not what was evaluated. "
                         "Run fdbpl compare --dvc."
@@ -216,14 +216,17 @@ def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryReco
             method=method,
             setting=parts[0].setting,
             comparison=sha256(canonical_json(comparison)),
-            datasets={
-                dataset: {name: cell[name] for name in ("base", "new", "h")}
-                for dataset, cell in result["datasets"].items()
-            },
-            average=result["avg"],
+            datasets={dataset: _measured(cell) for dataset, cell in result["datasets"].items()},
+            average=_measured(result["avg"]),
             files=files,
             parts=tuple(part.key for part in parts),
         )
+
+
+def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
+    """Return the accuracies that a method has: null stands for those it has not."""
+    names = ("base", "new", "h", "h_mean")
+    return {name: cell[name] for name in names if cell.get(name) is not None}
 
 
 def _read_json(path: Path, remedy: str) -> Any:

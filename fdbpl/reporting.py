@@ -8,13 +8,20 @@ from fdbpl.evaluation import over_datasets, over_seeds
 TITLES = {
     "zero_shot": "zero-shot",
     "zero_shot_generic": 'zero-shot, "a photo of a"',
+    "zero_shot_ensemble": "zero-shot, ensemble",
     "teacher": "teacher",
+    "linear_probe": "linear probe",
+    "tip_adapter": "Tip-Adapter",
     "coop": "CoOp",
+    "kgcoop": "KgCoOp",
     "kdpl": "KDPL",
+    "kdpl_w": "KDPL + w",
     "released": "FDBPL, released",
     "paper": "FDBPL, paper",
     "fdbpl": "FDBPL, ours",
 }
+
+BASE_ONLY = "A dash: the method is a classifier of base classes only, so it has no new and no H."
 
 
 def compare(
@@ -40,12 +47,13 @@ def compare(
 
 
 def averages_table(comparison: Mapping[str, Any]) -> str:
-    """Return the averages over all datasets as a Markdown table."""
+    """Return the averages over all datasets as a Markdown table, and a line on its dashes."""
     rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
-    for method, result in comparison["methods"].items():
-        average = result["avg"]
-        rows.append((TITLES[method], *(f"{average[key]:.2f}" for key in ("base", "new", "h"))))
-    return _markdown(rows)
+    averages = [result["avg"] for result in comparison["methods"].values()]
+    for method, average in zip(comparison["methods"], averages, strict=True):
+        rows.append((TITLES[method], *(_number(average[key]) for key in ("base", "new", "h"))))
+    known = [average["h"] is not None for average in averages]
+    return _markdown(rows) + ("" if all(known) else f"\n\n{BASE_ONLY}")
 
 
 def datasets_table(comparison: Mapping[str, Any]) -> str:
@@ -56,13 +64,17 @@ def datasets_table(comparison: Mapping[str, Any]) -> str:
     for dataset in datasets:
         cells = [methods[method]["datasets"][dataset] for method in methods]
         rows.append((dataset, *(_with_deviation(cell) for cell in cells)))
-    rows.append(("average", *(f"{methods[method]['avg']['h']:.2f}" for method in methods)))
+    rows.append(("average", *(_number(methods[method]["avg"]["h"]) for method in methods)))
     return _markdown(rows)
 
 
-def _with_deviation(cell: Mapping[str, float]) -> str:
+def _with_deviation(cell: Mapping[str, float | None]) -> str:
     deviation = f" ± {cell['h_std']:.2f}" if cell["h_std"] else ""
-    return f"{cell['h']:.2f}{deviation}"
+    return f"{_number(cell['h'])}{deviation}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> str:
@@ -83,17 +95,21 @@ def _markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 def plot(comparison: Mapping[str, Any], file: BinaryIO) -> None:
-    """Draw H per dataset, one mark a method, the deviation over seeds as a bar."""
+    """Draw H per dataset, one mark a method that has one, the deviation over seeds as a bar."""
     from matplotlib.figure import Figure  # takes half a second, and only this function needs it
 
-    methods = comparison["methods"]
-    datasets = list(next(iter(methods.values()))["datasets"])
+    methods = {
+        method: result
+        for method, result in comparison["methods"].items()
+        if result["avg"]["h"] is not None
+    }
+    datasets = list(next(iter(comparison["methods"].values()))["datasets"])
     figure = Figure(figsize=(5 + 0.8 * len(datasets), 4.8), layout="constrained", dpi=130)
     axes = figure.add_subplot()
-    marks = "os^DvP*X<>"
+    marks = "os^DvP*X<>hdp"
     for index, (method, result) in enumerate(methods.items()):
         cells = [result["datasets"][dataset] for dataset in datasets]
-        offset = (index - (len(methods) - 1) / 2) * 0.08
+        offset = (index - (len(methods) - 1) / 2) * 0.8 / len(methods)
         axes.errorbar(
             [position + offset for position in range(len(datasets))],
             [cell["h"] for cell in cells],
@@ -106,5 +122,6 @@ def plot(comparison: Mapping[str, Any], file: BinaryIO) -> None:
     axes.set_xticks(range(len(datasets)), datasets, rotation=30, ha="right")
     axes.set_ylabel("H of base and new accuracy, %")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(title="average H", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    if methods:
+        axes.legend(title="average H", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(file, format="png", metadata={"Software": None})

@@ -32,6 +32,8 @@ class Task:
         teacher: class vectors over the classes learned, and the scale of its logits.
         text: contexts (K, M, W) to class features (K, C, D) over the same classes.
         scale: the student's logit scale.
+        anchors: (C, D) the student's unit class features under a hand-written template, for the
+            methods that keep near to them.
     """
 
     labels: Tensor
@@ -40,6 +42,7 @@ class Task:
     teacher: Teacher
     text: TextEncoder
     scale: float
+    anchors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,12 @@ def train(
         steps = _steps(picks, task.crops, params.batch, epoch)
         for images, rows in steps:
             student, teacher = task.features(rows)
-            batch = Batch(student, task.teacher.log_probabilities(teacher), task.labels[images])
+            batch = Batch(
+                student=student,
+                teacher=task.teacher.log_probabilities(teacher),
+                labels=task.labels[images],
+                anchors=task.anchors,
+            )
             features = task.text(contexts.flatten(0, 1))
             text = features.view(*contexts.shape[:2], *features.shape[1:])
             terms = objective(batch, text, task.scale)

@@ -55,7 +55,8 @@ def _row(
     row: dict[str, Any] = {"dataset": dataset, "state": "done"}
     for method in methods:
         cells = {str(seed): found[method]["seeds"][str(seed)] for seed in seeds}
-        row[TITLES[method]] = round(over_seeds(cells)["h"], 2)
+        h = over_seeds(cells)["h"]
+        row[TITLES[method]] = "-" if h is None else round(h, 2)
     return row
 
 

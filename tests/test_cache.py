@@ -44,6 +44,8 @@ def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
     assert (cache.column("train", "image") == IMAGES).all()
     assert list(cache.columns("train")) == ["image", "feature"]
     assert (cache.text("generic") == FEATURES[:3]).all()
+    with pytest.raises(UserError, match=r"no class vectors 'ensemble'\. Run cache-teacher again"):
+        cache.text("ensemble")
     assert cache.verify() == []
     with pytest.raises(KeyError):
         cache.column("test")

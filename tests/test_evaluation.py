@@ -6,7 +6,14 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.evaluation import accuracy, base_to_new, harmonic_mean, over_datasets, over_seeds
+from fdbpl.evaluation import (
+    accuracy,
+    accuracy_of_scores,
+    base_to_new,
+    harmonic_mean,
+    over_datasets,
+    over_seeds,
+)
 
 per_cent = st.floats(0, 100)
 FEATURES = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0.6, 0.8]])
@@ -94,3 +101,19 @@ def test_datasets_are_averaged_as_the_field_does() -> None:
 def test_the_published_averages_of_methods() -> None:
     assert harmonic_mean(69.34, 74.22) == pytest.approx(71.70, abs=0.005)
     assert harmonic_mean(84.26, 76.10) == pytest.approx(79.97, abs=0.005)
+
+
+@given(st.integers(0, 99))
+def test_accuracy_of_scores_is_that_of_the_vectors_they_come_from(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, vectors, labels = unit(rng, 12, 4), unit(rng, 5, 4), rng.integers(0, 5, 12)
+    found = accuracy_of_scores(features @ vectors.T, labels)
+    assert found == accuracy(features, labels, vectors, range(5))
+
+
+def test_a_method_of_base_classes_only_has_no_new_and_no_h() -> None:
+    seeds = {seed: {"base": base, "new": None, "h": None} for seed, base in (("1", 80), ("2", 90))}
+    dataset = over_seeds(seeds)
+    assert dataset == {"base": 85, "new": None, "h": None, "h_std": None}
+    average = over_datasets({"a": dataset, "b": {**dataset, "base": 95}})
+    assert average == {"base": 90, "new": None, "h": None, "h_mean": None}

@@ -1,6 +1,7 @@
 """Every objective equals METHOD section 1, written as plain loops in double precision."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from fdbpl.methods.batch import Batch
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl, released_second_difference
 from fdbpl.methods.kdpl import kdpl
+from fdbpl.methods.kdpl_w import kdpl_w
+from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.names import KNOWN, TRAINED
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
 from fdbpl.methods.table import trained_method
@@ -33,7 +36,8 @@ def problem(seed: int, regions: int = 6, classes: int = 5, sets: int = 2) -> tup
 
     logits = 2 * torch.randn(regions, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(classes, (regions,), generator=generator)
-    return Batch(unit(regions, 8), logits.log_softmax(-1), labels), unit(sets, classes, 8)
+    student, text, anchors = unit(regions, 8), unit(sets, classes, 8), unit(classes, 8)
+    return Batch(student, logits.log_softmax(-1), labels, anchors), text
 
 
 def dot(a: list[float], b: list[float]) -> float:
@@ -135,6 +139,49 @@ def test_coop_is_the_cross_entropy_of_labels(seed: int) -> None:
     assert terms["cross_entropy"].item() == pytest.approx(wanted, rel=1e-10)
 
 
+@given(seed=seeds, classes=st.integers(2, 6))
+def test_kgcoop_is_coop_and_the_squared_distance_to_the_anchors(seed: int, classes: int) -> None:
+    batch, text = problem(seed, classes=classes, sets=1)
+    assert batch.anchors is not None
+    distance = 0.0
+    for u, a in zip(text[0].tolist(), batch.anchors.tolist(), strict=True):
+        distance += sum((x - y) ** 2 for x, y in zip(u, a, strict=True)) / classes
+    terms = kgcoop(batch, text, SCALE)
+    assert list(terms) == ["cross_entropy", "knowledge"]
+    assert terms["cross_entropy"] == coop(batch, text, SCALE)["cross_entropy"]
+    assert terms["knowledge"].item() == pytest.approx(8 * distance, rel=1e-10)
+    at_anchors = kgcoop(batch, batch.anchors[None], SCALE)
+    assert at_anchors["knowledge"].item() == 0
+
+
+def test_kgcoop_without_anchors_is_refused() -> None:
+    batch, text = problem(0)
+    with pytest.raises(UserError, match="none were given"):
+        kgcoop(replace(batch, anchors=None), text, SCALE)
+
+
+@given(seed=seeds)
+def test_kdpl_w_is_the_symmetric_divergence_weighted_by_what_the_teacher_knows(seed: int) -> None:
+    batch, text = problem(seed, sets=1)
+    total = weights = 0.0
+    for p, f in zip(batch.teacher.exp().tolist(), batch.student.tolist(), strict=True):
+        q = softmax([SCALE * dot(f, u) for u in text[0].tolist()])
+        w = 1 + sum(x * math.log(x) for x in p) / math.log(len(p))
+        total += w * (divergence(p, q) + divergence(q, p)) / 2
+        weights += w
+    found = kdpl_w(batch, text, SCALE)["similarity"].item()
+    assert found == pytest.approx(total / weights, rel=1e-10)
+
+
+def test_equal_weights_make_kdpl_w_kdpl_and_no_weight_makes_it_0() -> None:
+    batch, text = problem(5, sets=1)
+    equal = replace(batch, teacher=batch.teacher[:1].expand(6, -1))
+    for_each = [objective(equal, text, SCALE)["similarity"] for objective in (kdpl, kdpl_w)]
+    assert for_each[0].item() == pytest.approx(for_each[1].item(), rel=1e-12)
+    ignorant = replace(batch, teacher=torch.zeros(6, 5, dtype=torch.float64).log_softmax(-1))
+    assert kdpl_w(ignorant, text, SCALE)["similarity"].item() == pytest.approx(0, abs=1e-3)
+
+
 @given(seed=seeds)
 def test_kdpl_is_the_symmetric_divergence(seed: int) -> None:
     batch, text = problem(seed, sets=1)
@@ -154,12 +201,17 @@ EXTRAS_OFF = {
 }
 
 
+@pytest.mark.parametrize(
+    ("changes", "plain"),
+    [({}, kdpl), ({"weight": "entropy", "normalise": "sum"}, kdpl_w)],
+)
 @given(seed=seeds)
-def test_fdbpl_without_its_extras_is_kdpl(seed: int) -> None:
+def test_fdbpl_without_its_extras_is_kdpl(changes, plain, seed: int) -> None:
     batch, text = problem(seed)
     text.requires_grad_()
-    ours = sum(Fdbpl(with_overrides("paper", EXTRAS_OFF))(batch, text, SCALE).values())
-    theirs = kdpl(batch, text, SCALE)["similarity"]
+    options = with_overrides("paper", {**EXTRAS_OFF, **changes})
+    ours = sum(Fdbpl(options)(batch, text, SCALE).values())
+    theirs = plain(batch, text, SCALE)["similarity"]
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     gradients = [torch.autograd.grad(loss, text)[0] for loss in (ours, theirs)]
     assert torch.allclose(*gradients, rtol=1e-12, atol=1e-15)
@@ -179,6 +231,23 @@ def test_the_released_second_difference_is_the_released_sum_over_ordered_pairs()
     difference = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     total = sum((difference[i] - difference[j]).mean() for i in range(4) for j in range(4))
     assert released_second_difference(difference).item() == pytest.approx(total.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_runs_in_one_batch_are_as_each_alone(name: str) -> None:
+    objective = trained_method(name).objective
+    runs = [problem(seed) for seed in (1, 2, 3)]
+    parts = (
+        torch.stack(part)
+        for part in zip(
+            *((b.student, b.teacher, b.labels, b.anchors) for b, _ in runs), strict=True
+        )
+    )
+    together = objective(Batch(*parts), torch.stack([text for _, text in runs]), SCALE)
+    for run, (batch, text) in enumerate(runs):
+        alone = objective(batch, text, SCALE)
+        for term, value in alone.items():
+            assert together[term].expand(3)[run].item() == pytest.approx(value.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -206,10 +275,10 @@ def test_each_term_reaches_the_context_it_is_for() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["kdpl", *PRESETS])
+@pytest.mark.parametrize("name", ["kdpl", "kdpl_w", *PRESETS])
 def test_methods_without_labels_do_not_read_them(name: str) -> None:
     batch, text = problem(4)
-    other = Batch(batch.student, batch.teacher, (batch.labels + 1) % 5)
+    other = replace(batch, labels=(batch.labels + 1) % 5)
     objective = trained_method(name).objective
     terms = [objective(given, text, SCALE) for given in (batch, other)]
     assert all(terms[0][key].item() == terms[1][key].item() for key in terms[0])
@@ -242,7 +311,7 @@ def test_the_table_knows_every_method() -> None:
         assert method.starts[0] == "a photo of a"
         assert method.starts[1:] == (("a photo of no",) if name in PRESETS else ())
     assert set(TRAINED) < set(KNOWN)
-    with pytest.raises(UserError, match="'zero_shot' is not trained, wanted one of coop, kdpl"):
+    with pytest.raises(UserError, match="'zero_shot' is not trained, wanted one of coop, kgcoop"):
         trained_method("zero_shot")
     with pytest.raises(UserError, match="'coop' has no options"):
         trained_method("coop", {"weight": "none"})

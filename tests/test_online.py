@@ -79,6 +79,7 @@ def test_cached_training_equals_training_with_both_towers_online(
             ),
             text=text_encoder(student, names),
             scale=student.logit_scale,
+            anchors=torch.from_numpy(template_vectors(student, names, plan.template)),
         )
         start = starting_contexts(student, learned)
         return train(learned.objective, start, task, params, {1: images})[1]

@@ -54,7 +54,11 @@ def test_the_least_that_must_be_said() -> None:
         ("datasets", None, "a list"),
         ("datasets", ["dtd", "dtd"], "every entry once; 'dtd' stands more than once"),
         ("datasets.0", MISSING, ""),
-        ("methods", ["coop", "copo"], "zero_shot, zero_shot_generic, teacher, coop, kdpl"),
+        (
+            "methods",
+            ["coop", "copo"],
+            "zero_shot, zero_shot_generic, zero_shot_ensemble, teacher, linear",
+        ),
         ("methods", [], "at least 1 of them"),
         ("seeds", [-1], "seeds of 0 to 2**32 - 1"),
         ("seeds", [2**64], "seeds of 0 to 2**32 - 1"),

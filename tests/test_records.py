@@ -6,6 +6,7 @@ from workspaces import evaluated_workspace, train, workspace_params
 
 from fdbpl.records import read_records
 from fdbpl.stages import run_stage
+from fdbpl.tracking.contents import of_seed, of_summary
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
@@ -95,3 +96,25 @@ def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace, tmp_p
     assert len(records.seeds) == 12
     assert records.summaries == ()
     assert "is not what was evaluated" in records.notes[0]
+
+
+def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Path) -> None:
+    methods = ["zero_shot", "zero_shot_ensemble", "linear_probe", "tip_adapter"]
+    work = evaluated_workspace(tmp_path, workspace_params(tmp_path, ["birds"], methods=methods))
+    found = json.loads(work.metrics("birds").read_text())["methods"]
+    assert found["zero_shot"] == found["zero_shot_ensemble"]  # these caches hold equal vectors
+    for method in ("linear_probe", "tip_adapter"):
+        for cell in found[method]["seeds"].values():
+            assert 0 <= cell["base"] <= 100
+            assert cell["new"] is cell["h"] is None
+    assert found["linear_probe"]["seeds"]["1"]["penalty"] > 0
+    table = work.comparison("md").read_text()
+    assert "| linear probe" in table
+    records = read_records(["birds"], work)
+    assert records.notes == ()
+    seeds = {one.method: one for one in records.seeds}
+    summaries = {one.method: one for one in records.summaries}
+    for method in ("linear_probe", "tip_adapter"):
+        assert list(of_seed(seeds[method]).metrics) == ["base_acc"]
+        metrics = of_summary(summaries[method]).metrics
+        assert list(metrics) == ["avg/base_acc", "base_acc/birds"]

@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ from PIL import Image
 
 from fdbpl.evaluation import harmonic_mean
 from fdbpl.files import readable_json
-from fdbpl.methods.names import KNOWN
-from fdbpl.reporting import TITLES, averages_table, compare, datasets_table, plot
+from fdbpl.methods.names import FITTED, KNOWN
+from fdbpl.reporting import BASE_ONLY, TITLES, averages_table, compare, datasets_table, plot
 
+PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]
 
 
@@ -21,6 +23,8 @@ def record(base: float, new: float, step: float) -> dict[str, Any]:
         for seed in SEEDS:
             b, n = base + step * index + seed, new + step * index - seed
             seeds[str(seed)] = {"base": b, "new": n, "h": harmonic_mean(b, n), "prompts": "ab12"}
+            if method in FITTED:
+                seeds[str(seed)] = {"base": b, "new": None, "h": None, "penalty": 0.01}
         methods[method] = {"seeds": seeds}
     return {"dataset": "x", "plan": "cd34", "methods": methods}
 
@@ -49,16 +53,16 @@ def test_the_layout_is_the_designs(comparison) -> None:
 
 
 def test_the_numbers_by_hand(comparison) -> None:
-    coop = comparison["methods"]["coop"]  # the fourth method: 3 steps better than the first
-    textures, flowers = coop["datasets"]["textures"], coop["datasets"]["flowers"]
+    teacher = comparison["methods"]["teacher"]  # the fourth: 3 steps better than the first
+    textures, flowers = teacher["datasets"]["textures"], teacher["datasets"]["flowers"]
     assert (textures["base"], textures["new"]) == (64.5, 51.5)
     assert textures["h"] == pytest.approx(2 * 64.5 * 51.5 / 116)
     h = [harmonic_mean(64, 52), harmonic_mean(65, 51)]
     assert textures["h_std"] == pytest.approx(abs(h[0] - h[1]) / 2**0.5)
     assert textures["seeds"]["2"] == {"base": 65, "new": 51, "h": h[1]}
-    assert (coop["avg"]["base"], coop["avg"]["new"]) == (71.0, 48.0)
-    assert coop["avg"]["h"] == pytest.approx(2 * 71 * 48 / 119)
-    assert coop["avg"]["h_mean"] == pytest.approx((textures["h"] + flowers["h"]) / 2)
+    assert (teacher["avg"]["base"], teacher["avg"]["new"]) == (71.0, 48.0)
+    assert teacher["avg"]["h"] == pytest.approx(2 * 71 * 48 / 119)
+    assert teacher["avg"]["h_mean"] == pytest.approx((textures["h"] + flowers["h"]) / 2)
 
 
 def test_only_what_was_asked_for_is_compared() -> None:
@@ -73,19 +77,45 @@ def test_every_method_has_a_title() -> None:
     assert tuple(TITLES) == KNOWN
 
 
+def test_every_method_has_its_line_in_the_docs() -> None:
+    docs = (PROJECT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [name for name in TITLES if f"| `{name}` | {TITLES[name]} |" not in docs] == []
+
+
 def test_the_tables(comparison) -> None:
-    few = compare(RECORDS, ["zero_shot", "coop"], SEEDS)
+    few = compare(RECORDS, ["zero_shot", "teacher"], SEEDS)
     assert averages_table(few).splitlines() == [
         "| method    |  base |   new |     H |",
         "| --------- | ----: | ----: | ----: |",
         "| zero-shot | 66.50 | 43.50 | 52.60 |",
-        "| CoOp      | 71.00 | 48.00 | 57.28 |",
+        "| teacher   | 71.00 | 48.00 | 57.28 |",
     ]
     lines = datasets_table(few).splitlines()
-    assert lines[0].split("|")[2:4] == ["    zero-shot ", "         CoOp "]
+    assert lines[0].split("|")[2:4] == ["    zero-shot ", "      teacher "]
     assert lines[2] == "| textures | 54.23 ± 0.17 | 57.27 ± 0.16 |"
     assert lines[-1].split() == ["|", "average", "|", "52.60", "|", "57.28", "|"]
     assert len({len(line) for line in datasets_table(comparison).splitlines()}) == 1
+
+
+def test_what_a_method_has_not_is_a_dash_with_a_line_that_says_why(comparison) -> None:
+    lines = averages_table(comparison).splitlines()
+    (probe,) = [line for line in lines if line.startswith("| linear probe")]
+    assert probe.split("|")[3:5] == ["     - ", "     - "]
+    assert lines[-2:] == ["", BASE_ONLY]
+    few = compare(RECORDS, ["tip_adapter", "teacher"], SEEDS)
+    assert few["methods"]["tip_adapter"]["avg"]["base"] is not None
+    assert datasets_table(few).splitlines()[2].split("|")[2].strip() == "-"
+    assert datasets_table(few).splitlines()[-1].split("|")[2].strip() == "-"
+
+
+def test_the_plot_leaves_out_what_has_no_h() -> None:
+    few = {"teacher": ["teacher"], "both": ["tip_adapter", "teacher"], "none": ["tip_adapter"]}
+    drawn = {}
+    for name, methods in few.items():
+        file = io.BytesIO()
+        plot(compare(RECORDS, methods, SEEDS), file)
+        drawn[name] = file.getvalue()
+    assert drawn["teacher"] == drawn["both"] != drawn["none"]
 
 
 def test_equal_seeds_show_no_deviation() -> None:

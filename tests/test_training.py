@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from conftest import unit
@@ -20,6 +21,7 @@ from fdbpl.learning import (
 )
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
+from fdbpl.methods.options import PRESETS
 from fdbpl.methods.table import trained_method
 from fdbpl.params import TrainParams
 from fdbpl.schedule import epoch_batches
@@ -42,6 +44,7 @@ def features() -> dict[str, np.ndarray]:
     found["teacher"] = (teacher / np.linalg.norm(teacher, axis=1, keepdims=True)).astype("f4")
     student = unit(rng, len(NAMES), 32)[at] + 0.3 * unit(rng, IMAGES * CROPS, 32)
     found["student"] = (student / np.linalg.norm(student, axis=1, keepdims=True)).astype("f4")
+    found["anchors"] = unit(rng, len(NAMES), 32)
     return found
 
 
@@ -59,7 +62,7 @@ def test_the_contexts_change_and_the_network_does_not(clip: ClipModel, features,
     result = learned(clip, features, name)
     start = starting_contexts(clip, trained_method(name))
     assert result.contexts.shape == start.shape
-    assert len(start) == (1 if name in ("coop", "kdpl") else 2)
+    assert len(start) == (2 if name in PRESETS else 1)
     assert ((result.contexts - start).flatten(1).norm(dim=1) > 1e-4).all()
     assert not result.contexts.requires_grad
     assert state_digest(clip.network.state_dict()) == before
@@ -120,6 +123,7 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
             student=torch.from_numpy(f["student"][rows]),
             teacher=(18.7 * teacher.float()).log_softmax(-1),
             labels=torch.from_numpy(f["labels"][images]),
+            anchors=torch.from_numpy(f["anchors"]),
         )
         loss = sum(objective(batch, encode(leaf), clip.logit_scale).values())
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -260,11 +264,45 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
     assert sorted(set(asked)) == list(range(IMAGES * CROPS))  # 5 epochs show all 3 crops
 
 
+def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(clip) -> None:
+    def to_anchors(batch: Batch, text: Tensor, _scale: float) -> dict[str, Tensor]:
+        return {"distance": (text[..., 0, :, :] - batch.require_anchors()).square().mean((-2, -1))}
+
+    anchors = torch.from_numpy(template_vectors(clip, NAMES, "a drawing of a {}."))
+    rows = torch.zeros(IMAGES * CROPS, 8)
+    task = Task(
+        labels=torch.arange(IMAGES) % 4,
+        crops=CROPS,
+        features=CachedFeatures(rows, rows),
+        teacher=Teacher(torch.zeros(4, 8), 1.0),
+        text=text_encoder(clip, NAMES),
+        scale=clip.logit_scale,
+    )
+    start, picks = starting_contexts(clip, trained_method("coop")), {1: np.arange(IMAGES)}
+    run = train(to_anchors, start, replace(task, anchors=anchors), PARAMS, picks)[1]
+    assert run.terms["distance"][-1] < run.terms["distance"][0]
+    with pytest.raises(UserError, match=r"none were given. Pass learn\(anchors="):
+        train(to_anchors, start, task, PARAMS, picks)
+
+
 def test_template_vectors_are_the_zero_shot_classifier(clip: ClipModel) -> None:
     vectors = template_vectors(clip, NAMES, "a photo of a {}.")
     assert vectors.shape == (4, 32)
     start = starting_contexts(clip, trained_method("coop"))
     assert np.abs(vectors - class_vectors(clip, start, NAMES)[0]).max() < 3e-6
+
+
+def test_several_templates_are_open_clips_own_ensemble(clip: ClipModel) -> None:
+    templates = ["a photo of a {}.", "art of the {}.", "a {} in a video game."]
+    found = template_vectors(clip, NAMES, *templates)
+    wanted = open_clip.build_zero_shot_classifier(clip.network, clip.tokenizer, NAMES, templates)
+    assert np.abs(found - wanted.T.numpy()).max() < 1e-5
+    mean = np.mean([template_vectors(clip, NAMES, one) for one in templates], axis=0)
+    by_hand = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    assert np.abs(found - by_hand).max() < 1e-5
+    assert np.abs(found - template_vectors(clip, NAMES, templates[0])).max() > 1e-3
+    with pytest.raises(UserError, match="Shorten the name"):
+        template_vectors(clip, ["cat " * 24], "a {}.", "a photo of the very, very large {}.")
 
 
 def test_learned_contexts_serve_any_class_list(clip: ClipModel, features) -> None:

@@ -98,7 +98,7 @@ def _prepare(params: Params, dataset: str, work: Workspace) -> None:
             model={"source": "tiny", "logit_scale": 10.0},
             policy=plan.policy,
             dtype=params.cache.dtype,
-            text={"template": vectors, "generic": vectors},
+            text=dict.fromkeys(("template", "generic", "ensemble"), vectors),
         )
 
 

@@ -105,7 +105,15 @@ class Cache:
         return whole
 
     def text(self, name: str) -> Array:
-        """Return the text array `name`, as it was given to build_cache."""
+        """Return the text array `name`, as it was given to build_cache.
+
+        Raises UserError when the cache has none of this name, as one of an older fdbpl may.
+        """
+        if f"text/{name}" not in self.manifest.tables:
+            raise UserError(
+                f"{self._place.url(manifests.NAME)}: names no class vectors {name!r}. "
+                "Run cache-teacher again."
+            )
         return self.column(f"text/{name}", "values")
 
     def verify(self) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fdbpl.errors import UserError
+
 Terms = Mapping[str, Tensor]
 """Weighted terms (...) by name, one value a run; the loss is their sum."""
 
@@ -19,11 +21,27 @@ class Batch:
         teacher: (..., B, C) log-probabilities of the teacher over the classes.
         labels: (..., B) the labels of the images the regions were cut from; only methods that
             say so read them.
+        anchors: (..., C, D) the student's unit class features under a hand-written template, which
+            some methods keep near to; None where nobody gave them.
     """
 
     student: Tensor
     teacher: Tensor
     labels: Tensor
+    anchors: Tensor | None = None
+
+    def require_anchors(self) -> Tensor:
+        """Return the anchors.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.anchors is None:
+            raise UserError(
+                "this method keeps near to hand-written class features, and none were given. "
+                "Pass learn(anchors=...): the student's template_vectors of the classes learned."
+            )
+        return self.anchors
 
 
 class Objective(Protocol):

@@ -9,6 +9,8 @@ from fdbpl.methods.batch import Objective
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.kdpl import kdpl
+from fdbpl.methods.kdpl_w import kdpl_w
+from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS, with_overrides
 
@@ -33,7 +35,12 @@ class Method:
     options: Mapping[str, Any]
 
 
-_PLAIN: Mapping[str, Objective] = {"coop": coop, "kdpl": kdpl}
+_PLAIN: Mapping[str, Objective] = {
+    "coop": coop,
+    "kgcoop": kgcoop,
+    "kdpl": kdpl,
+    "kdpl_w": kdpl_w,
+}
 
 
 def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Method:

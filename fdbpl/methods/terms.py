@@ -38,6 +38,11 @@ def informativeness(log_p: Tensor) -> Tensor:
     return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
 
 
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of values (..., B) by weights (..., B); 0 where no weight is left."""
+    return (weights * values).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)
+
+
 def kl_from_uniform(log_p: Tensor) -> Tensor:
     """Return KL(uniform || p) of each row (..., B): 0 when the rejection is perfect."""
     return -log_p.mean(dim=-1) - math.log(log_p.shape[-1])

@@ -8,7 +8,8 @@ from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.clip.encoding import ImageEncoder
-from fdbpl.clip.model import load_model
+from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.errors import UserError
 from fdbpl.learning import template_vectors
 from fdbpl.params import ModelParams, Params
@@ -46,6 +47,10 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
         text = {"template": template_vectors(clip, plan.class_names, plan.template)}
         if role == "student":
             text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
+            templates = _ensemble(plan, clip)
+            text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
+            left_out = [one for one in ENSEMBLE if one not in templates]
+            lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
         with progress(f"{dataset}: encoding, {role}") as report:
             counts = build_cache(
                 plan,
@@ -63,6 +68,12 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
         lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
         lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
     return lines
+
+
+def _ensemble(plan: Plan, clip: ClipModel) -> list[str]:
+    """Return the dataset's own template, and the generic ones that have room, each once."""
+    fitting = with_room(clip, plan.class_names, ENSEMBLE)
+    return [plan.template, *(one for one in fitting if one != plan.template)]
 
 
 def _device(wanted: str) -> str:

@@ -3,15 +3,26 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fdbpl.artifact import Artifact
+from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
-from fdbpl.evaluation import base_to_new
+from fdbpl.evaluation import accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
-from fdbpl.methods.names import TRAINED
+from fdbpl.fitted import Shots, linear_probe, tip_adapter
+from fdbpl.methods.names import FITTED, TRAINED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import open_caches
 from fdbpl.workspace import Workspace
+
+_ZERO_SHOT = {
+    "zero_shot": "template",
+    "zero_shot_generic": "generic",
+    "zero_shot_ensemble": "ensemble",
+}
+"""The text in the student's cache that each zero-shot method classifies by."""
 
 
 def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -24,22 +35,22 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     teacher, student = open_caches(params, plan, work)
     labels = plan.images["label"][plan.images["split"] == TEST]
     seen, known = student.column("test"), teacher.column("test")
-    untrained = {
-        "zero_shot": (seen, student.text("template")),
-        "zero_shot_generic": (seen, student.text("generic")),
-        "teacher": (known, teacher.text("template")),
-    }
     results: dict[str, Any] = {}
     for method in params.methods:
         seeds: dict[str, Any] = {}
         for seed in params.seeds:
+            if method in FITTED:
+                seeds[str(seed)] = _fit(method, plan, student, seed)
+                continue
             source = {}
             if method in TRAINED:
                 classifier = _classifier(work.learned(dataset, method, seed, "classifier"), plan)
                 features, vectors = seen, classifier.arrays["positive"]
                 source = {"prompts": classifier.about["prompts"]}
+            elif method == "teacher":
+                features, vectors = known, teacher.text("template")
             else:
-                features, vectors = untrained[method]
+                features, vectors = seen, student.text(_ZERO_SHOT[method])
             accuracies = base_to_new(features, labels, vectors, plan.base, plan.new)
             seeds[str(seed)] = {**accuracies, **source}
         results[method] = {"seeds": seeds}
@@ -56,6 +67,28 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     }
     write_whole(work.metrics(dataset), readable_json(record))
     return [f"{dataset}: {len(results)} methods evaluated on {len(labels):,} test images"]
+
+
+def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
+    """Fit a classifier to the seed's shots; test it on the base classes, all that it knows."""
+    base, rows = np.asarray(plan.base), list(plan.shots[seed])
+    regions = student.column("train")
+    shots = Shots(
+        features=regions.reshape(-1, plan.crops, regions.shape[-1])[rows],
+        labels=np.searchsorted(base, plan.images["label"][rows]),
+    )
+    labels = plan.images["label"][plan.test]
+    of_base = np.isin(labels, base)
+    features = student.column("test")[of_base]
+    about = {}
+    if method == "linear_probe":
+        probe = linear_probe(shots)
+        scores, about = probe.scores(features), {"penalty": probe.penalty}
+    else:
+        scale = student.manifest.identity.model["logit_scale"]
+        scores = tip_adapter(shots, features, student.text("template")[base], scale)
+    on_base = accuracy_of_scores(scores, np.searchsorted(base, labels[of_base]))
+    return {"base": on_base, "new": None, "h": None, **about}
 
 
 def _classifier(path: Path, plan: Plan) -> Artifact:

@@ -46,6 +46,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         if own_scale
         else clip.logit_scale,
         "labels": np.searchsorted(base, labels),
+        "anchors": student.text("template")[base],
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
