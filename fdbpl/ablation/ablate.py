@@ -15,6 +15,7 @@ from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS
 from fdbpl.params import Params
 from fdbpl.progress import progress
+from fdbpl.statistics import COVERAGE
 
 SEEDS = (11, 12, 13)
 """Seeds that choices are made with: other shots than those evidence is taken from."""
@@ -84,7 +85,8 @@ def ablate(
             "",
             f"{len(datasets)} datasets ({', '.join(datasets)}), seeds "
             f"{', '.join(map(str, reference.seeds))}; per cent. H is the mean of every training's "
-            "H, its std over seeds. Differences are paired; * marks an interval without 0.",
+            "H, its std over seeds. Differences are paired, with their "
+            f"{COVERAGE} % interval; * marks one without 0.",
             *(f"No method here reads {name}." for name in unused),
             f"{ran} of {count} trials were new, each of all seeds. Written: {files[0]}, .md, .png",
         ],

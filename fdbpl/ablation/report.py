@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from fdbpl.ablation.summary import SIDES, Row
+from fdbpl.ablation.summary import BASELINE, SIDES, Row
 from fdbpl.reporting import TITLES, markdown
 from fdbpl.statistics import Interval
 
@@ -14,21 +14,19 @@ MARKS = "os^DvP*X"
 def results_table(rows: Sequence[Row]) -> str:
     """Return accuracies and differences as a Markdown table, `*` where the interval leaves 0."""
     lines: list[tuple[str, ...]] = [
-        ("setting", "method", "base", "new", "H", "std", "difference of H", "95 % interval")
+        ("setting", "method", "base", "new", "H", "std", "H - reference", f"H - {TITLES[BASELINE]}")
     ]
     for row in rows:
         means = (f"{row.average(name):.2f}" for name in ("base", "new", "h"))
-        lines.append(
-            (row.setting, TITLES[row.method], *means, f"{row.h_std:.2f}", *_gap(row.difference))
-        )
+        gaps = map(_gap, (row.difference, row.over_baseline))
+        lines.append((row.setting, TITLES[row.method], *means, f"{row.h_std:.2f}", *gaps))
     return markdown(lines)
 
 
-def _gap(difference: Interval | None) -> tuple[str, str]:
-    if difference is None:
-        return "", ""
-    star = " *" if difference.sign else ""
-    return f"{difference.mean:+.2f}{star}", f"{difference.low:+.2f} to {difference.high:+.2f}"
+def _gap(gap: Interval | None) -> str:
+    """Return a difference and its interval, with a star where the interval leaves zero."""
+    star = " *" if gap and gap.sign else ""
+    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}){star}" if gap else ""
 
 
 def gradients_table(rows: Sequence[Row]) -> str:

@@ -95,7 +95,7 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
     What the setting changes are parameters, so MLflow's compare page shows them side by side; the
     other parameters stand under their dotted keys.
     """
-    gap = row.difference
+    gaps = {"difference": row.difference, "over_baseline": row.over_baseline}
     return Content(
         key=row.key,
         name=f"{TITLES[row.method]} · {row.setting}",
@@ -110,7 +110,12 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
         metrics={
             **{f"avg/{NAMES[name]}": [row.average(name)] for name in ("base", "new", "h")},
             "avg/h_std": [row.h_std],
-            **({f"difference/{part}": [value] for part, value in vars(gap).items()} if gap else {}),
+            **{
+                f"{name}/{part}": [value]
+                for name, gap in gaps.items()
+                if gap
+                for part, value in vars(gap).items()
+            },
             **{
                 f"{NAMES[name]}/{dataset}": [value]
                 for dataset, cell in row.datasets.items()
