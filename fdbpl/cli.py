@@ -217,7 +217,8 @@ def results(params_path: Path, run: str | None, also: tuple[str, ...], out: Path
     others = [read_world(_by_hand_workspace(name), name) for name in also]
     with progress("measuring costs") as report:
         costs = list(measure_costs(params, world.datasets[0], work, report))
-    text = page(params, world, others, costs, commit=commit(), machine=list(machine()))
+    code = commit("fdbpl", str(params_path))  # the records themselves may be new
+    text = page(params, world, others, costs, commit=code, machine=list(machine()))
     write_whole(out, text.encode())
     click.echo(f"Written: {out}")
 

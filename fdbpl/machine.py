@@ -10,10 +10,14 @@ from pathlib import Path
 PACKAGES = ("torch", "open_clip_torch", "numpy")
 
 
-def commit() -> str:
-    """Return the commit of the current folder, 12 digits, and whether files differ; or ""."""
+def commit(*paths: str) -> str:
+    """Return the commit of the current folder, 12 digits, or "" where there is none.
+
+    It adds "with changes" when files differ from it: those below `paths`, by default any.
+    """
     found = git("rev-parse", "HEAD")[:12]
-    return found + (" with changes" if found and git("status", "--porcelain") else "")
+    changes = found and git("status", "--porcelain", "--", *paths)
+    return f"{found} with changes" if changes else found
 
 
 def git(*words: str) -> str:

@@ -33,8 +33,10 @@ def progress(title: str) -> Iterator[Report]:
     outer = _SHOWN.get()
     if outer is not None:
         task = outer.add_task(title, total=None)
-        yield lambda done, total: outer.update(task, completed=done, total=total)
-        outer.remove_task(task)
+        try:
+            yield lambda done, total: outer.update(task, completed=done, total=total)
+        finally:
+            outer.remove_task(task)
         return
     console = Console(stderr=True)
     with Progress(

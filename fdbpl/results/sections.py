@@ -13,7 +13,7 @@ from fdbpl.results.world import World
 OURS = "fdbpl"
 RIVALS = ("kdpl", "coop")
 GENERIC = "zero_shot_generic"
-DASH = "–"
+DASH = "-"
 COMBINED = "combined"
 BASELINE_SCORES = ("max_softmax", "energy")
 KINDS = {
@@ -42,14 +42,21 @@ def base_to_new(world: World, datasets: Sequence[str]) -> Section:
     }
     h = {method: tables["h"] for method, tables in measured.items()}
     rivals = [rival for rival in RIVALS if h.get(rival)]
-    head = ("method", "base", "new", "H", *(f"H - {TITLES[rival]}" for rival in rivals))
+    head = ("method", "base", "new", "H", "mean H", *(f"H - {TITLES[rival]}" for rival in rivals))
     rows: list[tuple[str, ...]] = [(*head, f"above {TITLES[GENERIC]}")]
     for method, tables in measured.items():
         base, new = (_mean(tables[half]) for half in ("base", "new"))
         joint = None if base is None or new is None else harmonic_mean(base, new)
         gaps = (_gap(h[method], h[rival], method == rival) for rival in rivals)
         above = _above_generic(measured, method)
-        rows.append((TITLES[method], *map(_number, (base, new, joint)), *gaps, above or DASH))
+        rows.append(
+            (
+                TITLES[method],
+                *map(_number, (base, new, joint, _mean(h[method]))),
+                *gaps,
+                above or DASH,
+            )
+        )
     text = [markdown(rows), _by_dataset(world, [name for name in h if h[name]], datasets)]
     verdicts = []
     if h.get(OURS):
