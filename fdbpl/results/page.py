@@ -117,10 +117,11 @@ def _how(params: Params, world: World) -> str:
         f"{regions.scale[0]:g} to {regions.scale[1]:g} of its area; {train.epochs} epochs, batch "
         f"{train.batch}, rate {train.lr:g}"
         + (f"; options of {objectives}" if objectives else "")
-        + ". Per cent everywhere. H is that of the averaged halves, as the field publishes it; mean "
-        "H is the mean over datasets and seeds. Differences are paired by dataset and seed, means of "
-        f"H with their {COVERAGE} % interval: a percentile bootstrap that draws datasets, and "
-        "within them seeds. With as few datasets as here such an interval is somewhat too narrow."
+        + ". Per cent everywhere. H is that of the averaged halves, as the field publishes it; "
+        "mean H is the mean over datasets and seeds. Differences are paired by dataset and seed: "
+        f"the mean, and its {COVERAGE} % interval by a percentile bootstrap that draws datasets, "
+        "and within them seeds. With as few datasets as here such an interval is somewhat too "
+        "narrow."
     )
 
 
