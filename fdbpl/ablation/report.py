@@ -70,7 +70,7 @@ def plot(rows: Sequence[Row], file: BinaryIO) -> None:
             markersize=5,
             linewidth=1.2,
             capsize=2,
-            label=f"{TITLES[method]}: H {reference[method].average('h'):.2f}",
+            label=f"{TITLES[method]}: {reference[method].average('h'):.2f}",
         )
     keys = {row.setting: tuple(row.changes) for row in varied}
     for place, (above, below) in enumerate(itertools.pairwise(names)):
@@ -81,7 +81,9 @@ def plot(rows: Sequence[Row], file: BinaryIO) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("difference of H to the reference, points; 95 % interval")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(title="reference", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(methods))
+    axes.legend(
+        title="H of the reference", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(methods)
+    )
     figure.savefig(file, format="png", metadata={"Software": None})
 
 
