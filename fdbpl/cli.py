@@ -65,6 +65,18 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
+    return [word for text in given for word in text.replace(",", " ").split()]
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"--seeds is {text!r}, wanted whole numbers such as 11,12,13.") from None
+
+
 def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: bool) -> None:
     if dvc:
         target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
@@ -129,6 +141,86 @@ def record(params_path: Path, run: str | None) -> None:
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)
     click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
+
+
+@main.command()
+@_PARAMS
+@click.option("--vary", multiple=True, metavar="KEY=V,V", help="A key and its values; repeatable.")
+@click.option("--cross", is_flag=True, help="Take the product of all --vary, not one at a time.")
+@click.option("--datasets", multiple=True, callback=_words, help="Not the development datasets.")
+@click.option("--seeds", multiple=True, callback=_words, help="Not 11,12,13.")
+@click.option("--methods", multiple=True, callback=_words, help="Not kdpl,fdbpl.")
+@click.option("--run", default="ablate", show_default=True, metavar="RUN", help="Work in runs/RUN.")
+def ablate(
+    params_path: Path,
+    vary: tuple[str, ...],
+    cross: bool,
+    datasets: list[str],
+    seeds: list[str],
+    methods: list[str],
+    run: str,
+) -> None:
+    """Measure what each part earns, around params.yaml, on its development datasets.
+
+    A KEY is one of params.yaml (train.batch, regions.scale) or an option of a preset
+    (fdbpl.second_weight); a VALUE is written as in YAML, a pair as 0.08:1. Without --vary a grid
+    over regions, payload and every option of the preset fdbpl is taken. What was run before is not
+    run again, so a stopped ablation goes on, and a wider one costs only what is new.
+    """
+    from fdbpl.ablation.ablate import ablate as run_ablation
+    from fdbpl.ablation.grid import parse_factor
+    from fdbpl.progress import progress
+    from fdbpl.tracking import EXPERIMENT, record_ablation, store_uri
+
+    done = run_ablation(
+        read_params(params_path),
+        [parse_factor(text) for text in vary],
+        _by_hand_workspace(run).root,
+        cross=cross,
+        datasets=datasets,
+        seeds=[_whole_number(seed) for seed in seeds],
+        methods=methods,
+    )
+    click.echo("\n".join(done.lines))
+    with progress("recording in MLflow") as report:
+        counts = record_ablation(done.rows, done.files, f"{EXPERIMENT} runs/{run}", report)
+    click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
+
+
+@main.command()
+@_PARAMS
+@click.option("--run", default=None, metavar="RUN", help="Read runs/RUN, not DVC's outputs.")
+@click.option("--also", multiple=True, metavar="RUN", help="Another world in runs/RUN; repeatable.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("docs/results.md"),
+    show_default=True,
+    help="The page to write.",
+)
+def results(params_path: Path, run: str | None, also: tuple[str, ...], out: Path) -> None:
+    """Write the page of results from the records: every method, protocol and interval.
+
+    Datasets of params.yaml's `development` stand apart from evidence. Every method is trained once
+    more on the first dataset, to measure its seconds.
+    """
+    from fdbpl.files import write_whole
+    from fdbpl.machine import commit, machine
+    from fdbpl.progress import progress
+    from fdbpl.results.costs import measure_costs
+    from fdbpl.results.page import page
+    from fdbpl.results.world import read_world
+
+    params = read_params(params_path)
+    work = Workspace(Path()) if run is None else _by_hand_workspace(run)
+    world = read_world(work, "this world")
+    others = [read_world(_by_hand_workspace(name), name) for name in also]
+    with progress("measuring costs") as report:
+        costs = list(measure_costs(params, world.datasets[0], work, report))
+    code = commit("fdbpl", str(params_path))  # the records themselves may be new
+    text = page(params, world, others, costs, commit=code, machine=list(machine()))
+    write_whole(out, text.encode())
+    click.echo(f"Written: {out}")
 
 
 @main.command()

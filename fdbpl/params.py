@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    StrictInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fdbpl.errors import UserError
 from fdbpl.methods.names import KNOWN
@@ -143,6 +150,7 @@ class Params(Section):
     train: TrainParams = TrainParams()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    development: list[str] = Field(default_factory=list)
 
     @field_validator("methods")
     @classmethod
@@ -161,7 +169,16 @@ class Params(Section):
             with_overrides(preset, overrides)
         return objectives
 
-    @field_validator("datasets", "methods", "seeds")
+    @field_validator("development")
+    @classmethod
+    def _of_the_datasets(cls, development: list[str], info: ValidationInfo) -> list[str]:
+        datasets = info.data.get("datasets", development)  # absent where they are wrong themselves
+        for name in development:
+            if name not in datasets:
+                raise ValueError(f"a list of names that stand under datasets; not {name!r}")
+        return development
+
+    @field_validator("datasets", "development", "methods", "seeds")
     @classmethod
     def _no_repeats(cls, names: list[Any]) -> list[Any]:
         repeated = sorted({name for name in names if names.count(name) > 1})

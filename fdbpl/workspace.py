@@ -30,9 +30,28 @@ class Workspace:
         """File of a dataset's accuracies."""
         return self.root / "metrics" / "datasets" / f"{dataset}.json"
 
+    @property
+    def source(self) -> "Workspace":
+        """Workspace of the transfer's source: plan, caches and prompts over all its classes."""
+        return Workspace(self.root / "transfer" / "source")
+
+    @property
+    def targets(self) -> "Workspace":
+        """Workspace of the transfer's targets that no other stage plans and caches."""
+        return Workspace(self.root / "transfer" / "targets")
+
+    @property
+    def transferred(self) -> Path:
+        """File of the transfer's accuracies."""
+        return self.root / "metrics" / "transfer.json"
+
     def comparison(self, suffix: str) -> Path:
         """File of the comparison: json, md or png."""
         return self.root / "metrics" / f"compare.{suffix}"
+
+    def rejection(self, suffix: str) -> Path:
+        """File of the measures of rejection: json, md or png."""
+        return self.root / "metrics" / f"rejection.{suffix}"
 
 
 def learned_name(method: str, seed: int, kind: str) -> str:

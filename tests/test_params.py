@@ -38,6 +38,8 @@ def test_the_projects_own_file_is_sound() -> None:
     assert len(params.datasets) == 11
     assert params.shots == 16
     assert params.seeds == [1, 2, 3]
+    assert len(params.development) == 5
+    assert not {11, 12, 13} & set(params.seeds)  # the seeds that choices are made with
 
 
 def test_the_least_that_must_be_said() -> None:
@@ -92,6 +94,8 @@ def test_the_least_that_must_be_said() -> None:
         ("data.own", {"../up": {"folder": "x"}}, "names of letters, digits and _ . -"),
         ("data.own.mine.folder", 3, "text"),
         ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
+        ("development", ["mine"], "a list of names that stand under datasets; not 'mine'"),
+        ("development", ["dtd", "dtd"], "every entry once"),
         ("objectives.paper", None, "keys with values"),
         ("objectives.paper.weight", "loud", "'entropy' or 'none'"),
         ("objectives.paper.first_margin", float("nan"), "a finite number"),

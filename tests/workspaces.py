@@ -68,14 +68,15 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
         draw_folder(
             root / "pictures" / dataset, {f"{dataset} {c}": (3, 2 + len(dataset)) for c in "abcd"}
         )
-        _prepare(params, dataset, work)
+        prepare(params, dataset, work)
         train(params, dataset, work)
         run_stage("evaluate", params, work, dataset)
     run_stage("compare", params, work, None)
     return work
 
 
-def _prepare(params: Params, dataset: str, work: Workspace) -> None:
+def prepare(params: Params, dataset: str, work: Workspace) -> None:
+    """Plan an own dataset, and cache random features of it."""
     own = params.data.own[dataset]
     found = read_folder(dataset, Path(own.folder), own.template)
     plan = make_plan(
@@ -130,5 +131,6 @@ def train(params: Params, dataset: str, work: Workspace) -> None:
                 "prompts": prompts.digest,
                 "inactive": [],
                 "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
+                "gradients": {"0": {"cross_entropy": rng.random(1).tolist()}},
             }
             work.learned(dataset, method, seed, "history").write_bytes(readable_json(history))

@@ -1,5 +1,12 @@
 """Everything MLflow: the one package that imports it, and late, because that takes seconds."""
 
-from fdbpl.tracking.runs import EXPERIMENT, Counts, artifacts_uri, record, store_uri
+from fdbpl.tracking.runs import (
+    EXPERIMENT,
+    Counts,
+    artifacts_uri,
+    record,
+    record_ablation,
+    store_uri,
+)
 
-__all__ = ["EXPERIMENT", "Counts", "artifacts_uri", "record", "store_uri"]
+__all__ = ["EXPERIMENT", "Counts", "artifacts_uri", "record", "record_ablation", "store_uri"]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fdbpl.ablation.grid import spell
+from fdbpl.ablation.summary import Row
 from fdbpl.records import SeedRecord, SummaryRecord
 from fdbpl.reporting import TITLES
 
@@ -85,3 +87,59 @@ def of_summary(one: SummaryRecord) -> Content:
         },
         files={"comparison": one.files},
     )
+
+
+def of_row(row: Row, files: tuple[Path, ...]) -> Content:
+    """Lay out the run of one method under one setting of an ablation.
+
+    What the setting changes are parameters, so MLflow's compare page shows them side by side; the
+    other parameters stand under their dotted keys.
+    """
+    gaps = {"difference": row.difference, "over_baseline": row.over_baseline}
+    return Content(
+        key=row.key,
+        name=f"{TITLES[row.method]} · {row.setting}",
+        tags={
+            "kind": "setting",
+            "dataset": "all",
+            "method": row.method,
+            "setting": row.setting,
+            "seed": "all",
+            **({"inactive_terms": ", ".join(row.inactive)} if row.inactive else {}),
+        },
+        metrics={
+            **{f"avg/{NAMES[name]}": [row.average(name)] for name in ("base", "new", "h")},
+            "avg/h_std": [row.h_std],
+            **{
+                f"{name}/{part}": [value]
+                for name, gap in gaps.items()
+                if gap
+                for part, value in vars(gap).items()
+            },
+            **{
+                f"{NAMES[name]}/{dataset}": [value]
+                for dataset, cell in row.datasets.items()
+                for name, value in cell.items()
+            },
+            **{
+                f"gradient_{side}/{term}": [norm]
+                for term, norms in row.gradients.items()
+                for side, norm in norms.items()
+            },
+        },
+        params={
+            "method": row.method,
+            **_flat(row.params.model_dump(include={"regions", "cache", "train"})),
+            "teacher.logit_scale": row.params.teacher.logit_scale,
+            **{key: spell(value) for key, value in row.changes.items()},
+        },
+        files={"ablation": files},
+    )
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        f"{section}.{key}": spell(value)
+        for section, values in sections.items()
+        for key, value in values.items()
+    }

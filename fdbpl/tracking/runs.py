@@ -11,17 +11,18 @@ import json
 import logging
 import os
 import platform
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdbpl.ablation.summary import Row
 from fdbpl.files import locked
+from fdbpl.machine import commit, git
 from fdbpl.progress import Report, silent
 from fdbpl.records import Records, SeedRecord
-from fdbpl.tracking.contents import Content, of_seed, of_summary
+from fdbpl.tracking.contents import Content, of_row, of_seed, of_summary
 from fdbpl.tracking.models import register_models
 
 if TYPE_CHECKING:
@@ -71,23 +72,41 @@ def record(records: Records, experiment: str, *, register: bool, report: Report 
         register: whether to register the learned prompts as models too.
         report: follows the runs that are written.
     """
+    contents = [of_seed(one) for one in records.seeds]
+    contents += [of_summary(one) for one in records.summaries]
     with locked(FOLDER / "record.lock"):
         client = _client()
-        experiment_id = _experiment(client, experiment)
-        runs, broken = _whole_and_broken(client, experiment_id)
-        for run in broken:
-            client.delete_run(run.info.run_id)
-        contents = [of_seed(one) for one in records.seeds]
-        contents += [of_summary(one) for one in records.summaries]
-        missing = [one for one in contents if one.key not in runs]
-        about = _about_recording()
-        for done, content in enumerate(missing, start=1):
-            report(done, len(missing))
-            runs[content.key] = _write(client, experiment_id, content, about)
-        _mark_current(client, runs, {one.key for one in contents})
+        counts, runs = _record(client, contents, experiment, report)
         if register:
             register_models(client, records.seeds, runs)
-    return Counts(len(contents) - len(missing), len(missing), len(broken))
+    return counts
+
+
+def record_ablation(
+    rows: Sequence[Row], files: tuple[Path, ...], experiment: str, report: Report = silent
+) -> Counts:
+    """Make MLflow hold every row of an ablation exactly once, and mark them as current."""
+    contents = [of_row(row, files) for row in rows]
+    with locked(FOLDER / "record.lock"):
+        counts, _ = _record(_client(), contents, experiment, report)
+    return counts
+
+
+def _record(
+    client: "MlflowClient", contents: Sequence[Content], experiment: str, report: Report
+) -> tuple[Counts, dict[str, "Run"]]:
+    """Write what is missing of `contents`; return all runs of the experiment by key."""
+    experiment_id = _experiment(client, experiment)
+    runs, broken = _whole_and_broken(client, experiment_id)
+    for run in broken:
+        client.delete_run(run.info.run_id)
+    missing = [one for one in contents if one.key not in runs]
+    about = _about_recording()
+    for done, content in enumerate(missing, start=1):
+        report(done, len(missing))
+        runs[content.key] = _write(client, experiment_id, content, about)
+    _mark_current(client, runs, {one.key for one in contents})
+    return Counts(len(contents) - len(missing), len(missing), len(broken)), runs
 
 
 def _client() -> "MlflowClient":
@@ -204,17 +223,8 @@ def _folder() -> str:
 
 def _about_recording() -> dict[str, str]:
     """Return who recorded, and from which commit: of the recording, never of the key."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     about = {"machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores"}
-    if commit:
-        about["mlflow.source.git.commit"] = commit
-        about["commit"] = commit[:12] + (" with changes" if changes else "")
+    if found := commit():
+        about["mlflow.source.git.commit"] = git("rev-parse", "HEAD")
+        about["commit"] = found
     return about
-
-
-def _git(*words: str) -> str:
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,96 @@
+"""An ablation as people read it: tables and a picture."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from fdbpl.ablation.summary import BASELINE, SIDES, Row
+from fdbpl.reporting import TITLES, markdown
+from fdbpl.statistics import Interval
+
+MARKS = "os^DvP*X"
+
+
+def results_table(rows: Sequence[Row]) -> str:
+    """Return accuracies and differences as a Markdown table, `*` where the interval leaves 0."""
+    lines: list[tuple[str, ...]] = [
+        ("setting", "method", "base", "new", "H", "std", "H - reference", f"H - {TITLES[BASELINE]}")
+    ]
+    for row in rows:
+        means = (f"{row.average(name):.2f}" for name in ("base", "new", "h"))
+        gaps = map(_gap, (row.difference, row.over_baseline))
+        lines.append((row.setting, TITLES[row.method], *means, f"{row.h_std:.2f}", *gaps))
+    return markdown(lines)
+
+
+def _gap(gap: Interval | None) -> str:
+    """Return a difference and its interval, with a star where the interval leaves zero."""
+    star = " *" if gap and gap.sign else ""
+    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}){star}" if gap else ""
+
+
+def gradients_table(rows: Sequence[Row]) -> str:
+    """Return each term's gradient norms on the contexts as a Markdown table, a row a term."""
+    lines: list[tuple[str, ...]] = [("setting", "method", "term", *SIDES, "inactive")]
+    for row in rows:
+        for term, norms in row.gradients.items():
+            cells = (f"{norms[side]:.2g}" if side in norms else "" for side in SIDES)
+            share = row.inactive.get(term)
+            inactive = f"{share:.0%}" if share else ""
+            lines.append((row.setting, TITLES[row.method], term, *cells, inactive))
+    return markdown(lines)
+
+
+def plot(rows: Sequence[Row], file: BinaryIO) -> None:
+    """Draw every setting's difference of H to the reference with its interval, a colour a method.
+
+    Settings stand below one another, a line between the keys they change.
+    """
+    from matplotlib.figure import Figure  # takes half a second, and only this function needs it
+
+    varied = [row for row in rows if row.difference]
+    names = list(dict.fromkeys(row.setting for row in varied))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    reference = {row.method: row for row in rows if row.difference is None}
+    figure = Figure(figsize=(9, 1.6 + 0.3 * len(names)), layout="constrained", dpi=130)
+    axes = figure.add_subplot()
+    for index, method in enumerate(methods):
+        of_method = [row for row in varied if row.method == method]
+        shift = (index - (len(methods) - 1) / 2) * 0.5 / len(methods)
+        gaps = [(row.setting, row.difference) for row in of_method if row.difference]
+        axes.errorbar(
+            [gap.mean for _, gap in gaps],
+            [names.index(setting) + shift for setting, _ in gaps],
+            xerr=[
+                [gap.mean - gap.low for _, gap in gaps],
+                [gap.high - gap.mean for _, gap in gaps],
+            ],
+            fmt=MARKS[index % len(MARKS)],
+            color=f"C{index}",
+            markersize=5,
+            linewidth=1.2,
+            capsize=2,
+            label=f"{TITLES[method]}: {reference[method].average('h'):.2f}",
+        )
+    keys = {row.setting: tuple(row.changes) for row in varied}
+    for place, (above, below) in enumerate(itertools.pairwise(names)):
+        if keys[above] != keys[below]:
+            axes.axhline(place + 0.5, color="0.85", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="0.4", linewidth=1, zorder=0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("difference of H to the reference, points; 95 % interval")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(
+        title="H of the reference", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(methods)
+    )
+    figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def as_json(rows: Sequence[Row], datasets: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the whole ablation as plain values."""
+    return {
+        "datasets": list(datasets),
+        "seeds": list(seeds),
+        "rows": [row.as_json() for row in rows],
+    }

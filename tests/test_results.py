@@ -1,0 +1,277 @@
+"""The page of results, from small records in the stages' formats."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fdbpl.cli import main
+from fdbpl.errors import UserError
+from fdbpl.evaluation import harmonic_mean
+from fdbpl.params import Params, check_params
+from fdbpl.results import sections, standing
+from fdbpl.results.costs import Cost
+from fdbpl.results.page import page
+from fdbpl.results.world import World, read_world
+from fdbpl.statistics import Interval, paired_bootstrap
+from fdbpl.workspace import Workspace
+
+SEEDS = ("1", "2", "3")
+DATASETS = ("objects", "icons", "flowers", "textures")
+MODEL = {"architecture": "small", "weights": "tiny"}
+LIFT = {"zero_shot_generic": 0, "coop": 3, "kdpl": 1, "fdbpl": 2}
+COSTS = [Cost("kdpl", 256, 2048, 2.5), Cost("fdbpl", 512, 4096, 4.25)]
+
+
+def parameters(**changes: Any) -> Params:
+    raw = {"datasets": list(DATASETS), "development": ["icons"], "methods": list(LIFT)}
+    return check_params({**raw, "student": MODEL, "teacher": MODEL, **changes})
+
+
+def comparison(lift: Mapping[str, float] = LIFT, *, datasets: tuple[str, ...] = DATASETS) -> Any:
+    """Methods that are better by their `lift`, each dataset and seed a little different."""
+    methods: dict[str, Any] = {}
+    for method, more in lift.items():
+        cells = {}
+        for place, dataset in enumerate(datasets):
+            seeds = {}
+            for seed in SEEDS:
+                base = 50 + place + more + 0.01 * int(seed) * (place - 1) * more
+                seeds[seed] = {"base": base, "new": base + 9, "h": harmonic_mean(base, base + 9)}
+            cells[dataset] = {**seeds["2"], "h_std": 0.5, "seeds": seeds}
+        methods[method] = {"avg": {"base": 1.0, "new": 1.0, "h": 1.0}, "datasets": cells}
+    return {"methods": methods}
+
+
+def transfer(lift: Mapping[str, float] = LIFT) -> Any:
+    targets = {"icons": "cross-dataset", "flowers": "cross-dataset", "objects-hard": "shifted"}
+    methods = {
+        method: {
+            "seeds": {
+                seed: {"objects": 70, **{name: 40 + more + 5 * len(name) for name in targets}}
+                for seed in SEEDS
+            },
+            "targets": {},
+            "avg": {},
+        }
+        for method, more in lift.items()
+    }
+    kinds = {name: {"kind": kind} for name, kind in targets.items()}
+    return {"source": "objects", "targets": kinds, "methods": methods}
+
+
+def rejection(ours: float = 80, theirs: float = 70) -> Any:
+    def cells(value: float) -> Any:
+        datasets = {
+            name: {"auroc": value, "seeds": {seed: {"auroc": value, "fpr95": 9} for seed in SEEDS}}
+            for name in DATASETS
+        }
+        without = {name: cell for name, cell in datasets.items() if name != "textures"}
+        return {"empty": {"datasets": without}, "new-class": {"datasets": datasets}}
+
+    def ece(value: float) -> Any:
+        return {"datasets": {name: {"ece": value, "seeds": {}} for name in DATASETS}}
+
+    return {
+        "methods": {
+            "kdpl": {"ece": ece(7), "scores": {"max_softmax": cells(theirs), "energy": cells(75)}},
+            "fdbpl": {"ece": ece(5), "scores": {"max_softmax": cells(60), "combined": cells(ours)}},
+        }
+    }
+
+
+def world(**changes: Any) -> World:
+    records = {"comparison": comparison(), "transfer": transfer(), "rejection": rejection()}
+    return World("this world", **{**records, **changes})
+
+
+def written(first: World, *others: World, **changes: Any) -> str:
+    return page(parameters(**changes), first, others, COSTS, commit="abc123", machine=["a chip"])
+
+
+def part(text: str, title: str) -> str:
+    """The text under a heading, to the next."""
+    return re.split(r"^#+ ", text.split(f" {title}\n")[1], flags=re.MULTILINE)[0]
+
+
+def row(text: str, name: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} ")][:1]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_evidence_and_development_stand_apart() -> None:
+    text = written(world())
+    evidence = part(text, "Evidence: base to new")
+    assert all(f"| {name} " in evidence for name in ("objects", "flowers", "textures"))
+    assert "| icons " not in evidence
+    developed = part(text, "Development: base to new")
+    assert "| icons " in developed
+    assert "| flowers " not in developed
+    assert "icons" not in part(text, "In plain words, from evidence alone")
+    assert "objects-hard" not in text[text.index("## Development") :]
+
+
+def test_the_averages_and_differences_by_hand() -> None:
+    text = part(written(world()), "Evidence: base to new")
+    ours, theirs = (
+        standing.accuracies(comparison(), name, ("objects", "flowers", "textures"), "h")
+        for name in ("fdbpl", "kdpl")
+    )
+    assert ours
+    assert theirs
+    gaps = [[ours[d][s] - theirs[d][s] for s in SEEDS] for d in ours]
+    gap = paired_bootstrap(gaps, seed=0)
+    cells = row(text, "FDBPL, ours")
+    assert cells[5] == f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+    assert float(cells[4]) - float(row(text, "KDPL")[4]) == pytest.approx(gap.mean, abs=0.011)
+    base, new = float(cells[1]), float(cells[2])
+    assert float(cells[3]) == pytest.approx(harmonic_mean(base, new), abs=0.011)
+    assert row(text, "KDPL")[5] == "-"
+    assert cells[-1] == "3 (H 3, new 3)"
+
+
+def test_a_loss_is_said_as_plainly_as_a_win() -> None:
+    words = part(written(world()), "In plain words, from evidence alone")
+    assert "FDBPL, ours beats KDPL in H on 3 datasets: +" in words
+    assert "FDBPL, ours does not beat, and falls behind, CoOp in H on 3 datasets: -" in words
+    level = comparison({**LIFT, "kdpl": LIFT["fdbpl"]})
+    words = part(written(world(comparison=level)), "In plain words, from evidence alone")
+    assert "FDBPL, ours is not distinguishable from KDPL in H on 3 datasets: +0.00" in words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(0.1, 1, "beats"), (-1, -0.1, "does not beat"), (-1, 1, "is not distinguishable from")],
+)
+def test_the_verdict_follows_the_interval(low: float, high: float, says: str) -> None:
+    assert f"A {says}" in standing.verdict("A", "B", "H", Interval(0.0, low, high))
+
+
+def test_above_the_generic_prompt_needs_h_and_new() -> None:
+    record = comparison()
+    for seed in record["methods"]["fdbpl"]["datasets"]["flowers"]["seeds"].values():
+        seed["new"] = 1.0  # its H stays as it was
+    text = written(world(comparison=record))
+    words = part(text, "In plain words, from evidence alone")
+    assert 'is above zero-shot, "a photo of a" on 2 (H 3, new 2) of 3 datasets.' in words
+
+
+def test_a_classifier_of_base_classes_has_dashes_and_a_line() -> None:
+    record = comparison()
+    probe = json.loads(json.dumps(record["methods"]["coop"]))
+    for cell in probe["datasets"].values():
+        cell.update(new=None, h=None, h_std=None)
+        for seed in cell["seeds"].values():
+            seed.update(new=None, h=None)
+    record["methods"]["teacher"] = probe  # any name that has a title
+    text = part(written(world(comparison=record)), "Evidence: base to new")
+    cells = row(text, "teacher")
+    assert cells[1] == row(text, "CoOp")[1]
+    assert cells[2:] == ["-"] * 6
+    assert "No new and no H, since it knows the base classes alone: teacher." in text
+    assert "teacher" not in text[text.index("| H ") :]
+
+
+def test_transfer_leaves_development_datasets_out_of_evidence() -> None:
+    text = written(world())
+    evidence = part(text, "Evidence: transfer")
+    assert "cross-dataset, average of 1" in evidence
+    assert "Learned on objects; flowers." in evidence
+    assert "Learned on objects; objects-hard." in evidence
+    assert row(evidence, "FDBPL, ours")[1:4] == [
+        "77.00",
+        "+1.00 (+1.00 to +1.00)",
+        "-1.00 (-1.00 to -1.00)",
+    ]
+    words = part(text, "In plain words, from evidence alone")
+    assert "FDBPL, ours beats KDPL in cross-dataset accuracy (1 dataset): +1.00" in words
+    assert "falls behind, CoOp in accuracy on shifted versions (1 dataset): -1.00" in words
+    assert "Learned on objects; icons." in part(text, "Development: transfer")
+
+
+def test_rejection_is_compared_with_every_baseline_score() -> None:
+    text = written(world())
+    found = part(text, "Evidence: rejection, AUROC")
+    assert row(found, "FDBPL, ours, combined")[1:] == ["80.00", "-", "80.00", "-", "5.00"]
+    assert row(found, "KDPL, energy")[1:3] == ["75.00", "+5.00 (+5.00 to +5.00)"]
+    words = part(text, "In plain words, from evidence alone")
+    assert "beats every baseline in AUROC for images of new classes." in words
+    losing = part(written(world(rejection=rejection(72))), "In plain words, from evidence alone")
+    assert "falls behind in AUROC for empty regions: KDPL, energy." in losing
+    level = part(written(world(rejection=rejection(75))), "In plain words, from evidence alone")
+    assert "not distinguishable in AUROC for empty regions from KDPL, energy." in level
+
+
+def test_what_was_not_run_is_said_with_how_to_run_it() -> None:
+    text = written(world(transfer=None, rejection=None))
+    assert "Cross-dataset and shifted: no record. Run" in text
+    assert "Rejection: no record. Run" in text
+    assert "Evidence: transfer" not in text
+
+
+def test_another_world_is_evidence_of_its_own() -> None:
+    lower = {**LIFT, "fdbpl": 0.5}
+    other = World("second", comparison(lower), None, None)
+    text = written(world(), other)
+    words = part(text, "In plain words, from evidence alone")
+    assert "- second, base to new: FDBPL, ours does not beat, and falls behind, KDPL" in words
+    assert "- second, base to new, kinds that development knows: FDBPL, ours" in words
+    assert "| icons " not in part(text, "Evidence: second, base to new")
+    assert "| icons " in part(text, "Evidence: second, base to new, kinds that development knows")
+
+
+def test_costs_machine_commit_and_settings_are_told() -> None:
+    text = written(world(), objectives={"fdbpl": {"first_weight": 0.25}})
+    assert "at commit abc123, on a chip." in text
+    assert "options of fdbpl: first_weight 0.25" in text
+    assert row(part(text, "Costs"), "FDBPL, ours")[1:] == ["512", "4,096", "4.2"]
+    assert "seeds 1, 2, 3" in text
+
+
+def test_without_development_all_is_evidence_and_a_warning() -> None:
+    text = written(world(), development=[])
+    assert "| icons " in part(text, "Evidence: base to new")
+    assert "names no development datasets, so choices may have been made on any" in text
+
+
+def test_a_world_without_our_method_or_rivals_is_tables_alone() -> None:
+    few = World("this world", comparison({"zero_shot_generic": 0, "paper": 1}), None, rejection())
+    words = part(written(few), "In plain words, from evidence alone")
+    assert words.strip().startswith("- rejection")
+    assert sections.rejection(World("w", few.comparison, None, None), DATASETS) is None
+
+
+def test_records_are_read_from_a_workspace(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    with pytest.raises(UserError, match=r"compare\.json: no such file\. Run fdbpl compare first"):
+        read_world(work, "w")
+    work.comparison("json").parent.mkdir()
+    work.comparison("json").write_text(json.dumps(comparison()))
+    found = read_world(work, "w")
+    assert (found.datasets, found.seeds, found.transfer) == (list(DATASETS), list(SEEDS), None)
+    work.transferred.write_text(json.dumps({"source": None, "targets": {}, "methods": {}}))
+    assert read_world(work, "w").transfer is None
+    work.rejection("json").write_text("{")
+    with pytest.raises(UserError, match=r"rejection\.json: damaged"):
+        read_world(work, "w")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fdbpl.cli.read_params", lambda path: parameters())
+    monkeypatch.setattr("fdbpl.results.costs.measure_costs", lambda *given: COSTS)
+    for name in ("one", "two"):
+        file = Workspace(Path("runs") / name).comparison("json")
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(comparison()))
+    done = CliRunner().invoke(main, ["results", "--run", "one", "--also", "two"])
+    assert done.exit_code == 0, done.output
+    text = Path("docs/results.md").read_text()
+    assert "Evidence: two, base to new" in text
+    assert str(tmp_path) not in text
+    wrong = CliRunner().invoke(main, ["results"])
+    assert (wrong.exit_code, wrong.output.count("\n")) == (2, 1)
