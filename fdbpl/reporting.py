@@ -53,7 +53,7 @@ def averages_table(comparison: Mapping[str, Any]) -> str:
     for method, average in zip(comparison["methods"], averages, strict=True):
         rows.append((TITLES[method], *(_number(average[key]) for key in ("base", "new", "h"))))
     known = [average["h"] is not None for average in averages]
-    return _markdown(rows) + ("" if all(known) else f"\n\n{BASE_ONLY}")
+    return markdown(rows) + ("" if all(known) else f"\n\n{BASE_ONLY}")
 
 
 def datasets_table(comparison: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def datasets_table(comparison: Mapping[str, Any]) -> str:
         cells = [methods[method]["datasets"][dataset] for method in methods]
         rows.append((dataset, *(_with_deviation(cell) for cell in cells)))
     rows.append(("average", *(_number(methods[method]["avg"]["h"]) for method in methods)))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _with_deviation(cell: Mapping[str, float | None]) -> str:
@@ -77,7 +77,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _markdown(rows: list[tuple[str, ...]]) -> str:
+def markdown(rows: list[tuple[str, ...]]) -> str:
+    """Return rows, the head first, as a Markdown table: text to the left, numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| "

@@ -34,6 +34,10 @@ class Workspace:
         """File of the comparison: json, md or png."""
         return self.root / "metrics" / f"compare.{suffix}"
 
+    def rejection(self, suffix: str) -> Path:
+        """File of the measures of rejection: json, md or png."""
+        return self.root / "metrics" / f"rejection.{suffix}"
+
 
 def learned_name(method: str, seed: int, kind: str) -> str:
     """Return the file name of one training's prompts, classifier or history."""
