@@ -36,8 +36,8 @@ def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
-    then compare. By hand they work in runs/NAME; `dvc repro` runs them all and skips what is
-    unchanged.
+    then compare and rejection. By hand they work in runs/NAME; `dvc repro` runs them all and skips
+    what is unchanged.
     """
 
 
@@ -91,6 +91,11 @@ def _by_hand_workspace(run: str) -> Workspace:
     return Workspace(Path("runs") / run)
 
 
+def _workspace(run: str | None) -> Workspace:
+    """Return runs/RUN, or DVC's outputs where no run is given."""
+    return Workspace(Path()) if run is None else _by_hand_workspace(run)
+
+
 def _dvc_repro(target: str, params_path: Path) -> int:
     if params_path != DEFAULT_PATH:
         raise UserError(f"--dvc reads {DEFAULT_PATH}, not {params_path}. Leave out one of them.")
@@ -117,6 +122,35 @@ _add_stage("cache_teacher", "Encode the regions of DATASET that no run has encod
 _add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
 _add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
 _add_stage("compare", "Compare all evaluated datasets: table and plot.")
+_add_stage("rejection", "Measure how well each method rejects what shows no base class.")
+
+
+@main.command()
+@click.argument("dataset")
+@click.argument("image")
+@_PARAMS
+@click.option("--run", default=None, metavar="RUN", help="Of runs/RUN, not DVC's outputs.")
+@click.option("--method", default="fdbpl", show_default=True, help="Whose student is asked.")
+@click.option("--seed", type=int, default=None, help="Of its training; the first by default.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+def regions(
+    dataset: str,
+    image: str,
+    params_path: Path,
+    run: str | None,
+    method: str,
+    seed: int | None,
+    out: Path,
+) -> None:
+    """Draw the regions of one IMAGE, and what teacher and student make of each.
+
+    IMAGE is a path of the dataset, a class name, whose first image is taken, or a row of the plan.
+    """
+    from fdbpl.stages.view_regions import view_regions
+
+    params, work = read_params(params_path), _workspace(run)
+    seed = params.seeds[0] if seed is None else seed
+    click.echo(view_regions(params, dataset, work, image, method, seed, out))
 
 
 main.add_command(data)
@@ -131,7 +165,7 @@ def record(params_path: Path, run: str | None) -> None:
     from fdbpl.records import read_records
     from fdbpl.tracking import EXPERIMENT, record, store_uri
 
-    work = Workspace(Path()) if run is None else _by_hand_workspace(run)
+    work = _workspace(run)
     records = read_records(read_params(params_path).datasets, work)
     for note in records.notes:
         click.echo(note)

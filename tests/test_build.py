@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fdbpl.cache import build as building
-from fdbpl.cache import build_cache, open_cache
+from fdbpl.cache import build_cache, open_cache, region_features
 from fdbpl.cache.store import RegionStore
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash
@@ -169,6 +169,18 @@ def test_a_region_is_encoded_once(tmp_path, folder) -> None:
     )
     assert (again.encoded, again.reused) == (0, 22)
     assert set(encoder.views.values()) == {1}
+
+
+def test_regions_without_a_cache_have_the_features_that_a_cache_would_hold(
+    tmp_path, folder
+) -> None:
+    plan, store, encoder = make_plan(folder), RegionStore(tmp_path / "s"), FakeEncoder()
+    features, counts = region_features(plan, folder, encoder, store)
+    assert (counts.encoded, counts.reused) == (8 * CROPS, 0)  # test views are not asked for
+    counts = build(plan, folder, encoder, store, tmp_path / "c")
+    assert (counts.encoded, counts.reused) == (4, 8 * CROPS)
+    assert (features == open_cache(tmp_path / "c").column("train")).all()
+    assert region_features(plan, folder, encoder, store)[1].encoded == 0
 
 
 def test_equal_images_are_encoded_once(tmp_path, folder) -> None:

@@ -99,6 +99,22 @@ def test_materialised_images_are_the_drawn_ones(tmp_path: Path) -> None:
     assert set(counts) == {datasets.SPLITS["train"]}
 
 
+def test_a_written_image_is_found_again_by_its_path(tmp_path: Path) -> None:
+    dataset = datasets.materialise("landcover", tmp_path)
+    for split, items in (("train", dataset.train), ("test", dataset.test)):
+        assert [datasets.image_of(item.path) for item in items[:30]] == [
+            (split, index) for index in range(30)
+        ]
+
+
+@pytest.mark.parametrize("name", ["dishes", "icons", "textures"])
+def test_the_main_thing_is_among_the_things_shown(name: str) -> None:
+    for index in range(5):
+        main, things = datasets.shown(name, "test", index)
+        assert main.any()
+        assert not (main & ~things).any()
+
+
 def test_unknown_dataset_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'nonsense'.*objects"):
         datasets.materialise("nonsense", tmp_path)

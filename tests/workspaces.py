@@ -11,7 +11,7 @@ import numpy as np
 from conftest import draw_folder, unit
 
 from fdbpl.artifact import Artifact, sides_of
-from fdbpl.benchmarks.folder import read_folder
+from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.files import readable_json
 from fdbpl.params import Params, check_params
@@ -65,9 +65,11 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
     """Run all stages of `params`, with random vectors in place of models."""
     work = Workspace(root)
     for dataset in params.datasets:
-        draw_folder(
-            root / "pictures" / dataset, {f"{dataset} {c}": (3, 2 + len(dataset)) for c in "abcd"}
-        )
+        if dataset in params.data.own:
+            draw_folder(
+                root / "pictures" / dataset,
+                {f"{dataset} {c}": (3, 2 + len(dataset)) for c in "abcd"},
+            )
         prepare(params, dataset, work)
         train(params, dataset, work)
         run_stage("evaluate", params, work, dataset)
@@ -76,9 +78,8 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
 
 
 def prepare(params: Params, dataset: str, work: Workspace) -> None:
-    """Plan an own dataset, and cache random features of it."""
-    own = params.data.own[dataset]
-    found = read_folder(dataset, Path(own.folder), own.template)
+    """Plan a dataset, and cache random features of it."""
+    found = open_dataset(dataset, params.data)
     plan = make_plan(
         found,
         regions=params.regions,
@@ -91,7 +92,7 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
     for role, name in (("teacher", "large"), ("student", "small")):
         build_cache(
             plan,
-            Path(own.folder),
+            found.folder,
             FakeEncoder(name),
             RegionStore(str(work.root / "store")),
             work.cache(dataset, role),
@@ -99,7 +100,10 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
             model={"source": "tiny", "logit_scale": 10.0},
             policy=plan.policy,
             dtype=params.cache.dtype,
-            text=dict.fromkeys(("template", "generic", "ensemble"), vectors),
+            text={
+                **dict.fromkeys(("template", "generic", "ensemble"), vectors),
+                "negative": -vectors,
+            },
         )
 
 
@@ -120,8 +124,9 @@ def train(params: Params, dataset: str, work: Workspace) -> None:
             }
             name = f"{dataset} {method} {seed} {params.train.lr}"
             rng = np.random.default_rng(zlib.crc32(name.encode()))
-            prompts = Artifact(sides_of(unit(rng, 1, 4, DIM)), {"kind": "prompts", **about})
-            vectors = unit(rng, 1, len(plan.class_names), DIM)
+            sides = 2 if method == "fdbpl" else 1
+            prompts = Artifact(sides_of(unit(rng, sides, 4, DIM)), {"kind": "prompts", **about})
+            vectors = unit(rng, sides, len(plan.class_names), DIM)
             classifier = Artifact(
                 sides_of(vectors), {"kind": "classifier", "prompts": prompts.digest, **about}
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 GENERIC_TEMPLATE = "a photo of a {}."
+GENERIC_NEGATIVE = "a photo of no {}."
 
 PARTS = ("train", "val", "test")
 

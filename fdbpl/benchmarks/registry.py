@@ -31,6 +31,12 @@ SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The shifted versions of a dataset: test images only, of its classes or a part of them."""
 
 
+def is_drawn(name: str, data: DataParams) -> bool:
+    """Tell whether a name is the playground's: one's own folders and CoOp's layouts go first."""
+    drawn = playground.DATASETS + playground.SHIFTED
+    return name in drawn and name not in data.own and name not in LAYOUTS
+
+
 def open_dataset(name: str, data: DataParams) -> Dataset:
     """Open a dataset: one's own, one in CoOp's layout, or one of the drawn playground.
 
@@ -43,7 +49,7 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
         dataset = _read_own(name, data.own[name])
     elif name in LAYOUTS:
         dataset = LAYOUTS[name](name, root)
-    elif name in playground.DATASETS + playground.SHIFTED:
+    elif is_drawn(name, data):
         dataset = playground.materialise(name, root)
     else:
         raise UserError(

@@ -127,6 +127,30 @@ def build_cache(
     return Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
 
 
+def region_features(
+    plan: Plan,
+    folder: Path,
+    encoder: Encoder,
+    store: RegionStore,
+    *,
+    dtype: Literal["float16", "float32"] = "float16",
+    progress: Progress | None = None,
+    threads: int = 2,
+) -> tuple[Features, Counts]:
+    """Return the features (n, dim) of plan.regions, and what had to be encoded.
+
+    The same numbers as a cache would hold, for regions that no cache is wanted of: only the store
+    keeps them. Arguments and errors as of build_cache.
+    """
+    builder = _Builder(plan, folder, encoder, store, np.dtype(dtype).newbyteorder("<"), threads)
+    views = views_of(plan, builder.digest)
+    part = slice(0, views.regions)
+    wanted = distinct(views.keys[part])
+    builder.encode_missing(views, wanted, progress or _silent)
+    features = builder.features(views, part)
+    return features, Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
+
+
 class _Builder:
     """The encoder, the store and the images of one build."""
 

@@ -12,7 +12,7 @@ from fdbpl.workspace import Workspace
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PER_DATASET = ("prepare_crops", "cache_teacher", "train_student", "evaluate")
-OVER_ALL = ("compare",)
+OVER_ALL = ("compare", "rejection")
 
 
 def run_stage(stage: str, params: Params, work: Workspace, dataset: str | None) -> list[str]:

@@ -1,10 +1,8 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
-from typing import Literal
-
 import torch
 
-from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
+from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.clip.encoding import ImageEncoder
@@ -15,9 +13,8 @@ from fdbpl.learning import template_vectors
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
 from fdbpl.progress import progress
+from fdbpl.stages.caches import Role
 from fdbpl.workspace import Workspace
-
-Role = Literal["teacher", "student"]
 
 
 def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -32,18 +29,10 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
     folder = open_dataset(dataset, params.data).folder
     store = RegionStore(params.cache.store)
     lines = []
-    models: tuple[tuple[Role, ModelParams], ...] = (
-        ("teacher", params.teacher),
-        ("student", params.student),
-    )
-    for role, model in models:
-        clip = load_model(model, role)
-        encoder = ImageEncoder(
-            clip,
-            precision=model.precision,
-            batch_size=params.cache.batch,
-            device=_device(params.device),
-        )
+    roles: tuple[Role, ...] = ("teacher", "student")
+    for role in roles:
+        encoder = image_encoder(params, role)
+        clip = encoder.clip
         text = {"template": template_vectors(clip, plan.class_names, plan.template)}
         if role == "student":
             text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
@@ -51,6 +40,7 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
             text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
             left_out = [one for one in ENSEMBLE if one not in templates]
             lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
+            text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
         with progress(f"{dataset}: encoding, {role}") as report:
             counts = build_cache(
                 plan,
@@ -74,6 +64,21 @@ def _ensemble(plan: Plan, clip: ClipModel) -> list[str]:
     """Return the dataset's own template, and the generic ones that have room, each once."""
     fitting = with_room(clip, plan.class_names, ENSEMBLE)
     return [plan.template, *(one for one in fitting if one != plan.template)]
+
+
+def image_encoder(params: Params, role: Role) -> ImageEncoder:
+    """Load one of the two models and return its image tower, as the parameters run it.
+
+    Raises:
+        UserError: weights that do not fit, or a device that is not there.
+    """
+    model: ModelParams = params.teacher if role == "teacher" else params.student
+    return ImageEncoder(
+        load_model(model, role),
+        precision=model.precision,
+        batch_size=params.cache.batch,
+        device=_device(params.device),
+    )
 
 
 def _device(wanted: str) -> str:

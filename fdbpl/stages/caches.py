@@ -1,10 +1,14 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
+from typing import Literal
+
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
 from fdbpl.weights import weights_source
 from fdbpl.workspace import Workspace
+
+Role = Literal["teacher", "student"]
 
 
 def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cache]:

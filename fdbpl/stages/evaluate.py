@@ -17,7 +17,7 @@ from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import open_caches
 from fdbpl.workspace import Workspace
 
-_ZERO_SHOT = {
+ZERO_SHOT = {
     "zero_shot": "template",
     "zero_shot_generic": "generic",
     "zero_shot_ensemble": "ensemble",
@@ -44,13 +44,15 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 continue
             source = {}
             if method in TRAINED:
-                classifier = _classifier(work.learned(dataset, method, seed, "classifier"), plan)
+                classifier = learned_classifier(
+                    work.learned(dataset, method, seed, "classifier"), plan
+                )
                 features, vectors = seen, classifier.arrays["positive"]
                 source = {"prompts": classifier.about["prompts"]}
             elif method == "teacher":
                 features, vectors = known, teacher.text("template")
             else:
-                features, vectors = seen, student.text(_ZERO_SHOT[method])
+                features, vectors = seen, student.text(ZERO_SHOT[method])
             accuracies = base_to_new(features, labels, vectors, plan.base, plan.new)
             seeds[str(seed)] = {**accuracies, **source}
         results[method] = {"seeds": seeds}
@@ -91,8 +93,12 @@ def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
     return {"base": on_base, "new": None, "h": None, **about}
 
 
-def _classifier(path: Path, plan: Plan) -> Artifact:
-    """Load a classifier that was learned under this plan, and under no other."""
+def learned_classifier(path: Path, plan: Plan) -> Artifact:
+    """Load a classifier that was learned under this plan, and under no other.
+
+    Raises:
+        UserError: it is missing, damaged or of another plan.
+    """
     classifier = Artifact.load(path, "classifier")
     if classifier.about["plan"] != plan.digest:
         raise UserError(

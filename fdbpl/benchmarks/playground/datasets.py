@@ -293,7 +293,28 @@ def materialise(name: str, root: Path) -> Dataset:
     return Dataset(name, folder, names, drawn.template, **items)
 
 
+def shown(name: str, split: str, index: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where one image shows its main thing, and where any thing, bool (SIZE, SIZE) each."""
+    _, main, others = drawing.draw(scene(definition(name), split, index), SIZE)
+    return main[0] > 0.5, np.maximum(main, others)[0] > 0.5
+
+
 def object_mask(name: str, split: str, index: int) -> NDArray[np.bool_]:
     """Return where things stand in one image, bool (SIZE, SIZE); elsewhere the ground is empty."""
-    _, main, others = drawing.draw(scene(definition(name), split, index), SIZE)
-    return np.asarray(np.maximum(main, others)[0] > 0.5)
+    return shown(name, split, index)[1]
+
+
+def image_of(path: str) -> tuple[str, int]:
+    """Return split and index of the image that `materialise` writes at this path."""
+    split, file = path.split("/")
+    return split, int(Path(file).stem)
+
+
+def has_empty_ground(name: str) -> bool:
+    """Tell whether what lies between the things of a dataset's images shows none of its classes.
+
+    It does not where the class names speak of the ground, nor where the main thing is a pattern
+    or a landscape that fills the frame.
+    """
+    drawn = definition(name)
+    return world.skin(drawn.reading) != world.GROUND and drawn.kind not in world.FRAMED

@@ -1,0 +1,146 @@
+"""Looking at one image of a dataset: its regions, as plan, caches and classifiers know them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl import region_view
+from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.cache.cache import Cache
+from fdbpl.errors import UserError
+from fdbpl.files import write_whole
+from fdbpl.images import decode
+from fdbpl.methods.names import TRAINED
+from fdbpl.params import Params
+from fdbpl.plan import TEST, Plan
+from fdbpl.region_view import Box, Guess, RegionView
+from fdbpl.rejection import Floats, log_softmax, sureness
+from fdbpl.rejection_report import SCORE_TITLES
+from fdbpl.stages.caches import Role, open_caches
+from fdbpl.stages.classifiers import Classifiers
+from fdbpl.stages.evaluate import ZERO_SHOT
+from fdbpl.stages.rejection import base_scorer, learned_from
+from fdbpl.workspace import Workspace
+
+
+def view_regions(
+    params: Params, dataset: str, work: Workspace, image: str, method: str, seed: int, out: Path
+) -> str:
+    """Draw one image's regions into `out`; return what to tell the user.
+
+    Args:
+        params: that the workspace was made with.
+        dataset: the image's.
+        work: holds plan, caches and, for a method that learns, the classifier.
+        image: a path of the plan, a class name (its first image is taken) or a row of the plan.
+        method: whose student is asked, one with learned contexts or of zero-shot's.
+        seed: of the training.
+        out: the PNG file.
+
+    A training image has the regions that were learned from. A test image has one, the whole.
+
+    Raises:
+        UserError: no such image or method, or something is missing, damaged or of another plan.
+    """
+    plan = Plan.load(work.plan(dataset))
+    if seed not in plan.shots:
+        raise UserError(
+            f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
+        )
+    if method not in (*TRAINED, *ZERO_SHOT):
+        raise UserError(
+            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *TRAINED))}."
+        )
+    row = find_image(plan, image)
+    teacher, student = open_caches(params, plan, work)
+    caches: dict[Role, Cache] = {"teacher": teacher, "student": student}
+    picture = decode(
+        open_dataset(dataset, params.data).folder / plan.paths[row],
+        plan.images["hash"][row].tobytes(),
+    )
+    boxes, flips, features = _regions(plan, row, caches, (0, 0, picture.width, picture.height))
+
+    scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
+    own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
+    base = list(plan.base)
+    known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
+    learned = learned_from(student.column("train"), plan, seed)
+    classifier = Classifiers(plan, teacher, student, work).open(method, seed)
+    scorer = base_scorer(classifier, plan, scales["student"], learned)
+    score = "max_softmax" if classifier.negative is None else "combined"
+    found, usual = scorer(features["student"])[score], scorer(learned)[score]
+    names = [plan.class_names[label] for label in base]
+    guesses = zip(
+        _guesses(known, names), _guesses(scorer.logits(features["student"]), names), strict=True
+    )
+    views = [
+        RegionView(
+            box=box,
+            flip=flip,
+            w=float(w),
+            teacher=by_teacher,
+            student=by_student,
+            score=float(value),
+            above=100 * float(np.mean(usual < value)),
+        )
+        for box, flip, w, value, (by_teacher, by_student) in zip(
+            boxes, flips, sureness(known), found, guesses, strict=True
+        )
+    ]
+    title = (
+        f"{dataset}/{plan.paths[row]}: {plan.class_names[plan.images['label'][row]]}"
+        f"    ({method}, seed {seed})"
+    )
+    file = io.BytesIO()
+    region_view.draw(title, picture, views, SCORE_TITLES[score], file)
+    write_whole(out, file.getvalue())
+    return f"{len(views)} regions of {plan.paths[row]}: {out}"
+
+
+def find_image(plan: Plan, image: str) -> int:
+    """Return the row of an image given by path, by class name or by row.
+
+    Raises:
+        UserError: the plan has no such image.
+    """
+    path = Path(image).as_posix()
+    for row, known in enumerate(plan.paths):
+        if path == known or path.endswith(f"/{known}"):
+            return row
+    if image in plan.class_names:
+        of_class = np.flatnonzero(plan.images["label"] == plan.class_names.index(image))
+        if len(of_class):
+            return int(of_class[0])
+    elif image.isdecimal() and int(image) < len(plan.paths):
+        return int(image)
+    raise UserError(
+        f"IMAGE is {image!r}, which is no image of {plan.name}'s plan. Wanted a path such as "
+        f"{plan.paths[0]}, a class name such as {plan.class_names[0]!r}, or a row, 0 to "
+        f"{len(plan.paths) - 1}."
+    )
+
+
+def _regions(
+    plan: Plan, row: int, caches: dict[Role, Cache], whole: Box
+) -> tuple[list[Box], list[bool], dict[Role, Floats]]:
+    """Return boxes, flips and both models' features of an image's regions."""
+    if plan.images["split"][row] == TEST:
+        place = np.flatnonzero(plan.test == row)
+        return [whole], [False], {r: c.column("test")[place] for r, c in caches.items()}
+    places: NDArray[np.intp] = np.flatnonzero(plan.regions["image"] == row)
+    regions = plan.regions[places]
+    features: dict[Role, Floats] = {r: c.column("train")[places] for r, c in caches.items()}
+    boxes = [(left, top, right, bottom) for left, top, right, bottom in regions["box"].tolist()]
+    return boxes, [bool(flip) for flip in regions["flip"]], features
+
+
+def _guesses(logits: Floats, names: list[str]) -> list[tuple[Guess, ...]]:
+    """Return the likeliest classes of each row (n, C), of equals the first by label."""
+    probabilities = np.exp(log_softmax(logits))
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : region_view.TOP]
+    return [
+        tuple(Guess(names[c], float(p[c])) for c in best)
+        for p, best in zip(probabilities, order, strict=True)
+    ]

@@ -1,0 +1,96 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from workspaces import evaluated_workspace, workspace_params
+
+from fdbpl.cli import main
+from fdbpl.errors import UserError
+from fdbpl.params import Params
+from fdbpl.plan import Plan
+from fdbpl.region_view import Guess, RegionView, draw
+from fdbpl.stages.view_regions import find_image, view_regions
+from fdbpl.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    return workspace_params(tmp_path_factory.mktemp("project"), ["pets"])
+
+
+@pytest.fixture(scope="module")
+def work(params: Params) -> Workspace:
+    return evaluated_workspace(Path(params.data.own["pets"].folder).parents[1], params)
+
+
+def region(box: tuple[int, int, int, int], flip: bool = False) -> RegionView:
+    guesses = (Guess("a class with a very long name indeed", 1.0), Guess("b", 0.0))
+    return RegionView(box, flip, 0.5, guesses, guesses, -1.25, 12.0)
+
+
+def drawn(*regions: RegionView) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
+    draw("a title", image, regions, "combined", file)
+    return file.getvalue()
+
+
+def test_the_picture_is_the_same_every_time_and_grows_with_the_regions() -> None:
+    one, many = drawn(region((0, 0, 9, 9))), drawn(*[region((k, 0, 20 + k, 30)) for k in range(20)])
+    assert drawn(region((0, 0, 9, 9))) == one
+    sizes = [Image.open(io.BytesIO(picture)).size for picture in (one, many)]
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+
+
+def test_a_mirrored_region_is_shown_mirrored() -> None:
+    assert drawn(region((0, 0, 20, 20))) != drawn(region((0, 0, 20, 20), flip=True))
+
+
+def test_an_image_is_found_by_path_by_class_and_by_row(work: Workspace) -> None:
+    plan = Plan.load(work.plan("pets"))
+    for row in (0, 3, len(plan.paths) - 1):
+        assert find_image(plan, plan.paths[row]) == row
+        assert find_image(plan, f"/some/where/{plan.paths[row]}") == row
+        assert find_image(plan, str(row)) == row
+    first = find_image(plan, plan.class_names[1])
+    assert plan.images["label"][first] == 1
+    assert not (plan.images["label"][:first] == 1).any()
+    for wrong in ("none.png", str(len(plan.paths)), "-1"):
+        with pytest.raises(UserError, match="pets a"):
+            find_image(plan, wrong)
+
+
+@pytest.mark.parametrize("method", ["fdbpl", "coop", "zero_shot"])
+def test_a_training_image_shows_its_regions_and_a_test_image_itself(
+    work: Workspace, params: Params, tmp_path: Path, method: str
+) -> None:
+    plan = Plan.load(work.plan("pets"))
+    for row, count in ((0, 2), (int(plan.test[0]), 1)):
+        out = tmp_path / f"{row}.png"
+        said = view_regions(params, "pets", work, str(row), method, 2, out)
+        assert said.startswith(f"{count} regions of {plan.paths[row]}")
+        before = out.read_bytes()
+        view_regions(params, "pets", work, str(row), method, 2, out)
+        assert out.read_bytes() == before
+
+
+def test_users_mistakes(
+    work: Workspace, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "x.png"
+    for method, seed, says in (
+        ("fdbpl", 7, "--seed is 7"),
+        ("teacher", 1, "--method is 'teacher'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            view_regions(params, "pets", work, "0", method, seed, out)
+    assert not out.exists()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(params.model_dump_json())
+    result = CliRunner().invoke(main, ["regions", "pets", "0", "--run", "none", "--out", "x.png"])
+    assert result.exit_code == 2
+    assert "Run fdbpl prepare-crops pets first" in result.stderr
