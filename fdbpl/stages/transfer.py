@@ -45,13 +45,7 @@ def measure_transfer(
 ) -> list[str]:
     """Do what `transfer` does, with `carry` for the text tower. Loads no model itself."""
     source = transfer.source
-    require(work.source.plan(source), "prepare-transfer")
-    places = {source: work.source}
-    places |= {target: target_workspace(params, target, work) for target in transfer.targets}
-    for dataset, place in places.items():
-        if place != work:
-            require(place.plan(dataset), "prepare-transfer")
-            require(place.cache(dataset, "student"), "cache-transfer")
+    places = _places(params, transfer, work)
     plans = {dataset: Plan.load(place.plan(dataset)) for dataset, place in places.items()}
     learned = _learned(params, plans[source], work.source)
     methods = transferable(params.methods)
@@ -59,23 +53,14 @@ def measure_transfer(
         method: {str(seed): {} for seed in params.seeds} for method in methods
     }
     for dataset, plan in plans.items():
-        for (method, seed), found in _accuracies(
-            params, methods, plan, places[dataset], learned, carry
-        ).items():
-            results[method][str(seed)][dataset] = found
+        found = _accuracies(params, methods, plan, places[dataset], learned, carry)
+        for (method, seed), per_cent in found.items():
+            results[method][str(seed)][dataset] = per_cent
     kinds = {target: _kind(plans[source], plans[target]) for target in transfer.targets}
     record = {
         "source": source,
         "plan": plans[source].digest,
-        "targets": {
-            target: {
-                "kind": kinds[target],
-                "classes": len(plans[target].class_names),
-                "test_images": len(plans[target].test),
-                "plan": plans[target].digest,
-            }
-            for target in transfer.targets
-        },
+        "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
         "methods": {
             method: {
                 "seeds": seeds,
@@ -91,6 +76,29 @@ def measure_transfer(
         f"{source} to {len(kinds)} datasets: {len(methods)} methods evaluated on "
         f"{images:,} test images"
     ]
+
+
+def _places(params: Params, transfer: TransferParams, work: Workspace) -> dict[str, Workspace]:
+    """Return the workspaces of the source and of every target, sure that the transfer's are there.
+
+    Those that base-to-new has are named, where they are missing, by what reads them.
+    """
+    places = {transfer.source: work.source}
+    places |= {target: target_workspace(params, target, work) for target in transfer.targets}
+    for dataset, place in places.items():
+        if place != work:
+            require(place.plan(dataset), "prepare-transfer")
+            require(place.cache(dataset, "student"), "cache-transfer")
+    return places
+
+
+def _about(plan: Plan, kind: str) -> dict[str, str | int]:
+    return {
+        "kind": kind,
+        "classes": len(plan.class_names),
+        "test_images": len(plan.test),
+        "plan": plan.digest,
+    }
 
 
 def _kind(source: Plan, target: Plan) -> str:
