@@ -1,6 +1,7 @@
 """The transfer from one dataset to others: on tiny folders, with random vectors for models."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +35,16 @@ def params(tmp_path: Path) -> Params:
     return params_to(tmp_path, TO)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    return evaluated_workspace(root, params_to(root, TO)).root
+
+
 @pytest.fixture
-def work(tmp_path: Path, params: Params) -> Workspace:
-    return evaluated_workspace(tmp_path, params)
+def work(tmp_path: Path, made: Path) -> Workspace:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return Workspace(tmp_path)
 
 
 def measured(params: Params, work: Workspace) -> dict[str, Any]:
