@@ -15,7 +15,7 @@ from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.names import TRAINED
 from fdbpl.params import Params, TransferParams
 from fdbpl.plan import Plan
-from fdbpl.stages.caches import open_caches, untrained_classifiers
+from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
 from fdbpl.transfer import transferable
 from fdbpl.workspace import Workspace
@@ -139,8 +139,7 @@ def _accuracies(
 ) -> dict[tuple[str, int], float]:
     """Return the accuracy over all classes of one dataset, for every method and seed."""
     teacher, student = open_caches(params, plan, place)
-    untrained = untrained_classifiers(teacher, student)
-    seen, _ = untrained["zero_shot"]
+    seen = student.column("test")
     labels = plan.images["label"][plan.test]
     classes = range(len(plan.class_names))
     found = {}
@@ -150,7 +149,8 @@ def _accuracies(
                 vectors = carry(learned[method, seed], plan.class_names)
                 found[method, seed] = accuracy(seen, labels, vectors, classes)
         else:
-            once = accuracy(untrained[method][0], labels, untrained[method][1], classes)
+            features, vectors = untrained(method, teacher, student)
+            once = accuracy(features, labels, vectors, classes)
             found |= {(method, seed): once for seed in params.seeds}
     return found
 
