@@ -41,6 +41,7 @@ class Bench:
         path = folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
         params.update(datasets=DATASETS, seeds=[1], shots=2)
+        params["transfer"] = {"source": DATASETS[0], "targets": DATASETS[1:]}
         params["train"]["epochs"] = 2
         params["regions"]["per_image"] = 2
         path.write_text(yaml.safe_dump(params))
@@ -78,7 +79,7 @@ def table(title: str, rows: Mapping[str, float]) -> str:
 def measure(bench: Bench) -> str:
     imports = {name: bench.seconds("-c", code) for name, code in IMPORTS.items()}
     bench.run("-m", "dvc", "repro")
-    stages = 4 * len(DATASETS) + 1
+    stages = 4 * len(DATASETS) + 4 + 1
     evaluate = ("-m", "flows.evaluate", DATASETS[0])
     repro = ("-m", "dvc", "repro", "--single-item", "--force", f"evaluate@{DATASETS[0]}")
     plain = bench.seconds(*evaluate, DVC_STAGE="evaluate")
@@ -95,7 +96,7 @@ def measure(bench: Bench) -> str:
         nothing_to_do = bench.seconds(*deployment)
     finally:
         bench.run("-m", "fdbpl", "down")
-    runs = 8 * len(DATASETS) + 8
+    runs = 8 * len(DATASETS) + 8 + 8
     stage = {
         "`evaluate`, as a plain command": plain,
         "the same as a flow on a running Prefect server": under_prefect,

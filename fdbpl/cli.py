@@ -35,7 +35,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
-    The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
+    The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset;
+    prepare-transfer, cache-transfer, train-transfer, transfer from one dataset to the others;
     then compare and rejection. By hand they work in runs/NAME; `dvc repro` runs them all and skips
     what is unchanged.
     """
@@ -121,7 +122,11 @@ _add_stage("prepare_crops", "Choose images, splits, shots and random regions of 
 _add_stage("cache_teacher", "Encode the regions of DATASET that no run has encoded before.")
 _add_stage("train_student", "Learn the prompts of every method and seed on DATASET.")
 _add_stage("evaluate", "Measure base and new accuracy of every method on DATASET.")
-_add_stage("compare", "Compare all evaluated datasets: table and plot.")
+_add_stage("prepare_transfer", "Plan the transfer's source with all classes, and its targets.")
+_add_stage("cache_transfer", "Encode what prepare-transfer planned and no run has encoded before.")
+_add_stage("train_transfer", "Learn the prompts of every method and seed on the source.")
+_add_stage("transfer", "Measure every method on the source and, unchanged, on the targets.")
+_add_stage("compare", "Compare all evaluated datasets: tables and plot.")
 _add_stage("rejection", "Measure how well each method rejects what shows no base class.")
 
 

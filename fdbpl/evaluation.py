@@ -61,6 +61,34 @@ def over_seeds(seeds: Mapping[str, Mapping[str, float | None]]) -> dict[str, flo
     }
 
 
+def over_targets(
+    seeds: Mapping[str, Mapping[str, float]], source: str, kinds: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a transfer's means over seeds, and their averages over targets of a kind.
+
+    Args:
+        seeds: for each seed the accuracy on the source and on every target.
+        source: the dataset learned on.
+        kinds: for each target "cross-dataset" or "shifted".
+
+    Returns:
+        `targets`: mean and sample deviation over seeds; `avg`: the source's mean, and the average
+        of the targets' means of each kind, None where there is none.
+    """
+    columns = {name: [accuracies[name] for accuracies in seeds.values()] for name in kinds}
+    targets = {
+        name: {"mean": mean(column), "std": stdev(column) if len(column) > 1 else 0.0}
+        for name, column in columns.items()
+    }
+    average: dict[str, float | None] = {
+        "source": mean(accuracies[source] for accuracies in seeds.values())
+    }
+    for kind in ("cross-dataset", "shifted"):
+        of_kind = [targets[name]["mean"] for name in kinds if kinds[name] == kind]
+        average[kind] = mean(of_kind) if of_kind else None
+    return {"targets": targets, "avg": average}
+
+
 def over_datasets(datasets: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
     """Return the averages over datasets: `h` of the averaged halves, as the field publishes.
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -135,6 +135,24 @@ class TrainParams(Section):
     batch: int = Field(32, ge=1)
 
 
+class TransferParams(Section):
+    """Where prompts are learned on all classes, and the datasets they are then tested on."""
+
+    source: str
+    targets: list[str] = Field(min_length=1)
+
+    @field_validator("targets")
+    @classmethod
+    def _no_repeats(cls, targets: list[str]) -> list[str]:
+        return _each_once(targets)
+
+    @model_validator(mode="after")
+    def _elsewhere(self) -> Self:
+        if self.source in self.targets:
+            raise ValueError(f"targets other than the source, {self.source!r}")
+        return self
+
+
 class Params(Section):
     """Everything `params.yaml` may say."""
 
@@ -148,6 +166,7 @@ class Params(Section):
     teacher: TeacherParams
     cache: CacheParams = CacheParams()
     train: TrainParams = TrainParams()
+    transfer: TransferParams | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -181,10 +200,7 @@ class Params(Section):
     @field_validator("datasets", "development", "methods", "seeds")
     @classmethod
     def _no_repeats(cls, names: list[Any]) -> list[Any]:
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"every entry once; {repeated[0]!r} stands more than once")
-        return names
+        return _each_once(names)
 
     @field_validator("shots")
     @classmethod
@@ -199,6 +215,13 @@ class Params(Section):
         if not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds of 0 to 2**32 - 1")
         return seeds
+
+
+def _each_once(names: list[Any]) -> list[Any]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"every entry once; {repeated[0]!r} stands more than once")
+    return names
 
 
 def read_params(path: Path = DEFAULT_PATH) -> Params:

@@ -42,12 +42,13 @@ class Plan:
         name: the dataset's.
         class_names: by label.
         template: the dataset's own, with one {}.
-        base: labels of the base classes.
-        new: labels of the new classes.
+        base: labels of the base classes, those learned from; none where nothing is learned.
+        new: labels of the new classes; none but for base-to-new.
         paths: of every image, relative to the dataset's folder.
         images: IMAGE records in the order of `paths`: training images, then test images.
         shots: for each seed the rows of `images` to learn from, ascending.
         regions: REGION records of the training images, in the order of images and crops.
+        policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
     """
 

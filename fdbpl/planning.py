@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from fdbpl.images import UnreadableImage, content_hash, decode
 from fdbpl.params import RegionParams
 from fdbpl.plan import IMAGE, TEST, TRAIN, Plan
 from fdbpl.progress import Report, silent
-from fdbpl.regions import CropPolicy, draw_regions
+from fdbpl.regions import REGION, CropPolicy, draw_regions
 
 Shots = int | Literal["all"]
+Split = Literal["halves", "all", "test-only"]
+"""What a plan learns from: the base half of the classes, all of them, or nothing."""
 
 
 def make_plan(
@@ -25,29 +27,32 @@ def make_plan(
     regions: RegionParams,
     shots: Shots,
     seeds: list[int],
+    split: Split = "halves",
     allow_unreadable_test_images: bool = False,
     report: Report = silent,
 ) -> Plan:
-    """Plan the base-to-new protocol: shots of the base classes, test images of all classes.
+    """Plan what a protocol needs of a dataset: shots to learn from, test images of all classes.
+
+    `split` "halves" is for base-to-new: shots of the base classes, the rest are new. "all" is for
+    the source of a transfer: all classes are base, none is new. "test-only" is for its targets:
+    test images alone, so that neither shots nor regions nor seeds change the plan.
 
     An unreadable training image is left out, named in the notes and replaced by the next in the
     drawing order. `report` follows the test images looked at.
 
     Raises:
         UserError: a test image is unreadable (unless allowed), no training image is readable, or
-            base or new classes have no test image.
+            base classes, new classes or, with neither, the dataset have no test image.
     """
-    base, new = base_and_new(dataset.train)
-    if not new:
-        raise UserError(
-            f"dataset {dataset.name!r}: {len(base)} classes with training images in "
-            f"{dataset.folder}, wanted at least 2."
-        )
+    learns = split != "test-only"
+    base, new = _classes(dataset, split)
     reader = _Reader(dataset.folder)
-    picks = {seed: list(_pick(dataset, base, shots, seed, reader)) for seed in seeds}
+    picks = {
+        seed: list(_pick(dataset, base, shots, seed, reader)) for seed in (seeds if learns else ())
+    }
     train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
     unreadable = sorted(reader.unreadable.values())
-    if not train:
+    if learns and not train:
         raise UserError(
             f"dataset {dataset.name!r}: no training image of {len(base)} base classes is readable "
             f"in {dataset.folder}, the first: {unreadable[0]}."
@@ -60,12 +65,7 @@ def make_plan(
             f"the first: {missing[0]}. Or set data.allow_unreadable_test_images: true to leave "
             "them out of the test."
         )
-    for half, labels in (("base", base), ("new", new)):
-        if not any(item.label in labels for item in test):
-            raise UserError(
-                f"dataset {dataset.name!r}: no test image of the {len(labels)} {half} classes in "
-                f"{dataset.folder}, wanted at least 1."
-            )
+    _require_tests(dataset, test, base, new)
     images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
     row_of = {item: row for row, item in enumerate(train)}
     return Plan(
@@ -76,18 +76,55 @@ def make_plan(
         new=new,
         paths=tuple(item.path for item in [*train, *test]),
         images=images,
-        shots={seed: tuple(sorted(row_of[item] for item in picks[seed])) for seed in seeds},
+        shots={
+            seed: tuple(sorted(row_of[item] for item in chosen)) for seed, chosen in picks.items()
+        },
         regions=_draw_all(images[: len(train)], regions),
-        policy={"seed": regions.seed, "per_image": regions.per_image, **_law(regions).fields()},
+        policy=_policy(regions) if learns else {},
         notes={
             "unreadable training images": unreadable,
             "unreadable test images": missing,
             "classes short of images": _shortages(dataset, base, shots, picks),
             "classes without training images, neither base nor new": [
-                name for label, name in enumerate(dataset.class_names) if label not in {*base, *new}
+                name
+                for label, name in enumerate(dataset.class_names)
+                if learns and label not in {*base, *new}
             ],
         },
     )
+
+
+def _classes(dataset: Dataset, split: Split) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the labels learned from, and those held back as new."""
+    if split == "test-only":
+        return (), ()
+    base, new = base_and_new(dataset.train)
+    if not new:
+        raise UserError(
+            f"dataset {dataset.name!r}: {len(base)} classes with training images in "
+            f"{dataset.folder}, wanted at least 2."
+        )
+    return (base, new) if split == "halves" else (base + new, ())
+
+
+def _require_tests(
+    dataset: Dataset, test: list[Item], base: tuple[int, ...], new: tuple[int, ...]
+) -> None:
+    """Raise UserError when a part that has classes has no test image, or there is none at all."""
+    for half, labels in (("base", base), ("new", new)):
+        if labels and not any(item.label in labels for item in test):
+            raise UserError(
+                f"dataset {dataset.name!r}: no test image of the {len(labels)} {half} classes in "
+                f"{dataset.folder}, wanted at least 1."
+            )
+    if not test:
+        raise UserError(
+            f"dataset {dataset.name!r}: no test image in {dataset.folder}, wanted at least 1."
+        )
+
+
+def _policy(regions: RegionParams) -> dict[str, Any]:
+    return {"seed": regions.seed, "per_image": regions.per_image, **_law(regions).fields()}
 
 
 def _law(regions: RegionParams) -> CropPolicy:
@@ -108,7 +145,7 @@ def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.voi
         )
         for row, image in enumerate(images)
     ]
-    return np.concatenate(drawn)
+    return np.concatenate([np.empty(0, REGION), *drawn])
 
 
 class _Reader:
@@ -188,7 +225,7 @@ def _shortages(
     picks: Mapping[int, list[Item]],
 ) -> list[str]:
     """Name the classes with fewer readable images than shots."""
-    picked = next(iter(picks.values()))
+    picked = next(iter(picks.values()), [])
     counts = {label: sum(item.label == label for item in picked) for label in labels}
     return [
         f"{dataset.class_names[label]}: {count} of {shots} shots"

@@ -6,9 +6,10 @@ whoever made them, where and how often.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,15 @@ from fdbpl.workspace import Workspace
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """One dataset, method and seed.
+    """One dataset learned on, method and seed.
 
     Attributes:
-        setting: the protocol of evaluation.
-        accuracies: base, new and h in per cent; base alone for a classifier of base classes.
+        setting: the protocol of evaluation: base-to-new, cross-dataset or shifted.
+        accuracies: in per cent: base, new and h, or base alone for a classifier of base classes; of
+            a transfer source, average and acc/<target>.
         params: what distinguishes it: options, training, models, shots.
-        digests: SHA-256 of the plan, both caches' manifests, and of the prompts where learned.
+        digests: SHA-256 of the plan, both caches' manifests, of the prompts where learned, and
+            of the targets' plans where there are targets.
         terms: every loss term by epoch; none where nothing was learned.
         inactive: terms that had next to no gradient, by training's rule.
         files: prompts, classifier and history, by kind; none where nothing was learned.
@@ -85,15 +88,19 @@ class SummaryRecord:
 
 @dataclass(frozen=True)
 class Records:
-    """All records of a workspace; `notes` say in a sentence each what could not be recorded."""
+    """All records of a workspace: base-to-new, transfers, and summaries of base-to-new.
+
+    `notes` say in a sentence each what could not be recorded.
+    """
 
     seeds: tuple[SeedRecord, ...]
+    transfers: tuple[SeedRecord, ...]
     summaries: tuple[SummaryRecord, ...]
     notes: tuple[str, ...]
 
 
 def read_records(datasets: list[str], work: Workspace) -> Records:
-    """Read what the evaluated datasets among `datasets` have to say, and their comparison.
+    """Read what the evaluated datasets among `datasets`, their comparison and the transfer say.
 
     A dataset whose outputs are missing, damaged or do not belong together is left out, with a
     note: its neighbours are whole all the same.
@@ -110,51 +117,118 @@ def read_records(datasets: list[str], work: Workspace) -> Records:
     except UserError as error:
         summaries = []
         notes.append(f"comparison: not recorded. {error}")
-    return Records(tuple(seeds), tuple(summaries), tuple(notes))
+    try:
+        transfers = list(_transfers(work)) if work.transferred.is_file() else []
+    except UserError as error:
+        transfers = []
+        notes.append(f"transfer: not recorded. {error}")
+    return Records(tuple(seeds), tuple(transfers), tuple(summaries), tuple(notes))
 
 
 def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
     evaluated = _read_json(work.metrics(dataset), f"fdbpl evaluate {dataset}")
-    plan = Plan.load(work.plan(dataset))
-    caches = {role: open_cache(work.cache(dataset, role)) for role in ("teacher", "student")}
-    manifests = {role: cache.manifest for role, cache in caches.items()}
-    plans = {plan.digest, *(manifest.identity.plan for manifest in manifests.values())}
-    if plans != {evaluated["plan"]}:
-        raise UserError(f"{work.metrics(dataset)}: of another plan than its caches. Run dvc repro.")
-    digests = {
-        "plan": plan.digest,
-        **{f"{role}_cache": manifest.digest for role, manifest in manifests.items()},
-    }
+    origin = _origin(work, dataset, evaluated["plan"], work.metrics(dataset))
     counts = {
         **{f"{half}_classes": count for half, count in evaluated["classes"].items()},
         **{f"{half}_test_images": count for half, count in evaluated["test_images"].items()},
-        "regions": len(plan.regions),
-    }
-    models = {
-        role: manifest.identity.encoder.get("architecture") for role, manifest in manifests.items()
     }
     for method, result in evaluated["methods"].items():
         for seed, accuracies in result["seeds"].items():
-            learned = _learned(dataset, method, int(seed), accuracies, work)
-            rows = plan.images["label"][list(plan.shots[int(seed)])]
-            yield SeedRecord(
+            learned = _learned(dataset, method, int(seed), accuracies.get("prompts"), work)
+            yield _seed_record(
+                origin,
+                learned,
                 dataset=dataset,
                 method=method,
                 seed=int(seed),
                 setting=evaluated["protocol"],
                 accuracies=_measured(accuracies),
-                params={
-                    **models,
-                    "shots": int(np.bincount(rows).max()),
-                    "regions_per_image": plan.crops,
-                    **learned.params,
-                },
-                digests={**digests, **learned.digests},
-                terms=learned.terms,
-                inactive=learned.inactive,
-                files=learned.files,
-                counts={**counts, "train_images": len(rows)},
+                counts=counts,
             )
+
+
+def _transfers(work: Workspace) -> Iterator[SeedRecord]:
+    """Yield a record for every kind of target, method and seed of the transfer."""
+    evaluated = _read_json(work.transferred, "fdbpl transfer")
+    source, about = evaluated["source"], evaluated["targets"]
+    if source is None:
+        return
+    origin = _origin(work.source, source, evaluated["plan"], work.transferred)
+    kinds: dict[str, list[str]] = {}
+    for target, facts in about.items():
+        kinds.setdefault(facts["kind"], []).append(target)
+    for method, result in evaluated["methods"].items():
+        for seed, found in result["seeds"].items():
+            prompts = result.get("prompts", {}).get(seed)
+            learned = _learned(source, method, int(seed), prompts, work.source)
+            for kind, targets in kinds.items():
+                accuracies = {f"acc/{target}": found[target] for target in targets}
+                plans = sha256(canonical_json({name: about[name]["plan"] for name in targets}))
+                yield _seed_record(
+                    origin,
+                    replace(learned, digests={**learned.digests, "targets": plans}),
+                    dataset=source,
+                    method=method,
+                    seed=int(seed),
+                    setting=kind,
+                    accuracies={
+                        "source": found[source],
+                        "average": mean(accuracies.values()),
+                        **accuracies,
+                    },
+                    counts={},
+                )
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What all records of a dataset share: its plan, and what its caches are."""
+
+    plan: Plan
+    digests: Mapping[str, str]
+    models: Mapping[str, Any]
+
+
+def _origin(work: Workspace, dataset: str, evaluated: str, name: Path) -> _Origin:
+    """Read plan and caches, and see that they are of the plan that was evaluated."""
+    plan = Plan.load(work.plan(dataset))
+    caches = {role: open_cache(work.cache(dataset, role)) for role in ("teacher", "student")}
+    manifests = {role: cache.manifest for role, cache in caches.items()}
+    plans = {plan.digest, *(manifest.identity.plan for manifest in manifests.values())}
+    if plans != {evaluated}:
+        raise UserError(f"{name}: of another plan than its caches. Run dvc repro.")
+    return _Origin(
+        plan,
+        {
+            "plan": plan.digest,
+            **{f"{role}_cache": manifest.digest for role, manifest in manifests.items()},
+        },
+        {
+            role: manifest.identity.encoder.get("architecture")
+            for role, manifest in manifests.items()
+        },
+    )
+
+
+def _seed_record(
+    origin: _Origin, learned: "_Learned", *, seed: int, counts: Mapping[str, int], **named: Any
+) -> SeedRecord:
+    rows = origin.plan.images["label"][list(origin.plan.shots[seed])]
+    return SeedRecord(
+        seed=seed,
+        params={
+            **origin.models,
+            "shots": int(np.bincount(rows).max()),
+            "regions_per_image": origin.plan.crops,
+            **learned.params,
+        },
+        digests={**origin.digests, **learned.digests},
+        terms=learned.terms,
+        inactive=learned.inactive,
+        files=learned.files,
+        counts={**counts, "regions": len(origin.plan.regions), "train_images": len(rows)},
+        **named,
+    )
 
 
 @dataclass(frozen=True)
@@ -167,9 +241,9 @@ class _Learned:
 
 
 def _learned(
-    dataset: str, method: str, seed: int, accuracies: Mapping[str, Any], work: Workspace
+    dataset: str, method: str, seed: int, evaluated: str | None, work: Workspace
 ) -> _Learned:
-    """Read one training's three files, and see that they are those that were evaluated."""
+    """Read one training's three files, and see that they are of the prompts `evaluated`."""
     if method not in TRAINED:
         return _Learned({}, {}, {}, (), {})
     kinds = ("prompts", "classifier", "history")
@@ -182,7 +256,7 @@ def _learned(
         (files["classifier"], classifier.about["prompts"]),
         (files["history"], history["prompts"]),
     ):
-        if found != accuracies["prompts"]:
+        if found != evaluated:
             raise UserError(f"{name}: not of the prompts that were evaluated. Run dvc repro.")
     params = {
         **{f"train.{name}": value for name, value in prompts.about["train"].items()},

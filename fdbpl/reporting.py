@@ -63,14 +63,14 @@ def datasets_table(comparison: Mapping[str, Any]) -> str:
     rows = [("H", *(TITLES[method] for method in methods))]
     for dataset in datasets:
         cells = [methods[method]["datasets"][dataset] for method in methods]
-        rows.append((dataset, *(_with_deviation(cell) for cell in cells)))
+        rows.append((dataset, *(with_deviation(cell["h"], cell["h_std"]) for cell in cells)))
     rows.append(("average", *(_number(methods[method]["avg"]["h"]) for method in methods)))
     return markdown(rows)
 
 
-def _with_deviation(cell: Mapping[str, float | None]) -> str:
-    deviation = f" ± {cell['h_std']:.2f}" if cell["h_std"] else ""
-    return f"{_number(cell['h'])}{deviation}"
+def with_deviation(value: float | None, deviation: float | None) -> str:
+    """Return a cell of a table: the value, and its deviation over seeds where there is one."""
+    return f"{_number(value)} ± {deviation:.2f}" if deviation else _number(value)
 
 
 def _number(value: float | None) -> str:

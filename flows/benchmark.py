@@ -59,11 +59,12 @@ def bring_up_to_date(dataset: str, seconds: float) -> None:
     retry_condition_fn=_busy,
 )
 def compare(seconds: float) -> list[str]:
-    """Compare all datasets of params.yaml, or return the stages that are yet to run for it."""
+    """Transfer and compare, or return the stages of datasets that are yet to run before that."""
     with locked(LOCK):
         waiting = [stage for stage in dvc.changed_stages() if "@" in stage]
         if not waiting:
             log = get_run_logger().info
+            dvc.repro("transfer", seconds=seconds, log=log)
             dvc.repro("--single-item", "compare", seconds=seconds, log=log)
         return waiting
 
@@ -89,13 +90,13 @@ def benchmark(
     seeds: list[int] | None = None,
     hours_per_dataset: float = 24,
 ) -> State[Any]:
-    """Bring datasets up to date, compare them, and record them in MLflow.
+    """Bring datasets up to date, transfer and compare, and record everything in MLflow.
 
     Args:
         datasets: of `params.yaml`'s list; all when not given.
         methods: to report; all when not given.
         seeds: to report; all when not given.
-        hours_per_dataset: after which a dataset counts as failed.
+        hours_per_dataset: after which a dataset, or the transfer, counts as failed.
     """
     params = read_params(DEFAULT_PATH)
     chosen = _among("datasets", datasets, params.datasets)

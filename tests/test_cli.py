@@ -1,6 +1,7 @@
 """The stages by hand, on a small dataset and random small models, and every bad input."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from click.testing import CliRunner, Result
 from conftest import draw_folder
 from safetensors.torch import save_file
 
+from fdbpl.artifact import Artifact
+from fdbpl.cache import open_cache
 from fdbpl.cli import main
+from fdbpl.evaluation import accuracy
+from fdbpl.plan import Plan
+from fdbpl.workspace import Workspace
 
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
 METHODS = ["zero_shot", "teacher", "coop", "fdbpl"]
@@ -252,6 +258,52 @@ def test_a_gpu_that_is_not_there(project: Project, monkeypatch) -> None:
     assert "device is 'cuda', but torch finds no GPU" in project.fails("cache-teacher", "mine")
 
 
+TRANSFER_STAGES = ("prepare-transfer", "cache-transfer", "train-transfer", "transfer")
+
+
+def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -> None:
+    for name, classes in (("inked", ("ant", "bee", "cat", "dog")), ("fish", ("cod", "eel"))):
+        draw_folder(done.folder / name, dict.fromkeys(classes, (1, 4)))
+        done.change(data={"own": {**done.params["data"]["own"], name: {"folder": name}}})
+    done.change(transfer={"source": "mine", "targets": ["inked", "fish"]})
+    assert "Run fdbpl prepare-transfer first" in done.fails("train-transfer")
+    before = done.outputs()
+    said = []
+    for stage in TRANSFER_STAGES:
+        result = done(stage)
+        assert result.exit_code == 0, result.output
+        said.append(result.stdout)
+    planned, cached, trained, transferred = said
+    assert "fish: 2 classes, 8 test images" in planned
+    assert "fish: student encoded 8, reused 0" in cached
+    assert re.search(r"mine: student encoded \d+, reused [1-9]", cached)  # the base half
+    assert "2 methods x 2 seeds trained" in trained
+    assert "mine to 2 datasets: 4 methods evaluated on 30 test images" in transferred
+    assert before.items() < done.outputs().items()  # base-to-new stays as it was
+    compared = done("compare").stdout
+    assert "Learned on all classes of mine" in compared
+    assert "shifted, average of 1" in compared
+
+    work = Workspace(Path("runs/default"))
+    record = json.loads(work.transferred.read_text())
+    plan = Plan.load(work.source.plan("mine"))
+    features = open_cache(work.source.cache("mine", "student")).column("test")
+    labels = plan.images["label"][plan.test]
+    for method in ("coop", "fdbpl"):
+        for seed in (1, 2):
+            path = work.source.learned("mine", method, seed, "classifier")
+            vectors = Artifact.load(path, "classifier").arrays["positive"]
+            plain = accuracy(features, labels, vectors, range(4))
+            assert record["methods"][method]["seeds"][str(seed)]["mine"] == plain
+    again = done.outputs()
+    for stage in TRANSFER_STAGES:
+        assert done(stage).exit_code == 0
+    assert done.outputs() == again
+
+    done.change(student={"activation": "quickgelu"})
+    assert "activation is " in done.fails("transfer")
+
+
 def test_help_names_the_stages() -> None:
     said = CliRunner().invoke(main, ["--help"]).output
-    assert all(stage in said for stage in (*STAGES, "compare"))
+    assert all(stage in said for stage in (*STAGES, *TRANSFER_STAGES, "compare"))

@@ -13,6 +13,7 @@ from fdbpl.evaluation import (
     harmonic_mean,
     over_datasets,
     over_seeds,
+    over_targets,
 )
 
 per_cent = st.floats(0, 100)
@@ -117,3 +118,18 @@ def test_a_method_of_base_classes_only_has_no_new_and_no_h() -> None:
     assert dataset == {"base": 85, "new": None, "h": None, "h_std": None}
     average = over_datasets({"a": dataset, "b": {**dataset, "base": 95}})
     assert average == {"base": 90, "new": None, "h": None, "h_mean": None}
+
+
+def test_targets_are_averaged_by_kind() -> None:
+    kinds = {"b": "cross-dataset", "c": "shifted", "d": "cross-dataset"}
+    seeds = {
+        "1": {"a": 80.0, "b": 40.0, "c": 10.0, "d": 60.0},
+        "2": {"a": 90.0, "b": 50.0, "c": 10.0, "d": 60.0},
+    }
+    result = over_targets(seeds, "a", kinds)
+    assert result["avg"] == {"source": 85, "cross-dataset": 52.5, "shifted": 10}
+    assert result["targets"]["b"] == {"mean": 45, "std": pytest.approx(10 / math.sqrt(2))}
+    assert result["targets"]["c"] == {"mean": 10, "std": 0}
+    only = over_targets({"1": seeds["1"]}, "a", {"c": "shifted"})
+    assert only["avg"] == {"source": 80, "cross-dataset": None, "shifted": 10}
+    assert only["targets"]["c"]["std"] == 0

@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.errors import UserError
 from fdbpl.params import Params, check_params, read_params
 
@@ -40,6 +41,9 @@ def test_the_projects_own_file_is_sound() -> None:
     assert params.seeds == [1, 2, 3]
     assert len(params.development) == 5
     assert not {11, 12, 13} & set(params.seeds)  # the seeds that choices are made with
+    assert params.transfer
+    everything = {params.transfer.source, *params.transfer.targets}
+    assert everything == {*playground.DATASETS, *playground.SHIFTED}
 
 
 def test_the_least_that_must_be_said() -> None:
@@ -96,6 +100,8 @@ def test_the_least_that_must_be_said() -> None:
         ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
         ("development", ["mine"], "a list of names that stand under datasets; not 'mine'"),
         ("development", ["dtd", "dtd"], "every entry once"),
+        ("transfer", {"source": "dtd", "targets": ["dtd"]}, "targets other than the source, 'dtd'"),
+        ("transfer", "dtd", "keys with values"),
         ("objectives.paper", None, "keys with values"),
         ("objectives.paper.weight", "loud", "'entropy' or 'none'"),
         ("objectives.paper.first_margin", float("nan"), "a finite number"),
@@ -134,6 +140,15 @@ def test_own_data_takes_exactly_one_form(own: dict[str, str]) -> None:
     assert "wanted one of three: folder; table; images and names" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("targets", "says"), [([], "at least 1 of them"), (["a", "a"], "'a' stands more than once")]
+)
+def test_targets_are_some_and_each_once(targets: list[str], says: str) -> None:
+    raw = with_value("transfer", {"source": "dtd", "targets": targets})
+    with pytest.raises(UserError, match=rf"'transfer\.targets' is .* {says}"):
+        check_params(raw)
+
+
 @pytest.mark.parametrize("template", ["no gap", "{} and {}", "{x} {}", "{} }", "{0}"])
 def test_a_template_has_one_gap(template: str) -> None:
     raw = with_value("data.own", {"mine": {"folder": "x", "template": template}})
@@ -148,6 +163,7 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("train.rate", "lr, warmup_lr, momentum"),
         ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
         ("data.own.mine.path", "folder, table, images, names, template"),
+        ("transfer.shifted", "source, targets"),
         ("objectives.fdbpl.margin", "weight, weight_power, normalise"),
     ],
 )

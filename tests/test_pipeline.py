@@ -1,5 +1,6 @@
 """The whole pipeline under DVC, in a clone of the project, on two small drawn datasets."""
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
 OVER_ALL = ("compare", "rejection")
+TRANSFER = {"prepare-transfer", "cache-transfer", "train-transfer", "transfer"}
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +37,7 @@ class Clone:
             datasets=["textures", "icons"], methods=["zero_shot", "teacher", "coop", "fdbpl"]
         )
         self.change(seeds=[1, 2], shots=2, train={"epochs": 2})
-        self.change(regions={"per_image": 2})
+        self.change(regions={"per_image": 2}, transfer={"source": "textures", "targets": ["icons"]})
 
     def change(self, **changes: object) -> None:
         path = self.folder / "params.yaml"
@@ -91,7 +93,7 @@ class Clone:
     def outputs(self) -> dict[str, bytes]:
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
-            for folder in ("plans", "caches", "prompts", "metrics")
+            for folder in ("plans", "caches", "prompts", "transfer", "metrics")
             for path in sorted((self.folder / folder).rglob("*"))
             if path.is_file() and path.name != ".gitignore"
         }
@@ -101,7 +103,8 @@ class Clone:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made = Clone(tmp_path_factory.mktemp("clone") / "fdbpl")
     ran = made.repro()
-    assert ran == {*OVER_ALL} | {f"{s}@{d}" for s in STAGES for d in ("textures", "icons")}
+    of_datasets = {f"{stage}@{name}" for stage in STAGES for name in ("textures", "icons")}
+    assert ran == {*OVER_ALL} | TRANSFER | of_datasets
     return made
 
 
@@ -120,12 +123,38 @@ def test_equal_parameters_give_equal_bytes_anywhere(clone: Clone, tmp_path: Path
 def test_a_learning_rate_reruns_training_and_what_follows(clone: Clone) -> None:
     clone.change(train={"lr": 0.003})
     expected = {f"{s}@{d}" for s in ("train-student", "evaluate") for d in ("textures", "icons")}
-    assert clone.repro() == expected | {*OVER_ALL}
+    assert clone.repro() == expected | {"train-transfer", "transfer", *OVER_ALL}
 
 
 def test_a_new_dataset_runs_alone(clone: Clone) -> None:
     clone.change(datasets=["textures", "icons", "flowers"])
-    assert clone.repro() == {f"{stage}@flowers" for stage in STAGES} | {*OVER_ALL}
+    of_flowers = {f"{stage}@flowers" for stage in STAGES}
+    assert clone.repro() == of_flowers | {"prepare-transfer", "transfer", *OVER_ALL}
+
+
+def test_a_new_target_is_tested_with_the_prompts_there_are(clone: Clone) -> None:
+    path = clone.folder / "metrics" / "transfer.json"
+    before = json.loads(path.read_text())
+    clone.change(transfer={"targets": ["icons", "dishes"]})
+    assert clone.repro() == (TRANSFER - {"train-transfer"}) | {"compare"}
+    after = json.loads(path.read_text())
+    assert after["targets"].keys() == {"icons", "dishes"}
+    for method, result in after["methods"].items():
+        assert result["targets"]["icons"] == before["methods"][method]["targets"]["icons"]
+    cell = json.loads((clone.folder / "metrics" / "datasets" / "textures.json").read_text())
+    prompts = cell["methods"]["coop"]["seeds"]["1"]["prompts"]
+    assert after["methods"]["coop"]["prompts"]["1"] != prompts  # learned on all classes
+    assert "| dishes " in (clone.folder / "metrics" / "compare.md").read_text()
+
+
+def test_no_transfer_leaves_no_transfer(clone: Clone) -> None:
+    params = (clone.folder / "params.yaml").read_text()
+    clone.change(transfer=None)
+    assert clone.repro() == TRANSFER | {"compare"}
+    assert "Learned on" not in (clone.folder / "metrics" / "compare.md").read_text()
+    assert clone.repro() == set()
+    (clone.folder / "params.yaml").write_text(params)
+    assert clone.repro() <= {"compare"}  # DVC restores the rest
 
 
 def test_more_seeds_encode_only_new_regions(clone: Clone) -> None:

@@ -1,9 +1,11 @@
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import draw_folder, draw_image
+from PIL import Image
 
 from fdbpl.benchmarks.dataset import Dataset, Item
 from fdbpl.benchmarks.folder import read_folder
@@ -11,7 +13,7 @@ from fdbpl.errors import UserError
 from fdbpl.images import content_hash, decode
 from fdbpl.params import RegionParams
 from fdbpl.plan import TEST, TRAIN, Plan
-from fdbpl.planning import make_plan
+from fdbpl.planning import Split, make_plan
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
 DAMAGED = b"\x89PNG\r\n\x1a\n and no more"
@@ -109,14 +111,60 @@ def test_all_images_may_be_learned_from(folder: Path) -> None:
     assert not any(plan.notes.values())
 
 
-def test_the_order_of_the_file_lists_does_not_matter(folder: Path) -> None:
+@pytest.mark.parametrize("split", ["halves", "all", "test-only"])
+def test_the_order_of_the_file_lists_does_not_matter(folder: Path, split: Split) -> None:
     dataset = read_folder("pets", folder, "{}")
     backwards = Dataset(
         **{**vars(dataset), "train": dataset.train[::-1], "test": dataset.test[::-1]}
     )
-    regions = RegionParams()
-    plans = [make_plan(d, regions=regions, shots=2, seeds=[1]) for d in (dataset, backwards)]
+    options: dict[str, Any] = {"regions": RegionParams(), "shots": 2, "seeds": [1], "split": split}
+    plans = [make_plan(d, **options) for d in (dataset, backwards)]
     assert plans[0].digest == plans[1].digest
+
+
+def test_all_classes_may_be_learned_from(folder: Path) -> None:
+    halves, plan = plan_of(folder), plan_of(folder, split="all")
+    assert (plan.base, plan.new) == ((0, 1, 2, 3), ())
+    for seed, rows in plan.shots.items():
+        assert plan.images["label"][list(rows)].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+        base = {halves.paths[row] for row in halves.shots[seed]}
+        assert base == {plan.paths[row] for row in rows if plan.images["label"][row] < 2}
+    assert boxes(halves).items() < boxes(plan).items()  # so what base-to-new encoded is reused
+    assert [plan.paths[row] for row in plan.test] == [halves.paths[row] for row in halves.test]
+
+
+def test_a_plan_of_tests_alone_depends_on_nothing_else(folder: Path) -> None:
+    plan = plan_of(folder, split="test-only")
+    assert (plan.base, plan.new, plan.shots, len(plan.regions)) == ((), (), {}, 0)
+    assert [path.split("/")[0] for path in plan.paths] == ["test"] * 8
+    assert not any(plan.notes.values())
+    other = plan_of(folder, shots="all", seeds=[7], crops=9, split="test-only")
+    assert other.digest == plan.digest
+    draw_image(folder / "train" / "ant" / "more.png", 1)
+    assert plan_of(folder, split="test-only").digest == plan.digest
+    plan.save(folder / "plan")
+    assert Plan.load(folder / "plan").digest == plan.digest
+
+
+def test_a_dataset_without_training_images_can_be_tested_on(folder: Path) -> None:
+    dataset = Dataset(**{**vars(read_folder("pets", folder, "{}")), "train": ()})
+    options: dict[str, Any] = {"regions": RegionParams(), "shots": 2, "seeds": [1]}
+    assert len(make_plan(dataset, **options, split="test-only").test) == 8
+    with pytest.raises(UserError, match="0 classes with training images"):
+        make_plan(dataset, **options, split="all")
+    nothing = Dataset(**{**vars(dataset), "test": ()})
+    with pytest.raises(UserError, match=r"'pets': no test image in .*, wanted at least 1"):
+        make_plan(nothing, **options, split="test-only")
+
+
+def test_what_base_to_new_is_keyed_by_stays(tmp_path: Path) -> None:
+    """Caches that people have are keyed by these digests."""
+    folder = draw_folder(tmp_path / "pets", {"ant": (0, 0), "bee": (0, 0)})
+    for part in ("train", "test"):
+        for name, colour in (("ant", "red"), ("bee", "blue")):
+            Image.new("RGB", (24, 18), colour).save(folder / part / name / "0.bmp")
+    plan = plan_of(folder, shots=1, seeds=[1])
+    assert plan.digest == "5cfdef249ef1e9d6f7c021013238970fc53cfa545a0a2a59d6009dc9bcd7d60c"
 
 
 def test_an_unreadable_training_image_is_replaced_and_named(folder: Path) -> None:

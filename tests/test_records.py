@@ -10,6 +10,12 @@ from fdbpl.tracking.contents import of_seed, of_summary
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
+TRANSFER = {"source": "birds", "targets": ["cars", "ships", "birds-inked"]}
+
+
+@pytest.fixture
+def transferred(tmp_path: Path) -> Workspace:
+    return evaluated_workspace(tmp_path, workspace_params(tmp_path, DATASETS, transfer=TRANSFER))
 
 
 @pytest.fixture
@@ -118,3 +124,61 @@ def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Pat
         assert list(of_seed(seeds[method]).metrics) == ["base_acc"]
         metrics = of_summary(summaries[method]).metrics
         assert list(metrics) == ["avg/base_acc", "base_acc/birds"]
+
+
+def test_a_transfer_is_a_record_for_every_kind_method_and_seed(transferred: Workspace) -> None:
+    records = read_records(DATASETS, transferred)
+    assert records.notes == ()
+    assert [(r.dataset, r.method, r.seed, r.setting) for r in records.transfers] == [
+        ("birds", method, seed, setting)
+        for method in ("zero_shot", "coop", "fdbpl")
+        for seed in (1, 2)
+        for setting in ("cross-dataset", "shifted")
+    ]
+    everything = (*records.seeds, *records.transfers, *records.summaries)
+    assert len({r.key for r in everything}) == len(everything) == 15 + 12
+    cell = json.loads(transferred.transferred.read_text())["methods"]["coop"]
+    cross = records.transfers[4]
+    found = cell["seeds"]["1"]
+    assert cross.accuracies == {
+        "source": found["birds"],
+        "average": (found["cars"] + found["ships"]) / 2,
+        "acc/cars": found["cars"],
+        "acc/ships": found["ships"],
+    }
+    assert cross.digests["prompts"] == cell["prompts"]["1"]
+    assert len(cross.terms["cross_entropy"]) == 3
+    assert all(path.is_file() for path in cross.files.values())
+    assert cross.counts["train_images"] == 8  # two shots of four classes
+
+
+def test_base_to_new_is_recorded_as_without_a_transfer(
+    transferred: Workspace, tmp_path: Path
+) -> None:
+    root = tmp_path / "without"
+    without = evaluated_workspace(root, workspace_params(root, DATASETS))
+    pairs = zip(
+        read_records(DATASETS, transferred).seeds,
+        read_records(DATASETS, without).seeds,
+        strict=True,
+    )
+    assert all(one.key == other.key for one, other in pairs)
+    assert read_records(DATASETS, without).transfers == ()
+
+
+def test_a_transfer_older_than_its_prompts_is_left_out(
+    transferred: Workspace, tmp_path: Path
+) -> None:
+    changed = workspace_params(tmp_path, DATASETS, transfer=TRANSFER, train={"lr": 0.1})
+    train(changed, "birds", transferred.source)
+    records = read_records(DATASETS, transferred)
+    assert (len(records.seeds), len(records.summaries)) == (12, 3)
+    assert records.transfers == ()
+    assert records.notes[0].startswith("transfer: not recorded.")
+    assert "not of the prompts that were evaluated" in records.notes[0]
+
+
+def test_no_transfer_wanted_is_no_record_and_no_note(work: Workspace, tmp_path: Path) -> None:
+    run_stage("transfer", workspace_params(tmp_path, DATASETS), work, None)
+    records = read_records(DATASETS, work)
+    assert (records.transfers, records.notes) == ((), ())

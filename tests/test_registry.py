@@ -4,7 +4,8 @@ import pytest
 from conftest import draw_folder, draw_image, write_split
 from layouts import draw_layout
 
-from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.benchmarks.playground import datasets as playground
+from fdbpl.benchmarks.registry import KNOWN, SHIFTED, is_shifted, open_dataset
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams, OwnDataset
 
@@ -59,3 +60,21 @@ def test_two_published_classes_may_share_a_name(tmp_path: Path) -> None:
     draw_layout("imagenet", tmp_path)
     names = open_dataset("imagenet", DataParams(root=str(tmp_path))).class_names
     assert names.count("missile") == 2
+
+
+def test_the_shifted_versions_are_those_the_registry_says() -> None:
+    for source, versions in SHIFTED.items():
+        found = {name for name in KNOWN if is_shifted(name, source, same_classes=False)}
+        assert found == set(versions)
+    classes = {playground.definition(name).classes for name in ("objects", *SHIFTED["objects"])}
+    assert len(classes) == 1
+
+
+def test_known_datasets_of_equal_names_are_no_versions_of_each_other() -> None:
+    assert playground.definition("textures").classes == playground.definition("landcover").classes
+    assert not is_shifted("landcover", "textures", same_classes=True)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_of_ones_own_datasets_equal_class_names_decide(same: bool) -> None:
+    assert is_shifted("mine-inked", "mine", same_classes=same) is same

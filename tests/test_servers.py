@@ -23,7 +23,7 @@ from fdbpl.servers import STATE, _free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-RUNS = 2 * 4 * 2 + 4
+RUNS = 2 * 4 * 2 + 4 + 4 * 2
 PATIENCE = 300.0
 
 

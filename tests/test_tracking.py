@@ -130,6 +130,31 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
     assert not Path("mlruns").exists()
 
 
+def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
+    record()
+    before, models = current(), aliases()
+    transfer = {"source": "birds", "targets": ["cars", "birds-inked"]}
+    params = workspace_params(Path(), DATASETS, transfer=transfer)
+    evaluated_workspace(Path(), params)
+    more = 3 * 2 * 2
+    assert record() == tracking.Counts(found=RUNS, written=more, removed=0)
+    assert record() == tracking.Counts(found=RUNS + more, written=0, removed=0)
+    assert before < current()
+    assert aliases() == models
+    runs = {run.info.run_name: run.data for run in all_runs()}
+    cell = json.loads(work.transferred.read_text())["methods"]["coop"]["seeds"]["2"]
+    shifted = runs["birds shifted coop seed 2"]
+    found = {k: v for k, v in shifted.metrics.items() if not k.startswith("loss/")}
+    assert found == {
+        "source_acc": cell["birds"],
+        "avg_acc": cell["birds-inked"],
+        "acc/birds-inked": cell["birds-inked"],
+    }
+    tags = ("kind", "dataset", "method", "setting", "seed", "current")
+    assert [shifted.tags[tag] for tag in tags] == ["seed", "birds", "coop", "shifted", "2", "yes"]
+    assert runs["birds cross-dataset zero_shot seed 1"].tags["setting"] == "cross-dataset"
+
+
 def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
     record()
     mlflow.set_tracking_uri(tracking.store_uri())

@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,10 @@ from fdbpl.cache import RegionStore, build_cache
 from fdbpl.files import readable_json
 from fdbpl.params import Params, check_params
 from fdbpl.plan import Plan
-from fdbpl.planning import make_plan
+from fdbpl.planning import Split, make_plan
 from fdbpl.stages import run_stage
+from fdbpl.stages.targets import own_targets
+from fdbpl.stages.transfer import measure_transfer
 from fdbpl.workspace import Workspace
 
 DIM = 8
@@ -46,7 +49,8 @@ class FakeEncoder:
 
 
 def workspace_params(root: Path, datasets: list[str], **changes: Any) -> Params:
-    own = {name: {"folder": str(root / "pictures" / name)} for name in datasets}
+    targets = (changes.get("transfer") or {}).get("targets", [])
+    own = {name: {"folder": str(root / "pictures" / name)} for name in [*datasets, *targets]}
     raw = {
         "datasets": datasets,
         "methods": ["zero_shot", "coop", "fdbpl"],
@@ -66,18 +70,35 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
     work = Workspace(root)
     for dataset in params.datasets:
         if dataset in params.data.own:
-            draw_folder(
-                root / "pictures" / dataset,
-                {f"{dataset} {c}": (3, 2 + len(dataset)) for c in "abcd"},
-            )
+            draw(params, dataset)
         prepare(params, dataset, work)
         train(params, dataset, work)
         run_stage("evaluate", params, work, dataset)
+    if params.transfer:
+        prepare(params, params.transfer.source, work.source, "all")
+        train(params, params.transfer.source, work.source)
+        for target in own_targets(params, params.transfer):
+            draw(params, target)
+            prepare(params, target, work.targets, "test-only")
+        measure_transfer(params, params.transfer, work, carry)
     run_stage("compare", params, work, None)
     return work
 
 
-def prepare(params: Params, dataset: str, work: Workspace) -> None:
+def draw(params: Params, dataset: str) -> None:
+    """Draw a dataset of four classes, named for it; "birds-inked" has the classes of "birds"."""
+    name, _, style = dataset.partition("-")
+    classes = {f"{name} {c}": (3, 2 + len(name) + len(style)) for c in "abcd"}
+    draw_folder(Path(params.data.own[dataset].folder), classes)
+
+
+def carry(prompts: Artifact, class_names: Sequence[str]) -> np.ndarray:
+    """Class vectors drawn at random from the prompts and each class name."""
+    seeds = [zlib.crc32(f"{prompts.digest} {name}".encode()) for name in class_names]
+    return np.concatenate([unit(np.random.default_rng(seed), 1, DIM) for seed in seeds])
+
+
+def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halves") -> None:
     """Plan a dataset, and cache random features of it."""
     found = open_dataset(dataset, params.data)
     plan = make_plan(
@@ -85,6 +106,7 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
         regions=params.regions,
         shots=params.shots,
         seeds=params.seeds,
+        split=split,
         allow_unreadable_test_images=False,
     )
     plan.save(work.plan(dataset))

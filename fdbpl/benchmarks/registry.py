@@ -30,6 +30,19 @@ SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The shifted versions of a dataset: test images only, of its classes or a part of them."""
 
+KNOWN = (*playground.DATASETS, *playground.SHIFTED, *LAYOUTS)
+
+
+def is_shifted(target: str, source: str, *, same_classes: bool) -> bool:
+    """Tell whether `target` is `source` in pictures of another kind, rather than another dataset.
+
+    The registry decides for the datasets it knows: the drawn flowers and dishes share all names
+    and are no versions of each other. For one's own datasets equal class names decide.
+    """
+    if target in KNOWN:
+        return target in SHIFTED.get(source, ())
+    return same_classes
+
 
 def is_drawn(name: str, data: DataParams) -> bool:
     """Tell whether a name is the playground's: one's own folders and CoOp's layouts go first."""

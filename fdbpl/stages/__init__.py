@@ -12,7 +12,14 @@ from fdbpl.workspace import Workspace
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PER_DATASET = ("prepare_crops", "cache_teacher", "train_student", "evaluate")
-OVER_ALL = ("compare", "rejection")
+OVER_ALL = (
+    "prepare_transfer",
+    "cache_transfer",
+    "train_transfer",
+    "transfer",
+    "compare",
+    "rejection",
+)
 
 
 def run_stage(stage: str, params: Params, work: Workspace, dataset: str | None) -> list[str]:

@@ -1,5 +1,7 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
+from collections.abc import Sequence
+
 import torch
 
 from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
@@ -25,38 +27,48 @@ def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
     Raises:
         UserError: weights that do not fit, an image that changed or vanished since the plan.
     """
-    plan = Plan.load(work.plan(dataset))
-    folder = open_dataset(dataset, params.data).folder
+    return cache_all(params, [(dataset, work)])
+
+
+def cache_all(params: Params, planned: Sequence[tuple[str, Workspace]]) -> list[str]:
+    """Write both caches of each planned dataset, of one workspace each; load each model once.
+
+    Raises:
+        UserError: as above.
+    """
+    plans = [Plan.load(work.plan(dataset)) for dataset, work in planned]
+    folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
     store = RegionStore(params.cache.store)
     lines = []
     roles: tuple[Role, ...] = ("teacher", "student")
     for role in roles:
         encoder = image_encoder(params, role)
         clip = encoder.clip
-        text = {"template": template_vectors(clip, plan.class_names, plan.template)}
-        if role == "student":
-            text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
-            templates = _ensemble(plan, clip)
-            text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
-            left_out = [one for one in ENSEMBLE if one not in templates]
-            lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
-            text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
-        with progress(f"{dataset}: encoding, {role}") as report:
-            counts = build_cache(
-                plan,
-                folder,
-                encoder,
-                store,
-                work.cache(dataset, role),
-                kind=role,
-                model={"source": clip.source, "logit_scale": clip.logit_scale},
-                policy=plan.policy,
-                dtype=params.cache.dtype,
-                text=text,
-                progress=report,
-            )
-        lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
-        lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
+        for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
+            text = {"template": template_vectors(clip, plan.class_names, plan.template)}
+            if role == "student":
+                text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
+                templates = _ensemble(plan, clip)
+                text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
+                left_out = [one for one in ENSEMBLE if one not in templates]
+                lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
+                text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
+            with progress(f"{dataset}: encoding, {role}") as report:
+                counts = build_cache(
+                    plan,
+                    folder,
+                    encoder,
+                    store,
+                    work.cache(dataset, role),
+                    kind=role,
+                    model={"source": clip.source, "logit_scale": clip.logit_scale},
+                    policy=plan.policy,
+                    dtype=params.cache.dtype,
+                    text=text,
+                    progress=report,
+                )
+            lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
+            lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
     return lines
 
 

@@ -1,6 +1,8 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.params import ModelParams, Params
@@ -9,6 +11,13 @@ from fdbpl.weights import weights_source
 from fdbpl.workspace import Workspace
 
 Role = Literal["teacher", "student"]
+
+ZERO_SHOT = {
+    "zero_shot": "template",
+    "zero_shot_generic": "generic",
+    "zero_shot_ensemble": "ensemble",
+}
+"""The text in the student's cache that each zero-shot method classifies by."""
 
 
 def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cache]:
@@ -21,6 +30,13 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
     teacher = _open("teacher", params.teacher, params, plan, work)
     student = _open("student", params.student, params, plan, work)
     return teacher, student
+
+
+def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the test images' features and the class vectors of an untrained method."""
+    if method == "teacher":
+        return teacher.column("test"), teacher.text("template")
+    return student.column("test"), student.text(ZERO_SHOT[method])
 
 
 def _open(role: str, model: ModelParams, params: Params, plan: Plan, work: Workspace) -> Cache:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
 from fdbpl.plan import Plan
-from fdbpl.stages.caches import Role
-from fdbpl.stages.evaluate import ZERO_SHOT, learned_classifier
+from fdbpl.stages.caches import ZERO_SHOT, Role
+from fdbpl.stages.evaluate import learned_classifier
 from fdbpl.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]

@@ -1,4 +1,4 @@
-"""Stage 5: one table and one picture over all datasets."""
+"""Stage 5: the tables of all protocols, and one picture over all datasets."""
 
 import io
 import json
@@ -9,18 +9,24 @@ from fdbpl import reporting
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
 from fdbpl.params import Params
+from fdbpl.transfer import require_transfer, transfer_tables
 from fdbpl.workspace import Workspace
 
 
 def compare(params: Params, work: Workspace) -> list[str]:
-    """Write metrics/compare.json, .md and .png; return the table to print.
+    """Write metrics/compare.json, .md and .png; return the tables to print.
+
+    The transfer's tables are among them once there is one.
 
     Raises:
-        UserError: a dataset of the list has not been evaluated, or not with all methods and seeds.
+        UserError: a dataset of the list or the transfer has not been evaluated with all methods
+            and seeds.
     """
     records = {name: _record(work.metrics(name), name, params) for name in params.datasets}
     comparison = reporting.compare(records, params.methods, params.seeds)
-    text = f"{reporting.averages_table(comparison)}\n\n{reporting.datasets_table(comparison)}\n"
+    tables = [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
+    tables += _transfer_tables(params, work)
+    text = "\n\n".join(tables) + "\n"
     picture = io.BytesIO()
     reporting.plot(comparison, picture)
     write_whole(work.comparison("json"), readable_json(comparison))
@@ -33,6 +39,27 @@ def compare(params: Params, work: Workspace) -> list[str]:
         text,
         f"Written: {work.comparison('json')}, .md, .png",
     ]
+
+
+def _transfer_tables(params: Params, work: Workspace) -> list[str]:
+    """Return the transfer's tables, or nothing where it is not wanted or not yet evaluated."""
+    path = work.transferred
+    if params.transfer is None or not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        require_transfer(
+            record,
+            str(path),
+            **params.transfer.model_dump(),
+            methods=params.methods,
+            seeds=params.seeds,
+        )
+        return [transfer_tables(record, params.methods)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}). Run fdbpl transfer again."
+        ) from None
 
 
 def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:

@@ -14,15 +14,8 @@ from fdbpl.fitted import Shots, linear_probe, tip_adapter
 from fdbpl.methods.names import FITTED, TRAINED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
-from fdbpl.stages.caches import open_caches
+from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.workspace import Workspace
-
-ZERO_SHOT = {
-    "zero_shot": "template",
-    "zero_shot_generic": "generic",
-    "zero_shot_ensemble": "ensemble",
-}
-"""The text in the student's cache that each zero-shot method classifies by."""
 
 
 def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -34,7 +27,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     plan = Plan.load(work.plan(dataset))
     teacher, student = open_caches(params, plan, work)
     labels = plan.images["label"][plan.images["split"] == TEST]
-    seen, known = student.column("test"), teacher.column("test")
+    seen = student.column("test")
     results: dict[str, Any] = {}
     for method in params.methods:
         seeds: dict[str, Any] = {}
@@ -49,10 +42,8 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 )
                 features, vectors = seen, classifier.arrays["positive"]
                 source = {"prompts": classifier.about["prompts"]}
-            elif method == "teacher":
-                features, vectors = known, teacher.text("template")
             else:
-                features, vectors = seen, student.text(ZERO_SHOT[method])
+                features, vectors = untrained(method, teacher, student)
             accuracies = base_to_new(features, labels, vectors, plan.base, plan.new)
             seeds[str(seed)] = {**accuracies, **source}
         results[method] = {"seeds": seeds}

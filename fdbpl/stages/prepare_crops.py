@@ -2,13 +2,23 @@
 
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.params import Params
-from fdbpl.planning import make_plan
+from fdbpl.plan import Plan
+from fdbpl.planning import Split, make_plan
 from fdbpl.progress import progress
 from fdbpl.workspace import Workspace
 
 
 def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
-    """Write the plan of a dataset; return what to tell the user.
+    """Write the base-to-new plan of a dataset; return what to tell the user.
+
+    Raises:
+        UserError: see `open_dataset` and `make_plan`.
+    """
+    return save_plan(params, dataset, work, "halves")
+
+
+def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> list[str]:
+    """Write a plan of a dataset as `make_plan` splits it; return what to tell the user.
 
     Raises:
         UserError: see `open_dataset` and `make_plan`.
@@ -20,18 +30,27 @@ def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
             regions=params.regions,
             shots=params.shots,
             seeds=params.seeds,
+            split=split,
             allow_unreadable_test_images=params.data.allow_unreadable_test_images,
             report=report,
         )
     plan.save(work.plan(dataset))
-    train = len(plan.images) - len(plan.test)
-    lines = [
-        f"{dataset}: {len(plan.class_names)} classes ({len(plan.base)} base, {len(plan.new)} new), "
-        f"{train:,} training images for {len(plan.shots)} seeds, {len(plan.regions):,} regions, "
-        f"{len(plan.test):,} test images"
-    ]
+    lines = [f"{dataset}: {', '.join(_parts(plan))}"]
     for title, notes in plan.notes.items():
         if notes:
             more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
             lines.append(f"  {len(notes)} {title}: {'; '.join(notes[:3])}{more}")
     return lines
+
+
+def _parts(plan: Plan) -> list[str]:
+    parts = [f"{len(plan.class_names)} classes"]
+    if plan.new:
+        parts[0] += f" ({len(plan.base)} base, {len(plan.new)} new)"
+    if plan.base:
+        train = len(plan.images) - len(plan.test)
+        parts += [
+            f"{train:,} training images for {len(plan.shots)} seeds",
+            f"{len(plan.regions):,} regions",
+        ]
+    return [*parts, f"{len(plan.test):,} test images"]

@@ -18,9 +18,8 @@ from fdbpl.plan import TEST, Plan
 from fdbpl.region_view import Box, Guess, RegionView
 from fdbpl.rejection import Floats, log_softmax, sureness
 from fdbpl.rejection_report import SCORE_TITLES
-from fdbpl.stages.caches import Role, open_caches
+from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
 from fdbpl.stages.classifiers import Classifiers
-from fdbpl.stages.evaluate import ZERO_SHOT
 from fdbpl.stages.rejection import base_scorer, learned_from
 from fdbpl.workspace import Workspace
 

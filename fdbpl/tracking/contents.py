@@ -10,7 +10,14 @@ from fdbpl.ablation.summary import Row
 from fdbpl.records import SeedRecord, SummaryRecord
 from fdbpl.reporting import TITLES
 
-NAMES = {"base": "base_acc", "new": "new_acc", "h": "h", "h_mean": "h_mean"}
+NAMES = {
+    "base": "base_acc",
+    "new": "new_acc",
+    "h": "h",
+    "h_mean": "h_mean",
+    "source": "source_acc",
+    "average": "avg_acc",
+}
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,11 @@ class Content:
 def of_seed(one: SeedRecord) -> Content:
     """Lay out the run of one dataset, method and seed: its accuracies and its terms' curves.
 
+    A transfer's run has the accuracies on its targets as `acc/<target>`.
     Dataset, method and seed are parameters too: MLflow's compare page draws those that differ.
     """
-    title = f"{one.dataset} {one.method} seed {one.seed}"
+    setting = "" if one.setting == "base-to-new" else f" {one.setting}"
+    title = f"{one.dataset}{setting} {one.method} seed {one.seed}"
     return Content(
         key=one.key,
         name=title,
@@ -52,7 +61,7 @@ def of_seed(one: SeedRecord) -> Content:
             **{f"digest.{name}": digest for name, digest in one.digests.items()},
         },
         metrics={
-            **{NAMES[name]: [value] for name, value in one.accuracies.items()},
+            **{NAMES.get(name, name): [value] for name, value in one.accuracies.items()},
             **{f"loss/{name}": values for name, values in one.terms.items()},
         },
         params={"dataset": one.dataset, "method": one.method, "seed": one.seed, **one.params},

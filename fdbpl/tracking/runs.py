@@ -40,6 +40,7 @@ EXPERIMENT_TAGS = {
 - methods over all datasets: `tags.kind = 'summary' and tags.current = 'yes'`, as charts
 - one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and tags.current = 'yes'`
 - one dataset, all methods: `tags.dataset = 'textures' and tags.current = 'yes'`
+- one protocol: `tags.setting = 'base-to-new'`, or 'cross-dataset' or 'shifted'
 """,
 }
 
@@ -72,7 +73,7 @@ def record(records: Records, experiment: str, *, register: bool, report: Report 
         register: whether to register the learned prompts as models too.
         report: follows the runs that are written.
     """
-    contents = [of_seed(one) for one in records.seeds]
+    contents = [of_seed(one) for one in (*records.seeds, *records.transfers)]
     contents += [of_summary(one) for one in records.summaries]
     with locked(FOLDER / "record.lock"):
         client = _client()

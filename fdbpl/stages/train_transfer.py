@@ -1,0 +1,22 @@
+"""Transfer, stage 3: every method's contexts, learned on all classes of the source."""
+
+from fdbpl.params import Params
+from fdbpl.stages.targets import NOT_WANTED, require
+from fdbpl.workspace import Workspace
+
+
+def train_transfer(params: Params, work: Workspace) -> list[str]:
+    """Learn on all classes of the source; write prompts, classifiers and histories.
+
+    Raises:
+        UserError: see `train_student`.
+    """
+    (work.source.root / "prompts").mkdir(parents=True, exist_ok=True)
+    if params.transfer is None:
+        return [NOT_WANTED]
+    from fdbpl.stages.train_student import train_student  # loads torch
+
+    source = params.transfer.source
+    require(work.source.plan(source), "prepare-transfer")
+    require(work.source.cache(source, "student"), "cache-transfer")
+    return train_student(params, source, work.source)

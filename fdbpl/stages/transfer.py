@@ -1,0 +1,182 @@
+"""Transfer, stage 4: accuracies on the source and the targets, all classes, prompts unchanged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.artifact import Artifact
+from fdbpl.benchmarks.registry import is_shifted
+from fdbpl.errors import UserError
+from fdbpl.evaluation import accuracy, over_targets
+from fdbpl.files import readable_json, write_whole
+from fdbpl.methods.names import TRAINED
+from fdbpl.params import Params, TransferParams
+from fdbpl.plan import Plan
+from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
+from fdbpl.transfer import transferable
+from fdbpl.workspace import Workspace
+
+Vectors = NDArray[np.floating[Any]]
+Carry = Callable[[Artifact, Sequence[str]], Vectors]
+"""Prompts and C class names to unit class vectors (C, D) of the positive context."""
+
+Learned = Mapping[tuple[str, int], Artifact]
+"""Prompts by method and seed."""
+
+
+def transfer(params: Params, work: Workspace) -> list[str]:
+    """Write the accuracies of every method and seed on the source and on every target.
+
+    Raises:
+        UserError: a plan, cache or prompts file is missing, damaged, or of another model or plan.
+    """
+    if params.transfer is None:
+        write_whole(work.transferred, readable_json({"source": None, "targets": {}, "methods": {}}))
+        return [NOT_WANTED]
+    return measure_transfer(params, params.transfer, work, _text_tower(params))
+
+
+def measure_transfer(
+    params: Params, transfer: TransferParams, work: Workspace, carry: Carry
+) -> list[str]:
+    """Do what `transfer` does, with `carry` for the text tower. Loads no model itself."""
+    source = transfer.source
+    places = _places(params, transfer, work)
+    plans = {dataset: Plan.load(place.plan(dataset)) for dataset, place in places.items()}
+    learned = _learned(params, plans[source], work.source)
+    methods = transferable(params.methods)
+    results: dict[str, dict[str, dict[str, float]]] = {
+        method: {str(seed): {} for seed in params.seeds} for method in methods
+    }
+    for dataset, plan in plans.items():
+        found = _accuracies(params, methods, plan, places[dataset], learned, carry)
+        for (method, seed), per_cent in found.items():
+            results[method][str(seed)][dataset] = per_cent
+    kinds = {target: _kind(plans[source], plans[target]) for target in transfer.targets}
+    record = {
+        "source": source,
+        "plan": plans[source].digest,
+        "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
+        "methods": {
+            method: {
+                "seeds": seeds,
+                **over_targets(seeds, source, kinds),
+                **_digests(learned, method, params.seeds),
+            }
+            for method, seeds in results.items()
+        },
+    }
+    write_whole(work.transferred, readable_json(record))
+    images = sum(len(plan.test) for plan in plans.values())
+    return [
+        f"{source} to {len(kinds)} datasets: {len(methods)} methods evaluated on "
+        f"{images:,} test images"
+    ]
+
+
+def _places(params: Params, transfer: TransferParams, work: Workspace) -> dict[str, Workspace]:
+    """Return the workspaces of the source and of every target, sure that the transfer's are there.
+
+    Those that base-to-new has are named, where they are missing, by what reads them.
+    """
+    places = {transfer.source: work.source}
+    places |= {target: target_workspace(params, target, work) for target in transfer.targets}
+    for dataset, place in places.items():
+        if place != work:
+            require(place.plan(dataset), "prepare-transfer")
+            require(place.cache(dataset, "student"), "cache-transfer")
+    return places
+
+
+def _about(plan: Plan, kind: str) -> dict[str, str | int]:
+    return {
+        "kind": kind,
+        "classes": len(plan.class_names),
+        "test_images": len(plan.test),
+        "plan": plan.digest,
+    }
+
+
+def _kind(source: Plan, target: Plan) -> str:
+    same = target.class_names == source.class_names
+    return "shifted" if is_shifted(target.name, source.name, same_classes=same) else "cross-dataset"
+
+
+def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
+    """Load the prompts of every trained method and seed, learned under this plan and no other."""
+    found = {}
+    for method in (name for name in params.methods if name in TRAINED):
+        for seed in params.seeds:
+            path = place.learned(plan.name, method, seed, "prompts")
+            if not path.is_file():
+                raise UserError(f"{path}: no such file. Run fdbpl train-transfer first.")
+            prompts = Artifact.load(path, "prompts")
+            if prompts.about["plan"] != plan.digest:
+                raise UserError(
+                    f"{path}: learned under plan {prompts.about['plan'][:12]}, wanted "
+                    f"{plan.digest[:12]}. Run fdbpl train-transfer again."
+                )
+            found[method, seed] = prompts
+    return found
+
+
+def _digests(learned: Learned, method: str, seeds: Sequence[int]) -> dict[str, dict[str, str]]:
+    digests = {str(s): learned[method, s].digest for s in seeds if (method, s) in learned}
+    return {"prompts": digests} if digests else {}
+
+
+def _accuracies(
+    params: Params,
+    methods: Sequence[str],
+    plan: Plan,
+    place: Workspace,
+    learned: Learned,
+    carry: Carry,
+) -> dict[tuple[str, int], float]:
+    """Return the accuracy over all classes of one dataset, for every method and seed."""
+    teacher, student = open_caches(params, plan, place)
+    seen = student.column("test")
+    labels = plan.images["label"][plan.test]
+    classes = range(len(plan.class_names))
+    found = {}
+    for method in methods:
+        if method in TRAINED:
+            for seed in params.seeds:
+                vectors = carry(learned[method, seed], plan.class_names)
+                found[method, seed] = accuracy(seen, labels, vectors, classes)
+        else:
+            features, vectors = untrained(method, teacher, student)
+            once = accuracy(features, labels, vectors, classes)
+            found |= {(method, seed): once for seed in params.seeds}
+    return found
+
+
+def _text_tower(params: Params) -> Carry:
+    """Return what carries prompts to class names: the student's text tower, loaded when needed."""
+
+    @cache
+    def student() -> Any:
+        from fdbpl.clip.model import load_model  # loads torch, which untrained methods do without
+
+        return load_model(params.student, "student")
+
+    def carry(prompts: Artifact, class_names: Sequence[str]) -> Vectors:
+        import torch
+
+        from fdbpl.learning import class_vectors
+
+        clip = student()
+        if prompts.about["student"] != dict(clip.identity):
+            raise UserError(
+                f"the prompts of {prompts.about['method']} were learned with another student than "
+                f"{params.student.architecture}, {params.student.weights}. "
+                "Run fdbpl train-transfer again."
+            )
+        context = torch.from_numpy(prompts.arrays["positive"])
+        return class_vectors(clip, context[None], class_names)[0]
+
+    return carry

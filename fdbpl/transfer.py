@@ -1,0 +1,69 @@
+"""The tables of a transfer: what prompts learned on one dataset are worth on the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fdbpl.errors import UserError
+from fdbpl.methods.names import TRAINED, UNTRAINED
+from fdbpl.reporting import TITLES, markdown, with_deviation
+
+KINDS = ("cross-dataset", "shifted")
+
+
+def transferable(methods: Sequence[str]) -> list[str]:
+    """Return the methods that have class vectors for any class list."""
+    return [name for name in methods if name in (*UNTRAINED, *TRAINED)]
+
+
+def require_transfer(
+    record: Mapping[str, Any],
+    name: str,
+    *,
+    source: str,
+    targets: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+) -> None:
+    """Raise UserError when a transfer's record, the file `name`, is not of these parameters."""
+    found = (record["source"], set(record["targets"]), set(record["methods"]))
+    wanted = (source, set(targets), set(transferable(methods)))
+    columns = {tuple(result["seeds"]) for result in record["methods"].values()}
+    if found != wanted or columns != {tuple(map(str, seeds))}:
+        raise UserError(
+            f"{name}: of another source, other targets, methods or seeds than params.yaml names. "
+            "Run fdbpl transfer again."
+        )
+
+
+def transfer_tables(record: Mapping[str, Any], methods: Sequence[str]) -> str:
+    """Return a transfer's averages, then every target of each kind, as Markdown tables."""
+    shown = {name: record["methods"][name] for name in transferable(methods)}
+    kinds = {target: about["kind"] for target, about in record["targets"].items()}
+    present = [kind for kind in KINDS if kind in kinds.values()]
+    parts = [
+        f"Learned on all classes of {record['source']}, accuracy over all classes in per cent:",
+        _averages(shown, record["source"], list(kinds.values()), present),
+        *(_targets(shown, [t for t in kinds if kinds[t] == kind], kind) for kind in present),
+    ]
+    return "\n\n".join(parts)
+
+
+def _averages(
+    methods: Mapping[str, Any], source: str, kinds: Sequence[str], present: Sequence[str]
+) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("method", source, *(f"{kind}, average of {kinds.count(kind)}" for kind in present))
+    ]
+    for method, result in methods.items():
+        cells = (f"{result['avg'][column]:.2f}" for column in ("source", *present))
+        rows.append((TITLES[method], *cells))
+    return markdown(rows)
+
+
+def _targets(methods: Mapping[str, Any], targets: Sequence[str], kind: str) -> str:
+    rows = [(kind, *(TITLES[method] for method in methods))]
+    for target in targets:
+        cells = (result["targets"][target] for result in methods.values())
+        rows.append((target, *(with_deviation(cell["mean"], cell["std"]) for cell in cells)))
+    rows.append(("average", *(f"{result['avg'][kind]:.2f}" for result in methods.values())))
+    return markdown(rows)
