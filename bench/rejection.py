@@ -21,7 +21,14 @@ from fdbpl.rejection import auroc
 from fdbpl.stages.rejection import Sample, sample
 from fdbpl.workspace import Workspace
 
-PARTS = ("max_softmax", "max_logit", "energy", "difference", "negative_entropy")
+PARTS = (
+    "max_softmax",
+    "max_logit",
+    "energy",
+    "difference",
+    "negative_entropy",
+    "written_energy",
+)
 STEPS = 10
 
 Parts = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Prompts and classifiers as files: one safetensors file each, equal content in equal bytes.
 
 A prompts file holds the learned contexts and loads on any class list. A classifier file holds
-one unit vector per class, positive and perhaps negative, and needs no text tower. Either carries
+unit vectors of every class and needs no text tower. Either carries
 ONE metadata key with canonical JSON, because safetensors writes several in no stable order.
 """
 
@@ -30,8 +30,10 @@ Floats = NDArray[np.float32]
 class Artifact:
     """Arrays by side ("positive", "negative"), and what they are.
 
-    A prompts file has (M, W) arrays, a classifier (C, D). `about` says kind, method, options,
-    student (architecture, weights, activation), class names, template or words, parameters, seed.
+    A prompts file has (M, W) arrays, a classifier (C, D), and `decision`, the (C, D) unit vectors
+    that classify: the positive side's, or what the method makes of both sides. `about` says kind,
+    method, options, student (architecture, weights, activation), class names, template or words,
+    parameters, seed.
     """
 
     arrays: Mapping[str, Floats]
@@ -77,3 +79,8 @@ class Artifact:
 def sides_of(stack: Floats) -> dict[str, Floats]:
     """Name the slices of a stack (K, ...): positive, and negative where K is 2."""
     return dict(zip(SIDES, stack, strict=False))
+
+
+def stack_of(arrays: Mapping[str, Floats]) -> Floats:
+    """Return the stack (K, ...) of the sides there are, positive first."""
+    return np.stack([arrays[side] for side in SIDES if side in arrays])

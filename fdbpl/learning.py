@@ -14,6 +14,8 @@ from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.knowledge import with_knowledge
+from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
@@ -55,6 +57,31 @@ def class_vectors(
         return text_encoder(clip, class_names)(contexts).cpu().numpy()
 
 
+def classifier(
+    clip: ClipModel,
+    contexts: Tensor,
+    class_names: Sequence[str],
+    inference: Inference = POSITIVE_ONLY,
+    template: str | None = None,
+) -> NDArray[np.float32]:
+    """Return the unit vectors (C, D) by which contexts (K, M, W) classify any class list.
+
+    Args:
+        clip: the student.
+        contexts: of one seed.
+        class_names: C names.
+        inference: of the method that learned the contexts.
+        template: hand-written, with one {} for the name; for methods that take a share of it.
+
+    Raises:
+        UserError: no template for a method that takes a share of it, or a name too long.
+    """
+    sides = class_vectors(clip, contexts, class_names)
+    return inference.classifier(
+        sides, None if template is None else template_vectors(clip, class_names, template)
+    )
+
+
 def starting_contexts(clip: ClipModel, method: Method) -> Tensor:
     """Return the contexts (K, M, W) a method starts from: the embeddings of its words.
 
@@ -81,6 +108,7 @@ def learn(
     teacher_scale: float,
     labels: Ints,
     anchors: Floats | None = None,
+    areas: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     method: str = "fdbpl",
@@ -101,6 +129,7 @@ def learn(
             labels read them.
         anchors: (C, D) the student's own `template_vectors` of a hand-written template; only
             methods that keep near to them need them.
+        areas: (R,) the share of its image that each region shows; by default the whole.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -117,6 +146,11 @@ def learn(
             for a method that needs them, or seeds that learn from unequally many images.
     """
     learned = trained_method(method, options)
+    chosen = {1: np.arange(len(labels))} if picks is None else picks
+    counts = [len(images) for images in chosen.values()]
+    if len(set(counts)) > 1:
+        raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
+    shares = np.ones(len(labels) * crops) if areas is None else areas
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
@@ -125,11 +159,10 @@ def learn(
         text=text_encoder(clip, class_names),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
+        areas=torch.from_numpy(shares).float(),
     )
-    chosen = {1: np.arange(len(labels))} if picks is None else picks
-    counts = [len(images) for images in chosen.values()]
-    if len(set(counts)) > 1:
-        raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
+    if learned.needs:
+        task = with_knowledge(task, learned.needs, list(chosen.values()))
     start = starting_contexts(clip, learned)
     with threads_for(len(counts) * start.numel() * len(class_names)):
         return train(
@@ -139,4 +172,5 @@ def learn(
             params or TrainParams(),
             {seed: np.asarray(images) for seed, images in chosen.items()},
             report,
+            learned.diagnose,
         )

@@ -74,6 +74,15 @@ class Plan:
         """Regions of each training image."""
         return int(self.policy["per_image"])
 
+    @property
+    def areas(self) -> NDArray[np.float32]:
+        """The share of its image that each region shows, (R,)."""
+        images = self.images[: len(self.regions) // max(self.crops, 1)]
+        sizes = images["width"].astype(np.float64) * images["height"]
+        x0, y0, x1, y1 = self.regions["box"].astype(np.float64).T
+        shares = (x1 - x0) * (y1 - y0) / np.repeat(sizes, self.crops)
+        return np.asarray(shares, np.float32)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that decides which features are needed, and in which order."""

@@ -5,6 +5,7 @@ A higher score always means "more one of these". Shares are given in per cent.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
-WEIGHTS: Mapping[str, float] = MappingProxyType({"energy": 0.5, "difference": 0.5})
+WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {"max_softmax": 0.1, "energy": 0.4, "written_energy": 0.5}
+)
 """Of `combined`: the best that `python -m bench.rejection` finds on the development datasets."""
 
 
@@ -78,28 +81,44 @@ def sureness(logits: Floats) -> Doubles:
     return result
 
 
-def scores(positive: Floats, negative: Floats | None = None) -> dict[str, Doubles]:
+@dataclass(frozen=True)
+class Pair:
+    """What a method with two contexts has beside its decision: class vectors, or logits of them.
+
+    Attributes:
+        positive: under the positive context.
+        negative: under the negative context.
+        written: under the hand-written prompt.
+    """
+
+    positive: Floats
+    negative: Floats
+    written: Floats
+
+
+def scores(decision: Floats, pair: Pair | None = None) -> dict[str, Doubles]:
     """Return every simple score of n images or regions by name, (n,) each.
 
     Args:
-        positive: z+ (n, C), the logits under the positive context.
-        negative: z- (n, C), under the negative context, where the method has one.
+        decision: (n, C) the logits that decide.
+        pair: further logits (n, C) of a method with two contexts.
 
-    max_softmax, max_logit and energy (log sum exp, Liu et al. 2020) of z+. With z- also FDBPL's
-    first-order difference z+_y - z-_y at the class y that z+ chooses, and the negative prompts'
-    sureness: training makes p- uniform where there is nothing to see, so low means outside.
+    max_softmax, max_logit and energy (log sum exp, Liu et al. 2020) of the decision. With two
+    contexts also FDBPL's first-order difference z+_y - z-_y at the class y decided for; the
+    negative prompts' sureness, since training may make p- uniform where there is nothing to see;
+    and the energy of the hand-written prompt, whose level no training has moved.
     """
-    z = np.asarray(positive, np.float64)
+    z = np.asarray(decision, np.float64)
     found = {
         "max_softmax": np.exp(log_softmax(z).max(axis=1)),
         "max_logit": z.max(axis=1),
         "energy": logsumexp(z),
     }
-    if negative is not None:
-        chosen = z.argmax(axis=1)[:, None]
-        rejected = np.take_along_axis(np.asarray(negative, np.float64), chosen, axis=1)[:, 0]
-        found["difference"] = found["max_logit"] - rejected
-        found["negative_entropy"] = sureness(negative)
+    if pair is not None:
+        gap = np.asarray(pair.positive, np.float64) - np.asarray(pair.negative, np.float64)
+        found["difference"] = np.take_along_axis(gap, z.argmax(axis=1)[:, None], axis=1)[:, 0]
+        found["negative_entropy"] = sureness(pair.negative)
+        found["written_energy"] = logsumexp(pair.written)
     return found
 
 
@@ -125,25 +144,27 @@ def combined(
 class Scorer:
     """Scores of images and regions under one classifier."""
 
-    def __init__(self, positive: Floats, negative: Floats | None, scale: float, learned: Floats):
-        """Take unit class vectors (C, D) of the positive and perhaps of a negative context.
+    def __init__(self, decision: Floats, pair: Pair | None, scale: float, learned: Floats):
+        """Take unit class vectors (C, D): those that decide, and those of two contexts.
 
         scale: of the logits; learned: (R, D) features of the regions learned from, by which
         `combined` tells what is much and what little.
         """
-        self._vectors = positive, negative
+        self._vectors = decision, pair
         self._scale = scale
         self._reference = self.simple(learned)
 
     def logits(self, features: Floats) -> Doubles:
-        """Return z+ (n, C) of unit features (n, D)."""
+        """Return the logits (n, C) that decide of unit features (n, D)."""
         return self._logits(features, self._vectors[0])
 
     def simple(self, features: Floats) -> dict[str, Doubles]:
         """Return the simple scores (n,) of unit features (n, D)."""
-        positive, negative = self._vectors
-        rejected = None if negative is None else self._logits(features, negative)
-        return scores(self._logits(features, positive), rejected)
+        pair = self._vectors[1]
+        if pair is None:
+            return scores(self.logits(features))
+        sides = (pair.positive, pair.negative, pair.written)
+        return scores(self.logits(features), Pair(*(self._logits(features, v) for v in sides)))
 
     def __call__(self, features: Floats) -> dict[str, Doubles]:
         """Return every score (n,) of unit features (n, D), with `combined` where it can be."""

@@ -34,6 +34,9 @@ class Task:
         scale: the student's logit scale.
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
+        areas: (R,) the share of its image that each region shows.
+        levels: (N,) informativeness of regions of the training cache, ascending.
+        refined: (S, N, C) for every seed and image what the teacher makes of the whole image.
     """
 
     labels: Tensor
@@ -43,6 +46,9 @@ class Task:
     text: TextEncoder
     scale: float
     anchors: Tensor | None = None
+    areas: Tensor | None = None
+    levels: Tensor | None = None
+    refined: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,14 @@ class Trained:
 
     `terms[name]` is the mean of each term in every epoch. `gradients[epoch][name]` holds the norm
     of a term's gradient on each context, taken on the first batch of the first, the middle and
-    the last epoch. `inactive` names the terms that never reach 1 % of the summed norms of all
-    terms on any context.
+    the last epoch, and `diagnoses[epoch]` what the method's own diagnosis found there. `inactive`
+    names the terms that never reach 1 % of the summed norms of all terms on any context.
     """
 
     contexts: Tensor
     terms: Mapping[str, list[float]]
     gradients: Mapping[int, Mapping[str, list[float]]]
+    diagnoses: Mapping[int, Mapping[str, float]]
     inactive: tuple[str, ...]
 
 
@@ -68,6 +75,7 @@ def train(
     params: TrainParams,
     picks: Mapping[int, Ints],
     report: Report = silent,
+    diagnose: Objective | None = None,
 ) -> dict[int, Trained]:
     """Minimise `objective` over the contexts by SGD, as the CoOp family does, for every seed.
 
@@ -83,6 +91,7 @@ def train(
         picks: for each seed the images (I,) to learn from, equally many; the seed decides the
             order of images and crops.
         report: follows the epochs.
+        diagnose: asked where gradients are probed; it takes what the objective takes.
 
     Returns:
         The outcome for each seed.
@@ -94,23 +103,21 @@ def train(
     probed = {0, params.epochs // 2, params.epochs - 1}
     means: dict[str, list[Tensor]] = {}
     gradients: dict[int, dict[str, Tensor]] = {}
+    diagnoses: dict[int, dict[str, Tensor]] = {}
     for epoch in range(params.epochs):
         optimiser.param_groups[0]["lr"] = learning_rate(params, epoch)
         sums: dict[str, Tensor] = {}
         steps = _steps(picks, task.crops, params.batch, epoch)
         for images, rows in steps:
-            student, teacher = task.features(rows)
-            batch = Batch(
-                student=student,
-                teacher=task.teacher.log_probabilities(teacher),
-                labels=task.labels[images],
-                anchors=task.anchors,
-            )
+            batch = _batch(task, images, rows)
             features = task.text(contexts.flatten(0, 1))
             text = features.view(*contexts.shape[:2], *features.shape[1:])
             terms = objective(batch, text, task.scale)
             if epoch in probed and not sums:
                 gradients[epoch] = gradient_norms(terms, contexts)
+                if diagnose is not None:
+                    with torch.no_grad():
+                        diagnoses[epoch] = dict(diagnose(batch, text, task.scale))
             optimiser.zero_grad()
             torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -120,9 +127,24 @@ def train(
         report(epoch + 1, params.epochs)
     curves = {name: torch.stack(values, dim=1).tolist() for name, values in means.items()}
     return {
-        seed: _outcome(contexts.detach()[run], curves, gradients, run)
+        seed: _outcome(contexts.detach()[run], curves, gradients, diagnoses, run)
         for run, seed in enumerate(picks)
     }
+
+
+def _batch(task: Task, images: Tensor, rows: Tensor) -> Batch:
+    """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
+    student, teacher = task.features(rows)
+    runs = torch.arange(len(images))[:, None]
+    return Batch(
+        student=student,
+        teacher=task.teacher.log_probabilities(teacher),
+        labels=task.labels[images],
+        anchors=task.anchors,
+        areas=None if task.areas is None else task.areas[rows],
+        levels=task.levels,
+        refined=None if task.refined is None else task.refined[runs, images],
+    )
 
 
 def _steps(
@@ -144,6 +166,7 @@ def _outcome(
     contexts: Tensor,
     curves: Mapping[str, list[list[float]]],
     gradients: Mapping[int, Mapping[str, Tensor]],
+    diagnoses: Mapping[int, Mapping[str, Tensor]],
     run: int,
 ) -> Trained:
     norms = {
@@ -154,6 +177,10 @@ def _outcome(
         contexts=contexts,
         terms={name: values[run] for name, values in curves.items()},
         gradients=norms,
+        diagnoses={
+            epoch: {name: float(value[run]) for name, value in found.items()}
+            for epoch, found in diagnoses.items()
+        },
         inactive=inactive_terms(norms),
     )
 

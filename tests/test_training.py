@@ -266,7 +266,7 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
 
 def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(clip) -> None:
     def to_anchors(batch: Batch, text: Tensor, _scale: float) -> dict[str, Tensor]:
-        return {"distance": (text[..., 0, :, :] - batch.require_anchors()).square().mean((-2, -1))}
+        return {"distance": (text[..., 0, :, :] - batch.require("anchors")).square().mean((-2, -1))}
 
     anchors = torch.from_numpy(template_vectors(clip, NAMES, "a drawing of a {}."))
     rows = torch.zeros(IMAGES * CROPS, 8)

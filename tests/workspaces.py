@@ -137,6 +137,7 @@ def train(params: Params, dataset: str, work: Workspace) -> None:
             about = {
                 "method": method,
                 "options": {},
+                "inference": {"negative_share": 0.0, "template_share": 0.0},
                 "logit_scale": 10.0,
                 "dataset": dataset,
                 "plan": plan.digest,
@@ -150,7 +151,8 @@ def train(params: Params, dataset: str, work: Workspace) -> None:
             prompts = Artifact(sides_of(unit(rng, sides, 4, DIM)), {"kind": "prompts", **about})
             vectors = unit(rng, sides, len(plan.class_names), DIM)
             classifier = Artifact(
-                sides_of(vectors), {"kind": "classifier", "prompts": prompts.digest, **about}
+                {**sides_of(vectors), "decision": vectors[0]},
+                {"kind": "classifier", "prompts": prompts.digest, **about},
             )
             prompts.save(work.learned(dataset, method, seed, "prompts"))
             classifier.save(work.learned(dataset, method, seed, "classifier"))

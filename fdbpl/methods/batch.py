@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -10,6 +10,8 @@ from fdbpl.errors import UserError
 
 Terms = Mapping[str, Tensor]
 """Weighted terms (...) by name, one value a run; the loss is their sum."""
+
+Extra = Literal["anchors", "areas", "levels", "refined"]
 
 
 @dataclass(frozen=True)
@@ -22,26 +24,36 @@ class Batch:
         labels: (..., B) the labels of the images the regions were cut from; only methods that
             say so read them.
         anchors: (..., C, D) the student's unit class features under a hand-written template, which
-            some methods keep near to; None where nobody gave them.
+            some methods keep near to.
+        areas: (..., B) the share of its image that a region shows.
+        levels: (N,) informativeness of all regions in the training cache, ascending.
+        refined: (..., B, C) log-probabilities for the region's image, by `fdbpl.refinement`.
+
+    The last four are None where nobody gave them.
     """
 
     student: Tensor
     teacher: Tensor
     labels: Tensor
     anchors: Tensor | None = None
+    areas: Tensor | None = None
+    levels: Tensor | None = None
+    refined: Tensor | None = None
 
-    def require_anchors(self) -> Tensor:
-        """Return the anchors.
+    def require(self, extra: Extra) -> Tensor:
+        """Return one of the last four.
 
         Raises:
-            UserError: there are none.
+            UserError: there is none.
         """
-        if self.anchors is None:
+        found: Tensor | None = getattr(self, extra)
+        if found is None:
             raise UserError(
-                "this method keeps near to hand-written class features, and none were given. "
-                "Pass learn(anchors=...): the student's template_vectors of the classes learned."
+                f"this method needs {extra}, and none were given. Pass learn({extra}=...)."
+                if extra in ("anchors", "areas")
+                else f"this method needs {extra}: name it in its `needs`."
             )
-        return self.anchors
+        return found
 
 
 class Objective(Protocol):

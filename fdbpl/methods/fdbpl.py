@@ -1,29 +1,41 @@
 """FDBPL (arXiv 2505.18053): two prompt spaces that learn from cached region knowledge.
 
     w_b   = 1 - H(pT_b) / ln C                                      informativeness
-    Lsim  = mean_b w_b [KL(pT || p+) + KL(p+ || pT)] / 2            similarity
+    Lsim  = mean_b w_b [KL(pT || p) + KL(p || pT)] / 2              similarity
+    Lpro  = mean_b w_b KL(pR || p)                                  prototypes
     Lrej  = mean_b (1 - w_b) KL(uniform || p-)                      rejection
+    Lkeep = mean_b w_b CE(y_b, p-)                                  keeping the classes apart
     Lmut  = mean_b w_b cos(z+_b, z-_b)                              mutual
     Ldif1 = mean_b w_b relu(m1 - f_b . d_{y_b}),  d_c = u_c - v_c   first difference
     Ldif2 = the weighted mean over pairs of relu(m2 + f_b . d_{y_a y_b} - f_a . d_{y_a y_b})
     total = Lsim + Lrej + 0.001 Lmut + 0.1 (Ldif1 + Ldif2),         y_b = argmax pT_b
 
-z+ = s f U^T and z- = s f V^T are the logits under the positive and the negative context. The
-options name what the public record leaves open; the presets fix them.
+That total is the paper's; Lpro, with pR what the teacher makes of the whole image
+(`fdbpl.refinement`), and Lkeep are ours. z+ = s f U^T and z- = s f V^T are the logits under the
+positive and the negative context. p is p+ in the paper; with `similarity: difference` it is the
+softmax of s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative context
+takes part in what is distilled, and what is subtracted is learned with what it is from. w may
+also be the rank of the region's informativeness in the training cache, or the share of its image
+that it shows. The options name what the public record leaves open; the presets fix them.
 """
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fdbpl.methods.batch import Batch, Terms
+from fdbpl.methods.batch import Batch, Extra, Terms
 from fdbpl.methods.options import FdbplOptions
 from fdbpl.methods.terms import (
     entropy,
     informativeness,
+    kl,
     kl_from_uniform,
     pairwise_hinge,
+    rank,
     symmetric_kl,
+    weighted_mean,
 )
 
 
@@ -34,43 +46,126 @@ class Fdbpl:
         self.options = options
 
     def __call__(self, batch: Batch, text: Tensor, scale: float) -> Terms:
-        """Return the five weighted terms."""
+        """Return the weighted terms; those of weight 0 are left out."""
         o = self.options
-        positive, negative = (scale * batch.student[..., None, :, :] @ text.mT).unbind(-3)
-        w = self._weights(batch.teacher)
-        labels = batch.teacher.argmax(dim=-1)
-        difference = text[..., 0, :, :] - text[..., 1, :, :]
-        if o.difference_unit == "direction":
-            difference = F.normalize(difference, dim=-1)
-        similarity = batch.student @ difference.mT
-        if o.difference_unit == "logit":
-            similarity = scale * similarity
-        own = similarity.gather(-1, labels[..., None]).squeeze(-1)
-        log_positive, log_negative = positive.log_softmax(-1), negative.log_softmax(-1)
-        rejection = kl_from_uniform if o.rejection == "uniform" else _minus_entropy
-        if o.second == "released":
-            second = released_second_difference(difference)
-        else:
-            second = pairwise_hinge(similarity, labels, w, o.second_margin)
-        mean = self._mean
+        w = self.weights(batch)
+        vectors = self._difference(text) if o.similarity == "difference" else text[..., 0, :, :]
+        log_p = (scale * batch.student @ vectors.mT).log_softmax(-1)
+        terms = {"similarity": self._mean(symmetric_kl(batch.teacher, log_p), w)}
+        if o.prototype_weight:
+            refined = batch.require("refined")
+            terms["prototypes"] = o.prototype_weight * self._mean(kl(refined, log_p), w)
         return {
-            "similarity": mean(symmetric_kl(batch.teacher, log_positive), w),
-            "rejection": o.rejection_weight * mean(rejection(log_negative), 1 - w),
-            "mutual": o.mutual_weight * mean(F.cosine_similarity(positive, negative, dim=-1), w),
-            "first_difference": o.first_weight * mean(torch.relu(o.first_margin - own), w),
-            "second_difference": o.second_weight * second,
+            **terms,
+            **self._negative_terms(batch, text, scale, w),
+            **self._difference_terms(batch, text, scale, w),
         }
 
-    def _weights(self, teacher: Tensor) -> Tensor:
-        if self.options.weight == "none":
-            return torch.ones_like(teacher[..., 0])
-        return informativeness(teacher) ** self.options.weight_power
+    def _negative_terms(self, batch: Batch, text: Tensor, scale: float, w: Tensor) -> Terms:
+        """Return what bears on the negative context alone, and on its likeness to the positive."""
+        o = self.options
+        positive, negative = (scale * batch.student[..., None, :, :] @ text.mT).unbind(-3)
+        log_negative = negative.log_softmax(-1)
+        terms = {}
+        if o.rejection_weight:
+            rejection = kl_from_uniform if o.rejection == "uniform" else _minus_entropy
+            terms["rejection"] = o.rejection_weight * self._mean(rejection(log_negative), 1 - w)
+        if o.keep_weight:
+            labels = batch.teacher.argmax(dim=-1)[..., None]
+            kept = -log_negative.gather(-1, labels).squeeze(-1)
+            terms["keeping"] = o.keep_weight * self._mean(kept, w)
+        if o.mutual_weight:
+            if o.mutual == "centred":  # without the mean over classes, which softmax cannot see
+                positive = positive - positive.mean(dim=-1, keepdim=True)
+                negative = negative - negative.mean(dim=-1, keepdim=True)
+            alike = F.cosine_similarity(positive, negative, dim=-1)
+            terms["mutual"] = o.mutual_weight * self._mean(alike, w)
+        return terms
+
+    def _difference_terms(self, batch: Batch, text: Tensor, scale: float, w: Tensor) -> Terms:
+        """Return the prompt-cascaded differences of the first and the second order."""
+        o = self.options
+        if not o.first_weight and not o.second_weight:
+            return {}
+        similarity, labels = self._first_order(batch, text, scale)
+        terms = {}
+        if o.first_weight:
+            own = similarity.gather(-1, labels[..., None]).squeeze(-1)
+            hinge = torch.relu(o.margins[0] - own)
+            terms["first_difference"] = o.first_weight * self._mean(hinge, w)
+        if o.second_weight:
+            if o.second == "released":
+                second = released_second_difference(text[..., 0, :, :] - text[..., 1, :, :])
+            else:
+                second = pairwise_hinge(similarity, labels, w, o.margins[1])
+            terms["second_difference"] = o.second_weight * second
+        return terms
+
+    @property
+    def needs(self) -> frozenset[Extra]:
+        """What must be known of the training cache as a whole."""
+        wanted: dict[Extra, bool] = {
+            "levels": self.options.weight == "rank",
+            "refined": self.options.prototype_weight > 0,
+        }
+        return frozenset(extra for extra, is_wanted in wanted.items() if is_wanted)
+
+    def diagnose(self, batch: Batch, text: Tensor, scale: float) -> Mapping[str, Tensor]:
+        """Return what shows whether the parts are alive, each (...), shares in [0, 1].
+
+        The shares of active hinges; the negative prompts' entropy, as a share of ln C, on the
+        half of the regions that inform most and on the other half; the mean cosine among v_c.
+        """
+        similarity, labels = self._first_order(batch, text, scale)
+        own = similarity.gather(-1, labels[..., None]).squeeze(-1)
+        w = self.weights(batch)
+        negative = text[..., 1, :, :]
+        log_p = (scale * batch.student @ negative.mT).log_softmax(-1)
+        disorder = 1 - informativeness(log_p)
+        high = (w >= w.median(dim=-1, keepdim=True).values).to(w.dtype)
+        classes = negative.shape[-2]
+        cosines = (negative @ negative.mT).sum((-2, -1)) - classes
+        return {
+            "first_hinges_active": (own < self.options.margins[0]).to(w.dtype).mean(-1),
+            "second_hinges_active": active_pairs(similarity, labels, self.options.margins[1]),
+            "negative_entropy_informative": weighted_mean(disorder, high),
+            "negative_entropy_uninformative": weighted_mean(disorder, 1 - high),
+            "negative_cosine": cosines / (classes * (classes - 1)),
+        }
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Return w (..., B), how much each region has to tell, by the chosen form."""
+        o = self.options
+        if o.weight == "none":
+            return torch.ones_like(batch.teacher[..., 0])
+        if o.weight == "area":
+            return batch.require("areas") ** o.weight_power
+        tempered = (batch.teacher / o.weight_temperature).log_softmax(-1)
+        w = informativeness(tempered)
+        if o.weight == "rank":
+            w = rank(informativeness(batch.teacher), batch.require("levels"))
+        return w**o.weight_power
+
+    def _difference(self, text: Tensor) -> Tensor:
+        """Return e (..., C, D): the directions of u - lambda v."""
+        share = self.options.negative_share
+        return F.normalize(text[..., 0, :, :] - share * text[..., 1, :, :], dim=-1)
+
+    def _first_order(self, batch: Batch, text: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Return S (..., B, C) with S[b, c] = f_b . d_c in the chosen unit, and y (..., B)."""
+        difference = text[..., 0, :, :] - text[..., 1, :, :]
+        if self.options.difference_unit == "direction":
+            difference = F.normalize(difference, dim=-1)
+        similarity = batch.student @ difference.mT
+        if self.options.difference_unit == "logit":
+            similarity = scale * similarity
+        return similarity, batch.teacher.argmax(dim=-1)
 
     def _mean(self, values: Tensor, weights: Tensor) -> Tensor:
         """Average over the batch, or over the weights, so that w sets no learning rate."""
         if self.options.normalise == "batch":
             return (weights * values).mean(dim=-1)
-        return (weights * values).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)
+        return weighted_mean(values, weights)
 
 
 def released_second_difference(difference: Tensor) -> Tensor:
@@ -82,6 +177,22 @@ def released_second_difference(difference: Tensor) -> Tensor:
     """
     means = difference.mean(dim=-1)
     return (means[..., :, None] - means[..., None, :]).sum(dim=(-2, -1))
+
+
+def active_pairs(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return the share (...) of pairs of different classes whose hinge is not at rest."""
+    active = torch.zeros(labels.shape[:-1])
+    pairs = torch.zeros(labels.shape[:-1])
+    for a in range(labels.shape[-1]):  # a diagnosis of one batch: plain before fast
+        y_a = labels[..., a : a + 1]
+        at_a = similarity.gather(-1, y_a.expand(labels.shape)[..., None]).squeeze(-1)  # S[b, y_a]
+        own = similarity.gather(-1, labels[..., None]).squeeze(-1)  # S[b, y_b]
+        row = similarity[..., a, :].gather(-1, labels)  # S[a, y_b]
+        gap = at_a - own + row - at_a[..., a : a + 1]
+        differ = labels != y_a
+        pairs = pairs + differ.sum(-1)
+        active = active + (differ & (margin + gap > 0)).sum(-1)
+    return active / pairs.clamp_min(1)
 
 
 def _minus_entropy(log_p: Tensor) -> Tensor:

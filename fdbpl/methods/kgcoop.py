@@ -17,6 +17,6 @@ WEIGHT = 8.0
 
 def kgcoop(batch: Batch, text: Tensor, scale: float) -> Terms:
     """CoOp's cross-entropy, and the squared distance averaged over the classes."""
-    apart = text[..., 0, :, :] - batch.require_anchors()
+    apart = text[..., 0, :, :] - batch.require("anchors")
     distance = apart.square().sum(dim=-1).mean(dim=-1)
     return {**coop(batch, text, scale), "knowledge": WEIGHT * distance}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdbpl.errors import UserError
-from fdbpl.methods.batch import Objective
+from fdbpl.methods.batch import Extra, Objective
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl
+from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.kgcoop import kgcoop
@@ -15,7 +16,6 @@ from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS, with_overrides
 
 POSITIVE = "a photo of a"
-NEGATIVE = "a photo of no"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,18 @@ class Method:
         starts: the words each context starts from: the positive, then perhaps the negative.
         objective: what training minimises.
         options: what distinguishes it, for the record.
+        inference: how its prompts classify.
+        needs: what the objective must know of the training cache as a whole.
+        diagnose: values that show whether the objective's parts are alive, where it has any.
     """
 
     name: str
     starts: tuple[str, ...]
     objective: Objective
     options: Mapping[str, Any]
+    inference: Inference = POSITIVE_ONLY
+    needs: frozenset[Extra] = frozenset()
+    diagnose: Objective | None = None
 
 
 _PLAIN: Mapping[str, Objective] = {
@@ -51,7 +57,17 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
     """
     if name in PRESETS:
         options = with_overrides(name, overrides or {})
-        return Method(name, (POSITIVE, NEGATIVE), Fdbpl(options), options.model_dump())
+        objective = Fdbpl(options)
+        share = options.negative_share if options.inference == "difference" else 0.0
+        return Method(
+            name,
+            (POSITIVE, options.negative_start),
+            objective,
+            options.model_dump(),
+            Inference(share, options.template_share),
+            objective.needs,
+            objective.diagnose,
+        )
     if name not in _PLAIN:
         raise UserError(f"method {name!r} is not trained, wanted one of {', '.join(TRAINED)}.")
     if overrides:

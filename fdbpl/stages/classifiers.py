@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
 from fdbpl.plan import Plan
+from fdbpl.rejection import Pair
 from fdbpl.stages.caches import ZERO_SHOT, Role
 from fdbpl.stages.evaluate import learned_classifier
 from fdbpl.workspace import Workspace
@@ -22,13 +23,13 @@ class Classifier:
 
     Attributes:
         sees: the model whose features the vectors are compared with.
-        positive: (C, D), by label.
-        negative: (C, D) of a method with two contexts.
+        decision: (C, D), by label, those that classify.
+        pair: those of a method with two contexts, (C, D) each.
     """
 
     sees: Role
-    positive: Floats
-    negative: Floats | None = None
+    decision: Floats
+    pair: Pair | None = None
 
 
 class Classifiers:
@@ -46,15 +47,21 @@ class Classifiers:
         if method == "teacher":
             return Classifier("teacher", self._teacher.text("template"))
         if method in ZERO_SHOT:
-            negative = method == "zero_shot_generic"
-            return Classifier(
-                "student",
-                self._student.text(ZERO_SHOT[method]),
-                _untrained_negative(self._plan, self._student) if negative else None,
-            )
+            vectors = self._student.text(ZERO_SHOT[method])
+            if method != "zero_shot_generic":
+                return Classifier("student", vectors)
+            negative = _untrained_negative(self._plan, self._student)
+            return Classifier("student", vectors, Pair(vectors, negative, self._written))
         path = self._work.learned(self._plan.name, method, seed, "classifier")
         arrays = learned_classifier(path, self._plan).arrays
-        return Classifier("student", arrays["positive"], arrays.get("negative"))
+        pair = None
+        if "negative" in arrays:
+            pair = Pair(arrays["positive"], arrays["negative"], self._written)
+        return Classifier("student", arrays["decision"], pair)
+
+    @property
+    def _written(self) -> Floats:
+        return self._student.text("template")
 
 
 def _untrained_negative(plan: Plan, student: Cache) -> Floats:

@@ -40,7 +40,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )
-                features, vectors = seen, classifier.arrays["positive"]
+                features, vectors = seen, classifier.arrays["decision"]
                 source = {"prompts": classifier.about["prompts"]}
             else:
                 features, vectors = untrained(method, teacher, student)

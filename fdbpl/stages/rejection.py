@@ -130,10 +130,10 @@ class Sample:
 
 def base_scorer(classifier: Classifier, plan: Plan, scale: float, learned: Floats) -> rules.Scorer:
     """Return a classifier's scores over the base classes alone."""
-    base, negative = list(plan.base), classifier.negative
-    return rules.Scorer(
-        classifier.positive[base], None if negative is None else negative[base], scale, learned
-    )
+    base, pair = list(plan.base), classifier.pair
+    if pair is not None:
+        pair = rules.Pair(pair.positive[base], pair.negative[base], pair.written[base])
+    return rules.Scorer(classifier.decision[base], pair, scale, learned)
 
 
 def learned_from(regions: Floats, plan: Plan, seed: int) -> Floats:

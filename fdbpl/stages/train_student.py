@@ -1,5 +1,6 @@
 """Stage 3: learn every method's contexts for every seed, from cached features alone."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from fdbpl.artifact import Artifact, sides_of
 from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import readable_json, whole_folder
-from fdbpl.learning import class_vectors, learn
+from fdbpl.learning import Floats, class_vectors, learn
+from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
@@ -47,6 +49,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         else clip.logit_scale,
         "labels": np.searchsorted(base, labels),
         "anchors": student.text("template")[base],
+        "areas": plan.areas,
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
@@ -64,7 +67,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
             )
             for seed, trained in runs.items():
                 about = _about(plan, params, clip, trained_method(method, options), seed)
-                _save(trained, about, clip, folder)
+                _save(trained, about, clip, student.text("template"), folder)
                 inactive[method].update(trained.inactive)
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
     lines += [
@@ -87,6 +90,7 @@ def _about(
         "method": method.name,
         "options": dict(method.options),
         "starts": list(method.starts),
+        "inference": asdict(method.inference),
         "student": dict(clip.identity),
         "logit_scale": clip.logit_scale,
         "dataset": plan.name,
@@ -98,13 +102,17 @@ def _about(
     }
 
 
-def _save(trained: Trained, about: dict[str, Any], clip: ClipModel, folder: Path) -> None:
+def _save(
+    trained: Trained, about: dict[str, Any], clip: ClipModel, template: Floats, folder: Path
+) -> None:
     """Write the three files of one training."""
     contexts = trained.contexts.cpu()
     vectors = class_vectors(clip, trained.contexts, about["class_names"])
     prompts = Artifact(sides_of(contexts.numpy()), {"kind": "prompts", **about})
+    decision = Inference(**about["inference"]).classifier(vectors, template)
     classifier = Artifact(
-        sides_of(vectors), {"kind": "classifier", "prompts": prompts.digest, **about}
+        {**sides_of(vectors), "decision": decision},
+        {"kind": "classifier", "prompts": prompts.digest, **about},
     )
     method, seed = about["method"], about["seed"]
     prompts.save(folder / learned_name(method, seed, "prompts"))
@@ -116,5 +124,6 @@ def _save(trained: Trained, about: dict[str, Any], clip: ClipModel, folder: Path
         "inactive": list(trained.inactive),
         "terms": trained.terms,
         "gradients": {str(epoch): norms for epoch, norms in trained.gradients.items()},
+        "diagnoses": {str(epoch): found for epoch, found in trained.diagnoses.items()},
     }
     (folder / learned_name(method, seed, "history")).write_bytes(readable_json(history))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, stack_of
 from fdbpl.benchmarks.registry import is_shifted
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
+from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import TRAINED
 from fdbpl.params import Params, TransferParams
 from fdbpl.plan import Plan
@@ -21,8 +22,8 @@ from fdbpl.transfer import transferable
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
-Carry = Callable[[Artifact, Sequence[str]], Vectors]
-"""Prompts and C class names to unit class vectors (C, D) of the positive context."""
+Carry = Callable[[Artifact, Sequence[str], Vectors], Vectors]
+"""Prompts, C class names and their hand-written (C, D) vectors to the (C, D) that decide."""
 
 Learned = Mapping[tuple[str, int], Artifact]
 """Prompts by method and seed."""
@@ -142,11 +143,12 @@ def _accuracies(
     seen = student.column("test")
     labels = plan.images["label"][plan.test]
     classes = range(len(plan.class_names))
+    template = student.text("template")
     found = {}
     for method in methods:
         if method in TRAINED:
             for seed in params.seeds:
-                vectors = carry(learned[method, seed], plan.class_names)
+                vectors = carry(learned[method, seed], plan.class_names, template)
                 found[method, seed] = accuracy(seen, labels, vectors, classes)
         else:
             features, vectors = untrained(method, teacher, student)
@@ -164,7 +166,7 @@ def _text_tower(params: Params) -> Carry:
 
         return load_model(params.student, "student")
 
-    def carry(prompts: Artifact, class_names: Sequence[str]) -> Vectors:
+    def carry(prompts: Artifact, class_names: Sequence[str], template: Vectors) -> Vectors:
         import torch
 
         from fdbpl.learning import class_vectors
@@ -176,7 +178,8 @@ def _text_tower(params: Params) -> Carry:
                 f"{params.student.architecture}, {params.student.weights}. "
                 "Run fdbpl train-transfer again."
             )
-        context = torch.from_numpy(prompts.arrays["positive"])
-        return class_vectors(clip, context[None], class_names)[0]
+        contexts = torch.from_numpy(stack_of(prompts.arrays))
+        sides = class_vectors(clip, contexts, class_names)
+        return Inference(**prompts.about["inference"]).classifier(sides, template)
 
     return carry

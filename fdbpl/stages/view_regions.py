@@ -68,7 +68,7 @@ def view_regions(
     learned = learned_from(student.column("train"), plan, seed)
     classifier = Classifiers(plan, teacher, student, work).open(method, seed)
     scorer = base_scorer(classifier, plan, scales["student"], learned)
-    score = "max_softmax" if classifier.negative is None else "combined"
+    score = "max_softmax" if classifier.pair is None else "combined"
     found, usual = scorer(features["student"])[score], scorer(learned)[score]
     names = [plan.class_names[label] for label in base]
     guesses = zip(

@@ -29,7 +29,7 @@ class Classifier(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """Return probabilities, a row an image and a column a class, of unit features (N, D)."""
         features = np.asarray(model_input, np.float32)
-        scores = features @ self.artifact.arrays["positive"].T * self.artifact.about["logit_scale"]
+        scores = features @ self.artifact.arrays["decision"].T * self.artifact.about["logit_scale"]
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return pd.DataFrame(
             powers / powers.sum(axis=1, keepdims=True), columns=self.artifact.about["class_names"]

@@ -1,0 +1,54 @@
+"""What must be known of the training cache as a whole before a method can learn from parts."""
+
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdbpl.methods.batch import Extra
+from fdbpl.methods.terms import informativeness
+from fdbpl.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.training import Task
+
+IMAGES_AT_ONCE = 1024  # what is held of single regions at any time
+
+Ints = NDArray[np.integer[Any]]
+
+
+def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] | Ints]) -> Task:
+    """Return the task with what `needs` names: `levels`, `refined`.
+
+    Args:
+        task: its features are read once for every image of the picks.
+        needs: of the method.
+        picks: the images (I,) of every seed.
+    """
+    images = np.unique(np.concatenate([np.asarray(one) for one in picks]))
+    means, verdicts, levels = _look(task, torch.from_numpy(images))
+    known = replace(task, levels=levels.sort().values)
+    if "refined" not in needs:
+        return known
+    refined = torch.zeros(len(picks), len(task.labels), verdicts.shape[-1])
+    for run, pick in enumerate(picks):
+        rows = torch.from_numpy(np.searchsorted(images, np.asarray(pick)))
+        refined[run, torch.from_numpy(images)[rows]] = refined_log_probabilities(
+            means[rows], verdicts[rows]
+        )
+    return replace(known, refined=refined)
+
+
+def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean features (I, E), verdicts (I, C) and informativeness (I * crops,)."""
+    means, verdicts, levels = [], [], []
+    for part in torch.split(images, IMAGES_AT_ONCE):
+        _, features = task.features(part[:, None] * task.crops + torch.arange(task.crops))
+        log_p = task.teacher.log_probabilities(features)
+        mean, verdict = image_knowledge(features, log_p)
+        means.append(mean)
+        verdicts.append(verdict)
+        levels.append(informativeness(log_p).flatten())
+    return torch.cat(means), torch.cat(verdicts), torch.cat(levels)

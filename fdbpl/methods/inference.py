@@ -1,0 +1,61 @@
+"""How a method's prompts classify: from the class features of its contexts to one classifier."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Which class vectors decide; by default the positive ones alone.
+
+    With u, v and t the unit class features under the positive context, the negative context and
+    the hand-written template, a class is recognised by the direction of
+
+        e + template_share * t,   where e is the direction of u - negative_share * v.
+
+    Attributes:
+        negative_share: lambda of the difference z+ - lambda z-; 0 ignores the negative context.
+        template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
+    """
+
+    negative_share: float = 0.0
+    template_share: float = 0.0
+
+    def classifier(self, sides: Floats, template: Floats | None = None) -> NDArray[np.float32]:
+        """Return the unit vectors (C, D) that decide.
+
+        Args:
+            sides: (K, C, D) unit class features, positive first.
+            template: (C, D) unit class features of the hand-written prompt.
+
+        Raises:
+            UserError: the method needs a hand-written prompt and none is given.
+        """
+        vectors = np.asarray(sides[0], np.float32)
+        if self.negative_share:
+            vectors = _unit(vectors - np.float32(self.negative_share) * sides[1])
+        if self.template_share:
+            if template is None:
+                raise UserError(
+                    f"this method classifies with a share of {self.template_share} of a "
+                    "hand-written prompt, and none is given. Pass template=...: the student's "
+                    "template_vectors of the same classes."
+                )
+            vectors = _unit(vectors + np.float32(self.template_share) * template)
+        return vectors
+
+
+POSITIVE_ONLY = Inference()
+
+
+def _unit(vectors: Floats) -> NDArray[np.float32]:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    return unit
