@@ -11,7 +11,7 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy
-from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.learning import (
     class_vectors,
     learn,
@@ -241,7 +241,9 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
     """The loop reads features by rows, cached or encoded online, and nothing else."""
     method = trained_method("kdpl")
     asked: list[int] = []
-    cached = CachedFeatures(*(torch.from_numpy(features[k]) for k in ("student", "teacher")))
+    cached = PairedFeatures(
+        *(CachedColumn(torch.from_numpy(features[k])) for k in ("student", "teacher"))
+    )
 
     def online(rows: Tensor) -> tuple[Tensor, Tensor]:
         asked.extend(rows.flatten().tolist())

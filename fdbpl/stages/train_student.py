@@ -1,4 +1,4 @@
-"""Stage 3: learn every method's contexts for every seed, from cached features alone."""
+"""Stage 3: learn every method's contexts for every seed, from both models' features of regions."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from fdbpl.artifact import Artifact, sides_of
-from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import readable_json, whole_folder
 from fdbpl.learning import class_vectors, learn
@@ -15,7 +14,7 @@ from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
-from fdbpl.stages.caches import open_caches
+from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
 
@@ -28,25 +27,19 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
-    teacher, student = open_caches(params, plan, work)
-    require_identity(
-        student.manifest.identity,
-        {"encoder": dict(clip.identity)},
-        str(work.cache(dataset, "student")),
-    )
+    student = student_source(params, plan, work, clip)
+    teacher = teacher_source(params, plan, work)
     base = np.asarray(plan.base)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
     task: dict[str, Any] = {
         "class_names": [plan.class_names[label] for label in base],
-        "student": student.column("train"),
-        "teacher": teacher.column("train"),
-        "teacher_vectors": teacher.text("template")[base],
-        "teacher_scale": teacher.manifest.identity.model["logit_scale"]
-        if own_scale
-        else clip.logit_scale,
+        "student": student.features,
+        "teacher": teacher.features,
+        "teacher_vectors": teacher.vectors[base],
+        "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
         "labels": np.searchsorted(base, labels),
-        "anchors": student.text("template")[base],
+        "anchors": student.vectors[base],
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
