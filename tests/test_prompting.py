@@ -128,7 +128,7 @@ def test_one_padded_group_equals_groups_of_equal_length(
     wanted = features_and_gradient(SharedPrefixText(model.text_tower, tokens), contexts)
     monkeypatch.setattr("fdbpl.clip.packing.EXACT_ON", "nothing")
     padded = SharedPrefixText(model.text_tower, tokens)
-    assert len(padded.parts(2)[0].groups) == 1
+    assert len(padded.parts(2)[0].packing.groups) == 1
     found = features_and_gradient(padded, contexts)
     assert (found[0] - wanted[0]).abs().max() < 3e-6
     assert (found[1] - wanted[1]).norm() < 1e-5 * wanted[1].norm()

@@ -16,7 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from fdbpl.clip.block import FrozenBlock, Kept
-from fdbpl.clip.packing import Group, Packing, group_classes, pack
+from fdbpl.clip.packing import Packing, group_classes, pack
 from fdbpl.clip.tokens import PromptTokens
 
 Precision = Literal["fp32", "bf16"]
@@ -26,11 +26,15 @@ _PARTS = 4  # of the budget: three hold what their backward pass needs, one is w
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """Consecutive classes, by ascending length: their groups, and their tokens' embeddings."""
+class _Part:
+    """Consecutive classes, by ascending length: where their tokens lie, and what they start as."""
 
-    groups: Sequence[Group]
-    embedded: Tensor  # (T, W)
+    packing: Packing
+    embedded: Tensor  # (rows of the groups, W)
+
+    @property
+    def classes(self) -> int:
+        return sum(group.classes for group in self.packing.groups)
 
 
 class SharedPrefixText:
@@ -74,7 +78,7 @@ class SharedPrefixText:
         self._embedded = embedding[ids] + positions[spots.to(device)]  # (T, W)
         self._start = embedding[tokens.start] + positions[0]  # (W)
         self._context_positions = positions[1 : self._first]  # (M, W)
-        self._parts: dict[int, list[_Classes]] = {}
+        self._parts: dict[int, list[_Part]] = {}
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """Encode contexts (K, M, W) to unit features (K, C, D)."""
@@ -93,18 +97,18 @@ class SharedPrefixText:
             features = features @ projection
         return torch.nn.functional.normalize(features, dim=-1)
 
-    def parts(self, sets: int) -> list[_Classes]:
+    def parts(self, sets: int) -> list[_Part]:
         """Split the classes for `sets` contexts: into one part where the budget allows it."""
-        limit = len(self._embedded)
-        if self._memory is not None:
-            allowed = max(1, self._memory // self._token_bytes // sets)
-            limit = limit if limit <= allowed else max(1, allowed // _PARTS)
-        if limit not in self._parts:
-            self._parts[limit] = list(self._split(limit))
-        return self._parts[limit]
+        if sets not in self._parts:
+            limit = len(self._embedded)
+            if self._memory is not None:
+                allowed = max(1, self._memory // self._token_bytes // sets)
+                limit = limit if limit <= allowed else max(1, allowed // _PARTS)
+            self._parts[sets] = list(self._split(sets, limit))
+        return self._parts[sets]
 
-    def _split(self, limit: int) -> Iterator[_Classes]:
-        """Yield parts of at most `limit` tokens, at least one class each."""
+    def _split(self, sets: int, limit: int) -> Iterator[_Part]:
+        """Yield parts of at most `limit` tokens a context, at least one class each."""
         device, first, row = self._embedded.device, 0, 0
         while first < len(self._lengths):
             last, size = first, 0
@@ -114,18 +118,15 @@ class SharedPrefixText:
                 size += self._lengths[last]
                 last += 1
             groups = group_classes(self._lengths[first:last], device)
-            yield _Classes(groups, self._embedded[row : row + size])
+            embedded = self._embedded[row : row + size]
+            rows = [embedded[group.rows].repeat(sets, 1) for group in groups]
+            yield _Part(pack(sets, self._first, groups), torch.cat(rows))
             first, row = last, row + size
 
-    def forward(self, prefix: Tensor, classes: _Classes, *, keep: bool) -> tuple[Tensor, "_Pass"]:
-        """Return the end tokens (K, C, W) after the last layer, and the pass, to go back by."""
-        sets = len(prefix)
-        packing = pack(sets, prefix.shape[1], classes.groups)
-        suffixes = (
-            classes.embedded[group.rows].expand(sets, -1, -1).flatten(0, 1)
-            for group in classes.groups
-        )
-        x = torch.cat([prefix.flatten(0, 1), *suffixes])
+    def forward(self, prefix: Tensor, part: _Part, *, keep: bool) -> tuple[Tensor, list[Kept]]:
+        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs."""
+        packing = part.packing
+        x = torch.cat([prefix.flatten(0, 1), part.embedded])
         layers: list[Kept] = []
         for block in self._blocks[:-1]:
             x, kept = block.forward(x, packing)
@@ -134,26 +135,18 @@ class SharedPrefixText:
         x, kept = self._blocks[-1].forward_ends(x, packing)
         if keep:
             layers.append(kept)
-        ends = [part.view(sets, -1, x.shape[1]) for part in torch.split(x, packing.end_rows)]
-        return torch.cat(ends, dim=1), _Pass(packing, layers)
+        ends = [rows.view(len(prefix), -1, x.shape[1]) for rows in torch.split(x, packing.end_rows)]
+        return torch.cat(ends, dim=1), layers
 
-    def backward(self, grad: Tensor, kept: "_Pass") -> Tensor:
+    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part) -> Tensor:
         """Return the gradient on the prefix (K, P, W) from that on the ends (K, C, W)."""
-        packing = kept.packing
-        parts = torch.split(grad, [group.classes for group in packing.groups], dim=1)
-        x = torch.cat([part.flatten(0, 1) for part in parts])
-        x = self._blocks[-1].backward_ends(x, kept.layers[-1], packing)
-        for block, layer in zip(self._blocks[-2::-1], kept.layers[-2::-1], strict=True):
+        packing = part.packing
+        groups = torch.split(grad, [group.classes for group in packing.groups], dim=1)
+        x = torch.cat([rows.flatten(0, 1) for rows in groups])
+        x = self._blocks[-1].backward_ends(x, kept[-1], packing)
+        for block, layer in zip(self._blocks[-2::-1], kept[-2::-1], strict=True):
             x = block.backward(x, layer, packing)
         return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What a forward pass leaves for the backward pass."""
-
-    packing: Packing
-    layers: Sequence[Kept]
 
 
 class _Ends(Function):
@@ -165,9 +158,9 @@ class _Ends(Function):
         held = _PARTS - 1 if len(parts) > 1 else 1
         ctx.engine, ctx.held = engine, []
         ends = []
-        for index, classes in enumerate(parts):
+        for index, part in enumerate(parts):
             keep = ctx.needs_input_grad[0] and index < held
-            found, kept = engine.forward(prefix, classes, keep=keep)
+            found, kept = engine.forward(prefix, part, keep=keep)
             ends.append(found)
             if keep:
                 ctx.held.append(kept)
@@ -178,16 +171,14 @@ class _Ends(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (prefix,) = ctx.saved_tensors
-        engine = ctx.engine
+        engine: SharedPrefixText = ctx.engine
         parts = engine.parts(len(prefix))
         total = torch.zeros_like(prefix)
-        sizes = [sum(group.classes for group in classes.groups) for classes in parts]
-        for index, (classes, part) in enumerate(
-            zip(parts, torch.split(grad, sizes, dim=1), strict=True)
-        ):
+        grads = torch.split(grad, [part.classes for part in parts], dim=1)
+        for index, (part, on_ends) in enumerate(zip(parts, grads, strict=True)):
             if index < len(ctx.held):
                 kept = ctx.held[index]
             else:
-                kept = engine.forward(prefix, classes, keep=True)[1]
-            total += engine.backward(part, kept)
+                kept = engine.forward(prefix, part, keep=True)[1]
+            total += engine.backward(on_ends, kept, part)
         return total, None
