@@ -158,14 +158,21 @@ class Bench:
             for role in ("student", "teacher")
         }
         self.width = cached["teacher"].shape[1]
-        self.look: dict[str, Callable[[], Tensor]] = {
+        self.cached: dict[str, Callable[[], Tensor]] = {
             "student": lambda: cached["student"],
             "teacher": lambda: cached["teacher"],
         }
+        self.look = dict(self.cached)
         if s.way != "engine":
             self.look["student"] = image_tower(s, self.student)
         if s.way == "online":
             self.look["teacher"] = image_tower(s, random_model(s.teacher, s.seed + 1))
+
+    def warm(self, method: str) -> None:
+        """Take a step of few classes on cached features: an image tower warms in its own steps."""
+        look, self.look = self.look, self.cached
+        self.run(min(WARM_CLASSES, self.s.classes), method, 1)
+        self.look = look
 
     def run(self, classes: int, method: str, steps: int) -> Run:
         way = Way(self.s, list(IMAGENET_CLASSNAMES[:classes]), self.student, method)
@@ -225,7 +232,7 @@ def measure(s: Settings) -> dict[str, Any]:
             torch.save(features.cpu(), folder / f"{role}.pt")
         return {}
     bench = Bench(s)
-    bench.run(min(WARM_CLASSES, s.classes), METHOD[s.way], 1)
+    bench.warm(METHOD[s.way])
     done = bench.run(s.classes, METHOD[s.way], s.steps)
     torch.save(done.gradient, folder / f"{s.way}.pt")
     result: dict[str, Any] = {

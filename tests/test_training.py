@@ -275,7 +275,7 @@ def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(
     task = Task(
         labels=torch.arange(IMAGES) % 4,
         crops=CROPS,
-        features=CachedFeatures(rows, rows),
+        features=PairedFeatures(CachedColumn(rows), CachedColumn(rows)),
         teacher=Teacher(torch.zeros(4, 8), 1.0),
         text=text_encoder(clip, NAMES),
         scale=clip.logit_scale,

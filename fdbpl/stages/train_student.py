@@ -27,23 +27,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
-    student = student_source(params, plan, work, clip)
-    teacher = teacher_source(params, plan, work)
-    base = np.asarray(plan.base)
-    labels = plan.images["label"][: len(plan.regions) // plan.crops]
-    own_scale = params.teacher.logit_scale == "own"
-    task: dict[str, Any] = {
-        "class_names": [plan.class_names[label] for label in base],
-        "student": student.features,
-        "teacher": teacher.features,
-        "teacher_vectors": teacher.vectors[base],
-        "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
-        "labels": np.searchsorted(base, labels),
-        "anchors": student.vectors[base],
-        "crops": plan.crops,
-        "picks": {seed: plan.shots[seed] for seed in params.seeds},
-        "params": params.train,
-    }
+    task = task_of(params, plan, work, clip)
     methods = [name for name in params.methods if name in TRAINED]
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
@@ -66,6 +50,27 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         if terms
     ]
     return lines
+
+
+def task_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> dict[str, Any]:
+    """Return what `learn` needs of a dataset, whatever the method."""
+    student = student_source(params, plan, work, clip)
+    teacher = teacher_source(params, plan, work)
+    base = np.asarray(plan.base)
+    labels = plan.images["label"][: len(plan.regions) // plan.crops]
+    own_scale = params.teacher.logit_scale == "own"
+    return {
+        "class_names": [plan.class_names[label] for label in base],
+        "student": student.features,
+        "teacher": teacher.features,
+        "teacher_vectors": teacher.vectors[base],
+        "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
+        "labels": np.searchsorted(base, labels),
+        "anchors": student.vectors[base],
+        "crops": plan.crops,
+        "picks": {seed: plan.shots[seed] for seed in params.seeds},
+        "params": params.train,
+    }
 
 
 def _part_of(report: Report, done: int, methods: list[str]) -> Report:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest import draw_folder
 
-from bench import step, step_way
+from bench import step, step_way, train
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
@@ -86,3 +87,35 @@ def test_memory_of_a_class_grows_with_layers_and_not_with_classes(clip: ClipMode
         clip.text_tower, replace(tokens, suffixes=tokens.suffixes[:2]), context
     )
     assert one > 32 * 64 * 4 * 2 * 10  # tokens, width, bytes, layers, of which ten are kept
+
+
+@pytest.mark.parametrize("online", [[], ["--online"]])
+def test_whole_trainings_are_timed_method_by_method(tmp_path: Path, online: list[str]) -> None:
+    folder = draw_folder(tmp_path / "mine", dict.fromkeys(("cat", "owl", "sea", "sky"), (2, 1)))
+    params = {
+        "datasets": ["mine"],
+        "data": {"own": {"mine": {"folder": str(folder)}}},
+        "methods": ["zero_shot", "kdpl", "paper"],
+        "seeds": [1, 2],
+        "shots": 2,
+        "regions": {"per_image": 1},
+        "student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"},
+        "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
+        "train": {"batch": 2},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    path = tmp_path / "train.json"
+    run = CliRunner().invoke(
+        train.main,
+        ["--params", str(tmp_path / "params.yaml"), "--dataset", "mine", "--epochs", "2",
+         "--json", str(path), *online],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    rows = json.loads(path.read_text())
+    assert [(r["method"], r["seeds"]) for r in rows] == [
+        ("kdpl", 1), ("kdpl", 2), ("paper", 1), ("paper", 2)
+    ]  # fmt: skip
+    for r in rows:
+        assert r["steps"] == r["seeds"] * 2 * 2  # two epochs, four images in batches of two
+        assert r["steps_per_second"] == pytest.approx(r["steps"] / r["seconds"])
+        assert r["teacher"] == r["student"] == ("online" if online else "cached")
