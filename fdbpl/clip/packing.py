@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-EXACT_ON = "cpu"
-"""Where classes attend in groups of one length, so that nothing is computed for padding."""
+CHEAP_PADDING = 2**14
+"""Numbers that a CPU pads sooner than it attends to one more group: calls cost as much."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,24 @@ class Group:
         return self.rows.stop - self.rows.start
 
 
-def group_classes(lengths: Sequence[int], device: torch.device) -> list[Group]:
+def group_classes(lengths: Sequence[int], device: torch.device, slot: int) -> list[Group]:
     """Group classes of ascending name lengths for attention.
 
-    A CPU computes nothing twice: a group is a length. A GPU waits for its many small kernels
-    rather than for arithmetic: there all classes are one group, padded in attention alone.
+    A CPU computes little twice: a group is a length, or a few that are cheap to pad. A GPU waits
+    for its many small kernels rather than for arithmetic: there all classes are one group.
+
+    Args:
+        lengths: tokens of each class's name.
+        device: where.
+        slot: numbers in a slot of one class, under all contexts.
     """
-    sizes = sorted(set(lengths)) if device.type == EXACT_ON else [max(lengths)]
-    groups, start = [], 0
-    for size in sizes:
-        own = torch.tensor([n for n in lengths if n == size or len(sizes) == 1], device=device)
-        groups.append(_group(own, start))
-        start += int(own.sum())
+    cheap = CHEAP_PADDING if device.type == "cpu" else float("inf")
+    groups, first, start = [], 0, 0
+    for last, length in enumerate([*lengths, None]):
+        own = lengths[first:last]
+        if length is None or slot * (length * len(own) - sum(own)) > cheap:
+            groups.append(_group(torch.tensor(own, device=device), start))
+            first, start = last, start + sum(own)
     return groups
 
 
@@ -105,7 +111,7 @@ class Packing:
 def pack(sets: int, prefix: int, groups: Sequence[Group]) -> Packing:
     """Lay out `sets` contexts, each a prefix of so many tokens and the groups."""
     device = groups[0].ends.device
-    shared = group_classes([prefix], device)[0]
+    shared = _group(torch.tensor([prefix], device=device), 0)
     ends, start = [], sets * prefix
     for group in groups:
         firsts = start + group.tokens * torch.arange(sets, device=device)

@@ -109,7 +109,8 @@ class SharedPrefixText:
 
     def _split(self, sets: int, limit: int) -> Iterator[_Part]:
         """Yield parts of at most `limit` tokens a context, at least one class each."""
-        device, first, row = self._embedded.device, 0, 0
+        device, width = self._embedded.device, self._embedded.shape[1]
+        first, row = 0, 0
         while first < len(self._lengths):
             last, size = first, 0
             while last < len(self._lengths) and (
@@ -117,7 +118,7 @@ class SharedPrefixText:
             ):
                 size += self._lengths[last]
                 last += 1
-            groups = group_classes(self._lengths[first:last], device)
+            groups = group_classes(self._lengths[first:last], device, sets * width)
             embedded = self._embedded[row : row + size]
             rows = [embedded[group.rows].repeat(sets, 1) for group in groups]
             yield _Part(pack(sets, self._first, groups), torch.cat(rows))
