@@ -106,6 +106,28 @@ def test_parts_under_a_budget_equal_the_whole(clip: ClipModel, sets: int) -> Non
     assert max(counts) == len(MANY)
 
 
+def storages(kept: Any) -> dict[int, int]:
+    """Bytes of every storage that tensors anywhere inside refer to, by address."""
+    if isinstance(kept, Tensor):
+        return {kept.untyped_storage().data_ptr(): kept.untyped_storage().nbytes()}
+    inner = kept if isinstance(kept, list | tuple) else vars(kept).values()
+    return {address: size for one in inner for address, size in storages(one).items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("sets", "budget"), [(1, 1), (6, 1), (6, 2)])
+def test_what_backward_needs_stays_within_the_budget(
+    clip: ClipModel, sets: int, budget: int, precision: Any
+) -> None:
+    tokens = tokenize_prompts(clip, WORDS, MANY)
+    encode = SharedPrefixText(clip.text_tower, tokens, precision, memory_mb=budget)
+    prefix = torch.zeros(sets, 1 + len(tokens.context), 64)
+    parts = encode.parts(sets)
+    needs = [sum(storages(encode.forward(prefix, p, keep=True)[1]).values()) for p in parts]
+    at_once = needs if len(parts) == 1 else [*needs[:3], max(needs[3:])]
+    assert sum(at_once) < budget << 20
+
+
 def test_gradients_of_several_losses_go_back_through_one_pass(clip: ClipModel) -> None:
     contexts = random_contexts(clip, 2)
     encode = SharedPrefixText(clip.text_tower, tokenize_prompts(clip, WORDS, MANY), memory_mb=1)
