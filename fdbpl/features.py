@@ -6,25 +6,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Lookup = Callable[[Tensor], Tensor]
+"""Rows (...) of the plan's regions to one model's unit features (..., D), in float32."""
+
 FeatureSource = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Rows (B,) of the plan's regions to student features (B, D) and teacher features (B, E)."""
+"""Rows (...) to student features (..., D) and teacher features (..., E)."""
 
 
 @dataclass(frozen=True)
-class CachedFeatures:
-    """Features of all regions in memory: a look-up is all that is left of both image towers.
+class PairedFeatures:
+    """The features of student and teacher, each from its own source."""
 
-    Attributes:
-        student: (R, D) unit features of the student.
-        teacher: (R, E) unit features of the teacher.
-    """
-
-    student: Tensor
-    teacher: Tensor
+    student: Lookup
+    teacher: Lookup
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Ask both for the rows."""
+        return self.student(rows), self.teacher(rows)
+
+
+@dataclass(frozen=True)
+class CachedColumn:
+    """One model's features (R, D) of all regions in memory: all that is left of its tower."""
+
+    features: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
         """Look the rows up, in float32."""
-        return self.student[rows].float(), self.teacher[rows].float()
+        return self.features[rows].float()
 
 
 @dataclass(frozen=True)

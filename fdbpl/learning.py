@@ -13,7 +13,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.errors import UserError
-from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.knowledge import with_knowledge
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
@@ -44,9 +44,16 @@ def template_vectors(
     return vectors.T.contiguous().cpu().numpy()
 
 
-def text_encoder(clip: ClipModel, class_names: Sequence[str]) -> TextEncoder:
-    """Return the function from contexts (K, M, W) to class features (K, C, D)."""
-    return prompted_text(clip.text_tower, tokenize_prompts(clip, POSITIVE, tuple(class_names)))
+def text_encoder(
+    clip: ClipModel, class_names: Sequence[str], params: TrainParams | None = None
+) -> TextEncoder:
+    """Return the function from contexts (K, M, W) to class features (K, C, D).
+
+    `params` give its precision and its memory; by default it is exact.
+    """
+    chosen = params or TrainParams()
+    tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
+    return prompted_text(clip.text_tower, tokens, chosen.precision, chosen.memory_mb)
 
 
 def class_vectors(
@@ -102,8 +109,8 @@ def learn(
     clip: ClipModel,
     class_names: Sequence[str],
     *,
-    student: Floats,
-    teacher: Floats,
+    student: Floats | Lookup,
+    teacher: Floats | Lookup,
     teacher_vectors: Floats,
     teacher_scale: float,
     labels: Ints,
@@ -116,13 +123,14 @@ def learn(
     params: TrainParams | None = None,
     report: Report = silent,
 ) -> dict[int, Trained]:
-    """Learn a method's contexts from cached features, for every seed.
+    """Learn a method's contexts from features of regions, for every seed.
 
     Args:
         clip: the student; its image tower is not used.
         class_names: C names.
         student: (R, D) unit features of regions; region `i * crops + k` is crop k of image i.
-        teacher: (R, E) unit features of the same regions.
+            Or a function from rows to them, such as `online.OnlineTower`.
+        teacher: (R, E) unit features of the same regions, or a function.
         teacher_vectors: (C, E) the teacher's unit class vectors, as `template_vectors` gives.
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
         labels: (R / crops,) for every image its position in `class_names`; only methods with
@@ -154,9 +162,9 @@ def learn(
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
-        features=CachedFeatures(torch.from_numpy(student), torch.from_numpy(teacher)),
+        features=PairedFeatures(_lookup(student), _lookup(teacher)),
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
-        text=text_encoder(clip, class_names),
+        text=text_encoder(clip, class_names, params),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
         areas=torch.from_numpy(shares).float(),
@@ -174,3 +182,9 @@ def learn(
             report,
             learned.diagnose,
         )
+
+
+def _lookup(features: Floats | Lookup) -> Lookup:
+    if isinstance(features, np.ndarray):
+        return CachedColumn(torch.from_numpy(features))
+    return features

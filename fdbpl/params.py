@@ -107,10 +107,20 @@ class ModelParams(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
+class StudentParams(ModelParams):
+    """The student; `features` says whether training looks a region up or encodes it anew."""
+
+    features: Literal["cached", "online"] = "cached"
+
+
 class TeacherParams(ModelParams):
-    """The teacher; `logit_scale` is the temperature its probabilities are taken at."""
+    """The teacher; `logit_scale` is the temperature its probabilities are taken at.
+
+    `mode` says whether training looks a region up, or runs the teacher at every step.
+    """
 
     logit_scale: Literal["own", "student"] = "own"
+    mode: Literal["cached", "online"] = "cached"
 
 
 class CacheParams(Section):
@@ -125,7 +135,11 @@ class CacheParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch."""
+    """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch.
+
+    `precision` is of the text tower's products; `memory_mb`, in MiB, is for what its backward
+    pass needs: beyond it, part is computed twice.
+    """
 
     lr: float = Field(0.002, gt=0)
     warmup_lr: float = Field(1e-5, gt=0)
@@ -133,6 +147,8 @@ class TrainParams(Section):
     weight_decay: float = Field(5e-4, ge=0)
     epochs: int = Field(50, ge=1)
     batch: int = Field(32, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    memory_mb: int = Field(4096, ge=1)
 
 
 class TransferParams(Section):
@@ -162,7 +178,7 @@ class Params(Section):
     shots: StrictInt | Literal["all"] = 16
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
-    student: ModelParams
+    student: StudentParams
     teacher: TeacherParams
     cache: CacheParams = CacheParams()
     train: TrainParams = TrainParams()

@@ -1,93 +1,226 @@
 """Cached training against both image towers at every step, which is the field's plain way."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
-from PIL import Image
+from torch import Tensor
 
+from fdbpl.artifact import Artifact
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, build_cache, open_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
-from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.errors import UserError
+from fdbpl.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
+from fdbpl.images import ChangedImage
 from fdbpl.learning import starting_contexts, template_vectors, text_encoder
+from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method
-from fdbpl.params import RegionParams, TrainParams
+from fdbpl.online import OnlineTower
+from fdbpl.params import RegionParams, TrainParams, check_params
 from fdbpl.plan import Plan
 from fdbpl.planning import make_plan
+from fdbpl.stages import run_stage
 from fdbpl.training import Task, Trained, train
+from fdbpl.workspace import Workspace
 
 STEPS = 20
 
 
-def tower_online(clip: ClipModel, plan: Plan, folder: Path) -> Callable[..., torch.Tensor]:
-    """Crop, resize and encode the batch's regions anew, as KDPL does at every step."""
+@dataclass(frozen=True)
+class Setting:
+    """A plan, both models, and the three sources of their features."""
 
-    def features(rows: torch.Tensor) -> torch.Tensor:
-        pixels = []
-        for region in plan.regions[rows.flatten().numpy()]:
-            with Image.open(folder / plan.paths[region["image"]]) as image:
-                crop = image.convert("RGB").crop(tuple(region["box"].tolist()))
-            crop = crop.resize((clip.image_size,) * 2, Image.Resampling.BICUBIC)
-            if region["flip"]:
-                crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            colours = torch.from_numpy(np.array(crop)).permute(2, 0, 1) / 255
-            mean, std = (torch.tensor(x)[:, None, None] for x in (clip.mean, clip.std))
-            pixels.append((colours - mean) / std)
-        with torch.no_grad():
-            found = clip.network.encode_image(torch.stack(pixels), normalize=True)
-        return found.reshape(*rows.shape, -1)
+    plan: Plan
+    folder: Path
+    student: ClipModel
+    teacher: ClipModel
+    online: FeatureSource
+    whole: FeatureSource
+    half: FeatureSource
 
-    return features
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> Setting:
+    root = tmp_path_factory.mktemp("online")
+    models = {"student": make_model(seed=1), "teacher": make_model(seed=2)}
+    folder = draw_folder(root / "images", {"red cat": (8, 1), "owl": (8, 1), "sea": (8, 1)})
+    dataset = read_folder("small", folder, "a photo of a {}.")
+    plan = make_plan(dataset, regions=RegionParams(per_image=5), shots=8, seeds=[1])
+    store = RegionStore(str(root / "store"))
+
+    def column(role: str, dtype: str) -> CachedColumn:
+        encoder = ImageEncoder(models[role], precision="fp32", batch_size=16)
+        place = root / f"{role}-{dtype}"
+        build_cache(
+            plan, folder, encoder, store, place,
+            kind=role, model={}, policy=plan.policy, dtype=dtype,
+        )  # fmt: skip
+        return CachedColumn(torch.from_numpy(open_cache(place).column("train")))
+
+    towers = [
+        OnlineTower(plan, folder, ImageEncoder(clip, precision="fp32", batch_size=8))
+        for clip in models.values()
+    ]
+    return Setting(
+        plan,
+        folder,
+        **models,
+        online=PairedFeatures(*towers),
+        whole=PairedFeatures(*(column(role, "float32") for role in models)),
+        half=PairedFeatures(*(column(role, "float16") for role in models)),
+    )
+
+
+def task_of(setting: Setting, features: FeatureSource) -> Task:
+    plan = setting.plan
+    names = [plan.class_names[label] for label in plan.base]
+    vectors = template_vectors(setting.teacher, names, plan.template)
+    return Task(
+        labels=torch.from_numpy(plan.images["label"].astype(np.int64)),
+        crops=plan.crops,
+        features=features,
+        teacher=Teacher(torch.from_numpy(vectors), setting.teacher.logit_scale),
+        text=text_encoder(setting.student, names),
+        scale=setting.student.logit_scale,
+        anchors=torch.from_numpy(template_vectors(setting.student, names, plan.template)),
+    )
+
+
+def run(setting: Setting, method: str, features: FeatureSource) -> Trained:
+    learned = trained_method(method)
+    params = TrainParams(lr=0.1, epochs=STEPS // 2, batch=8)
+    start = starting_contexts(setting.student, learned)
+    images = np.asarray(setting.plan.shots[1])
+    task = task_of(setting, features)
+    return train(learned.objective, start, task, params, {1: images})[1]
 
 
 @pytest.mark.parametrize("method", TRAINED)
 def test_cached_training_equals_training_with_both_towers_online(
-    tmp_path: Path, make_model: MakeModel, method: str
+    setting: Setting, method: str
 ) -> None:
-    student, teacher = make_model(seed=1), make_model(seed=2)
-    folder = draw_folder(tmp_path / "images", {"red cat": (8, 1), "owl": (8, 1), "sea": (8, 1)})
-    dataset = read_folder("small", folder, "a photo of a {}.")
-    plan = make_plan(dataset, regions=RegionParams(per_image=5), shots=8, seeds=[1])
-    store = RegionStore(str(tmp_path / "store"))
-    cached = {}
-    for role, clip in (("teacher", teacher), ("student", student)):
-        encoder = ImageEncoder(clip, precision="fp32", batch_size=16)
-        build_cache(
-            plan, folder, encoder, store, tmp_path / role,
-            kind=role, model={}, policy=plan.policy, dtype="float32",
+    cached, online = run(setting, method, setting.whole), run(setting, method, setting.online)
+    start = starting_contexts(setting.student, trained_method(method))
+    assert not torch.allclose(cached.contexts, start, rtol=1e-3)
+    torch.testing.assert_close(cached.contexts, online.contexts, rtol=1e-5, atol=1e-6)
+    for name, values in cached.terms.items():
+        np.testing.assert_allclose(values, online.terms[name], rtol=1e-5, atol=1e-6)
+
+
+def stepwise(setting: Setting, method: str, features: FeatureSource) -> list[tuple[float, Tensor]]:
+    """Loss and gradient at each of 20 points of one path, which the online way walks."""
+    learned, task = trained_method(method), task_of(setting, features)
+    found: list[tuple[float, Tensor]] = []
+    contexts = starting_contexts(setting.student, learned)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(STEPS):
+        rows = torch.randint(len(setting.plan.regions), (32,), generator=generator)
+        student, teacher = features(rows)
+        labels = task.labels[rows // setting.plan.crops]
+        leaf = contexts.clone().requires_grad_()
+        batch = Batch(student, task.teacher.log_probabilities(teacher), labels, task.anchors)
+        loss = sum(learned.objective(batch, task.text(leaf), task.scale).values())
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        found.append((loss.item(), gradient))
+        contexts = contexts + 0.02 * torch.randn(contexts.shape, generator=generator)
+    return found
+
+
+@pytest.mark.parametrize(("source", "on_loss", "on_gradient"), [
+    ("whole", 1e-5, 1e-5), ("half", 1e-4, 1e-3),
+])  # fmt: skip
+def test_every_loss_and_gradient_is_the_online_one(
+    setting: Setting, source: str, on_loss: float, on_gradient: float
+) -> None:
+    wanted = stepwise(setting, "paper", setting.online)
+    found = stepwise(setting, "paper", getattr(setting, source))
+    for (loss, gradient), (online_loss, online_gradient) in zip(found, wanted, strict=True):
+        assert abs(loss - online_loss) < on_loss * abs(online_loss)
+        assert (gradient - online_gradient).norm() < on_gradient * online_gradient.norm()
+
+
+def test_regions_come_back_in_the_shape_and_order_of_the_rows(setting: Setting) -> None:
+    rows = torch.tensor([[7, 0, 3], [3, 39, 7]])
+    for online, cached in zip(setting.online(rows), setting.whole(rows), strict=True):
+        assert online.shape == (2, 3, 32)
+        assert (online - cached).abs().max() < 1e-6
+        assert torch.equal(online[0, 2], online[1, 0])
+
+
+def test_an_image_that_changed_since_the_plan_is_refused(setting: Setting, tmp_path: Path) -> None:
+    copy = draw_folder(tmp_path, {"red cat": (8, 1), "owl": (8, 1), "sea": (8, 1)})
+    path = copy / setting.plan.paths[0]
+    path.write_bytes(path.read_bytes() + b" ")
+    tower = OnlineTower(
+        setting.plan, copy, ImageEncoder(setting.student, precision="fp32", batch_size=8)
+    )
+    with pytest.raises(ChangedImage, match="run prepare-crops again"):
+        tower(torch.tensor([0]))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
+    """A function that trains by the stage, and returns the learned contexts."""
+    folder = draw_folder(tmp_path / "mine", dict.fromkeys(("cat", "owl", "sea", "sky"), (4, 1)))
+    work = Workspace(tmp_path)
+
+    def trained(
+        mode: str, features: str, *, cache: bool = False, **changes: object
+    ) -> dict[str, np.ndarray]:
+        params = check_params(
+            {
+                "datasets": ["mine"],
+                "methods": ["kdpl", "fdbpl"],
+                "seeds": [1, 2],
+                "shots": 4,
+                "regions": {"per_image": 2},
+                "data": {"own": {"mine": {"folder": str(folder)}}},
+                "student": {
+                    "architecture": "fdbpl-tiny-student", "weights": "tiny", "features": features
+                },
+                "teacher": {
+                    "architecture": "fdbpl-tiny-teacher", "weights": "tiny", "mode": mode
+                },
+                "cache": {"dtype": "float32", "store": str(tmp_path / "store"), "batch": 8},
+                "train": {"epochs": 3, "batch": 4, "lr": 0.1},
+                "device": "cpu",
+                **changes,
+            }
         )  # fmt: skip
-        cached[role] = torch.from_numpy(open_cache(tmp_path / role).column("train"))
-    names = [plan.class_names[label] for label in plan.base]
-    learned = trained_method(method)
-    images = np.asarray(plan.shots[1])
-    params = TrainParams(lr=0.1, epochs=STEPS // 2, batch=8)
+        run_stage("prepare_crops", params, work, "mine")
+        if cache:
+            run_stage("cache_teacher", params, work, "mine")
+        run_stage("train_student", params, work, "mine")
+        return {
+            f"{method} {seed} {side}": vectors
+            for method in params.methods
+            for seed in params.seeds
+            for side, vectors in Artifact.load(
+                work.learned("mine", method, seed, "prompts"), "prompts"
+            ).arrays.items()
+        }
 
-    def run(features: Callable[..., tuple[torch.Tensor, torch.Tensor]]) -> Trained:
-        task = Task(
-            labels=torch.from_numpy(plan.images["label"].astype(np.int64)),
-            crops=plan.crops,
-            features=features,
-            teacher=Teacher(
-                torch.from_numpy(template_vectors(teacher, names, plan.template)),
-                teacher.logit_scale,
-            ),
-            text=text_encoder(student, names),
-            scale=student.logit_scale,
-            anchors=torch.from_numpy(template_vectors(student, names, plan.template)),
-        )
-        start = starting_contexts(student, learned)
-        return train(learned.objective, start, task, params, {1: images})[1]
+    return trained
 
-    with_cache = run(CachedFeatures(cached["student"], cached["teacher"]))
-    see, know = tower_online(student, plan, folder), tower_online(teacher, plan, folder)
-    with_towers = run(lambda rows: (see(rows), know(rows)))
-    assert not torch.allclose(with_cache.contexts, starting_contexts(student, learned), rtol=1e-3)
-    torch.testing.assert_close(with_cache.contexts, with_towers.contexts, rtol=1e-5, atol=1e-6)
-    for name, values in with_cache.terms.items():
-        np.testing.assert_allclose(values, with_towers.terms[name], rtol=1e-5, atol=1e-6)
+
+def test_the_stage_learns_the_same_in_every_mode(stage) -> None:
+    without_any_cache = stage("online", "online")
+    cached = stage("cached", "cached", cache=True)
+    for found in (without_any_cache, stage("online", "cached"), stage("cached", "online")):
+        assert found.keys() == cached.keys()
+        for name, vectors in cached.items():
+            np.testing.assert_allclose(found[name], vectors, rtol=1e-4, atol=1e-6)
+
+
+def test_only_what_is_online_needs_no_cache(stage) -> None:
+    with pytest.raises(UserError, match="teacher"):
+        stage("cached", "online")
+    with pytest.raises(UserError, match="student"):
+        stage("online", "cached")

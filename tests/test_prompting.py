@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
-from fdbpl.clip.prompting import PlainText, SharedPrefixText, prompted_text, why_plain
+from fdbpl.clip.prompting import PlainText, prompted_text, why_plain
+from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
 
 WORDS = "a photo of a"
@@ -82,6 +83,84 @@ def test_a_class_is_encoded_alike_in_any_company(clip: ClipModel) -> None:
     for index, name in enumerate(NAMES):
         alone = prompted_text(clip.text_tower, tokenize_prompts(clip, WORDS, (name,)))(contexts)
         assert (alone[:, 0] - together[:, index]).abs().max() < 3e-6
+
+
+MANY = tuple(" ".join(NAMES[i % 7 :][: 1 + i % 3]) + "x" * (i // 7) for i in range(35))
+
+
+@pytest.mark.parametrize("sets", [1, 6])
+def test_parts_under_a_budget_equal_the_whole(clip: ClipModel, sets: int) -> None:
+    tokens = tokenize_prompts(clip, WORDS, MANY)
+    contexts = random_contexts(clip, sets)
+    whole = SharedPrefixText(clip.text_tower, tokens)
+    wanted = features_and_gradient(whole, contexts)
+    assert len(whole.parts(sets)) == 1
+    counts = set()
+    for budget in (0, 1, 1000):
+        encode = SharedPrefixText(clip.text_tower, tokens, memory_mb=budget)
+        counts.add(len(encode.parts(sets)))
+        found = features_and_gradient(encode, contexts)
+        assert (found[0] - wanted[0]).abs().max() < 1e-6
+        assert (found[1] - wanted[1]).norm() < 1e-6 * wanted[1].norm()
+    assert min(counts) == 1
+    assert max(counts) == len(MANY)
+
+
+def storages(kept: Any) -> dict[int, int]:
+    """Bytes of every storage that tensors anywhere inside refer to, by address."""
+    if isinstance(kept, Tensor):
+        return {kept.untyped_storage().data_ptr(): kept.untyped_storage().nbytes()}
+    inner = kept if isinstance(kept, list | tuple) else vars(kept).values()
+    return {address: size for one in inner for address, size in storages(one).items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("sets", "budget"), [(1, 1), (6, 1), (6, 2)])
+def test_what_backward_needs_stays_within_the_budget(
+    clip: ClipModel, sets: int, budget: int, precision: Any
+) -> None:
+    tokens = tokenize_prompts(clip, WORDS, MANY)
+    encode = SharedPrefixText(clip.text_tower, tokens, precision, memory_mb=budget)
+    prefix = torch.zeros(sets, 1 + len(tokens.context), 64)
+    parts = encode.parts(sets)
+    needs = [sum(storages(encode.forward(prefix, p, keep=True)[1]).values()) for p in parts]
+    at_once = needs if len(parts) == 1 else [*needs[:3], max(needs[3:])]
+    assert sum(at_once) < budget << 20
+
+
+def test_gradients_of_several_losses_go_back_through_one_pass(clip: ClipModel) -> None:
+    contexts = random_contexts(clip, 2)
+    encode = SharedPrefixText(clip.text_tower, tokenize_prompts(clip, WORDS, MANY), memory_mb=1)
+    features = encode(contexts)
+    first, second = features[0].sum(), (features[1] ** 3).sum()
+    apart = [torch.autograd.grad(x, contexts, retain_graph=True)[0] for x in (first, second)]
+    (together,) = torch.autograd.grad(first + second, contexts)
+    assert torch.allclose(sum(apart), together, rtol=1e-5, atol=1e-7)
+    assert apart[0][1].abs().max() == apart[1][0].abs().max() == 0
+
+
+@pytest.mark.parametrize("tower", ["gelu", "quickgelu"])
+@pytest.mark.parametrize(("cheap", "count"), [(0, 5), (1000, 2), (1e9, 1)])
+def test_padding_in_attention_changes_nothing(
+    tower: str, cheap: float, count: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a group for each length to one group for all, as on a GPU."""
+    monkeypatch.setattr("fdbpl.clip.packing.CHEAP_PADDING", cheap)
+    model = make_model(**TOWERS[tower])
+    assert_equal_ways(model, NAMES, random_contexts(model, 2))
+    encode = SharedPrefixText(model.text_tower, tokenize_prompts(model, WORDS, NAMES))
+    assert len(encode.parts(2)[0].packing.groups) == count
+
+
+def test_bf16_is_close_and_features_stay_in_float32(clip: ClipModel) -> None:
+    tokens, contexts = tokenize_prompts(clip, WORDS, NAMES), random_contexts(clip, 2)
+    wanted, found = (
+        features_and_gradient(SharedPrefixText(clip.text_tower, tokens, precision), contexts)
+        for precision in ("fp32", "bf16")
+    )
+    assert found[0].dtype == found[1].dtype == torch.float32
+    assert 1e-5 < (found[0] - wanted[0]).abs().max() < 0.05
+    assert (found[1] - wanted[1]).norm() < 0.1 * wanted[1].norm()
 
 
 def sentence_features(model: ClipModel, words: str) -> Tensor:

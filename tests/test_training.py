@@ -11,7 +11,7 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy
-from fdbpl.features import CachedFeatures, Teacher
+from fdbpl.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.learning import (
     class_vectors,
     learn,
@@ -241,7 +241,9 @@ def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
     """The loop reads features by rows, cached or encoded online, and nothing else."""
     method = trained_method("kdpl")
     asked: list[int] = []
-    cached = CachedFeatures(*(torch.from_numpy(features[k]) for k in ("student", "teacher")))
+    cached = PairedFeatures(
+        *(CachedColumn(torch.from_numpy(features[k])) for k in ("student", "teacher"))
+    )
 
     def online(rows: Tensor) -> tuple[Tensor, Tensor]:
         asked.extend(rows.flatten().tolist())
@@ -273,7 +275,7 @@ def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(
     task = Task(
         labels=torch.arange(IMAGES) % 4,
         crops=CROPS,
-        features=CachedFeatures(rows, rows),
+        features=PairedFeatures(CachedColumn(rows), CachedColumn(rows)),
         teacher=Teacher(torch.zeros(4, 8), 1.0),
         text=text_encoder(clip, NAMES),
         scale=clip.logit_scale,

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
-from fdbpl.errors import UserError
+from fdbpl.device import choose_device
 from fdbpl.learning import template_vectors
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
@@ -89,13 +87,5 @@ def image_encoder(params: Params, role: Role) -> ImageEncoder:
         load_model(model, role),
         precision=model.precision,
         batch_size=params.cache.batch,
-        device=_device(params.device),
+        device=choose_device(params.device),
     )
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is 'cuda', but torch finds no GPU here. Wanted 'auto' or 'cpu'.")
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"

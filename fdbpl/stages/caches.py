@@ -27,9 +27,7 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
         UserError: one is missing or damaged, or was made from another plan or by another model
             than the parameters name; the message says which field differs.
     """
-    teacher = _open("teacher", params.teacher, params, plan, work)
-    student = _open("student", params.student, params, plan, work)
-    return teacher, student
+    return open_role("teacher", params, plan, work), open_role("student", params, plan, work)
 
 
 def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -39,7 +37,9 @@ def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any]
     return student.column("test"), student.text(ZERO_SHOT[method])
 
 
-def _open(role: str, model: ModelParams, params: Params, plan: Plan, work: Workspace) -> Cache:
+def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
+    """Open one of them; see `open_caches`."""
+    model: ModelParams = params.teacher if role == "teacher" else params.student
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation

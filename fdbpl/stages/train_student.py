@@ -1,4 +1,4 @@
-"""Stage 3: learn every method's contexts for every seed, from cached features alone."""
+"""Stage 3: learn every method's contexts for every seed, from both models' features of regions."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fdbpl.artifact import Artifact, sides_of
-from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import readable_json, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
@@ -17,7 +16,7 @@ from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
-from fdbpl.stages.caches import open_caches
+from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
 
@@ -30,30 +29,8 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
-    teacher, student = open_caches(params, plan, work)
-    require_identity(
-        student.manifest.identity,
-        {"encoder": dict(clip.identity)},
-        str(work.cache(dataset, "student")),
-    )
-    base = np.asarray(plan.base)
-    labels = plan.images["label"][: len(plan.regions) // plan.crops]
-    own_scale = params.teacher.logit_scale == "own"
-    task: dict[str, Any] = {
-        "class_names": [plan.class_names[label] for label in base],
-        "student": student.column("train"),
-        "teacher": teacher.column("train"),
-        "teacher_vectors": teacher.text("template")[base],
-        "teacher_scale": teacher.manifest.identity.model["logit_scale"]
-        if own_scale
-        else clip.logit_scale,
-        "labels": np.searchsorted(base, labels),
-        "anchors": student.text("template")[base],
-        "areas": plan.areas,
-        "crops": plan.crops,
-        "picks": {seed: plan.shots[seed] for seed in params.seeds},
-        "params": params.train,
-    }
+    student = student_source(params, plan, work, clip)
+    task = task_of(params, plan, work, clip, student)
     methods = [name for name in params.methods if name in TRAINED]
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
@@ -67,7 +44,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
             )
             for seed, trained in runs.items():
                 about = _about(plan, params, clip, trained_method(method, options), seed)
-                _save(trained, about, clip, student.text("template"), folder)
+                _save(trained, about, clip, student.vectors, folder)
                 inactive[method].update(trained.inactive)
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
     lines += [
@@ -76,6 +53,29 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         if terms
     ]
     return lines
+
+
+def task_of(
+    params: Params, plan: Plan, work: Workspace, clip: ClipModel, student: Source
+) -> dict[str, Any]:
+    """Return what `learn` needs of a dataset, whatever the method."""
+    teacher = teacher_source(params, plan, work)
+    base = np.asarray(plan.base)
+    labels = plan.images["label"][: len(plan.regions) // plan.crops]
+    own_scale = params.teacher.logit_scale == "own"
+    return {
+        "class_names": [plan.class_names[label] for label in base],
+        "student": student.features,
+        "teacher": teacher.features,
+        "teacher_vectors": teacher.vectors[base],
+        "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
+        "labels": np.searchsorted(base, labels),
+        "anchors": student.vectors[base],
+        "areas": plan.areas,
+        "crops": plan.crops,
+        "picks": {seed: plan.shots[seed] for seed in params.seeds},
+        "params": params.train,
+    }
 
 
 def _part_of(report: Report, done: int, methods: list[str]) -> Report:

@@ -1,0 +1,148 @@
+"""One training step three ways: python -m bench.step --json steps.json
+
+(a) online: teacher and student at every step, one prompt of 77 tokens, as KDPL trains;
+(b) teacher cached: the student's image tower at every step, both prompts of 77 tokens, as FDBPL
+    is published;
+(c) engine: cached features of both, both prompts, the shared-prefix text engine.
+
+Models have their true shapes and random weights. Each way runs in a process of its own, so that
+peak memory is its own. Losses and gradients of the first step are compared like with like: (b)
+with (c) on FDBPL's objective, (a) with the engine on KDPL's.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench.step_way import Settings
+from fdbpl.files import readable_json, write_whole
+
+WAYS = ("online", "teacher_cached", "engine")
+MANY = 1000  # classes from which two steps must do
+
+
+def run_way(settings: Settings) -> dict[str, Any]:
+    """Measure one way in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.step_way", json.dumps(asdict(settings))],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
+    )
+    if done.returncode:
+        raise click.ClickException(
+            f"{settings.way} at {settings.classes} classes ended with code {done.returncode}"
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def difference(folder: Path, found: str, wanted: str) -> float:
+    """Relative difference of two gradients; the engine's negative context counts with (b)'s."""
+    a, b = (torch.load(folder / f"{name}.pt") for name in (found, wanted))
+    return float((a - b).norm() / b.norm())
+
+
+def row(settings: Settings) -> dict[str, Any]:
+    """Measure all ways at one number of classes."""
+    folder = Path(settings.folder)
+    found = {way: run_way(replace(settings, way=way)) for way in WAYS}
+    ms = {way: median(found[way]["ms"]) for way in WAYS}
+    online, cached, engine = (found[way] for way in WAYS)
+    loss_online = abs(engine["loss_as_online"] - online["loss"]) / abs(online["loss"])
+    loss_cached = abs(engine["loss"] - cached["loss"]) / abs(cached["loss"])
+    grad_online = difference(folder, "engine_as_online", "online")
+    grad_cached = difference(folder, "engine", "teacher_cached")
+    rate = engine["gflop"] / ms["engine"] * 1000
+    return {
+        "classes": settings.classes,
+        **{f"{way}_ms": ms[way] for way in WAYS},
+        "online_over_engine": ms["online"] / ms["engine"],
+        "teacher_cached_over_engine": ms["teacher_cached"] / ms["engine"],
+        "loss_rel": max(loss_online, loss_cached),
+        "grad_rel": max(grad_online, grad_cached),
+        "peak_mb": {way: found[way]["peak_mb"] for way in WAYS},
+        "parts": {way: found[way]["parts"] for way in WAYS},
+        "steps": len(online["ms"]),
+        "engine_gflop": engine["gflop"],
+        "engine_gflops": rate,
+        "product_gflops": engine["peak_gflops"],
+        "share_of_peak": rate / engine["peak_gflops"],
+        "compared": "online with the engine on KDPL's objective, teacher_cached on FDBPL's",
+        "settings": _about(settings),
+    }
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    own = {k: v for k, v in asdict(settings).items() if k not in ("way", "classes", "folder")}
+    gpu = torch.cuda.get_device_name() if settings.device == "cuda" else None
+    return {**own, "machine": gpu or platform.machine(), "torch": torch.__version__}
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    shown = Table(title="milliseconds a step, and peak memory in MiB")
+    heads = ("classes", "(a) online", "(b) teacher cached", "(c) engine", "a/c", "b/c",
+             "loss", "gradient", "of peak", "MiB a", "MiB b", "MiB c", "parts")  # fmt: skip
+    for head in heads:
+        shown.add_column(head, justify="right")
+    for r in rows:
+        shown.add_row(
+            str(r["classes"]),
+            *(f"{r[f'{way}_ms']:,.0f}" if r[f"{way}_ms"] > 99 else f"{r[f'{way}_ms']:.2f}"
+              for way in WAYS),
+            f"{r['online_over_engine']:.1f}", f"{r['teacher_cached_over_engine']:.1f}",
+            f"{r['loss_rel']:.1e}", f"{r['grad_rel']:.1e}", f"{r['share_of_peak']:.0%}",
+            *(f"{r['peak_mb'][way]:,.0f}" for way in WAYS),
+            "/".join(str(r["parts"][way]) for way in WAYS),
+        )  # fmt: skip
+    return shown
+
+
+@click.command()
+@click.option("--student", default="ViT-B-32", show_default=True)
+@click.option("--teacher", default="ViT-L-14", show_default=True)
+@click.option("--classes", default="10,24,100,500,1000", show_default=True)
+@click.option("--batch", default=32, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--steps", type=int, help="Of each way; 5, or 2 from 1000 classes on.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32")
+@click.option("--memory-mb", default=4096, show_default=True, help="The engine's train.memory_mb.")
+@click.option("--plain-mb", type=int, help="For the plain text ways; else 4/5 of what is free.")
+@click.option("--seed", default=0, show_default=True, help="Of weights and pixels.")
+@click.option("--json", "path", type=click.Path(path_type=Path), required=True)
+def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
+    """Measure a step of each way at each number of classes; results stay as they come."""
+    console = Console(stderr=True, width=150)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        common = Settings(way="features", classes=0, steps=0, folder=folder, **options)
+        run_way(common)
+        for count in [int(one) for one in classes.split(",")]:
+            wanted = steps or (2 if count >= MANY else 5)
+            rows.append(row(replace(common, classes=count, steps=wanted)))
+            write_whole(path, readable_json(rows))
+            console.print(table(rows))
+            for way in WAYS[:2]:
+                if rows[-1]["parts"][way] > 1:
+                    console.print(
+                        f"{count} classes: {way} did not fit and ran in {rows[-1]['parts'][way]} "
+                        "parts, of which all but three ran forward twice."
+                    )
+
+
+if __name__ == "__main__":
+    main()

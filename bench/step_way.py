@@ -1,0 +1,260 @@
+"""One way of training, measured in a process of its own: python -m bench.step_way JSON"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+from open_clip import IMAGENET_CLASSNAMES
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.models import random_model
+from bench.plain_parts import PlainInParts, bytes_per_class
+from fdbpl.clip.model import ClipModel
+from fdbpl.clip.prompting import PlainText, TextEncoder
+from fdbpl.clip.shared_prefix import SharedPrefixText
+from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.features import Teacher
+from fdbpl.learning import starting_contexts
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.table import POSITIVE, trained_method
+
+WARM_CLASSES = 10
+TEACHER_SCALE = 100.0
+METHOD = {"online": "kdpl", "teacher_cached": "paper", "engine": "paper"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process measures; `way` is "features", "online", "teacher_cached" or "engine"."""
+
+    way: str
+    student: str
+    teacher: str
+    classes: int
+    batch: int
+    device: str
+    threads: int
+    steps: int
+    precision: str
+    memory_mb: int
+    plain_mb: int | None
+    seed: int
+    folder: str
+
+
+@contextmanager
+def _autocast(s: Settings) -> Iterator[None]:
+    with torch.autocast(s.device, dtype=torch.bfloat16, enabled=s.precision == "bf16"):
+        yield
+
+
+def draw(s: Settings, *shape: int, salt: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1000 * s.seed + salt)
+    return torch.randn(*shape, generator=generator)
+
+
+def image_tower(s: Settings, clip: ClipModel) -> Callable[[], Tensor]:
+    """Return what runs an image tower over the batch's pixels, as an online step does."""
+    size = clip.image_size
+    pixels = draw(s, s.batch, 3, size, size, salt=1).to(s.device)
+    clip.network.to(s.device)
+
+    def encode() -> Tensor:
+        with torch.no_grad(), _autocast(s):
+            features = clip.network.encode_image(pixels)
+        return F.normalize(features.float(), dim=-1)
+
+    return encode
+
+
+class Way:
+    """One way's step: loss and gradient on the contexts, then SGD."""
+
+    def __init__(self, s: Settings, names: list[str], student: ClipModel, method: str):
+        learned = trained_method(method)
+        self.s, self.objective = s, learned.objective
+        self.contexts = starting_contexts(student, learned).to(s.device).requires_grad_()
+        self.optimiser = torch.optim.SGD([self.contexts], lr=0.002, momentum=0.9)
+        self.scale = student.logit_scale
+        self.parts = 1
+        student.text_tower.to(s.device)
+        tokens = tokenize_prompts(student, POSITIVE, tuple(names))
+        self.text = self._text(student, tokens)
+
+    def _text(self, student: ClipModel, tokens: Any) -> TextEncoder:
+        s, tower = self.s, student.text_tower
+        if s.way == "engine":
+            engine = SharedPrefixText(tower, tokens, s.precision, s.memory_mb)
+            self.parts = len(engine.parts(len(self.contexts)))
+            return engine
+        with _autocast(s):
+            a_class = bytes_per_class(tower, tokens, self.contexts[0])
+        needed = a_class * len(self.contexts)
+        room = free_bytes(s)
+        if needed * len(tokens.suffixes) <= room:
+            return PlainText(tower, tokens)
+        size = max(1, room // needed // 4)
+        whole = PlainInParts(tower, tokens, size, held=3)
+        self.parts = len(whole.parts)
+        return whole
+
+    def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        with _autocast(self.s):
+            text = self.text(self.contexts)
+        labels = torch.zeros(len(student), dtype=torch.long, device=student.device)
+        terms = self.objective(Batch(student, teacher, labels), text.float(), self.scale)
+        return torch.stack(tuple(terms.values())).sum()
+
+    def step(self, student: Tensor, teacher: Tensor) -> Tensor:
+        loss = self.loss(student, teacher)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+
+def free_bytes(s: Settings) -> int:
+    """Memory that a plain way may fill: what was asked for, or four fifths of what is free."""
+    if s.plain_mb is not None:
+        return s.plain_mb << 20
+    if s.device == "cuda":
+        return int(0.8 * torch.cuda.mem_get_info()[0])
+    return int(0.8 * psutil.virtual_memory().available)
+
+
+def class_vectors(s: Settings, classes: int, width: int) -> Tensor:
+    """Draw the teacher's class vectors: encoded once a training, so no part of a step."""
+    return F.normalize(draw(s, classes, width, salt=2), dim=-1).to(s.device)
+
+
+@dataclass
+class Run:
+    """Some steps of a way: how long each took, and the first one's loss and gradient."""
+
+    way: Way
+    seconds: list[float]
+    loss: float
+    gradient: Tensor
+
+
+class Bench:
+    """The models and features of one way."""
+
+    def __init__(self, s: Settings):
+        self.s = s
+        self.student = random_model(s.student, s.seed)
+        cached = {
+            role: torch.load(Path(s.folder) / f"{role}.pt").to(s.device)
+            for role in ("student", "teacher")
+        }
+        self.width = cached["teacher"].shape[1]
+        self.cached: dict[str, Callable[[], Tensor]] = {
+            "student": lambda: cached["student"],
+            "teacher": lambda: cached["teacher"],
+        }
+        self.look = dict(self.cached)
+        if s.way != "engine":
+            self.look["student"] = image_tower(s, self.student)
+        if s.way == "online":
+            self.look["teacher"] = image_tower(s, random_model(s.teacher, s.seed + 1))
+
+    def warm(self, method: str) -> None:
+        """Take a step of few classes on cached features: an image tower warms in its own steps."""
+        look, self.look = self.look, self.cached
+        self.run(min(WARM_CLASSES, self.s.classes), method, 1)
+        self.look = look
+
+    def run(self, classes: int, method: str, steps: int) -> Run:
+        way = Way(self.s, list(IMAGENET_CLASSNAMES[:classes]), self.student, method)
+        teacher = Teacher(class_vectors(self.s, classes, self.width), TEACHER_SCALE)
+        done = Run(way, [], 0.0, torch.empty(0))
+        for step in range(steps):
+            self.synchronise()
+            start = time.perf_counter()
+            loss = self.step(way, teacher)
+            self.synchronise()
+            done.seconds.append(time.perf_counter() - start)
+            if step == 0:
+                done.loss, done.gradient = loss.item(), way.contexts.grad.clone().cpu()
+        return done
+
+    def step(self, way: Way, teacher: Teacher) -> Tensor:
+        student = self.look["student"]()
+        return way.step(student, teacher.log_probabilities(self.look["teacher"]()))
+
+    def synchronise(self) -> None:
+        if self.s.device == "cuda":
+            torch.cuda.synchronize()
+
+    def peak_mb(self) -> float:
+        if self.s.device == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    def gflop(self, way: Way) -> float:
+        """Count a step's matrix products, in 1e9 operations."""
+        teacher = Teacher(class_vectors(self.s, self.s.classes, self.width), TEACHER_SCALE)
+        with FlopCounterMode(display=False) as counter:
+            self.step(way, teacher)
+        return counter.get_total_flops() / 1e9
+
+    def product_peak(self) -> float:
+        """Measure the machine's best rate of a matrix product, in 1e9 operations a second."""
+        size = 2048 if self.s.device == "cpu" else 8192
+        dtype = torch.bfloat16 if self.s.precision == "bf16" else torch.float32
+        a, b = (draw(self.s, size, size, salt=x).to(self.s.device, dtype) for x in (3, 4))
+        best = float("inf")
+        for _ in range(6):
+            self.synchronise()
+            start = time.perf_counter()
+            torch.mm(a, b)
+            self.synchronise()
+            best = min(best, time.perf_counter() - start)
+        return 2 * size**3 / best / 1e9
+
+
+def measure(s: Settings) -> dict[str, Any]:
+    """Run the way; return times, peak memory and the first step's loss. Gradients go to files."""
+    folder = Path(s.folder)
+    if s.way == "features":
+        for role, name, seed in (("student", s.student, 0), ("teacher", s.teacher, 1)):
+            features = image_tower(s, random_model(name, s.seed + seed))()
+            torch.save(features.cpu(), folder / f"{role}.pt")
+        return {}
+    bench = Bench(s)
+    bench.warm(METHOD[s.way])
+    done = bench.run(s.classes, METHOD[s.way], s.steps)
+    torch.save(done.gradient, folder / f"{s.way}.pt")
+    result: dict[str, Any] = {
+        "ms": [1000 * seconds for seconds in done.seconds],
+        "loss": done.loss,
+        "parts": done.way.parts,
+        "peak_mb": bench.peak_mb(),
+    }
+    if s.way == "engine":
+        result["gflop"] = bench.gflop(done.way)
+        result["peak_gflops"] = bench.product_peak()
+        like_online = bench.run(s.classes, METHOD["online"], 1)
+        result["loss_as_online"] = like_online.loss
+        torch.save(like_online.gradient, folder / "engine_as_online.pt")
+    return result
+
+
+def main() -> None:
+    settings = Settings(**json.loads(sys.argv[1]))
+    torch.set_num_threads(settings.threads)
+    print(json.dumps(measure(settings)))
+
+
+if __name__ == "__main__":
+    main()

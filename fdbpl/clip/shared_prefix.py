@@ -1,0 +1,185 @@
+"""Text features of learned contexts, exactly, at the least cost.
+
+CLIP's text tower is causal, and its feature is read at the end token. Two savings follow that
+lose nothing: what follows the end token is never seen; and start token and context are the same
+for every class, so their keys and values are computed once a layer and shared. The tokens of all
+classes and contexts lie in one matrix without padding, so that a layer is four large products.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from fdbpl.clip.block import FrozenBlock, Kept
+from fdbpl.clip.packing import Packing, group_classes, pack
+from fdbpl.clip.tokens import PromptTokens
+
+Precision = Literal["fp32", "bf16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_PARTS = 4  # of the budget: three hold what their backward pass needs, one is worked on
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Consecutive classes, by ascending length: where their tokens lie, and what they start as."""
+
+    packing: Packing
+    embedded: Tensor  # (rows of the groups, W)
+
+    @property
+    def classes(self) -> int:
+        return sum(group.classes for group in self.packing.groups)
+
+
+class SharedPrefixText:
+    """The exact engine: cut after the end token, prefix shared by all classes, no padding.
+
+    Args:
+        tower: CLIP's text tower, on its device.
+        tokens: of the prompts.
+        precision: of products and attention; residuals, norms and features are in float32.
+            There is no fp16: the towers' residuals leave its range.
+        memory_mb: for what the backward pass needs, in MiB. Where all classes need more, they
+            are taken in parts, and those that the budget does not hold are computed again in the
+            backward pass. Equal but for the order of sums.
+    """
+
+    def __init__(
+        self,
+        tower: Any,
+        tokens: PromptTokens,
+        precision: Precision = "fp32",
+        memory_mb: int | None = None,
+    ):
+        dtype = _DTYPES[precision]
+        self._tower = tower
+        blocks = tower.transformer.resblocks
+        self._blocks = [FrozenBlock(block, dtype) for block in blocks]
+        self._memory = None if memory_mb is None else memory_mb << 20
+        width, layers = tower.positional_embedding.shape[1], len(blocks)
+        self._token_bytes = width * (layers * (8 + 9 * dtype.itemsize) + 16 * dtype.itemsize)
+        device = tower.token_embedding.weight.device
+        lengths = torch.tensor([len(suffix) for suffix in tokens.suffixes])
+        order = torch.argsort(lengths, stable=True)
+        self._inverse = torch.argsort(order).to(device)
+        self._lengths: list[int] = lengths[order].tolist()
+        self._first = 1 + len(tokens.context)
+        packed = [tokens.suffixes[c] for c in order.tolist()]
+        ids = torch.tensor([token for suffix in packed for token in suffix], device=device)
+        spots = torch.cat([self._first + torch.arange(length) for length in self._lengths])
+        positions = tower.positional_embedding.detach()
+        embedding = tower.token_embedding.weight.detach()
+        self._embedded = embedding[ids] + positions[spots.to(device)]  # (T, W)
+        self._start = embedding[tokens.start] + positions[0]  # (W)
+        self._context_positions = positions[1 : self._first]  # (M, W)
+        self._parts: dict[int, list[_Part]] = {}
+
+    def __call__(self, contexts: Tensor) -> Tensor:
+        """Encode contexts (K, M, W) to unit features (K, C, D)."""
+        sets = len(contexts)
+        start = self._start.expand(sets, 1, -1)
+        prefix = torch.cat([start, contexts + self._context_positions], dim=1)
+        ends: Tensor = _Ends.apply(prefix, self)
+        return self._project(ends[:, self._inverse])
+
+    def _project(self, ends: Tensor) -> Tensor:
+        projection = self._tower.text_projection
+        features = self._tower.ln_final(ends)
+        if isinstance(projection, torch.nn.Module):
+            features = projection(features)
+        elif projection is not None:
+            features = features @ projection
+        return torch.nn.functional.normalize(features, dim=-1)
+
+    def parts(self, sets: int) -> list[_Part]:
+        """Split the classes for `sets` contexts: into one part where the budget allows it."""
+        if sets not in self._parts:
+            limit = len(self._embedded)
+            if self._memory is not None:
+                allowed = max(1, self._memory // self._token_bytes // sets)
+                limit = limit if limit <= allowed else max(1, allowed // _PARTS)
+            self._parts[sets] = list(self._split(sets, limit))
+        return self._parts[sets]
+
+    def _split(self, sets: int, limit: int) -> Iterator[_Part]:
+        """Yield parts of at most `limit` tokens a context, at least one class each."""
+        device, width = self._embedded.device, self._embedded.shape[1]
+        first, row = 0, 0
+        while first < len(self._lengths):
+            last, size = first, 0
+            while last < len(self._lengths) and (
+                last == first or size + self._lengths[last] <= limit
+            ):
+                size += self._lengths[last]
+                last += 1
+            groups = group_classes(self._lengths[first:last], device, sets * width)
+            embedded = self._embedded[row : row + size]
+            rows = [embedded[group.rows].repeat(sets, 1) for group in groups]
+            yield _Part(pack(sets, self._first, groups), torch.cat(rows))
+            first, row = last, row + size
+
+    def forward(self, prefix: Tensor, part: _Part, *, keep: bool) -> tuple[Tensor, list[Kept]]:
+        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs."""
+        packing = part.packing
+        x = torch.cat([prefix.flatten(0, 1), part.embedded])
+        layers: list[Kept] = []
+        for block in self._blocks[:-1]:
+            x, kept = block.forward(x, packing)
+            if keep:
+                layers.append(kept)
+        x, kept = self._blocks[-1].forward_ends(x, packing)
+        if keep:
+            layers.append(kept)
+        ends = [rows.view(len(prefix), -1, x.shape[1]) for rows in torch.split(x, packing.end_rows)]
+        return torch.cat(ends, dim=1), layers
+
+    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part) -> Tensor:
+        """Return the gradient on the prefix (K, P, W) from that on the ends (K, C, W)."""
+        packing = part.packing
+        groups = torch.split(grad, [group.classes for group in packing.groups], dim=1)
+        x = torch.cat([rows.flatten(0, 1) for rows in groups])
+        x = self._blocks[-1].backward_ends(x, kept[-1], packing)
+        for block, layer in zip(self._blocks[-2::-1], kept[-2::-1], strict=True):
+            x = block.backward(x, layer, packing)
+        return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
+
+
+class _Ends(Function):
+    """Prefixes (K, P, W) to end tokens (K, C, W), classes by ascending length."""
+
+    @staticmethod
+    def forward(ctx: Any, prefix: Tensor, engine: SharedPrefixText) -> Tensor:
+        parts = engine.parts(len(prefix))
+        held = _PARTS - 1 if len(parts) > 1 else 1
+        ctx.engine, ctx.held = engine, []
+        ends = []
+        for index, part in enumerate(parts):
+            keep = ctx.needs_input_grad[0] and index < held
+            found, kept = engine.forward(prefix, part, keep=keep)
+            ends.append(found)
+            if keep:
+                ctx.held.append(kept)
+        ctx.save_for_backward(prefix)
+        return torch.cat(ends, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (prefix,) = ctx.saved_tensors
+        engine: SharedPrefixText = ctx.engine
+        parts = engine.parts(len(prefix))
+        total = torch.zeros_like(prefix)
+        grads = torch.split(grad, [part.classes for part in parts], dim=1)
+        for index, (part, on_ends) in enumerate(zip(parts, grads, strict=True)):
+            if index < len(ctx.held):
+                kept = ctx.held[index]
+            else:
+                kept = engine.forward(prefix, part, keep=True)[1]
+            total += engine.backward(on_ends, kept, part)
+        return total, None

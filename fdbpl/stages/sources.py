@@ -1,0 +1,89 @@
+"""What a dataset's training knows of student and teacher: from a cache, or from the model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.cache.manifest import require_identity
+from fdbpl.clip.encoding import ImageEncoder
+from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.device import choose_device
+from fdbpl.features import Lookup
+from fdbpl.learning import template_vectors
+from fdbpl.online import OnlineTower
+from fdbpl.params import Params
+from fdbpl.plan import Plan
+from fdbpl.stages.caches import Role, open_role
+from fdbpl.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Source:
+    """One model's side of training.
+
+    Attributes:
+        features: (R, D) of the plan's regions, or a function from rows to them.
+        vectors: (C, D) its class vectors under the dataset's template, all classes by label.
+        logit_scale: of the model.
+    """
+
+    features: NDArray[np.floating[Any]] | Lookup
+    vectors: NDArray[np.floating[Any]]
+    logit_scale: float
+
+
+def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:
+    """Return the student's side.
+
+    Raises:
+        UserError: its cache is missing, damaged, or made from another plan or student.
+    """
+    if params.student.features == "online":
+        return _online(params, plan, clip, params.student.precision)
+    return _cached("student", params, plan, work, {"encoder": dict(clip.identity)})
+
+
+def teacher_source(params: Params, plan: Plan, work: Workspace) -> Source:
+    """Return the teacher's side.
+
+    Raises:
+        UserError: its cache is missing, damaged, or made from another plan or teacher; or online
+            its weights cannot be had.
+    """
+    if params.teacher.mode == "online":
+        teacher = load_model(params.teacher, "teacher")
+        return _online(params, plan, teacher, params.teacher.precision)
+    return _cached("teacher", params, plan, work, {})
+
+
+def _cached(
+    role: Role,
+    params: Params,
+    plan: Plan,
+    work: Workspace,
+    identity: Mapping[str, Any],
+) -> Source:
+    cache = open_role(role, params, plan, work)
+    require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
+    return Source(
+        features=cache.column("train"),
+        vectors=cache.text("template"),
+        logit_scale=cache.manifest.identity.model["logit_scale"],
+    )
+
+
+def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Source:
+    folder: Path = open_dataset(plan.name, params.data).folder
+    vectors = template_vectors(clip, plan.class_names, plan.template)
+    encoder = ImageEncoder(
+        clip,
+        precision=precision,
+        batch_size=params.train.batch,
+        device=choose_device(params.device),
+    )
+    return Source(OnlineTower(plan, folder, encoder), vectors, clip.logit_scale)
