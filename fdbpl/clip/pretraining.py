@@ -256,8 +256,10 @@ def write(folder: Path, name: str, recipe: Recipe, state: dict[str, Tensor]) -> 
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @click.option("--model", "models", type=click.Choice(sorted(RECIPES)), multiple=True,
               help="Which of the two; both when left out.")  # fmt: skip
+@click.option("--world", "of_world", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Another pair for another world: 2, 3, ... have seeds of their own.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=2), help="Fewer or more steps than the recipe's.")
-def main(out: Path, models: Sequence[str], steps: int | None) -> None:
+def main(out: Path, models: Sequence[str], of_world: int, steps: int | None) -> None:
     """Pre-train the tiny student and teacher: about 5 and 20 minutes on one core."""
     torch.set_num_threads(1)
     path = out / "recipe.json"
@@ -265,7 +267,9 @@ def main(out: Path, models: Sequence[str], steps: int | None) -> None:
     files.write_whole(out / tiny.MERGES.name, merges())
     with Progress() as progress:
         for role in models or sorted(RECIPES):
-            recipe = replace(RECIPES[role], steps=steps or RECIPES[role].steps)
+            own = RECIPES[role]
+            seed = own.seed + len(RECIPES) * (of_world - 1)
+            recipe = replace(own, steps=steps or own.steps, seed=seed)
             name = f"fdbpl-tiny-{role}"
             record[name] = write(out, name, recipe, pretrain(name, recipe, progress))
             files.write_whole(path, files.readable_json(record))
