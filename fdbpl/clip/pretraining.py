@@ -257,7 +257,7 @@ def write(folder: Path, name: str, recipe: Recipe, state: dict[str, Tensor]) -> 
 @click.option("--model", "models", type=click.Choice(sorted(RECIPES)), multiple=True,
               help="Which of the two; both when left out.")  # fmt: skip
 @click.option("--world", "of_world", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Another pair for another world: 2, 3, ... have seeds of their own.")  # fmt: skip
+              help="Another pair for another world: 2, 3, ... have other seeds.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=2), help="Fewer or more steps than the recipe's.")
 def main(out: Path, models: Sequence[str], of_world: int, steps: int | None) -> None:
     """Pre-train the tiny student and teacher: about 5 and 20 minutes on one core."""
