@@ -23,7 +23,7 @@ LAW = CropPolicy(scale=(0.08, 0.5), flip=0.0)  # apart from params.yaml: the tes
 Ints = NDArray[np.int64]
 
 
-def region_pairs(plan: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
+def region_pairs(plan: Plan, world: int = 1) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """Return REGION records that show the main thing, and as many that show nothing at all.
 
     For base test images of a drawn dataset. Both of a pair are of one image and one size, so that
@@ -32,7 +32,7 @@ def region_pairs(plan: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
     one of all where it and its margin hold no thing. A size without either is passed over.
     """
     rows = base_images(plan)
-    pairs = [places(plan.name, plan.paths[row]) for row in rows]
+    pairs = [places(plan.name, plan.paths[row], world=world) for row in rows]
     regions = np.zeros(sum(map(len, pairs)), REGION)
     regions["image"] = np.repeat(rows, [len(boxes) for boxes in pairs])
     regions["crop"] = np.concatenate([np.arange(len(boxes)) for boxes in pairs])
@@ -42,11 +42,11 @@ def region_pairs(plan: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
     return showing, empty
 
 
-def places(dataset: str, path: str, count: int = PAIRS) -> NDArray[np.int32]:
+def places(dataset: str, path: str, count: int = PAIRS, world: int = 1) -> NDArray[np.int32]:
     """Return up to `count` pairs of boxes (n, 2, 4) in one drawn image: showing, and empty."""
     split, index = playground.image_of(path)
-    main, things = playground.shown(dataset, split, index)
-    seed = canonical_json([playground.world_digest(), "places", dataset, split, index])
+    main, things = playground.shown(dataset, split, index, world)
+    seed = canonical_json([playground.world_digest(world), "places", dataset, split, index])
     key = blake2b(seed, digest_size=16).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     pairs: list[list[NDArray[np.int32]]] = []

@@ -54,10 +54,12 @@ class OwnDataset(Section):
 class DataParams(Section):
     """Where datasets lie.
 
-    `root` holds CoOp's dataset folders; the playground draws itself below it.
+    `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
+    playground's: 1 is the one all packaged results are of, any other draws every image anew.
     """
 
     root: str = "data"
+    world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
     allow_unreadable_test_images: bool = False
 

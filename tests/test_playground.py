@@ -144,3 +144,16 @@ def test_a_caption_fits_the_scene_it_was_made_for(seed: int, kind: str) -> None:
 def test_opposites_come_in_pairs() -> None:
     assert set(world.OPPOSITE) == set(world.COLOURS)
     assert all(world.OPPOSITE[world.OPPOSITE[c]] == c != world.OPPOSITE[c] for c in world.COLOURS)
+
+
+def test_another_world_draws_other_pictures_of_the_same_classes(tmp_path: Path) -> None:
+    first, second = (datasets.materialise("flowers", tmp_path, number) for number in (1, 2))
+    assert (first.class_names, first.test) == (second.class_names, second.test)
+    assert first.folder != second.folder
+    pairs = [(first.folder / item.path, second.folder / item.path) for item in first.test]
+    assert not any(one.read_bytes() == other.read_bytes() for one, other in pairs)
+    again = datasets.materialise("flowers", tmp_path / "again", 2)
+    assert all(
+        (again.folder / item.path).read_bytes() == (second.folder / item.path).read_bytes()
+        for item in second.test
+    )

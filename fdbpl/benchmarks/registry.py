@@ -63,7 +63,7 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     elif name in LAYOUTS:
         dataset = LAYOUTS[name](name, root)
     elif is_drawn(name, data):
-        dataset = playground.materialise(name, root)
+        dataset = playground.materialise(name, root, data.world)
     else:
         raise UserError(
             f"dataset {name!r} is unknown. Wanted one of the playground "

@@ -206,7 +206,7 @@ def _encode(
     plans, counts = {}, {}
     for name in datasets:
         plan = known[name].plan
-        showing, empty = outsiders.region_pairs(plan)
+        showing, empty = outsiders.region_pairs(plan, params.data.world)
         plans[name] = replace(plan, regions=np.concatenate([showing, empty]))
         counts[name] = len(showing)
     store = RegionStore(params.cache.store)

@@ -55,6 +55,7 @@ class Drawn:
     law: Law
     quirk: float = 0.22  # how far a class's own shade may lie from the colour it is named for
     habit: float = 0.7  # how often a class is met on its own favourite ground
+    world: int = 1  # another number, another draw of everything that is left to chance
 
     @property
     def sorted_classes(self) -> tuple[Class, ...]:
@@ -201,32 +202,39 @@ DATASETS = tuple(d.name for d in _ALL if d.name not in SHIFTED)
 _BY_NAME: Mapping[str, Drawn] = MappingProxyType({d.name: d for d in _ALL})
 
 
-def definition(name: str) -> Drawn:
+def definition(name: str, number: int = 1) -> Drawn:
     """Return a drawn dataset's definition; raises UserError for a name that is none."""
     if name not in _BY_NAME:
         raise UserError(
             f"dataset: {name!r} is not in the playground; it holds {', '.join(_BY_NAME)}"
         )
-    return _BY_NAME[name]
+    return replace(_BY_NAME[name], world=number)
 
 
 @cache
-def world_digest() -> str:
-    """Return the digest of all definitions; it names the folder and seeds every image."""
-    return sha256(canonical_json([EDITION, SIZE, dict(SPLITS), [asdict(d) for d in _ALL]]))
+def world_digest(number: int = 1) -> str:
+    """Return the digest of a world's definitions; it names the folder and seeds every image."""
+    drawn = [{k: v for k, v in asdict(d).items() if k != "world"} for d in _ALL]
+    return sha256(canonical_json([EDITION, SIZE, dict(SPLITS), drawn, *_salt(number)]))
+
+
+def _salt(number: int) -> list[int]:
+    """Return what sets a world apart from the first, which has nothing of the kind."""
+    return [] if number == 1 else [number]
 
 
 @cache
 def _character(drawn: Drawn, told: Class) -> tuple[NDArray[np.float64], int]:
     """Return what sets one class apart beside its name: its own shade, and a favourite ground."""
-    key = blake2b(f"{drawn.kind}/{told.name}".encode(), digest_size=16).digest()
+    told_apart = "/".join([drawn.kind, told.name, *map(str, _salt(drawn.world))])
+    key = blake2b(told_apart.encode(), digest_size=16).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     return rng.uniform(-drawn.quirk, drawn.quirk, 3), int(rng.integers(len(world.COLOURS)))
 
 
 def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     """Return one scene as an array of length 1; classes take turns, so label = index % classes."""
-    key = canonical_json([world_digest(), drawn.name, split, index])
+    key = canonical_json([world_digest(drawn.world), drawn.name, split, index])
     seed = int.from_bytes(blake2b(key, digest_size=16).digest(), "little")
     rng = np.random.Generator(np.random.Philox(key=seed))
     scenes = world.sample(rng, drawn.kind, drawn.law, 1)
@@ -241,13 +249,13 @@ def scene(drawn: Drawn, split: str, index: int) -> world.Scenes:
     return scenes
 
 
-def pixels(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def pixels(name: str, split: str, number: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw a split of a dataset: images uint8 (n, SIZE, SIZE, 3), and where things are.
 
     The mask (n, SIZE, SIZE) is true where any thing stands, be it the main one or clutter: a
-    region that it leaves false shows empty ground.
+    region that it leaves false shows empty ground. `number` is the world's.
     """
-    drawn = definition(name)
+    drawn = definition(name, number)
     count = SPLITS[split] * len(drawn.classes)
     images, masks = [], []
     for start in range(0, count, 128):
@@ -264,22 +272,22 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def materialise(name: str, root: Path) -> Dataset:
-    """Draw a dataset under `root` unless it lies there already, and return it as read from there.
+def materialise(name: str, root: Path, number: int = 1) -> Dataset:
+    """Draw a dataset of world `number` under `root`, unless it lies there, and return it as read.
 
     Images are PNG files in root/playground-<digest>/<name>/<split>/, beside a split file in
     CoOp's format.
     Raises UserError for a name that is no drawn dataset.
     """
     drawn = definition(name)
-    folder = root / f"playground-{world_digest()[:8]}" / name
+    folder = root / f"playground-{world_digest(number)[:8]}" / name
     if not (folder / SPLIT_FILE).exists():
         with whole_folder(folder) as aside:
             split_file: dict[str, list[tuple[str, int, str]]] = {}
             for split in SPLITS:
                 (aside / split).mkdir()
                 split_file[split] = []
-                for index, image in enumerate(pixels(name, split)[0]):
+                for index, image in enumerate(pixels(name, split, number)[0]):
                     label = index % len(drawn.classes)
                     path = f"{split}/{index:04d}.png"
                     (aside / path).write_bytes(_png(image))
@@ -293,9 +301,11 @@ def materialise(name: str, root: Path) -> Dataset:
     return Dataset(name, folder, names, drawn.template, **items)
 
 
-def shown(name: str, split: str, index: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def shown(
+    name: str, split: str, index: int, number: int = 1
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where one image shows its main thing, and where any thing, bool (SIZE, SIZE) each."""
-    _, main, others = drawing.draw(scene(definition(name), split, index), SIZE)
+    _, main, others = drawing.draw(scene(definition(name, number), split, index), SIZE)
     return main[0] > 0.5, np.maximum(main, others)[0] > 0.5
 
 
