@@ -43,7 +43,8 @@ def pretrain(missing: dict[str, Path]) -> None:
         subprocess.Popen([sys.executable, "-m", "fdbpl.clip.pretraining", *words])
         for words in options.values()
     ]
-    if any([process.wait() for process in running]):  # wait for all, whatever the first returns
+    codes = [process.wait() for process in running]
+    if any(codes):
         sys.exit("pre-training failed")
 
 
