@@ -33,8 +33,9 @@ CODE_OF_INPUTS = (
     "regions.py",
 )
 CODE_OF_TRAINING = (
-    *("clip", "methods", "evaluation.py", "features.py", "learning.py", "schedule.py"),
-    *("stages/evaluate.py", "stages/train_student.py", "training.py"),
+    *("clip", "methods", "evaluation.py", "features.py", "knowledge.py", "learning.py"),
+    *("refinement.py", "schedule.py", "stages/evaluate.py", "stages/train_student.py"),
+    "training.py",
 )
 
 
