@@ -5,22 +5,30 @@ from fdbpl import api
 clip = api.load("ViT-B-32", "openai")
 learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv,
                     teacher_scale=100.0, labels=y)
-vectors = api.class_vectors(clip, learned[1].contexts, all_names)[0]  # of seed 1
+vectors = api.classifier(clip, learned[1].contexts, all_names, api.inference("fdbpl"),
+                         template="a photo of a {}.")  # of seed 1
 print(api.accuracy(test_features, test_labels, vectors, among=range(len(all_names))))
+
+`learn` also takes `areas`, by which "fdbpl" weighs regions, and `anchors`, which "kgcoop" needs.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.evaluation import accuracy, base_to_new, harmonic_mean
-from fdbpl.learning import class_vectors, learn, template_vectors
+from fdbpl.learning import class_vectors, classifier, learn, template_vectors
+from fdbpl.methods.inference import Inference
+from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams
 
 __all__ = [
     "accuracy",
     "base_to_new",
     "class_vectors",
+    "classifier",
     "harmonic_mean",
+    "inference",
     "learn",
     "load",
     "template_vectors",
@@ -37,3 +45,16 @@ def load(
     """
     params = ModelParams(architecture=architecture, weights=weights, activation=activation)
     return load_model(params, "model")
+
+
+def inference(method: str, options: Mapping[str, Any] | None = None) -> Inference:
+    """Return how a trained method's contexts classify; `classifier` takes it.
+
+    Args:
+        method: as given to `learn`.
+        options: as given to `learn`.
+
+    Raises:
+        UserError: an unknown method or option.
+    """
+    return trained_method(method, options).inference

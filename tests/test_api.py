@@ -1,11 +1,18 @@
 """The library without a pipeline, as the README shows it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import unit
+from numpy.typing import NDArray
 
 from fdbpl import api
+from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
+from fdbpl.learning import starting_contexts
+from fdbpl.methods.table import trained_method
+from fdbpl.params import TrainParams
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")
 
@@ -28,11 +35,77 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
         teacher_scale=20.0,
         labels=labels,
     )
-    vectors = api.class_vectors(clip, learned[1].contexts, NAMES)[0]
+    vectors = api.classifier(
+        clip,
+        learned[1].contexts,
+        NAMES,
+        api.inference("fdbpl"),
+        template="a photo of a {}.",
+    )
 
     assert vectors.shape == seen.shape
+    u, v = api.class_vectors(clip, learned[1].contexts, NAMES)
+    difference = (u - 0.5 * v) / np.linalg.norm(u - 0.5 * v, axis=1, keepdims=True)
+    by_hand = difference + seen
+    by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, by_hand, atol=1e-6)
     assert api.accuracy(student, labels, vectors, among=[0, 1]) == 100
     assert api.base_to_new(seen, np.arange(4), vectors, [0, 1], [2, 3])["new"] >= 50
+
+
+def test_how_a_method_classifies_follows_its_options() -> None:
+    assert api.inference("coop") == api.inference("paper")
+    assert api.inference("fdbpl") != api.inference("paper")
+    alone = api.inference("fdbpl", {"inference": "positive", "template_share": 0.0})
+    assert alone == api.inference("paper")
+    with pytest.raises(UserError, match="'teacher' is not trained"):
+        api.inference("teacher")
+    with pytest.raises(UserError, match="has no options"):
+        api.inference("coop", {"template_share": 1.0})
+
+
+def test_a_share_of_the_template_needs_the_template() -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    contexts = starting_contexts(clip, trained_method("fdbpl"))
+    with pytest.raises(UserError, match=r"Pass template="):
+        api.classifier(clip, contexts, NAMES, api.inference("fdbpl"))
+    u = api.class_vectors(clip, contexts, NAMES)[0]
+    assert np.array_equal(api.classifier(clip, contexts, NAMES, api.inference("paper")), u)
+    assert np.array_equal(api.classifier(clip, contexts, NAMES), u)
+
+
+def contexts_of(clip: ClipModel, method: str, **extras: Any) -> NDArray[Any]:
+    """Contexts after two steps on eight random regions, the same at every call."""
+    draws = np.random.default_rng(2)
+    learned = api.learn(
+        clip,
+        NAMES,
+        student=unit(draws, 8, clip.network.text_projection.shape[1]),
+        teacher=unit(draws, 8, 24),
+        teacher_vectors=unit(draws, 4, 24),
+        teacher_scale=20.0,
+        labels=np.arange(8) % 4,
+        method=method,
+        params=TrainParams(epochs=2, batch=8, warmup_lr=0.02, lr=0.02),
+        **extras,
+    )
+    return learned[1].contexts.numpy()
+
+
+def test_areas_weigh_regions_and_without_them_all_weigh_the_same() -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    plain = contexts_of(clip, "fdbpl")
+    assert np.array_equal(contexts_of(clip, "fdbpl", areas=np.ones(8)), plain)
+    assert not np.array_equal(contexts_of(clip, "fdbpl", areas=np.linspace(0.1, 1, 8)), plain)
+
+
+def test_kgcoop_alone_needs_anchors() -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    with pytest.raises(UserError, match=r"Pass learn\(anchors="):
+        contexts_of(clip, "kgcoop")
+    anchors = api.template_vectors(clip, NAMES, "a photo of a {}.")
+    there, opposite = (contexts_of(clip, "kgcoop", anchors=sign * anchors) for sign in (1, -1))
+    assert not np.array_equal(there, opposite)
 
 
 def test_a_wrong_model_is_a_users_mistake() -> None:
