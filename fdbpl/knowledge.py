@@ -25,16 +25,17 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
     Args:
         task: its features are read once for every image of the picks.
         needs: of the method.
-        picks: the images (I,) of every seed.
+        picks: the images (I,) of every seed, equally many.
     """
     images = np.unique(np.concatenate([np.asarray(one) for one in picks]))
     means, verdicts, levels = _look(task, torch.from_numpy(images))
-    known = replace(task, levels=levels.sort().values)
+    places = [torch.from_numpy(np.searchsorted(images, np.asarray(pick))) for pick in picks]
+    of_seeds = torch.stack([levels[rows].flatten() for rows in places])  # no seed knows another's
+    known = replace(task, levels=of_seeds.sort(dim=-1).values)
     if "refined" not in needs:
         return known
     refined = torch.zeros(len(picks), len(task.labels), verdicts.shape[-1])
-    for run, pick in enumerate(picks):
-        rows = torch.from_numpy(np.searchsorted(images, np.asarray(pick)))
+    for run, rows in enumerate(places):
         refined[run, torch.from_numpy(images)[rows]] = refined_log_probabilities(
             means[rows], verdicts[rows]
         )
@@ -42,7 +43,7 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
 
 
 def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean features (I, E), verdicts (I, C) and informativeness (I * crops,)."""
+    """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops)."""
     means, verdicts, levels = [], [], []
     for part in torch.split(images, IMAGES_AT_ONCE):
         _, features = task.features(part[:, None] * task.crops + torch.arange(task.crops))
@@ -50,5 +51,5 @@ def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, verdict = image_knowledge(features, log_p)
         means.append(mean)
         verdicts.append(verdict)
-        levels.append(informativeness(log_p).flatten())
+        levels.append(informativeness(log_p))
     return torch.cat(means), torch.cat(verdicts), torch.cat(levels)

@@ -15,6 +15,7 @@ SCORE_TITLES = {
     "energy": "energy",
     "difference": "difference",
     "negative_entropy": "entropy of p-",
+    "written_energy": "energy, written prompt",
     "combined": "combined",
 }
 
@@ -178,7 +179,7 @@ def plot(record: Mapping[str, Any], file: BinaryIO) -> None:
     )
     panels = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
-        for mark, score in zip("o|xDs*", SCORE_TITLES, strict=True):
+        for mark, score in zip("o|xDs^*", SCORE_TITLES, strict=True):
             having = [n for n, m in enumerate(methods) if score in record["methods"][m]["scores"]]
             values = [
                 record["methods"][methods[n]]["scores"][score][kind]["avg"]["auroc"] for n in having

@@ -35,7 +35,7 @@ class Task:
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
         areas: (R,) the share of its image that each region shows.
-        levels: (N,) informativeness of regions of the training cache, ascending.
+        levels: (S, N) for every seed the informativeness of the regions it learns from, ascending.
         refined: (S, N, C) for every seed and image what the teacher makes of the whole image.
     """
 

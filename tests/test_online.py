@@ -18,6 +18,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
 from fdbpl.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from fdbpl.images import ChangedImage
+from fdbpl.knowledge import with_knowledge
 from fdbpl.learning import starting_contexts, template_vectors, text_encoder
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
@@ -90,6 +91,7 @@ def task_of(setting: Setting, features: FeatureSource) -> Task:
         text=text_encoder(setting.student, names),
         scale=setting.student.logit_scale,
         anchors=torch.from_numpy(template_vectors(setting.student, names, plan.template)),
+        areas=torch.from_numpy(plan.areas),
     )
 
 
@@ -98,7 +100,7 @@ def run(setting: Setting, method: str, features: FeatureSource) -> Trained:
     params = TrainParams(lr=0.1, epochs=STEPS // 2, batch=8)
     start = starting_contexts(setting.student, learned)
     images = np.asarray(setting.plan.shots[1])
-    task = task_of(setting, features)
+    task = with_knowledge(task_of(setting, features), learned.needs, [images])
     return train(learned.objective, start, task, params, {1: images})[1]
 
 

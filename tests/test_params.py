@@ -107,7 +107,7 @@ def test_the_least_that_must_be_said() -> None:
         ("transfer", {"source": "dtd", "targets": ["dtd"]}, "targets other than the source, 'dtd'"),
         ("transfer", "dtd", "keys with values"),
         ("objectives.paper", None, "keys with values"),
-        ("objectives.paper.weight", "loud", "'entropy' or 'none'"),
+        ("objectives.paper.weight", "loud", "'entropy', 'rank', 'area' or 'none'"),
         ("objectives.paper.first_margin", float("nan"), "a finite number"),
         ("objectives.released.mutual_weight", -1, "a number greater than or equal to 0"),
     ],
@@ -168,7 +168,7 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
         ("data.own.mine.path", "folder, table, images, names, template"),
         ("transfer.shifted", "source, targets"),
-        ("objectives.fdbpl.margin", "weight, weight_power, normalise"),
+        ("objectives.fdbpl.margin", "weight, weight_power, weight_temperature, normalise"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_keys_allowed_there(key: str, allowed: str) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fdbpl.rejection import (
     WEIGHTS,
+    Pair,
     Scorer,
     auroc,
     combined,
@@ -88,16 +89,19 @@ def test_ece_equals_a_loop_over_bins(seed: int, bins: int) -> None:
 
 
 def test_scores_by_hand() -> None:
-    positive = np.log([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]])
+    decision = np.log([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]])
+    positive = np.log([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1]])
     negative = np.log([[0.2, 0.4, 0.4], [1 / 3, 1 / 3, 1 / 3]])
-    found = scores(positive, negative)
+    written = np.log([[1.0, 2.0, 3.0], [0.1, 0.1, 0.3]])
+    found = scores(decision, Pair(positive, negative, written))
     assert found["max_softmax"] == pytest.approx([0.7, 0.4])
     assert found["max_logit"] == pytest.approx(np.log([0.7, 0.4]))
     assert found["energy"] == pytest.approx([0, 0], abs=1e-12)
-    assert found["difference"] == pytest.approx([np.log(0.7 / 0.2), np.log(0.4 * 3)])
+    assert found["difference"] == pytest.approx([np.log(0.5 / 0.2), np.log(0.1 * 3)])
     assert found["negative_entropy"][1] == pytest.approx(0, abs=1e-12)
     assert found["negative_entropy"][0] > 0
-    assert set(scores(positive)) == {"max_softmax", "max_logit", "energy"}
+    assert found["written_energy"] == pytest.approx(np.log([6, 0.5]))
+    assert set(scores(decision)) == {"max_softmax", "max_logit", "energy"}
 
 
 @given(st.integers(0, 99))
@@ -122,9 +126,14 @@ def test_the_weights_add_up_to_one() -> None:
 def test_a_scorer_without_a_negative_context_has_no_score_of_two() -> None:
     rng = np.random.default_rng(0)
     learned, features = unit(rng, 9, 6), unit(rng, 4, 6).astype(np.float16)
-    positive, negative = unit(rng, 2, 3, 6)
-    one, two = (Scorer(positive, n, 10.0, learned) for n in (None, negative))
-    assert set(two(features)) - set(one(features)) == {"difference", "negative_entropy", "combined"}
+    decision, *sides = unit(rng, 4, 3, 6)
+    one, two = (Scorer(decision, pair, 10.0, learned) for pair in (None, Pair(*sides)))
+    assert set(two(features)) - set(one(features)) == {
+        "difference",
+        "negative_entropy",
+        "written_energy",
+        "combined",
+    }
     for name, values in one(features).items():
         assert np.array_equal(values, two(features)[name])
     assert two(learned)["combined"].mean() == pytest.approx(0, abs=1e-9)

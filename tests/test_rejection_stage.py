@@ -107,7 +107,7 @@ def test_numbers_come_from_base_classes_and_the_models_own_features(
 ) -> None:
     one = next(iter(sample(params, done)))
     base = list(one.plan.base)
-    vectors = one.classifiers.open("coop", 2).positive
+    vectors = one.classifiers.open("coop", 2).decision
     inside, outside = (
         (features.astype(float) @ vectors[base].T.astype(float)).max(axis=1)
         for features in one.pairs["new-class"]["student"]
@@ -123,7 +123,7 @@ def test_numbers_come_from_base_classes_and_the_models_own_features(
 
 def test_the_tables_have_a_row_for_each_method_and_score(done: Workspace) -> None:
     found = record(done)
-    assert len(scores_table(found).splitlines()) == 2 + 3 * 3 + 2 * 6
+    assert len(scores_table(found).splitlines()) == 2 + 3 * 3 + 2 * 7
     assert len(usual_table(found).splitlines()) == 2 + 3 * 2 + 2 * 3
     assert datasets_table(found, "empty").splitlines()[0].split("|")[3].strip() == "vehicles"
 

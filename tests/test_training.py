@@ -6,6 +6,7 @@ import open_clip
 import pytest
 import torch
 from conftest import unit
+from test_refinement import plain_knowledge, plain_refined
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
@@ -45,6 +46,7 @@ def features() -> dict[str, np.ndarray]:
     student = unit(rng, len(NAMES), 32)[at] + 0.3 * unit(rng, IMAGES * CROPS, 32)
     found["student"] = (student / np.linalg.norm(student, axis=1, keepdims=True)).astype("f4")
     found["anchors"] = unit(rng, len(NAMES), 32)
+    found["areas"] = rng.uniform(0.08, 1, IMAGES * CROPS).astype("f4")
     return found
 
 
@@ -110,9 +112,18 @@ def test_learning_helps_to_tell_the_classes(clip: ClipModel, features) -> None:
     assert after > before + 10
 
 
+def plain_teacher_of_images(f) -> Tensor:
+    """What the teacher makes of all images, (IMAGES, C), by loops in double precision."""
+    regions = torch.from_numpy(f["teacher"]).double().view(IMAGES, CROPS, -1)
+    logits = 18.7 * regions @ torch.from_numpy(f["teacher_vectors"]).double().T
+    means, verdicts = plain_knowledge(regions.tolist(), logits.log_softmax(-1).tolist())
+    return torch.tensor(plain_refined(means, verdicts))
+
+
 def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list) -> Tensor:
     """SGD with momentum and decay, written out, from online features of both towers."""
     encode = text_encoder(clip, NAMES)
+    refined = plain_teacher_of_images(f)
     contexts, velocity = start.clone(), torch.zeros_like(start)
     for epoch, images, rows in order:
         cosine = 0.1 * (1 + math.cos(math.pi * (epoch - 1) / 5)) / 2
@@ -124,6 +135,8 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
             teacher=(18.7 * teacher.float()).log_softmax(-1),
             labels=torch.from_numpy(f["labels"][images]),
             anchors=torch.from_numpy(f["anchors"]),
+            areas=torch.from_numpy(f["areas"][rows]),
+            refined=refined[torch.from_numpy(images)],
         )
         loss = sum(objective(batch, encode(leaf), clip.logit_scale).values())
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -155,7 +168,7 @@ def test_images_choose_what_is_learned_from(clip: ClipModel, features) -> None:
     part = learned(clip, features, "coop", images=images)
     rows = (images[:, None] * CROPS + np.arange(CROPS)).ravel()
     cut = {**features, "labels": features["labels"][images]}
-    cut["student"], cut["teacher"] = features["student"][rows], features["teacher"][rows]
+    cut |= {name: features[name][rows] for name in ("student", "teacher", "areas")}
     assert torch.equal(part.contexts, learned(clip, cut, "coop").contexts)
 
 
@@ -171,6 +184,46 @@ def test_the_seeds_of_one_pass_learn_as_each_alone(clip: ClipModel, features, na
         for term, values in alone.terms.items():
             assert together[seed].terms[term] == pytest.approx(values, abs=1e-5)
     assert (together[1].contexts - together[2].contexts).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight": "rank"}, {"weight": "entropy", "keep_weight": 0.3, "mutual_weight": 0.1}]
+)
+def test_the_seeds_of_one_pass_know_nothing_of_each_others_images(clip, features, options) -> None:
+    picks = {1: np.arange(6), 2: np.arange(5, 11)}
+    given = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, "options": options}
+    together = learn(clip, NAMES, **features, picks=picks, **given)
+    for seed, images in picks.items():
+        alone = learned(clip, features, seed=seed, images=images, options=options)
+        assert (together[seed].contexts - alone.contexts).abs().max() < 1e-5
+        for epoch, found in alone.diagnoses.items():
+            assert together[seed].diagnoses[epoch] == pytest.approx(found, abs=1e-4)
+
+
+def test_regions_show_the_whole_image_unless_said_otherwise(clip: ClipModel, features) -> None:
+    without = {name: value for name, value in features.items() if name != "areas"}
+    ones = {**features, "areas": np.ones(IMAGES * CROPS, np.float32)}
+    found = learned(clip, without)
+    assert torch.equal(found.contexts, learned(clip, ones).contexts)
+    unweighted = learned(clip, without, options={"weight": "none"})
+    assert (found.contexts - unweighted.contexts).abs().max() < 1e-6
+    assert (found.contexts - learned(clip, features).contexts).abs().max() > 1e-4
+
+
+def test_diagnoses_stand_where_gradients_are_probed(clip: ClipModel, features) -> None:
+    result = learned(clip, features)
+    assert list(result.terms) == ["similarity", "prototypes"]  # the others have no weight
+    assert list(result.diagnoses) == list(result.gradients) == [0, 2, 4]
+    for found in result.diagnoses.values():
+        assert list(found) == [
+            "first_hinges_active",
+            "second_hinges_active",
+            "negative_entropy_informative",
+            "negative_entropy_uninformative",
+            "negative_cosine",
+        ]
+        assert all(-1 <= value <= 1 for value in found.values())
+    assert learned(clip, features, "kdpl").diagnoses == {}
 
 
 def test_seeds_with_unequally_many_images_are_refused(clip: ClipModel, features) -> None:

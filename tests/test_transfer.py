@@ -83,10 +83,10 @@ def test_every_cell_is_the_plain_accuracy_over_all_classes(work: Workspace) -> N
         features, labels = cache.column("test"), plan.images["label"][plan.test]
         assert set(labels.tolist()) == {0, 1, 2, 3}
         for method, seed in (("zero_shot", 1), ("coop", 1), ("coop", 2), ("fdbpl", 2)):
-            vectors = cache.text("template")
+            written = vectors = cache.text("template")
             if method != "zero_shot":
                 path = work.source.learned("birds", method, seed, "prompts")
-                vectors = carry(Artifact.load(path, "prompts"), plan.class_names)
+                vectors = carry(Artifact.load(path, "prompts"), plan.class_names, written)
             found = record["methods"][method]["seeds"][str(seed)][dataset]
             assert found == accuracy(features, labels, vectors, range(4))
 

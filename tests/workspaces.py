@@ -92,9 +92,12 @@ def draw(params: Params, dataset: str) -> None:
     draw_folder(Path(params.data.own[dataset].folder), classes)
 
 
-def carry(prompts: Artifact, class_names: Sequence[str]) -> np.ndarray:
-    """Class vectors drawn at random from the prompts and each class name."""
-    seeds = [zlib.crc32(f"{prompts.digest} {name}".encode()) for name in class_names]
+def carry(prompts: Artifact, class_names: Sequence[str], template: np.ndarray) -> np.ndarray:
+    """Class vectors drawn at random from the prompts, each class name and its written vector."""
+    seeds = [
+        zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes())
+        for name, vector in zip(class_names, template, strict=True)
+    ]
     return np.concatenate([unit(np.random.default_rng(seed), 1, DIM) for seed in seeds])
 
 

@@ -188,6 +188,8 @@ def _alternatives(name: str, own: FdbplOptions) -> tuple[Any, ...]:
     that has no weight.
     """
     value, field = getattr(own, name), FdbplOptions.model_fields[name]
+    margins = dict(zip(("first_margin", "second_margin"), own.margins, strict=True))
+    value = margins.get(name, value)  # None stands for the margin of the unit
     words = getattr(field.annotation, "__args__", ())
     term, _, kind = name.rpartition("_")
     if isinstance(value, bool):

@@ -26,7 +26,7 @@ class Batch:
         anchors: (..., C, D) the student's unit class features under a hand-written template, which
             some methods keep near to.
         areas: (..., B) the share of its image that a region shows.
-        levels: (N,) informativeness of all regions in the training cache, ascending.
+        levels: (..., N) informativeness of all regions that the run learns from, ascending.
         refined: (..., B, C) log-probabilities for the region's image, by `fdbpl.refinement`.
 
     The last four are None where nobody gave them.

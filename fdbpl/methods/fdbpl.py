@@ -122,7 +122,8 @@ class Fdbpl:
         negative = text[..., 1, :, :]
         log_p = (scale * batch.student @ negative.mT).log_softmax(-1)
         disorder = 1 - informativeness(log_p)
-        high = (w >= w.median(dim=-1, keepdim=True).values).to(w.dtype)
+        order = w.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+        high = (order < (w.shape[-1] + 1) // 2).to(w.dtype)  # by place, so that ties fill a half
         classes = negative.shape[-2]
         cosines = (negative @ negative.mT).sum((-2, -1)) - classes
         return {

@@ -39,9 +39,9 @@ def informativeness(log_p: Tensor) -> Tensor:
 
 
 def rank(values: Tensor, levels: Tensor) -> Tensor:
-    """Return the quantile of values (..., B) among ascending levels (N,), in [0, 1]."""
+    """Return the quantile of values (..., B) among ascending levels (..., N), in [0, 1]."""
     below = torch.searchsorted(levels, values.contiguous(), right=True)
-    return below.to(values.dtype) / len(levels)
+    return below.to(values.dtype) / levels.shape[-1]
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

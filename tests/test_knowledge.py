@@ -1,0 +1,103 @@
+"""What is gathered from the training cache before training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import unit
+from torch import Tensor
+
+from fdbpl import knowledge
+from fdbpl.features import Teacher
+from fdbpl.knowledge import with_knowledge
+from fdbpl.methods.terms import informativeness
+from fdbpl.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.training import Task
+
+IMAGES, CROPS, CLASSES = 12, 3, 4
+BOTH = frozenset({"levels", "refined"})
+PICKS = [np.array([7, 2, 9, 4]), np.array([2, 0, 11, 5])]
+
+
+@pytest.fixture
+def task() -> Task:
+    rng = np.random.default_rng(0)
+    regions = torch.from_numpy(unit(rng, IMAGES * CROPS, 8))
+
+    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(*rows.shape, 5), regions[rows]
+
+    return Task(
+        labels=torch.zeros(IMAGES, dtype=torch.int64),
+        crops=CROPS,
+        features=features,
+        teacher=Teacher(torch.from_numpy(unit(rng, CLASSES, 8)), 10.0),
+        text=lambda contexts: contexts,
+        scale=10.0,
+    )
+
+
+def regions_of(task: Task, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The teacher's features and log-probabilities of images' regions, (I, R, ...)."""
+    rows = torch.from_numpy(images)[:, None] * CROPS + torch.arange(CROPS)
+    _, features = task.features(rows)
+    return features, task.teacher.log_probabilities(features)
+
+
+def test_levels_are_those_of_the_seeds_own_regions_ascending(task: Task) -> None:
+    found = with_knowledge(task, {"levels"}, PICKS)
+    assert found.refined is None
+    assert found.levels is not None
+    assert found.levels.shape == (2, 4 * CROPS)
+    assert (found.levels.diff(dim=-1) >= 0).all()
+    for levels, pick in zip(found.levels, PICKS, strict=True):
+        wanted = informativeness(regions_of(task, pick)[1]).flatten().sort().values
+        assert torch.equal(levels, wanted)
+
+
+def test_refined_is_known_at_the_picked_images_only(task: Task) -> None:
+    refined = with_knowledge(task, BOTH, PICKS).refined
+    assert refined is not None
+    assert refined.shape == (2, IMAGES, CLASSES)
+    for run, pick in enumerate(PICKS):
+        wanted = refined_log_probabilities(*image_knowledge(*regions_of(task, pick)))
+        torch.testing.assert_close(refined[run, pick], wanted)
+        assert torch.allclose(refined[run, pick].exp().sum(-1), torch.ones(4))
+        others = np.setdiff1d(np.arange(IMAGES), pick)
+        assert (refined[run, others] == 0).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_how_many_images_are_held_at_once_changes_nothing(
+    task: Task, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    whole = with_knowledge(task, BOTH, PICKS)
+    asked: list[int] = []
+
+    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(rows.numel())
+        return task.features(rows)
+
+    monkeypatch.setattr(knowledge, "IMAGES_AT_ONCE", at_once)
+    parts = with_knowledge(replace(task, features=features), BOTH, PICKS)
+    assert max(asked) == at_once * CROPS
+    assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it
+    torch.testing.assert_close(parts.levels, whole.levels)
+    torch.testing.assert_close(parts.refined, whole.refined)
+
+
+def test_no_seed_learns_of_anothers_images(task: Task) -> None:
+    together = with_knowledge(task, BOTH, PICKS)
+    assert together.levels is not None
+    assert together.refined is not None
+    for run, pick in enumerate(PICKS):
+        alone = with_knowledge(task, BOTH, [pick])
+        torch.testing.assert_close(alone.levels, together.levels[run : run + 1])
+        torch.testing.assert_close(alone.refined, together.refined[run : run + 1])
+    assert not torch.allclose(together.refined[0, 2], together.refined[1, 2], atol=1e-3)
+
+
+def test_the_rest_of_the_task_stands(task: Task) -> None:
+    found = with_knowledge(task, BOTH, PICKS)
+    assert replace(found, levels=None, refined=None) == task
