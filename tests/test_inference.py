@@ -36,7 +36,7 @@ def plain_vectors(u, v, t, negative_share: float, template_share: float) -> list
 def test_the_positive_side_alone_decides_bit_for_bit_where_shares_are_0(seed, sides) -> None:
     rng = np.random.default_rng(seed)
     stack = unit(rng, sides, 5, 8)
-    assert POSITIVE_ONLY == Inference(0.0, 0.0)
+    assert Inference(0.0, 0.0) == POSITIVE_ONLY
     for negative in (unit(rng, 5, 8), np.zeros((5, 8)), np.full((5, 8), np.nan)):
         stack[1:] = negative
         found = POSITIVE_ONLY.classifier(stack, unit(rng, 5, 8))

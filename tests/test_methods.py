@@ -527,8 +527,7 @@ def test_the_diagnosis_equals_plain_loops(seed: int, chosen: FdbplOptions, regio
         "first_hinges_active": sum(s[b][y] < first for b, y in enumerate(labels)) / regions,
         "second_hinges_active": sum(active) / max(len(pairs), 1),
         "negative_entropy_informative": sum(disorder[b] for b in order[:half]) / half,
-        "negative_entropy_uninformative": sum(disorder[b] for b in order[half:])
-        / (regions - half),
+        "negative_entropy_uninformative": sum(disorder[b] for b in order[half:]) / (regions - half),
         "negative_cosine": sum(cosines) / len(cosines),
     }
     assert found.keys() == wanted.keys()

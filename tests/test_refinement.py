@@ -56,9 +56,7 @@ def plain_refined(images: Rows, verdicts: Rows) -> Rows:
     """The rounds of prototypes, an image and a class at a time."""
     count, width, classes = len(images), len(images[0]), len(verdicts[0])
     middle = [sum(image[k] for image in images) / count for k in range(width)]
-    centred = [
-        plain_unit([x - m for x, m in zip(image, middle, strict=True)]) for image in images
-    ]
+    centred = [plain_unit([x - m for x, m in zip(image, middle, strict=True)]) for image in images]
     log_p = verdicts
     for _ in range(ROUNDS):
         prototypes = [
