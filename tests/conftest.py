@@ -11,6 +11,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -19,6 +20,8 @@ from fdbpl.params import ModelParams
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect and MLflow send no usage figures
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 

@@ -159,8 +159,9 @@ def test_twenty_steps_equal_a_hand_written_loop(clip: ClipModel, features, name:
     start = starting_contexts(clip, method)
     wanted = hand_written_loop(clip, features, method.objective, start, order)
     found = learned(clip, features, name).contexts
-    assert (found - wanted).norm() < 1e-5 * wanted.norm()
-    assert (found - start).abs().max() > 1e-3
+    moved = (found - start).norm()
+    assert (found - wanted).norm() < 1e-5 * moved  # rounding grows with the way that was gone
+    assert moved > 0.1
 
 
 def test_images_choose_what_is_learned_from(clip: ClipModel, features) -> None:

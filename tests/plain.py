@@ -1,0 +1,163 @@
+"""FDBPL's formulas as plain loops in double precision, and small problems to try them on."""
+
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from test_terms import plain_hinge
+from torch import Tensor
+
+from fdbpl.methods.batch import Batch, Objective
+from fdbpl.methods.options import FdbplOptions
+
+SCALE = 18.7
+seeds = st.integers(0, 999)
+
+
+def problem(seed: int, regions: int = 6, classes: int = 5, sets: int = 2) -> tuple[Batch, Tensor]:
+    """A batch and text features (K, C, D), in double precision."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def unit(*shape: int) -> Tensor:
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.nn.functional.normalize(x, dim=-1)
+
+    logits = 2 * torch.randn(regions, classes, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (regions,), generator=generator)
+    student, text, anchors = unit(regions, 8), unit(sets, classes, 8), unit(classes, 8)
+    refined = 2 * torch.randn(regions, classes, generator=generator, dtype=torch.float64)
+    areas, levels = (torch.rand(n, generator=generator, dtype=torch.float64) for n in (regions, 40))
+    batch = Batch(
+        student,
+        logits.log_softmax(-1),
+        labels,
+        anchors,
+        areas=areas,
+        levels=levels.sort().values,
+        refined=refined.log_softmax(-1),
+    )
+    return batch, text
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def softmax(z: list[float]) -> list[float]:
+    powers = [math.exp(x - max(z)) for x in z]
+    return [x / sum(powers) for x in powers]
+
+
+def divergence(p: list[float], q: list[float]) -> float:
+    return sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
+
+
+def plain_weight(p: list[float], area: float, levels: list[float], o: FdbplOptions) -> float:
+    """w of one region."""
+    if o.weight == "none":
+        return 1.0
+    if o.weight == "area":
+        return area**o.weight_power
+    temperature = 1.0 if o.weight == "rank" else o.weight_temperature
+    w = plain_informativeness(softmax([math.log(x) / temperature for x in p]))
+    if o.weight == "rank":
+        w = sum(level <= w for level in levels) / len(levels)
+    return w**o.weight_power
+
+
+def plain_informativeness(p: list[float]) -> float:
+    return 1 + sum(x * math.log(x) for x in p) / math.log(len(p))
+
+
+def plain_unit(row: list[float]) -> list[float]:
+    return [x / math.sqrt(dot(row, row)) for x in row]
+
+
+def less(a: list[float], b: list[float], share: float = 1.0) -> list[float]:
+    return [x - share * y for x, y in zip(a, b, strict=True)]
+
+
+def plain_differences(batch: Batch, text: Tensor, o: FdbplOptions) -> list[list[float]]:
+    """S, a region and a class at a time."""
+    d = [less(a, b) for a, b in zip(*text.tolist(), strict=True)]
+    if o.difference_unit == "direction":
+        d = [plain_unit(row) for row in d]
+    factor = SCALE if o.difference_unit == "logit" else 1.0
+    return [[factor * dot(f, row) for row in d] for f in batch.student.tolist()]
+
+
+def plain_margins(o: FdbplOptions) -> tuple[float, float]:
+    own = {"cosine": 0.2, "logit": 1.0, "direction": 0.2}[o.difference_unit]
+    return (
+        own if o.first_margin is None else o.first_margin,
+        own if o.second_margin is None else o.second_margin,
+    )
+
+
+def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]:
+    """The weighted terms that have a weight, a region and a class at a time."""
+    teacher, features = batch.teacher.exp().tolist(), batch.student.tolist()
+    areas, levels, refined = (
+        batch.require("areas").tolist(),
+        batch.require("levels").tolist(),
+        batch.require("refined").exp().tolist(),
+    )
+    u, v = text.tolist()
+    classes, count = len(u), len(features)
+    e = u
+    if o.similarity == "difference":
+        e = [plain_unit(less(a, b, o.negative_share)) for a, b in zip(u, v, strict=True)]
+    s = plain_differences(batch, text, o)
+    margins = plain_margins(o)
+    values: dict[str, list[float]] = {
+        key: [] for key in ("sim", "pro", "rej", "keep", "mut", "dif")
+    }
+    weights, labels = [], []
+    for region, (p, f) in enumerate(zip(teacher, features, strict=True)):
+        weights.append(plain_weight(p, areas[region], levels, o))
+        labels.append(p.index(max(p)))
+        z_plus, z_minus, z = ([SCALE * dot(f, row) for row in side] for side in (u, v, e))
+        decided, minus = softmax(z), softmax(z_minus)
+        values["sim"].append((divergence(p, decided) + divergence(decided, p)) / 2)
+        values["pro"].append(divergence(refined[region], decided))
+        if o.rejection == "uniform":
+            values["rej"].append(divergence([1 / classes] * classes, minus))
+        else:
+            values["rej"].append(sum(x * math.log(x) for x in minus))
+        values["keep"].append(-math.log(minus[labels[-1]]))
+        if o.mutual == "centred":
+            z_plus = [x - sum(z_plus) / classes for x in z_plus]
+            z_minus = [x - sum(z_minus) / classes for x in z_minus]
+        norms = math.sqrt(dot(z_plus, z_plus) * dot(z_minus, z_minus))
+        values["mut"].append(dot(z_plus, z_minus) / norms)
+        values["dif"].append(max(0.0, margins[0] - s[region][labels[-1]]))
+
+    def mean(key: str, w: list[float]) -> float:
+        return dot(w, values[key]) / (count if o.normalise == "batch" else max(sum(w), 1e-12))
+
+    second = 0.0 if o.second == "released" else plain_hinge(s, labels, weights, margins[1])
+    terms = {
+        "similarity": (1.0, mean("sim", weights)),
+        "prototypes": (o.prototype_weight, mean("pro", weights)),
+        "rejection": (o.rejection_weight, mean("rej", [1 - w for w in weights])),
+        "keeping": (o.keep_weight, mean("keep", weights)),
+        "mutual": (o.mutual_weight, mean("mut", weights)),
+        "first_difference": (o.first_weight, mean("dif", weights)),
+        "second_difference": (o.second_weight, second),
+    }
+    return {name: weight * value for name, (weight, value) in terms.items() if weight}
+
+
+def as_each_alone(objective: Objective, runs: list[tuple[Batch, Tensor]]) -> None:
+    parts = {
+        field.name: torch.stack([getattr(batch, field.name) for batch, _ in runs])
+        for field in fields(Batch)
+    }
+    together = objective(Batch(**parts), torch.stack([text for _, text in runs]), SCALE)
+    for run, (batch, text) in enumerate(runs):
+        alone = objective(batch, text, SCALE)
+        assert together.keys() == alone.keys()
+        for term, value in alone.items():
+            assert together[term].expand(3)[run].item() == pytest.approx(value.item(), rel=1e-9)

@@ -1,0 +1,116 @@
+"""FDBPL's options: what the presets say, and that each option does something."""
+
+from typing import Any
+
+import pytest
+from plain import SCALE, problem
+
+from fdbpl.methods.inference import POSITIVE_ONLY, Inference
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.options import PRESETS, FdbplOptions
+from fdbpl.methods.table import trained_method
+
+
+def test_the_presets_are_as_the_record_has_them() -> None:
+    paper: dict[str, Any] = {
+        "weight": "entropy",
+        "weight_power": 1.0,
+        "weight_temperature": 1.0,
+        "normalise": "batch",
+        "similarity": "positive",
+        "prototype_weight": 0.0,
+        "rejection": "uniform",
+        "rejection_weight": 1.0,
+        "keep_weight": 0.0,
+        "mutual": "raw",
+        "mutual_weight": 0.001,
+        "difference_unit": "cosine",
+        "first_weight": 0.1,
+        "first_margin": None,
+        "second": "hinge",
+        "second_weight": 0.1,
+        "second_margin": None,
+        "negative_start": "a photo of no",
+        "inference": "positive",
+        "negative_share": 0.5,
+        "template_share": 0.0,
+    }
+    assert PRESETS["paper"].model_dump() == paper
+    assert PRESETS["paper"].margins == (0.2, 0.2)
+    released = {**paper, "rejection": "entropy", "second": "released"}
+    assert PRESETS["released"].model_dump() == released
+    assert PRESETS["fdbpl"].model_dump() == {
+        **paper,
+        "weight": "area",
+        "normalise": "sum",
+        "similarity": "difference",
+        "prototype_weight": 0.5,
+        "rejection_weight": 0.0,
+        "mutual_weight": 0.0,
+        "difference_unit": "logit",
+        "first_weight": 0.0,
+        "second_weight": 0.0,
+        "inference": "difference",
+        "template_share": 1.0,
+    }
+
+
+def test_a_presets_inference_and_needs() -> None:
+    assert trained_method("fdbpl").inference == Inference(0.5, 1.0)
+    assert trained_method("fdbpl").needs == {"refined"}
+    assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels", "refined"}
+    for name in set(TRAINED) - {"fdbpl"}:
+        assert trained_method(name).inference == POSITIVE_ONLY
+        assert not trained_method(name).needs
+
+
+WHOLE = {"prototype_weight": 0.5, "keep_weight": 0.5, "mutual_weight": 0.5, "weight": "entropy"}
+"""Changes of `paper` under which every term counts."""
+
+ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
+    "weight": ({}, "area"),
+    "weight_power": ({}, 2.0),
+    "weight_temperature": ({}, 2.0),
+    "normalise": ({}, "sum"),
+    "similarity": ({}, "difference"),
+    "prototype_weight": ({}, 0.1),
+    "rejection": ({}, "entropy"),
+    "rejection_weight": ({}, 0.1),
+    "keep_weight": ({}, 0.1),
+    "mutual": ({}, "centred"),
+    "mutual_weight": ({}, 0.1),
+    "difference_unit": ({}, "logit"),
+    "first_weight": ({}, 0.5),
+    "first_margin": ({}, 0.9),
+    "second": ({}, "released"),
+    "second_weight": ({}, 0.5),
+    "second_margin": ({}, 0.9),
+    "negative_start": ({}, "a picture without any"),
+    "inference": ({}, "difference"),
+    "negative_share": ({"similarity": "difference"}, 0.8),
+    "template_share": ({}, 1.0),
+}
+"""For each option what else is changed, and its other value."""
+
+
+@pytest.mark.parametrize("option", FdbplOptions.model_fields)
+def test_every_option_changes_the_loss_the_start_or_the_inference(option: str) -> None:
+    batch, text = problem(1)
+    also, value = ALTERNATIVES[option]
+
+    def effect(changes: dict[str, Any]) -> tuple[dict[str, float], Inference, tuple[str, ...]]:
+        method = trained_method("paper", {**WHOLE, **also, **changes})
+        terms = method.objective(batch, text, SCALE)
+        return {k: term.item() for k, term in terms.items()}, method.inference, method.starts
+
+    before, after = effect({}), effect({option: value})
+    assert before[0].keys() == after[0].keys()
+    moved = any(abs(after[0][name] - before[0][name]) > 1e-4 for name in before[0])
+    assert moved or before[1:] != after[1:]
+
+
+def test_a_share_of_the_negative_side_reaches_the_inference_that_asks_for_it() -> None:
+    for share in (0.0, 0.3):
+        asking = trained_method("paper", {"inference": "difference", "negative_share": share})
+        assert asking.inference == Inference(share, 0.0)
+        assert trained_method("paper", {"negative_share": share}).inference == POSITIVE_ONLY
