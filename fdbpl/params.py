@@ -9,7 +9,6 @@ from pydantic import (
     Field,
     StrictInt,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -205,15 +204,6 @@ class Params(Section):
                 raise ValueError(f"options of {', '.join(PRESETS)}; not of {preset!r}")
             with_overrides(preset, overrides)
         return objectives
-
-    @field_validator("development")
-    @classmethod
-    def _of_the_datasets(cls, development: list[str], info: ValidationInfo) -> list[str]:
-        datasets = info.data.get("datasets", development)  # absent where they are wrong themselves
-        for name in development:
-            if name not in datasets:
-                raise ValueError(f"a list of names that stand under datasets; not {name!r}")
-        return development
 
     @field_validator("datasets", "development", "methods", "seeds")
     @classmethod

@@ -102,7 +102,6 @@ def test_the_least_that_must_be_said() -> None:
         ("data.own", {"../up": {"folder": "x"}}, "names of letters, digits and _ . -"),
         ("data.own.mine.folder", 3, "text"),
         ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
-        ("development", ["mine"], "a list of names that stand under datasets; not 'mine'"),
         ("development", ["dtd", "dtd"], "every entry once"),
         ("transfer", {"source": "dtd", "targets": ["dtd"]}, "targets other than the source, 'dtd'"),
         ("transfer", "dtd", "keys with values"),

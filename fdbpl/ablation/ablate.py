@@ -58,7 +58,7 @@ def ablate(
         UserError: nothing to learn on, a method without training, or what the grid or the stages
             raise.
     """
-    datasets = datasets or params.development
+    datasets = datasets or [name for name in params.development if name in params.datasets]
     if not datasets:
         raise UserError("params.yaml lists no development datasets. Add some, or say --datasets.")
     factors = factors or default_factors(params)
