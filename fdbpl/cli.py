@@ -237,7 +237,10 @@ def ablate(
     show_default=True,
     help="The page to write.",
 )
-def results(params_path: Path, run: str | None, also: tuple[str, ...], out: Path) -> None:
+@click.option("--ablation", metavar="RUN", help="Show what `fdbpl ablate` wrote in runs/RUN too.")
+def results(
+    params_path: Path, run: str | None, also: tuple[str, ...], out: Path, ablation: str | None
+) -> None:
     """Write the page of results from the records: every method, protocol and interval.
 
     Datasets of params.yaml's `development` stand apart from evidence. Every method is trained once
@@ -257,7 +260,18 @@ def results(params_path: Path, run: str | None, also: tuple[str, ...], out: Path
     with progress("measuring costs") as report:
         costs = list(measure_costs(params, world.datasets[0], work, report))
     code = commit("fdbpl", str(params_path))  # the records themselves may be new
-    text = page(params, world, others, costs, commit=code, machine=list(machine()))
+    tried = None if ablation is None else _by_hand_workspace(ablation).root / "ablation.md"
+    if tried is not None and not tried.is_file():
+        raise UserError(f"{tried}: no such file. Run fdbpl ablate --run {ablation} first.")
+    text = page(
+        params,
+        world,
+        others,
+        costs,
+        commit=code,
+        machine=list(machine()),
+        ablation=tried.read_text(encoding="utf-8") if tried else None,
+    )
     write_whole(out, text.encode())
     click.echo(f"Written: {out}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -275,3 +276,33 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(tmp_path) not in text
     wrong = CliRunner().invoke(main, ["results"])
     assert (wrong.exit_code, wrong.output.count("\n")) == (2, 1)
+
+
+def test_gains_and_losses_are_told_by_halves_and_datasets() -> None:
+    text = part(written(world()), "In plain words, from evidence alone")
+    (line,) = [line for line in text.splitlines() if "minus KDPL by halves" in line]
+    cells = comparison()["methods"]
+    names = [name for name in DATASETS if name != "icons"]
+
+    def gap(half: str) -> float:
+        means = {
+            method: np.mean(
+                [
+                    cell[half]
+                    for d in names
+                    for cell in cells[method]["datasets"][d]["seeds"].values()
+                ]
+            )
+            for method in ("fdbpl", "kdpl")
+        }
+        return float(means["fdbpl"] - means["kdpl"])
+
+    assert f"base {gap('base'):+.2f}, new {gap('new'):+.2f}" in line
+
+
+def test_what_was_tried_stands_with_development() -> None:
+    text = page(
+        parameters(), world(), [], COSTS, commit="", machine=[], ablation="| a | b |\n| - | - |\n"
+    )
+    assert "| a | b |" in part(text, "Development: what was tried")
+    assert "what was tried" not in written(world())

@@ -19,6 +19,7 @@ def page(
     *,
     commit: str,
     machine: Sequence[str],
+    ablation: str | None = None,
 ) -> str:
     """Return docs/results.md.
 
@@ -29,6 +30,7 @@ def page(
         costs: of the trained methods, on the first dataset.
         commit: of the code that writes the page.
         machine: processor and versions.
+        ablation: the table that `fdbpl ablate` wrote, where it did.
     """
     developed = [name for name in world.datasets if name in params.development]
     evidence = [name for name in world.datasets if name not in params.development]
@@ -55,6 +57,7 @@ def page(
         if developed
         else "params.yaml names no development datasets, so choices may have been made on any.",
         *_titled([(f"Development: {title}", one) for title, one in of_development], "###"),
+        *(["### Development: what was tried", ablation.strip()] if ablation else []),
         "## Costs",
         _costs(costs, params, world),
     ]

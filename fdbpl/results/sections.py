@@ -61,6 +61,7 @@ def base_to_new(world: World, datasets: Sequence[str]) -> Section:
     verdicts = []
     if h.get(OURS):
         verdicts = list(_against(h, rivals, f"H on {_count(datasets)}"))
+        verdicts += [_halves(measured, rival) for rival in rivals]
         if above := _above_generic(measured, OURS):
             verdicts.append(
                 f"{TITLES[OURS]} is above {TITLES[GENERIC]} on {above} of {_count(datasets)}."
@@ -78,6 +79,25 @@ def _against(tables: dict[str, Table | None], rivals: Sequence[str], measure: st
         theirs = tables[rival]
         if ours and theirs:
             yield verdict(TITLES[OURS], TITLES[rival], measure, difference(ours, theirs))
+
+
+def _halves(measured: dict[str, dict[str, Table | None]], rival: str) -> str:
+    """Say in which half we gain or lose against a rival, and where the least and the most."""
+    ours, theirs = measured[OURS], measured[rival]
+    base, new = (_difference_of_means(ours[half], theirs[half]) for half in ("base", "new"))
+    by_dataset = {
+        name: _difference_of_means({name: seeds}, {name: (theirs["h"] or {})[name]})
+        for name, seeds in (ours["h"] or {}).items()
+    }
+    least, most = (choose(by_dataset, key=lambda name: by_dataset[name]) for choose in (min, max))
+    return (
+        f"{TITLES[OURS]} minus {TITLES[rival]} by halves: base {base:+.2f}, new {new:+.2f}; H by "
+        f"dataset from {by_dataset[least]:+.2f} ({least}) to {by_dataset[most]:+.2f} ({most})."
+    )
+
+
+def _difference_of_means(ours: Table | None, theirs: Table | None) -> float:
+    return mean_of(ours or {}) - mean_of(theirs or {})
 
 
 def _gap(ours: Table | None, theirs: Table | None, same: bool) -> str:
