@@ -59,13 +59,14 @@ def bring_up_to_date(dataset: str, seconds: float) -> None:
     retry_condition_fn=_busy,
 )
 def compare(seconds: float) -> list[str]:
-    """Transfer and compare, or return the stages of datasets that are yet to run before that."""
+    """Bring all that is over datasets up to date, or return the stages that have to run before."""
     with locked(LOCK):
         waiting = [stage for stage in dvc.changed_stages() if "@" in stage]
         if not waiting:
             log = get_run_logger().info
             dvc.repro("transfer", seconds=seconds, log=log)
-            dvc.repro("--single-item", "compare", seconds=seconds, log=log)
+            for stage in ("compare", "rejection"):
+                dvc.repro("--single-item", stage, seconds=seconds, log=log)
         return waiting
 
 
