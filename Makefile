@@ -27,7 +27,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@echo "Eleven drawn datasets, two tiny CLIP models, thirteen methods, three seeds: about 5 minutes, 10 on a busy machine."
+	@echo "Eleven drawn datasets, two tiny CLIP models, thirteen methods, three seeds: under 10 minutes on two cores."
 	@echo "Nothing is downloaded. What is done already is skipped."
 	dvc repro
 	fdbpl record
