@@ -94,7 +94,7 @@ def test_materialised_images_are_the_drawn_ones(tmp_path: Path) -> None:
     for index in (0, 5, len(pixels) - 1):
         image = Image.open(dataset.folder / dataset.val[index].path)
         assert np.array_equal(np.asarray(image), pixels[index])
-        assert np.array_equal(datasets.object_mask("figures", "val", index), mask[index])
+        assert np.array_equal(datasets.shown("figures", "val", index)[1], mask[index])
     counts = np.bincount([item.label for item in dataset.train])
     assert set(counts) == {datasets.SPLITS["train"]}
 

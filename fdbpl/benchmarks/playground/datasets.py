@@ -309,11 +309,6 @@ def shown(
     return main[0] > 0.5, np.maximum(main, others)[0] > 0.5
 
 
-def object_mask(name: str, split: str, index: int) -> NDArray[np.bool_]:
-    """Return where things stand in one image, bool (SIZE, SIZE); elsewhere the ground is empty."""
-    return shown(name, split, index)[1]
-
-
 def image_of(path: str) -> tuple[str, int]:
     """Return split and index of the image that `materialise` writes at this path."""
     split, file = path.split("/")
