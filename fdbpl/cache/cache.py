@@ -106,6 +106,11 @@ class Cache:
         return whole
 
     @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._place.url()
+
+    @property
     def payload(self) -> Payload:
         """How `train` keeps what the model makes of a region."""
         return payload_of(self.manifest.identity.payload)
