@@ -45,9 +45,9 @@ def test_a_cache_on_s3_is_the_one_on_disk(tmp_path, folder, s3: S3, name: str) -
     assert cache.verify() == []
 
 
-def test_no_secret_is_written_or_said(tmp_path, folder, s3: S3, caplog, capfd, monkeypatch) -> None:
+def test_no_secret_is_written_or_said(tmp_path, folder, s3: S3, caplog, capfd) -> None:
     plan = make_plan(folder)
-    with caplog.at_level("DEBUG"):
+    with caplog.at_level("INFO"):
         build(plan, folder, FakeEncoder(), RegionStore(f"{s3.url}/store"), f"{s3.url}/c/teacher")
         with pytest.raises(UserError) as missing:
             open_cache(f"{s3.url}/none")
