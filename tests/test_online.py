@@ -13,6 +13,7 @@ from torch import Tensor
 from fdbpl.artifact import Artifact
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, build_cache, open_cache
+from fdbpl.cache.payload import make_payload
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
@@ -61,7 +62,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
         place = root / f"{role}-{dtype}"
         build_cache(
             plan, folder, encoder, store, place,
-            kind=role, model={}, policy=plan.policy, dtype=dtype,
+            kind=role, model={}, policy=plan.policy, payload=make_payload(dtype),
         )  # fmt: skip
         return CachedColumn(torch.from_numpy(open_cache(place).column("train")))
 
@@ -190,7 +191,7 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
                 "teacher": {
                     "architecture": "fdbpl-tiny-teacher", "weights": "tiny", "mode": mode
                 },
-                "cache": {"dtype": "float32", "store": str(tmp_path / "store"), "batch": 8},
+                "cache": {"payload": "float32", "store": str(tmp_path / "store"), "batch": 8},
                 "train": {"epochs": 3, "batch": 4, "lr": 0.1},
                 "device": "cpu",
                 **changes,

@@ -105,8 +105,9 @@ def _workspace(params: Params, root: Path) -> Workspace:
     """Return the workspace of all settings that share plans and caches."""
     fields = params.model_dump(mode="json", include={"data", "regions", "shots", "seeds"})
     models = params.model_dump(mode="json", include={"student": True, "teacher": True})
-    models["teacher"].pop("logit_scale")
-    payload = [params.cache.dtype, params.cache.batch]
+    if not params.cache.payload.startswith("top"):  # which alone are taken at one temperature
+        models["teacher"].pop("logit_scale")
+    payload = [params.cache.payload, params.cache.batch]
     return Workspace(root / "inputs" / sha256(canonical_json([fields, models, payload]))[:16])
 
 

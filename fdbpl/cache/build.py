@@ -16,8 +16,18 @@ from PIL.Image import Image
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.keys import feature_digest
 from fdbpl.cache.manifest import Identity
+from fdbpl.cache.payload import FLOAT16, Payload
 from fdbpl.cache.store import Features, RegionStore
-from fdbpl.cache.views import Box, Places, Plan, Views, distinct, image_hashes, views_of
+from fdbpl.cache.views import (
+    Box,
+    Places,
+    Plan,
+    Views,
+    distinct,
+    image_hashes,
+    image_list_digest,
+    views_of,
+)
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json
 from fdbpl.images import DECODER, decode
@@ -79,7 +89,7 @@ def build_cache(
     kind: Literal["teacher", "student"],
     model: Mapping[str, Any],
     policy: Mapping[str, Any],
-    dtype: Literal["float16", "float32"] = "float16",
+    payload: Payload = FLOAT16,
     text: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
     threads: int = 2,
@@ -88,39 +98,42 @@ def build_cache(
 
     folder: holds the images of plan.paths; url: any fsspec URL for the cache; model: JSON fields
     that a reader needs to know of the model, for the manifest; policy: JSON fields
-    of the crop law, its seed and count, for the manifest; dtype: of the stored features;
-    text: named arrays kept with the cache; progress: called with (views encoded, views to encode);
+    of the crop law, its seed and count, for the manifest; payload: what is kept of a view;
+    text: named arrays kept with the cache, among them for a payload of logits the class vectors
+    (C, D) "template"; progress: called with (views encoded, views to encode);
     threads: for decoding and cropping ahead of the encoder.
 
-    The table "train" has the columns key, image, crop, box, flip, feature for plan.regions, the
-    table "test" key, image, feature for plan.test. Equal arguments give equal bytes, whatever the
-    store held before and however often the build was interrupted.
+    The table "train" has the columns key, image, crop, box, flip and the payload's for
+    plan.regions, the table "test" key, image and the payload's for plan.test. Equal arguments give
+    equal bytes, whatever the store held before and however often the build was interrupted.
     Raises UserError naming the file when an image does not decode or is not the planned one, and
     when the encoder's features are not finite.
     """
-    builder = _Builder(plan, folder, encoder, store, np.dtype(dtype).newbyteorder("<"), threads)
+    builder = _Builder(plan, folder, encoder, store, payload, threads)
     views = views_of(plan, builder.digest)
     wanted = distinct(views.keys)
     builder.encode_missing(views, wanted, progress or _silent)
     identity = Identity(
         kind=kind,
         model=json.loads(canonical_json(dict(model))),
-        dataset=plan.name,
-        plan=plan.digest,
-        policy=json.loads(canonical_json(dict(policy))),
         encoder=json.loads(canonical_json(dict(encoder.fingerprint.fields))),
         decoder=DECODER,
-        dtype=builder.dtype.str,
+        dataset=plan.name,
+        images=image_list_digest(plan),
+        policy=json.loads(canonical_json(dict(policy))),
+        payload=payload.fields,
+        plan=plan.digest,
     )
+    vectors = (text or {}).get("template")
     writer = CacheWriter(url, identity)
     for part in _parts(0, views.regions, builder.shard_rows):
         taken = {name: plan.regions[name][part] for name in plan.regions.dtype.names or ()}
-        features = builder.features(views, part)
-        writer.add("train", {"key": views.keys[part], **taken, "feature": features})
+        kept = payload.encode(builder.features(views, part), vectors)
+        writer.add("train", {"key": views.keys[part], **taken, **kept})
     for part in _parts(views.regions, len(views.keys), builder.shard_rows):
         image = views.images[part].astype(np.uint32)
-        features = builder.features(views, part)
-        writer.add("test", {"key": views.keys[part], "image": image, "feature": features})
+        kept = payload.of_tests.encode(builder.features(views, part), vectors)
+        writer.add("test", {"key": views.keys[part], "image": image, **kept})
     for name, values in (text or {}).items():
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
@@ -133,21 +146,24 @@ def region_features(
     encoder: Encoder,
     store: RegionStore,
     *,
-    dtype: Literal["float16", "float32"] = "float16",
+    payload: Payload = FLOAT16,
+    vectors: Features | None = None,
     progress: Progress | None = None,
     threads: int = 2,
 ) -> tuple[Features, Counts]:
     """Return the features (n, dim) of plan.regions, and what had to be encoded.
 
-    The same numbers as a cache would hold, for regions that no cache is wanted of: only the store
-    keeps them. Arguments and errors as of build_cache.
+    The same numbers as a cache's table "test" would hold, for regions that no cache is wanted of:
+    only the store keeps them. vectors: the class vectors (C, D) that a payload of logits needs.
+    Other arguments and errors as of build_cache.
     """
-    builder = _Builder(plan, folder, encoder, store, np.dtype(dtype).newbyteorder("<"), threads)
+    builder = _Builder(plan, folder, encoder, store, payload, threads)
     views = views_of(plan, builder.digest)
     part = slice(0, views.regions)
     wanted = distinct(views.keys[part])
     builder.encode_missing(views, wanted, progress or _silent)
-    features = builder.features(views, part)
+    kept = payload.of_tests.encode(builder.features(views, part), vectors)
+    features = payload.of_tests.decode(kept)
     return features, Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
 
 
@@ -160,17 +176,17 @@ class _Builder:
         folder: Path,
         encoder: Encoder,
         store: RegionStore,
-        dtype: np.dtype[Any],
+        payload: Payload,
         threads: int,
     ) -> None:
         self._plan, self._folder, self._encoder, self._store = plan, folder, encoder, store
         self._threads = threads
-        self.dtype = dtype
+        self.dtype = np.dtype(payload.stored).newbyteorder("<")
         self.encoded = 0
-        payload = {"decoder": DECODER, "dtype": dtype.str}
-        self.digest = feature_digest({**payload, "encoder": encoder.fingerprint.digest})
-        self._about = {**payload, "encoder": dict(encoder.fingerprint.fields)}
-        self.shard_rows = max(1, SHARD_BYTES // (encoder.dim * dtype.itemsize))
+        pixels = {"decoder": DECODER, "dtype": self.dtype.str}
+        self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
+        self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
+        self.shard_rows = max(1, SHARD_BYTES // payload.row_bytes(encoder.dim))
 
     def features(self, views: Views, part: slice) -> Features:
         """Return the stored features of views[part], encoding again what the store lost."""

@@ -11,6 +11,7 @@ from fdbpl.cache import manifest as manifests
 from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
 from fdbpl.cache.manifest import ColumnEntry, Identity, Manifest, ShardEntry, Table
+from fdbpl.cache.payload import Payload, payload_of
 from fdbpl.cache.place import Place
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
@@ -103,6 +104,25 @@ class Cache:
                 )
             start += shard.rows
         return whole
+
+    @property
+    def payload(self) -> Payload:
+        """How `train` keeps what the model makes of a region."""
+        return payload_of(self.manifest.identity.payload)
+
+    def features(self, table: str) -> Array:
+        """Return what "train" or "test" keeps of every view, for `class_vectors` to compare with.
+
+        Unit features (n, D); where the payload is of logits, similarities (n, C) with all classes.
+        """
+        payload = self.payload if table == "train" else self.payload.of_tests
+        views = {"key", "image", "crop", "box", "flip"}
+        names = [name for name in self.manifest.tables[table].columns if name not in views]
+        return payload.decode(self.columns(table, *names))
+
+    def class_vectors(self) -> Array:
+        """Return the (C, D) vectors of the dataset's template that `features` are compared with."""
+        return self.payload.vectors(self.text("template"))
 
     def text(self, name: str) -> Array:
         """Return the text array `name`, as it was given to build_cache.

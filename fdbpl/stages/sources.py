@@ -71,8 +71,8 @@ def _cached(
     cache = open_role(role, params, plan, work)
     require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
     return Source(
-        features=cache.column("train"),
-        vectors=cache.text("template"),
+        features=cache.features("train"),
+        vectors=cache.class_vectors(),
         logit_scale=cache.manifest.identity.model["logit_scale"],
     )
 

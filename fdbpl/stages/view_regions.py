@@ -64,8 +64,8 @@ def view_regions(
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
     base = list(plan.base)
-    known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
-    learned = learned_from(student.column("train"), plan, seed)
+    known = own * features["teacher"].astype(np.float64) @ teacher.class_vectors()[base].T
+    learned = learned_from(student.features("train"), plan, seed)
     classifier = Classifiers(plan, teacher, student, work).open(method, seed)
     scorer = base_scorer(classifier, plan, scales["student"], learned)
     score = "max_softmax" if classifier.pair is None else "combined"
@@ -127,10 +127,10 @@ def _regions(
     """Return boxes, flips and both models' features of an image's regions."""
     if plan.images["split"][row] == TEST:
         place = np.flatnonzero(plan.test == row)
-        return [whole], [False], {r: c.column("test")[place] for r, c in caches.items()}
+        return [whole], [False], {r: c.features("test")[place] for r, c in caches.items()}
     places: NDArray[np.intp] = np.flatnonzero(plan.regions["image"] == row)
     regions = plan.regions[places]
-    features: dict[Role, Floats] = {r: c.column("train")[places] for r, c in caches.items()}
+    features: dict[Role, Floats] = {r: c.features("train")[places] for r, c in caches.items()}
     boxes = [(left, top, right, bottom) for left, top, right, bottom in regions["box"].tolist()]
     return boxes, [bool(flip) for flip in regions["flip"]], features
 
