@@ -129,12 +129,15 @@ class CacheParams(Section):
     """The teacher-knowledge cache.
 
     `payload` is what a dataset's cache keeps of every region, as `fdbpl.cache.payload` names it;
-    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control.
+    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control; `memory_mb`,
+    in MiB, is for the features that training holds, half for each model: larger caches are
+    streamed, to the same results.
     """
 
     payload: str = "float16"
     store: str = ".fdbpl/store"
     batch: int = Field(64, ge=1, le=4096)
+    memory_mb: int = Field(4096, ge=0)
 
     @field_validator("payload")
     @classmethod

@@ -175,7 +175,7 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
     work = Workspace(tmp_path)
 
     def trained(
-        mode: str, features: str, *, cache: bool = False, **changes: object
+        mode: str, features: str, *, cache: bool = False, memory_mb: int = 64
     ) -> dict[str, np.ndarray]:
         params = check_params(
             {
@@ -191,10 +191,12 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
                 "teacher": {
                     "architecture": "fdbpl-tiny-teacher", "weights": "tiny", "mode": mode
                 },
-                "cache": {"payload": "float32", "store": str(tmp_path / "store"), "batch": 8},
+                "cache": {
+                    "payload": "float32", "store": str(tmp_path / "store"), "batch": 8,
+                    "memory_mb": memory_mb,
+                },
                 "train": {"epochs": 3, "batch": 4, "lr": 0.1},
                 "device": "cpu",
-                **changes,
             }
         )  # fmt: skip
         run_stage("prepare_crops", params, work, "mine")
@@ -227,3 +229,11 @@ def test_only_what_is_online_needs_no_cache(stage) -> None:
         stage("cached", "online")
     with pytest.raises(UserError, match="student"):
         stage("online", "cached")
+
+
+def test_the_stage_learns_exactly_the_same_from_streams(stage) -> None:
+    held = stage("cached", "cached", cache=True)
+    streamed = stage("cached", "cached", memory_mb=0)
+    assert streamed.keys() == held.keys()
+    for name, vectors in held.items():
+        assert vectors.tobytes() == streamed[name].tobytes(), name

@@ -18,6 +18,7 @@ from fdbpl.files import sha256
 
 SUFFIX = ".shard"
 Array = NDArray[Any]
+Rows = NDArray[np.integer[Any]]
 
 
 class CacheWriter:
@@ -105,6 +106,33 @@ class Cache:
             start += shard.rows
         return whole
 
+    def rows(self, table: str, rows: Rows, *names: str) -> dict[str, Array]:
+        """Return `rows` (n,) of the named columns of a table, in any order, repeats allowed.
+
+        Each shard that holds some of them is opened once, and only their blocks are decoded.
+        Raises KeyError and DamagedShard as `columns` does, IndexError for a row out of range.
+        """
+        content = self.manifest.tables[table]
+        if rows.size and not 0 <= rows.min() <= rows.max() < content.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a table of {content.rows} rows")
+        entries = {name: content.columns[name] for name in names}
+        taken = {
+            name: np.empty((len(rows), *entry.shape), entry.dtype)
+            for name, entry in entries.items()
+        }
+        starts = np.cumsum([0, *(shard.rows for shard in content.shards)])
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], starts)
+        for number, shard in enumerate(content.shards):
+            here = order[cuts[number] : cuts[number + 1]]
+            if not here.size:
+                continue
+            with self._file(shard) as file:
+                found = self._shard(file, shard, content).read(names, rows[here] - starts[number])
+            for name, values in found.items():
+                taken[name][here] = values
+        return taken
+
     @property
     def url(self) -> str:
         """Where it is."""
@@ -115,15 +143,18 @@ class Cache:
         """How `train` keeps what the model makes of a region."""
         return payload_of(self.manifest.identity.payload)
 
-    def features(self, table: str) -> Array:
+    def features(self, table: str, rows: Rows | None = None) -> Array:
         """Return what "train" or "test" keeps of every view, for `class_vectors` to compare with.
 
         Unit features (n, D); where the payload is of logits, similarities (n, C) with all classes.
+        rows: (n,), of these views alone, as `rows` takes them.
         """
         payload = self.payload if table == "train" else self.payload.of_tests
         views = {"key", "image", "crop", "box", "flip"}
         names = [name for name in self.manifest.tables[table].columns if name not in views]
-        return payload.decode(self.columns(table, *names))
+        if rows is None:
+            return payload.decode(self.columns(table, *names))
+        return payload.decode(self.rows(table, rows, *names))
 
     def class_vectors(self) -> Array:
         """Return the (C, D) vectors of the dataset's template that `features` are compared with."""

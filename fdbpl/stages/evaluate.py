@@ -64,10 +64,10 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
 
 def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
     """Fit a classifier to the seed's shots; test it on the base classes, all that it knows."""
-    base, rows = np.asarray(plan.base), list(plan.shots[seed])
-    regions = student.features("train")
+    base, rows = np.asarray(plan.base), np.asarray(plan.shots[seed])
+    regions = rows[:, None] * plan.crops + np.arange(plan.crops)
     shots = Shots(
-        features=regions.reshape(-1, plan.crops, regions.shape[-1])[rows],
+        features=student.features("train", regions.ravel()).reshape(*regions.shape, -1),
         labels=np.searchsorted(base, plan.images["label"][rows]),
     )
     labels = plan.images["label"][plan.test]
