@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from s3 import s3, s3_server  # noqa: F401 - fixtures
 from safetensors.torch import save_file
 
 from fdbpl.clip.model import ClipModel, load_model

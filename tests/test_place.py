@@ -9,8 +9,10 @@ from fdbpl.cache.place import Place
 from fdbpl.errors import UserError
 
 
-@pytest.fixture(params=["local", "file", "memory"])
+@pytest.fixture(params=["local", "file", "memory", "s3"])
 def place(request, tmp_path: Path) -> Place:
+    if request.param == "s3":
+        return Place(f"{request.getfixturevalue('s3').url}/cache")
     urls = {
         "local": str(tmp_path / "cache"),
         "file": f"file://{tmp_path}/cache",
