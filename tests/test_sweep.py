@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cache import IDENTITY
 
@@ -46,7 +46,7 @@ def hold(url: str | Path, *numbers: int) -> None:
 
 def found(url: str | Path, *numbers: int, digest: str = DIGEST) -> list[bool]:
     """Tell which are stored, sure that those have their own features."""
-    there, values = RegionStore(url).find(digest, keys(*numbers))
+    there, values = RegionStore(url).lookup(digest, keys(*numbers)).find(keys(*numbers))
     if there.any():
         assert (values[there] == features(*numbers)[there]).all()
     return there.tolist()
@@ -103,6 +103,7 @@ def test_rows_that_stand_twice_stay_once(tmp_path: Path) -> None:
     assert found(tmp_path / "store", 1, 2, 3) == [True] * 3
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True), max_size=6),
     st.sets(st.integers(0, 30), min_size=1),
