@@ -224,6 +224,38 @@ def test_a_cache_of_another_plan(done: Project) -> None:
     assert "policy.seed is 0, wanted 7" in done.fails("train-student", "mine")
 
 
+def test_the_manifest_says_all_that_the_features_depend_on(done: Project) -> None:
+    identity = open_cache("runs/default/caches/mine/teacher").manifest.identity
+    assert identity.encoder.keys() == {
+        *("architecture", "configuration", "weights", "activation"),
+        *("image_size", "mean", "std", "interpolation", "region_view", "test_view"),
+        *("precision", "numerics"),
+    }
+    assert re.fullmatch(r"cpu \w+, batch 64, torch \d+\.\d+", identity.encoder["numerics"])
+    assert identity.model.keys() == {"source", "logit_scale"}
+    assert identity.policy["generator"] == "philox-1"
+    assert identity.payload == {"name": "float16"}
+
+
+def test_logits_serve_all_stages_of_methods_that_need_no_features(project: Project) -> None:
+    methods = ["zero_shot", "teacher", "kdpl"]
+    project.change(methods=methods, cache={"payload": "float16"})
+    project.all_stages()
+    metrics = Path("runs/default/metrics/compare.json")
+    before = json.loads(metrics.read_text())
+    for payload, scale in (("logits", "own"), ("top1", "own"), ("top1", "student")):
+        project.change(cache={"payload": payload}, teacher={"logit_scale": scale})
+        said = project.all_stages()
+        assert "teacher encoded 0" in said[1]
+        assert json.loads(metrics.read_text()) == before
+        kept = open_cache("runs/default/caches/mine/teacher").manifest.identity.payload
+        assert kept.get("temperature", "own") == scale
+    project.change(methods=["fdbpl"])
+    assert "method 'fdbpl' learns from the teacher's features" in project.fails(
+        "train-student", "mine"
+    )
+
+
 def test_a_classifier_of_another_plan(done: Project) -> None:
     done.change(regions={"per_image": 3})
     for stage in ("prepare-crops", "cache-teacher"):

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cache import IDENTITY
 
-from fdbpl.cache import sweep as sweeping
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
-from fdbpl.cache.sweep import Sweep, held_keys, sweep
 from fdbpl.errors import UserError
+from fdbpl.upkeep import sweep as sweeping
+from fdbpl.upkeep.sweep import Sweep, held_keys, sweep
 
 DIGEST = "ab" * 32
 DIM = 4
