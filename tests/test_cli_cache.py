@@ -214,6 +214,17 @@ def test_all_of_it_on_s3(root: Path, s3) -> None:
     ]
     assert [one.exit_code for one in said] == [0] * 5, [one.output for one in said]
     assert f"{s3.url}/caches/ships/student" in said[2].stdout
+    params, plan = root / "params.yaml", root / "plans" / "birds"
+    words = (
+        "inspect",
+        f"{s3.url}/caches/birds/teacher",
+        "--params",
+        params,
+        "--out",
+        root / "x.png",
+    )
+    assert "Say --plan" in run(*words).stderr
+    assert run(*words, "--plan", plan).exit_code == 0
     shard = fs.glob(f"{s3.bucket}/caches/birds/teacher/train-*")[0]
     fs.pipe_file(shard, fs.cat_file(shard)[:-1])
     broken = run("verify", s3.url)

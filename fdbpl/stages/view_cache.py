@@ -71,8 +71,8 @@ def view_cache(
 
 def _plan_folder(url: str, dataset: str) -> Path:
     """Return where the plan of the cache at `url` is in a workspace: plans/NAME by caches/NAME."""
-    folder = Path(url.removeprefix("file://"))
-    if folder.parent.name != dataset or folder.parents[1].name != "caches":
+    folder = Path(url.removeprefix("file://")).resolve()
+    if "://" in url.removeprefix("file://") or folder.parts[-3:-1] != ("caches", dataset):
         raise UserError(
             f"{url}: not at caches/{dataset}/ROLE, so where its plan is cannot be told. Say --plan."
         )
