@@ -90,15 +90,15 @@ class _TaskRuns:
             self._waiters = self._stack.enter_context(ThreadPoolExecutor(2 * self.count))
         from prefect.utilities.annotations import quote
 
-        # quoted: Prefect would search every array for futures
+        # quoted, or Prefect would search every array for futures; it unpacks them at the other end
         parameters = {"function": quote(function), "inputs": quote(inputs)}
         run = self._runner.submit(_task(), parameters)
         return self._waiters.submit(_outcome, run)
 
 
-def _run(function: Any, inputs: Any) -> str:
-    """Call what was quoted."""
-    return str(function.unquote()(*inputs.unquote()))
+def _run(function: Callable[..., str], inputs: tuple[Any, ...]) -> str:
+    """Call what was sent."""
+    return function(*inputs)
 
 
 def _task() -> Any:
