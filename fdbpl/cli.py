@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fdbpl import __version__
+from fdbpl.cli_cache import cache
 from fdbpl.cli_data import data
 from fdbpl.errors import UserError
 from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
@@ -166,6 +167,7 @@ def regions(
 
 
 main.add_command(data)
+main.add_command(cache)
 
 
 @main.command()

@@ -1,16 +1,32 @@
 """Where training takes a region's features from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from fdbpl.cache.stream import FeatureStream
 
 Lookup = Callable[[Tensor], Tensor]
 """Rows (...) of the plan's regions to one model's unit features (..., D), in float32."""
 
 FeatureSource = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Rows (...) to student features (..., D) and teacher features (..., E)."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A source that is faster, or only bounded in memory, when it knows the steps to come."""
+
+    def in_order(self, steps: Sequence[Tensor]) -> Iterator[Any]:
+        """Yield what a call gives for each of the steps' rows."""
+
+
+def in_order(source: Callable[[Tensor], Any], steps: Sequence[Tensor]) -> Iterator[Any]:
+    """Yield source(rows) for the rows of each step."""
+    return source.in_order(steps) if isinstance(source, ReadsAhead) else map(source, steps)
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,10 @@ class PairedFeatures:
         """Ask both for the rows."""
         return self.student(rows), self.teacher(rows)
 
+    def in_order(self, steps: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ask both for the rows of each step."""
+        yield from zip(in_order(self.student, steps), in_order(self.teacher, steps), strict=True)
+
 
 @dataclass(frozen=True)
 class CachedColumn:
@@ -34,6 +54,22 @@ class CachedColumn:
     def __call__(self, rows: Tensor) -> Tensor:
         """Look the rows up, in float32."""
         return self.features[rows].float()
+
+
+@dataclass(frozen=True)
+class StreamedFeatures:
+    """One model's features of all regions where they lie, for caches larger than memory."""
+
+    stream: FeatureStream
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Read the rows, in float32."""
+        return torch.from_numpy(self.stream.take(rows.numpy())).float()
+
+    def in_order(self, steps: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Read the rows of each step, in float32, ahead of their use."""
+        for values in self.stream.in_order([rows.numpy() for rows in steps]):
+            yield torch.from_numpy(values).float()
 
 
 @dataclass(frozen=True)

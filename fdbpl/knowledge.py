@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.training import Task
 
-IMAGES_AT_ONCE = 1024  # what is held of single regions at any time
+REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
 
 Ints = NDArray[np.integer[Any]]
 
@@ -45,8 +46,12 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
 def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops)."""
     means, verdicts, levels = [], [], []
-    for part in torch.split(images, IMAGES_AT_ONCE):
-        _, features = task.features(part[:, None] * task.crops + torch.arange(task.crops))
+    at_once = max(1, REGIONS_AT_ONCE // task.crops)
+    steps = [
+        part[:, None] * task.crops + torch.arange(task.crops)
+        for part in torch.split(images, at_once)
+    ]
+    for _, features in in_order(task.features, steps):
         log_p = task.teacher.log_probabilities(features)
         mean, verdict = image_knowledge(features, log_p)
         means.append(mean)

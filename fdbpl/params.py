@@ -16,6 +16,7 @@ from pydantic import (
 from fdbpl.errors import UserError
 from fdbpl.methods.names import KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.payload_names import require_known
 from fdbpl.section import Section, explain
 
 DEFAULT_PATH = Path("params.yaml")
@@ -127,12 +128,22 @@ class TeacherParams(ModelParams):
 class CacheParams(Section):
     """The teacher-knowledge cache.
 
-    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control.
+    `payload` is what a dataset's cache keeps of every region, as `fdbpl.cache.payload` names it;
+    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control; `memory_mb`,
+    in MiB, is for the features that training holds, half for each model: larger caches are
+    streamed, to the same results.
     """
 
-    dtype: Literal["float16", "float32"] = "float16"
+    payload: str = "float16"
     store: str = ".fdbpl/store"
     batch: int = Field(64, ge=1, le=4096)
+    memory_mb: int = Field(4096, ge=0)
+
+    @field_validator("payload")
+    @classmethod
+    def _known_payload(cls, payload: str) -> str:
+        require_known(payload)
+        return payload
 
 
 class WorkerParams(Section):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.features import FeatureSource, Teacher
+from fdbpl.features import FeatureSource, Teacher, in_order
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
-from fdbpl.schedule import epoch_batches, learning_rate
+from fdbpl.schedule import epoch_steps, learning_rate
 
 INACTIVE_SHARE = 0.01
 
@@ -107,9 +107,10 @@ def train(
     for epoch in range(params.epochs):
         optimiser.param_groups[0]["lr"] = learning_rate(params, epoch)
         sums: dict[str, Tensor] = {}
-        steps = _steps(picks, task.crops, params.batch, epoch)
-        for images, rows in steps:
-            batch = _batch(task, images, rows)
+        steps = epoch_steps(picks, crops=task.crops, batch=params.batch, epoch=epoch)
+        found = in_order(task.features, [torch.from_numpy(rows) for _, rows in steps])
+        for (images, rows), (student, teacher) in zip(steps, found, strict=True):
+            batch = _batch(task, torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
             features = task.text(contexts.flatten(0, 1))
             text = features.view(*contexts.shape[:2], *features.shape[1:])
             terms = objective(batch, text, task.scale)
@@ -132,9 +133,8 @@ def train(
     }
 
 
-def _batch(task: Task, images: Tensor, rows: Tensor) -> Batch:
+def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
     """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
-    student, teacher = task.features(rows)
     runs = torch.arange(len(images))[:, None]
     return Batch(
         student=student,
@@ -145,21 +145,6 @@ def _batch(task: Task, images: Tensor, rows: Tensor) -> Batch:
         levels=task.levels,
         refined=None if task.refined is None else task.refined[runs, images],
     )
-
-
-def _steps(
-    picks: Mapping[int, Ints], crops: int, batch: int, epoch: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Return the epoch's batches of all seeds: images and rows of regions, both (S, B)."""
-    orders = [
-        epoch_batches(images, crops=crops, batch=batch, epoch=epoch, seed=seed)
-        for seed, images in picks.items()
-    ]
-    steps = (tuple(zip(*step, strict=True)) for step in zip(*orders, strict=True))
-    return [
-        (torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(rows)))
-        for images, rows in steps
-    ]
 
 
 def _outcome(

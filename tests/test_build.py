@@ -10,6 +10,7 @@ from PIL import Image
 
 from fdbpl.cache import build as building
 from fdbpl.cache import build_cache, encode, open_cache, region_features
+from fdbpl.cache.payload import make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash
@@ -137,10 +138,17 @@ def plain_features(plan, folder, encoder) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_the_cache_holds_every_view_in_canonical_order(tmp_path, folder, dtype) -> None:
+    payload = make_payload(dtype)
     plan, encoder = make_plan(folder), FakeEncoder()
     text = {"generic": np.eye(3, 8, dtype=np.float32), "dataset": np.ones((2, 3, 8), np.float32)}
     counts = build(
-        plan, folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c", dtype=dtype, text=text
+        plan,
+        folder,
+        encoder,
+        RegionStore(tmp_path / "s"),
+        tmp_path / "c",
+        payload=payload,
+        text=text,
     )
     assert (counts.encoded, counts.reused, counts.faults) == (8 * CROPS + 4, 0, ())
     cache = open_cache(tmp_path / "c")

@@ -11,12 +11,13 @@ from fdbpl.errors import UserError
 IDENTITY = Identity(
     kind="teacher",
     model={"source": "tiny", "logit_scale": 18.7},
-    dataset="textures",
-    plan="ab" * 32,
-    policy={"seed": 1},
     encoder={"activation": "gelu"},
     decoder="fdbpl-1/pillow-13",
-    dtype="<f2",
+    dataset="textures",
+    images="12" * 32,
+    policy={"seed": 1},
+    payload={"name": "float16"},
+    plan="ab" * 32,
 )
 GENERATOR = np.random.default_rng(0)
 FEATURES = GENERATOR.standard_normal((40, 6)).astype("<f2")

@@ -29,7 +29,7 @@ def params(**changes: object) -> Params:
         ("train.batch=32,128", "train.batch", (32, 128)),
         ("train.lr=1e-3, 0.02", "train.lr", (0.001, 0.02)),  # which YAML takes for text
         ("regions.scale=0.08:1,0.3:1", "regions.scale", ([0.08, 1], [0.3, 1])),
-        ("cache.dtype=float16", "cache.dtype", ("float16",)),
+        ("cache.payload=float16", "cache.payload", ("float16",)),
         ("fdbpl.first_margin=-0.5", "fdbpl.first_margin", (-0.5,)),
         ("data.allow_unreadable_test_images=true", "data.allow_unreadable_test_images", (True,)),
         ("regions.ratio=1:30", "regions.ratio", ([1, 30],)),  # which YAML takes for 90
@@ -145,7 +145,7 @@ def test_the_default_grid_is_valid_and_touches_every_live_option() -> None:
     words = {name for name, field in FdbplOptions.model_fields.items() if field.annotation is str}
     assert words == {"negative_start"}  # free text has no alternatives to try
     assert varied | still == set(FdbplOptions.model_fields) - words
-    assert {"regions.per_image", "regions.scale", "cache.dtype"} < {one.key for one in factors}
+    assert {"regions.per_image", "regions.scale", "cache.payload"} < {one.key for one in factors}
 
 
 def test_the_default_grid_switches_terms_off_and_on() -> None:

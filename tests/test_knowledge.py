@@ -79,7 +79,7 @@ def test_how_many_images_are_held_at_once_changes_nothing(
         asked.append(rows.numel())
         return task.features(rows)
 
-    monkeypatch.setattr(knowledge, "IMAGES_AT_ONCE", at_once)
+    monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", at_once * CROPS + 1)
     parts = with_knowledge(replace(task, features=features), BOTH, PICKS)
     assert max(asked) == at_once * CROPS
     assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it

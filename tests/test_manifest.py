@@ -19,12 +19,13 @@ from fdbpl.files import canonical_json, readable_json, sha256
 IDENTITY = Identity(
     kind="teacher",
     model={"source": "tiny", "logit_scale": 18.7},
-    dataset="textures",
-    plan="ab" * 32,
-    policy={"seed": 1, "scale": [0.08, 1.0]},
     encoder={"weights": "cd" * 32, "activation": "gelu", "preprocessing": {"size": 48}},
     decoder="fdbpl-1/pillow-13",
-    dtype="<f2",
+    dataset="textures",
+    images="12" * 32,
+    policy={"seed": 1, "scale": [0.08, 1.0]},
+    payload={"name": "float16"},
+    plan="ab" * 32,
 )
 SHARD = ShardEntry(name="train-00000-ab.shard", rows=3, bytes=99, head_crc=5, sha256="ef" * 32)
 MANIFEST = Manifest(identity=IDENTITY, tables={"train": Table(rows=3, columns={}, shards=(SHARD,))})
@@ -66,8 +67,8 @@ def edited(**changes: object) -> bytes:
 
 
 def test_an_unknown_version_is_refused_clearly() -> None:
-    with pytest.raises(UnknownVersion, match="version 2, this fdbpl reads 1"):
-        parse(edited(format=2), "m")
+    with pytest.raises(UnknownVersion, match="version 3, this fdbpl reads 2"):
+        parse(edited(format=3), "m")
 
 
 def test_unknown_fields_are_refused() -> None:
@@ -90,7 +91,12 @@ def test_unknown_fields_are_refused() -> None:
         ),
         ({"encoder": {**IDENTITY.encoder, "more": 1}}, r"encoder.more is absent, wanted 1"),
         ({"policy": {"seed": 2, "scale": (0.08, 1)}}, r"policy.seed is 1, wanted 2"),
-        ({"dtype": "<f4"}, r'dtype is "<f2", wanted "<f4"'),
+        ({"payload": {"name": "int8"}}, r'payload.name is "float16", wanted "int8"'),
+        ({"images": "34"}, r'images is "1212.*wanted "34"'),
+        ({"dataset": "icons"}, r'dataset is "textures", wanted "icons"'),
+        ({"decoder": "fdbpl-1/pillow-14"}, r"decoder is .*13.*wanted .*14"),
+        ({"model": {"source": "file 00"}}, r'model.source is "tiny", wanted "file 00"'),
+        ({"policy": {"scale": [0.08, 0.9]}}, r"policy.scale.1 is 1.0, wanted 0.9"),
     ],
 )
 def test_the_first_field_that_differs_is_named(expected: dict, message: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fdbpl.artifact import Artifact
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, build_cache, open_cache
+from fdbpl.cache.payload import make_payload
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
@@ -61,7 +62,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
         place = root / f"{role}-{dtype}"
         build_cache(
             plan, folder, encoder, store, place,
-            kind=role, model={}, policy=plan.policy, dtype=dtype,
+            kind=role, model={}, policy=plan.policy, payload=make_payload(dtype),
         )  # fmt: skip
         return CachedColumn(torch.from_numpy(open_cache(place).column("train")))
 
@@ -174,7 +175,7 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
     work = Workspace(tmp_path)
 
     def trained(
-        mode: str, features: str, *, cache: bool = False, **changes: object
+        mode: str, features: str, *, cache: bool = False, memory_mb: int = 64
     ) -> dict[str, np.ndarray]:
         params = check_params(
             {
@@ -190,10 +191,12 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
                 "teacher": {
                     "architecture": "fdbpl-tiny-teacher", "weights": "tiny", "mode": mode
                 },
-                "cache": {"dtype": "float32", "store": str(tmp_path / "store"), "batch": 8},
+                "cache": {
+                    "payload": "float32", "store": str(tmp_path / "store"), "batch": 8,
+                    "memory_mb": memory_mb,
+                },
                 "train": {"epochs": 3, "batch": 4, "lr": 0.1},
                 "device": "cpu",
-                **changes,
             }
         )  # fmt: skip
         run_stage("prepare_crops", params, work, "mine")
@@ -226,3 +229,11 @@ def test_only_what_is_online_needs_no_cache(stage) -> None:
         stage("cached", "online")
     with pytest.raises(UserError, match="student"):
         stage("online", "cached")
+
+
+def test_the_stage_learns_exactly_the_same_from_streams(stage) -> None:
+    held = stage("cached", "cached", cache=True)
+    streamed = stage("cached", "cached", memory_mb=0)
+    assert streamed.keys() == held.keys()
+    for name, vectors in held.items():
+        assert vectors.tobytes() == streamed[name].tobytes(), name

@@ -14,16 +14,20 @@ from conftest import draw_folder, unit
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
+from fdbpl.cache.payload import make_payload
 from fdbpl.files import readable_json
 from fdbpl.params import Params, check_params
+from fdbpl.payload_names import of_role
 from fdbpl.plan import Plan
 from fdbpl.planning import Split, make_plan
 from fdbpl.stages import run_stage
+from fdbpl.stages.caches import class_list
 from fdbpl.stages.targets import own_targets
 from fdbpl.stages.transfer import measure_transfer
 from fdbpl.workspace import Workspace
 
 DIM = 8
+SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,12 @@ def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halve
             RegionStore(str(work.root / "store")),
             work.cache(dataset, role),
             kind=role,
-            model={"source": "tiny", "logit_scale": 10.0},
+            model={"source": "tiny", "logit_scale": SCALE},
             policy=plan.policy,
-            dtype=params.cache.dtype,
+            payload=make_payload(
+                of_role(params.cache.payload, role),
+                class_list(plan, params.teacher.logit_scale, scale=SCALE),
+            ),
             text={
                 **dict.fromkeys(("template", "generic", "ensemble"), vectors),
                 "negative": -vectors,

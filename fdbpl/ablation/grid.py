@@ -171,7 +171,7 @@ def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
     factors = [
         Factor("regions.per_image", (1, 2, 5, 10, 20, 50)),
         Factor("regions.scale", ([0.08, 1.0], [0.3, 1.0], [0.08, 0.3])),
-        Factor("cache.dtype", ("float16", "float32")),
+        Factor("cache.payload", ("float32", "float16", "int8")),
     ]
     for name in FdbplOptions.model_fields:
         values = tuple(value for value in _alternatives(name, own) if _allowed(preset, name, value))

@@ -16,15 +16,16 @@ from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
 from fdbpl.cache.keys import Keys, feature_digest
 from fdbpl.cache.manifest import Identity
+from fdbpl.cache.payload import FLOAT16, Payload
 from fdbpl.cache.store import Features, Lookup, RegionStore
-from fdbpl.cache.views import Places, Plan, Views, distinct, views_of
+from fdbpl.cache.views import Places, Plan, Views, distinct, image_list_digest, views_of
 from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encoded_by
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json
 from fdbpl.images import DECODER
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
-SHARD_BYTES = 64 << 20  # of features in one shard, before compression
+SHARD_BYTES = 64 << 20  # of one shard, before compression, and of the features it is made from
 PART_VIEWS = 1 << 21  # planned and looked up at a time: some 200 MB, however large the cache
 REPAIRS = 3  # rounds of encoding again what the store lost while it was read
 
@@ -58,7 +59,7 @@ def build_cache(
     kind: Literal["teacher", "student"],
     model: Mapping[str, Any],
     policy: Mapping[str, Any],
-    dtype: Literal["float16", "float32"] = "float16",
+    payload: Payload = FLOAT16,
     text: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
     threads: int = 2,
@@ -68,39 +69,42 @@ def build_cache(
 
     folder: holds the images of plan.paths; url: any fsspec URL for the cache; model: JSON fields
     that a reader needs to know of the model, for the manifest; policy: JSON fields
-    of the crop law, its seed and count, for the manifest; dtype: of the stored features;
-    text: named arrays kept with the cache; progress: called with (views encoded, views to encode);
-    threads: for decoding and cropping ahead of each encoder; crew: workers that encode in place of
-    this process.
+    of the crop law, its seed and count, for the manifest; payload: what is kept of a view;
+    text: named arrays kept with the cache, among them for a payload of logits the class vectors
+    (C, D) "template"; progress: called with (views encoded, views to encode); threads: for
+    decoding and cropping ahead of each encoder; crew: workers that encode in place of this process.
 
-    The table "train" has the columns key, image, crop, box, flip, feature for plan.regions, the
-    table "test" key, image, feature for plan.test. Equal arguments give equal bytes, whatever the
-    store held before, however often the build was interrupted, and whoever encoded.
+    The table "train" has the columns key, image, crop, box, flip and the payload's for
+    plan.regions, the table "test" key, image and the payload's for plan.test. Equal arguments give
+    equal bytes, whatever the store held before, however often the build was interrupted, and
+    whoever encoded.
     Raises UserError naming the file when an image does not decode or is not the planned one, when
     the encoder's features are not finite, and when the store or the cache cannot be written.
     """
-    builder = _Builder(
-        plan, folder, encoder, store, np.dtype(dtype).newbyteorder("<"), threads, crew
-    )
+    builder = _Builder(plan, folder, encoder, store, payload, threads, crew)
     regions, total = len(plan.regions), len(plan.regions) + len(plan.test)
     builder.encode_missing(slice(0, total), progress or _silent)
     identity = Identity(
         kind=kind,
         model=json.loads(canonical_json(dict(model))),
-        dataset=plan.name,
-        plan=plan.digest,
-        policy=json.loads(canonical_json(dict(policy))),
         encoder=json.loads(canonical_json(dict(encoder.fingerprint.fields))),
         decoder=DECODER,
-        dtype=builder.dtype.str,
+        dataset=plan.name,
+        images=image_list_digest(plan),
+        policy=json.loads(canonical_json(dict(policy))),
+        payload=payload.fields,
+        plan=plan.digest,
     )
+    vectors = (text or {}).get("template")
     writer = CacheWriter(url, identity)
     for part, keys, features in builder.stored(slice(0, regions)):
         taken = {name: plan.regions[name][part] for name in plan.regions.dtype.names or ()}
-        writer.add("train", {"key": keys, **taken, "feature": features})
+        kept = payload.encode(features, vectors)
+        writer.add("train", {"key": keys, **taken, **kept})
     for part, keys, features in builder.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
-        writer.add("test", {"key": keys, "image": image, "feature": features})
+        kept = payload.of_tests.encode(features, vectors)
+        writer.add("test", {"key": keys, "image": image, **kept})
     for name, values in (text or {}).items():
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
@@ -113,21 +117,22 @@ def region_features(
     encoder: Encoder,
     store: RegionStore,
     *,
-    dtype: Literal["float16", "float32"] = "float16",
+    payload: Payload = FLOAT16,
+    vectors: Features | None = None,
     progress: Progress | None = None,
     threads: int = 2,
 ) -> tuple[Features, Counts]:
     """Return the features (n, dim) of plan.regions, and what had to be encoded.
 
-    The same numbers as a cache would hold, for regions that no cache is wanted of: only the store
-    keeps them. Arguments and errors as of build_cache.
+    The same numbers as a cache's table "test" would hold, for regions that no cache is wanted of:
+    only the store keeps them. vectors: the class vectors (C, D) that a payload of logits needs.
+    Other arguments and errors as of build_cache.
     """
-    builder = _Builder(
-        plan, folder, encoder, store, np.dtype(dtype).newbyteorder("<"), threads, None
-    )
+    builder = _Builder(plan, folder, encoder, store, payload, threads, None)
     part = slice(0, len(plan.regions))
     builder.encode_missing(part, progress or _silent)
-    features = np.concatenate([features for _, _, features in builder.stored(part)])
+    stored = np.concatenate([features for _, _, features in builder.stored(part)])
+    features = payload.of_tests.decode(payload.of_tests.encode(stored, vectors))
     return features, builder.counts()
 
 
@@ -140,17 +145,18 @@ class _Builder:
         folder: Path,
         encoder: Encoder,
         store: RegionStore,
-        dtype: np.dtype[Any],
+        payload: Payload,
         threads: int,
         crew: Crew | None,
     ) -> None:
         self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
         self._chunks = ChunkEncoder(encoder, folder, threads)
-        self.dtype = dtype
-        payload = {"decoder": DECODER, "dtype": dtype.str}
-        self.digest = feature_digest({**payload, "encoder": encoder.fingerprint.digest})
-        self._about = {**payload, "encoder": dict(encoder.fingerprint.fields)}
-        self._shard_rows = max(1, SHARD_BYTES // (encoder.dim * dtype.itemsize))
+        self.dtype = np.dtype(payload.stored).newbyteorder("<")
+        pixels = {"decoder": DECODER, "dtype": self.dtype.str}
+        self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
+        self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
+        widest = max(payload.row_bytes(encoder.dim), encoder.dim * self.dtype.itemsize)
+        self._shard_rows = max(1, SHARD_BYTES // widest)
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size
         self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded

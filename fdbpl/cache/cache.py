@@ -11,12 +11,14 @@ from fdbpl.cache import manifest as manifests
 from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
 from fdbpl.cache.manifest import ColumnEntry, Identity, Manifest, ShardEntry, Table
+from fdbpl.cache.payload import Payload, payload_of
 from fdbpl.cache.place import Place
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
 
 SUFFIX = ".shard"
 Array = NDArray[Any]
+Rows = NDArray[np.integer[Any]]
 
 
 class CacheWriter:
@@ -103,6 +105,60 @@ class Cache:
                 )
             start += shard.rows
         return whole
+
+    def rows(self, table: str, rows: Rows, *names: str) -> dict[str, Array]:
+        """Return `rows` (n,) of the named columns of a table, in any order, repeats allowed.
+
+        Each shard that holds some of them is opened once, and only their blocks are decoded.
+        Raises KeyError and DamagedShard as `columns` does, IndexError for a row out of range.
+        """
+        content = self.manifest.tables[table]
+        if rows.size and not 0 <= rows.min() <= rows.max() < content.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a table of {content.rows} rows")
+        entries = {name: content.columns[name] for name in names}
+        taken = {
+            name: np.empty((len(rows), *entry.shape), entry.dtype)
+            for name, entry in entries.items()
+        }
+        starts = np.cumsum([0, *(shard.rows for shard in content.shards)])
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], starts)
+        for number, shard in enumerate(content.shards):
+            here = order[cuts[number] : cuts[number + 1]]
+            if not here.size:
+                continue
+            with self._file(shard) as file:
+                found = self._shard(file, shard, content).read(names, rows[here] - starts[number])
+            for name, values in found.items():
+                taken[name][here] = values
+        return taken
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._place.url()
+
+    @property
+    def payload(self) -> Payload:
+        """How `train` keeps what the model makes of a region."""
+        return payload_of(self.manifest.identity.payload)
+
+    def features(self, table: str, rows: Rows | None = None) -> Array:
+        """Return what "train" or "test" keeps of every view, for `class_vectors` to compare with.
+
+        Unit features (n, D); where the payload is of logits, similarities (n, C) with all classes.
+        rows: (n,), of these views alone, as `rows` takes them.
+        """
+        payload = self.payload if table == "train" else self.payload.of_tests
+        views = {"key", "image", "crop", "box", "flip"}
+        names = [name for name in self.manifest.tables[table].columns if name not in views]
+        if rows is None:
+            return payload.decode(self.columns(table, *names))
+        return payload.decode(self.rows(table, rows, *names))
+
+    def class_vectors(self) -> Array:
+        """Return the (C, D) vectors of the dataset's template that `features` are compared with."""
+        return self.payload.vectors(self.text("template"))
 
     def text(self, name: str) -> Array:
         """Return the text array `name`, as it was given to build_cache.

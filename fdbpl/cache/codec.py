@@ -7,12 +7,12 @@ nothing. A reader takes any columns and any rows, and checks the crc of every pi
 """
 
 import io
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import zstandard
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from fdbpl.cache.layout import (
@@ -47,6 +47,7 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
     Raises ValueError for columns that a shard cannot hold.
     """
     rows = _common_rows(columns)
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
     records = np.zeros(len(columns), COLUMN)
     pieces: list[tuple[int, int]] = []
     data: list[bytes] = []
@@ -55,8 +56,8 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
         row_bytes = max(1, array[:1].nbytes)
         block_rows = max(1, min(block_bytes // row_bytes, max(rows, 1)))
         blocks = [array[i : i + block_rows] for i in range(0, rows, block_rows)]
-        planes = _planes_that_pay(blocks[0]) if blocks else 1
-        frames = [frame for block in blocks for frame in _pieces(block, planes)]
+        planes = _planes_that_pay(blocks[0], compressor) if blocks else 1
+        frames = [frame for block in blocks for frame in _pieces(block, planes, compressor)]
         record["name"] = name.encode()
         record["dtype"] = array.dtype.str.encode()
         record["shape"][: array.ndim - 1] = array.shape[1:]
@@ -64,7 +65,7 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
         record["planes"] = planes
         record["block_rows"] = block_rows
         record["pieces"] = len(frames)
-        pieces += [(len(frame), zlib.crc32(frame)) for frame in frames]
+        pieces += [(len(frame), crc32(frame)) for frame in frames]
         data += frames
     return b"".join([pack_head(rows, records, np.array(pieces, PIECE)), *data])
 
@@ -72,7 +73,8 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
 class Shard:
     """A shard open for reading.
 
-    source: the shard's bytes, or a binary file that can seek; name: what errors call it.
+    source: the shard's bytes, or a binary file that can seek and read into memory; name: what
+    errors call it.
     Raises DamagedShard when the head is damaged or the length is wrong, UnknownVersion when the
     format is another.
     """
@@ -144,36 +146,33 @@ class Shard:
         """Write the rows of ascending `blocks` into `values`, one after the other."""
         flat = values.reshape(-1).view(f"<u{column.dtype.itemsize}")
         decoder = zstandard.ZstdDecompressor()
+        runs = list(_runs(blocks))
+        longest = max(
+            (int(column.starts[last] - column.starts[first]) for first, last in runs), default=0
+        )
+        buffer = memoryview(bytearray(0 if isinstance(self._source, bytes) else longest))
         done = 0
-        for first, last in _runs(blocks):
-            start, stop = int(column.starts[first]), int(column.starts[last])
-            stretch = self._read(start, stop - start)
-            for block in range(first, last):
+        for first, last in runs:
+            start = int(column.starts[first])
+            stretch = self._read(start, int(column.starts[last]) - start, buffer)
+            pieces = zip(
+                column.stored[first:last].tolist(), column.crcs[first:last].tolist(), strict=True
+            )
+            offset = 0
+            for block, (sizes, crcs) in enumerate(pieces, start=first):
                 items = column.rows_of(block) * column.row_items
-                offset = int(column.starts[block]) - start
-                planes = self._planes(column, block, items, stretch[offset:], decoder)
+                size = items * column.dtype.itemsize // column.planes
+                planes = []
+                for stored, crc in zip(sizes, crcs, strict=True):
+                    piece = stretch[offset : offset + stored]
+                    offset += stored
+                    if crc32(piece) != crc:
+                        what = f"block {block} of column {column.name!r} fails its checksum"
+                        raise damaged(self.name, what)
+                    raw = piece if stored == size else self._decompressed(piece, size, decoder)
+                    planes.append(np.frombuffer(raw, np.uint8))
                 _join(planes, flat[done : done + items])
                 done += items
-
-    def _planes(
-        self, column: Column, block: int, items: int, data: memoryview, decoder: Any
-    ) -> list[NDArray[np.uint8]]:
-        """Check and decompress the pieces of one block, which `data` begins with."""
-        size = items * column.dtype.itemsize // column.planes
-        planes = []
-        offset = 0
-        for stored, crc in zip(
-            column.stored[block].tolist(), column.crcs[block].tolist(), strict=True
-        ):
-            piece = data[offset : offset + stored]
-            offset += stored
-            if zlib.crc32(piece) != crc:
-                raise damaged(
-                    self.name, f"block {block} of column {column.name!r} fails its checksum"
-                )
-            raw = piece if stored == size else self._decompressed(piece, size, decoder)
-            planes.append(np.frombuffer(raw, np.uint8))
-        return planes
 
     def _decompressed(self, piece: memoryview, size: int, decoder: Any) -> bytes:
         try:
@@ -184,12 +183,14 @@ class Shard:
             raise damaged(self.name, str(error)) from error
         raise damaged(self.name, f"a zstd frame does not hold {size:,} bytes")
 
-    def _read(self, start: int, length: int) -> memoryview:
+    def _read(self, start: int, length: int, buffer: memoryview | None = None) -> memoryview:
+        """Return `length` bytes of the shard: a view of its bytes, or read into `buffer`."""
         if isinstance(self._source, bytes):
             data = memoryview(self._source)[start : start + length]
         else:
+            data = memoryview(bytearray(length) if buffer is None else buffer)[:length]
             self._source.seek(start)
-            data = memoryview(self._source.read(length))
+            data = data[: cast("io.BufferedIOBase", self._source).readinto(data)]
         if len(data) != length:
             raise damaged(self.name, f"ends at byte {start + len(data):,}")
         return data
@@ -224,33 +225,42 @@ def _storable(name: str, values: Array) -> Array:
     return array
 
 
-def _planes_that_pay(block: Array) -> int:
+def _planes_that_pay(block: Array, compressor: Any) -> int:
     """Return the number of byte planes, 1 or the item size, in which `block` is smaller."""
     width = int(block.itemsize)
     if width == 1:
         return 1
-    plain, split = (sum(map(len, _pieces(block, planes))) for planes in (1, width))
+    plain, split = (sum(map(len, _pieces(block, planes, compressor))) for planes in (1, width))
     return width if split < plain else 1
 
 
-def _pieces(block: Array, planes: int) -> Iterator[bytes]:
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
+def _pieces(block: Array, planes: int, compressor: Any) -> Iterator[bytes]:
     items = block.reshape(-1).view(f"<u{block.itemsize}")
     for plane in range(planes):
-        raw = items.tobytes() if planes == 1 else (items >> (8 * plane)).astype(np.uint8).tobytes()
+        raw = _plane(items, plane).tobytes() if planes > 1 else items.tobytes()
         frame: bytes = compressor.compress(raw)
         yield frame if len(frame) <= len(raw) - len(raw) // LEAST_GAIN - 1 else raw
 
 
+def _plane(items: Array, plane: int) -> NDArray[np.uint8]:
+    """Return byte `plane` of each of the unsigned integers."""
+    return (items >> (8 * plane) if plane else items).astype(np.uint8)
+
+
 def _join(planes: Sequence[NDArray[np.uint8]], items: Array) -> None:
-    """Write the items whose byte planes, lowest first, are `planes` into the integers `items`."""
+    """Write the items whose byte planes, lowest first, are `planes` into the integers `items`.
+
+    Shifts of whole integers run over whole vectors, which a copy of every second byte does not;
+    the first shift widens the highest plane on its way.
+    """
     if len(planes) == 1:
         items.view(np.uint8)[...] = planes[0]
         return
-    np.copyto(items, planes[-1])
-    for plane in planes[-2::-1]:
-        np.left_shift(items, 8, out=items)
+    np.left_shift(planes[-1], 8, out=items, dtype=items.dtype)
+    for plane in planes[-2:0:-1]:
         np.bitwise_or(items, plane, out=items)
+        np.left_shift(items, 8, out=items)
+    np.bitwise_or(items, planes[0], out=items)
 
 
 def _runs(blocks: NDArray[np.intp]) -> Iterator[tuple[int, int]]:

@@ -4,11 +4,11 @@ docs/cache-format.md describes the same bytes in words.
 """
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from fdbpl.errors import UserError
@@ -115,8 +115,8 @@ def pack_head(rows: int, columns: NDArray[np.void], pieces: NDArray[np.void]) ->
     prefix["rows"] = rows
     prefix["head_bytes"] = PREFIX.itemsize + len(body) + CRC.itemsize
     prefix["total_bytes"] = prefix["head_bytes"] + pieces["stored_bytes"].sum(dtype=np.uint64)
-    prefix["crc"] = zlib.crc32(prefix.tobytes()[: -CRC.itemsize])
-    return prefix.tobytes() + body + np.array(zlib.crc32(body), CRC).tobytes()
+    prefix["crc"] = crc32(prefix.tobytes()[: -CRC.itemsize])
+    return prefix.tobytes() + body + np.array(crc32(body), CRC).tobytes()
 
 
 def parse_prefix(data: bytes, name: str) -> Prefix:
@@ -126,7 +126,7 @@ def parse_prefix(data: bytes, name: str) -> Prefix:
     record = np.frombuffer(data, PREFIX)[0]
     if record["magic"] != MAGIC:
         raise damaged(name, f"begins with {data[:8]!r}, a shard begins with {MAGIC!r}")
-    if zlib.crc32(data[: -CRC.itemsize]) != record["crc"]:
+    if crc32(data[: -CRC.itemsize]) != record["crc"]:
         raise damaged(name, "the checksum of its first 40 bytes is wrong")
     if record["version"] != VERSION:
         raise UnknownVersion(
@@ -141,7 +141,8 @@ def parse_head(prefix: Prefix, data: bytes, name: str) -> Head:
 
     Raises DamagedShard naming `name`.
     """
-    body, crc = data[: -CRC.itemsize], zlib.crc32(data[: -CRC.itemsize])
+    body = data[: -CRC.itemsize]
+    crc = crc32(body)
     if len(data) != prefix.head_bytes - PREFIX.itemsize or crc.to_bytes(4, "little") != data[-4:]:
         raise damaged(name, "the checksum of its head is wrong")
     table_bytes = prefix.columns * COLUMN.itemsize

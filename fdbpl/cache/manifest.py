@@ -12,7 +12,7 @@ from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class DamagedManifest(UserError):  # noqa: N818 - a state of the file
@@ -55,20 +55,23 @@ class Table(_Record):
 class Identity(_Record):
     """What a cache is of. Two caches of one identity hold the same bytes.
 
-    kind: whose features; model: where its weights came from, and its logit scale; dataset: its
-    name; plan: digest of images, splits and regions; policy: the crop law, its seed and
-    generator; encoder: the fingerprint's fields; decoder: the rules that make pixels of files;
-    dtype: of the features, as numpy spells it.
+    kind: whose features; model: where its weights came from, and its logit scale; encoder: the
+    fingerprint's fields, that is the architecture, digests of its configuration and weights,
+    activation, pre-processing, precision and numerics class; decoder: the rules that make pixels
+    of files; dataset: its name; images: digest of the list of images, contents and paths; policy:
+    the crop law, its generator, seed and count; payload: what is kept of every view; plan: digest
+    of images, splits, shots and regions.
     """
 
     kind: Literal["teacher", "student"]
     model: dict[str, Any]
-    dataset: str
-    plan: str
-    policy: dict[str, Any]
     encoder: dict[str, Any]
     decoder: str
-    dtype: str
+    dataset: str
+    images: str
+    policy: dict[str, Any]
+    payload: dict[str, Any]
+    plan: str
 
 
 class Manifest(_Record):
@@ -121,11 +124,12 @@ def parse(data: bytes, name: str) -> Manifest:
 def require_identity(found: Identity, expected: Mapping[str, Any], name: str) -> None:
     """Raise OtherCache naming the first field in which the cache `name` is not as expected.
 
-    expected: fields of Identity, any subset; nested mappings are subsets too.
+    expected: fields of Identity, any subset, in the order they are compared in; nested mappings
+    are subsets too.
     """
     wanted = json.loads(canonical_json(dict(expected)))
     actual = found.model_dump(mode="json")
-    for field in wanted:
+    for field in expected:
         difference = _difference(field, actual.get(field), wanted[field])
         if difference:
             path, have, want = difference
@@ -138,6 +142,8 @@ def require_identity(found: Identity, expected: Mapping[str, Any], name: str) ->
 
 def _difference(path: str, have: Any, want: Any) -> tuple[str, Any, Any] | None:
     """Return (dotted path, found, wanted) of the first difference in sorted order, or None."""
+    if isinstance(have, list) and isinstance(want, list) and len(have) == len(want):
+        have, want = (dict(enumerate(values)) for values in (have, want))
     if isinstance(have, dict) and isinstance(want, dict):
         for key in sorted(want):
             difference = _difference(f"{path}.{key}", have.get(key), want.get(key))

@@ -130,6 +130,13 @@ class Place:
             except self._failures() as error:
                 raise self._unwritable(name, error) from error
 
+    def holders(self, name: str) -> list[str]:
+        """Return the URLs of all folders here and below that hold a file of this name, sorted."""
+        self._fs.invalidate_cache(self._root)
+        found = [path for path in self._fs.find(self._root) if path.rsplit("/", 1)[-1] == name]
+        folders = (path.rsplit("/", 1)[0] for path in found)
+        return sorted(f if self._is_local else str(self._fs.unstrip_protocol(f)) for f in folders)
+
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 

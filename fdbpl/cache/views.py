@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
+from fdbpl.files import canonical_json, sha256
 
 Box = tuple[int, int, int, int]
 Places = NDArray[np.int64]
@@ -78,6 +79,11 @@ def views_of(plan: Plan, digest: str, part: slice) -> Views:
 def image_hashes(plan: Plan) -> Keys:
     """Return the (images, 16) content hashes."""
     return np.ascontiguousarray(plan.images["hash"]).view(np.uint8).reshape(-1, 16)
+
+
+def image_list_digest(plan: Plan) -> str:
+    """Return the SHA-256 of the images' contents and paths, in the plan's order."""
+    return sha256(canonical_json([image_hashes(plan).tobytes().hex(), list(plan.paths)]))
 
 
 def distinct(keys: Keys) -> Places:

@@ -45,7 +45,7 @@ class Classifiers:
             UserError: none was learned, or under another plan, or its file is damaged.
         """
         if method == "teacher":
-            return Classifier("teacher", self._teacher.text("template"))
+            return Classifier("teacher", self._teacher.class_vectors())
         if method in ZERO_SHOT:
             vectors = self._student.text(ZERO_SHOT[method])
             if method != "zero_shot_generic":

@@ -27,7 +27,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     plan = Plan.load(work.plan(dataset))
     teacher, student = open_caches(params, plan, work)
     labels = plan.images["label"][plan.images["split"] == TEST]
-    seen = student.column("test")
+    seen = student.features("test")
     results: dict[str, Any] = {}
     for method in params.methods:
         seeds: dict[str, Any] = {}
@@ -64,15 +64,15 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
 
 def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
     """Fit a classifier to the seed's shots; test it on the base classes, all that it knows."""
-    base, rows = np.asarray(plan.base), list(plan.shots[seed])
-    regions = student.column("train")
+    base, rows = np.asarray(plan.base), np.asarray(plan.shots[seed])
+    regions = rows[:, None] * plan.crops + np.arange(plan.crops)
     shots = Shots(
-        features=regions.reshape(-1, plan.crops, regions.shape[-1])[rows],
+        features=student.features("train", regions.ravel()).reshape(*regions.shape, -1),
         labels=np.searchsorted(base, plan.images["label"][rows]),
     )
     labels = plan.images["label"][plan.test]
     of_base = np.isin(labels, base)
-    features = student.column("test")[of_base]
+    features = student.features("test")[of_base]
     about = {}
     if method == "linear_probe":
         probe = linear_probe(shots)

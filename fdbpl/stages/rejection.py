@@ -156,7 +156,7 @@ def _known(name: str, params: Params, work: Workspace) -> Known:
     plan = Plan.load(work.plan(name))
     teacher, student = open_caches(params, plan, work)
     caches: dict[Role, Cache] = {"student": student, "teacher": teacher}
-    return Known(plan, caches, {role: cache.column("test") for role, cache in caches.items()})
+    return Known(plan, caches, {role: cache.features("test") for role, cache in caches.items()})
 
 
 def _sample(
@@ -188,7 +188,7 @@ def _sample(
         labels=plan.images["label"][base].astype(np.int64),
         images=inside,
         pairs=pairs,
-        learned={role: cache.column("train") for role, cache in one.caches.items()},
+        learned={role: cache.features("train") for role, cache in one.caches.items()},
     )
 
 
@@ -217,8 +217,15 @@ def _encode(
         for name, plan in plans.items():
             folder = open_dataset(name, params.data).folder
             with progress(f"{name}: encoding, {role}") as report:
+                cache = known[name].caches[role]
                 features, _ = region_features(
-                    plan, folder, encoder, store, dtype=params.cache.dtype, progress=report
+                    plan,
+                    folder,
+                    encoder,
+                    store,
+                    payload=cache.payload,
+                    vectors=cache.text("template"),
+                    progress=report,
                 )
             found[name][role] = features[: counts[name]], features[counts[name] :]
     return found

@@ -8,12 +8,14 @@ import numpy as np
 
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.errors import UserError
 from fdbpl.files import readable_json, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
+from fdbpl.payload_names import is_of_classes
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
 from fdbpl.stages.sources import Source, student_source, teacher_source
@@ -25,13 +27,15 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """Learn on the base classes of a dataset; write prompts, classifiers and histories.
 
     Raises:
-        UserError: a cache is missing, damaged, or made from another plan, teacher or student.
+        UserError: a cache is missing, damaged, or made from another plan, teacher or student; or
+            keeps logits, and a method learns from the teacher's features.
     """
     plan = Plan.load(work.plan(dataset))
+    methods = [name for name in params.methods if name in TRAINED]
+    _require_features(params, methods)
     clip = load_model(params.student, "student")
     student = student_source(params, plan, work, clip)
     task = task_of(params, plan, work, clip, student)
-    methods = [name for name in params.methods if name in TRAINED]
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
@@ -53,6 +57,18 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         if terms
     ]
     return lines
+
+
+def _require_features(params: Params, methods: list[str]) -> None:
+    if params.teacher.mode == "online" or not is_of_classes(params.cache.payload):
+        return
+    for method in methods:
+        if "refined" in trained_method(method, params.objectives.get(method)).needs:
+            raise UserError(
+                f"cache.payload is {params.cache.payload!r}, but method {method!r} learns from the "
+                "teacher's features too. Wanted float16, float32 or int8; or say "
+                f"objectives.{method}.prototype_weight: 0."
+            )
 
 
 def task_of(

@@ -140,7 +140,7 @@ def _accuracies(
 ) -> dict[tuple[str, int], float]:
     """Return the accuracy over all classes of one dataset, for every method and seed."""
     teacher, student = open_caches(params, plan, place)
-    seen = student.column("test")
+    seen = student.features("test")
     labels = plan.images["label"][plan.test]
     classes = range(len(plan.class_names))
     template = student.text("template")

@@ -64,15 +64,15 @@ def view_regions(
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
     base = list(plan.base)
-    known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
-    learned = learned_from(student.column("train"), plan, seed)
+    known = own * features["teacher"].astype(np.float64) @ teacher.class_vectors()[base].T
+    learned = learned_from(student.features("train"), plan, seed)
     classifier = Classifiers(plan, teacher, student, work).open(method, seed)
     scorer = base_scorer(classifier, plan, scales["student"], learned)
     score = "max_softmax" if classifier.pair is None else "combined"
     found, usual = scorer(features["student"])[score], scorer(learned)[score]
     names = [plan.class_names[label] for label in base]
-    guesses = zip(
-        _guesses(known, names), _guesses(scorer.logits(features["student"]), names), strict=True
+    of_both = zip(
+        guesses(known, names), guesses(scorer.logits(features["student"]), names), strict=True
     )
     views = [
         RegionView(
@@ -85,7 +85,7 @@ def view_regions(
             above=100 * float(np.mean(usual < value)),
         )
         for box, flip, w, value, (by_teacher, by_student) in zip(
-            boxes, flips, sureness(known), found, guesses, strict=True
+            boxes, flips, sureness(known), found, of_both, strict=True
         )
     ]
     title = (
@@ -127,15 +127,15 @@ def _regions(
     """Return boxes, flips and both models' features of an image's regions."""
     if plan.images["split"][row] == TEST:
         place = np.flatnonzero(plan.test == row)
-        return [whole], [False], {r: c.column("test")[place] for r, c in caches.items()}
+        return [whole], [False], {r: c.features("test")[place] for r, c in caches.items()}
     places: NDArray[np.intp] = np.flatnonzero(plan.regions["image"] == row)
     regions = plan.regions[places]
-    features: dict[Role, Floats] = {r: c.column("train")[places] for r, c in caches.items()}
+    features: dict[Role, Floats] = {r: c.features("train")[places] for r, c in caches.items()}
     boxes = [(left, top, right, bottom) for left, top, right, bottom in regions["box"].tolist()]
     return boxes, [bool(flip) for flip in regions["flip"]], features
 
 
-def _guesses(logits: Floats, names: list[str]) -> list[tuple[Guess, ...]]:
+def guesses(logits: Floats, names: list[str]) -> list[tuple[Guess, ...]]:
     """Return the likeliest classes of each row (n, C), of equals the first by label."""
     probabilities = np.exp(log_softmax(logits))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : region_view.TOP]

@@ -1,0 +1,167 @@
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_cache import IDENTITY
+
+from fdbpl.cache.cache import Cache, CacheWriter, open_cache
+from fdbpl.cache.layout import DamagedShard
+from fdbpl.cache.payload import make_payload
+from fdbpl.cache.stream import FeatureStream, row_bytes, windows
+from fdbpl.features import CachedColumn, PairedFeatures, StreamedFeatures, in_order
+from fdbpl.schedule import epoch_steps
+
+ROWS, DIM = 120, 6
+FEATURES = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("<f2")
+
+
+def written(url: str | Path, name: str = "float16") -> Cache:
+    payload = make_payload(name)
+    writer = CacheWriter(url, IDENTITY.model_copy(update={"payload": payload.fields}))
+    for part in (slice(0, 50), slice(50, 110), slice(110, ROWS)):
+        key = np.zeros((len(FEATURES[part]), 16), np.uint8)
+        writer.add("train", {"key": key, **payload.encode(FEATURES[part], None)})
+    writer.finish()
+    return open_cache(url)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return written(tmp_path_factory.mktemp("stream"))
+
+
+@given(counts=st.lists(st.integers(0, 9), max_size=12), limit=st.integers(1, 20))
+def test_windows_are_as_long_as_fits(counts: list[int], limit: int) -> None:
+    parts = list(windows(counts, limit))
+    assert [n for part in parts for n in counts[part]] == counts
+    for part in parts:
+        assert part.stop - part.start == 1 or sum(counts[part]) <= limit
+    for part, after in pairwise(parts):
+        assert part.stop == after.start
+        assert sum(counts[part]) + counts[after.start] > limit
+
+
+steps_of_rows = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(1, 8)).flatmap(
+        lambda shape: st.lists(
+            st.integers(0, ROWS - 1), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]
+        ).map(lambda rows: np.array(rows).reshape(shape))
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps=steps_of_rows, memory=st.integers(0, 3000))
+def test_any_order_under_any_memory_gives_the_rows(cache: Cache, steps, memory: int) -> None:
+    stream = FeatureStream(cache, "train", memory=memory)
+    found = list(stream.in_order(steps))
+    assert len(found) == len(steps)
+    for values, rows in zip(found, steps, strict=True):
+        assert values.tobytes() == FEATURES[rows].tobytes()
+        assert values.tobytes() == stream.take(rows).tobytes()
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_every_payload_streams_what_it_holds(tmp_path: Path, name: str, scheme: str) -> None:
+    cache = written(f"{scheme}{tmp_path}/c", name)
+    whole = cache.features("train")
+    assert row_bytes(cache, "train") * ROWS == whole.nbytes
+    rows = np.random.default_rng(1).integers(0, ROWS, 70)
+    assert cache.features("train", rows).tobytes() == whole[rows].tobytes()
+    steps = np.split(rows, 7)
+    found = np.concatenate(list(FeatureStream(cache, "train", memory=500).in_order(steps)))
+    assert found.tobytes() == whole[rows].tobytes()
+
+
+def test_no_more_is_held_than_two_windows(cache: Cache, monkeypatch) -> None:
+    asked: list[int] = []
+    rows = Cache.rows
+
+    def watched(self, table, wanted, *names):
+        asked.append(len(wanted))
+        assert (np.diff(wanted) > 0).all()  # each once, in the order of the shards
+        return rows(self, table, wanted, *names)
+
+    monkeypatch.setattr(Cache, "rows", watched)
+    steps = list(np.random.default_rng(2).permutation(ROWS).reshape(30, 4))
+    stream = FeatureStream(cache, "train", memory=2 * 12 * DIM * 2)
+    asked.clear()
+    ahead = stream.in_order(steps)
+    next(ahead)
+    assert sum(asked) <= 24
+    list(ahead)
+    assert asked == [12] * 10
+
+
+def test_rows_and_tables_that_are_not_there_are_refused(cache: Cache) -> None:
+    with pytest.raises(KeyError):
+        FeatureStream(cache, "test", memory=100)
+    stream = FeatureStream(cache, "train", memory=100)
+    for row in (-1, ROWS):
+        with pytest.raises(IndexError, match="table of 120 rows"):
+            list(stream.in_order([np.array([0]), np.array([row])]))
+
+
+def test_damage_far_ahead_ends_the_reading_there_naming_the_shard(tmp_path: Path) -> None:
+    cache = written(tmp_path)
+    shard = cache.manifest.tables["train"].shards[-1].name
+    data = bytearray((tmp_path / shard).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / shard).write_bytes(data)
+    ahead = FeatureStream(cache, "train", memory=1).in_order(list(np.arange(ROWS).reshape(12, 10)))
+    found = [next(ahead) for _ in range(11)]
+    assert np.concatenate(found).tobytes() == FEATURES[:110].tobytes()
+    with pytest.raises(DamagedShard, match=shard):
+        next(ahead)
+
+
+def test_leaving_early_leaves_no_thread(cache: Cache) -> None:
+    before = threading.active_count()
+    ahead = FeatureStream(cache, "train", memory=1).in_order(list(np.arange(ROWS).reshape(12, 10)))
+    next(ahead)
+    ahead.close()
+    assert threading.active_count() == before
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
+    epoch=st.integers(0, 6),
+    start=st.integers(0, 9),
+    memory=st.integers(0, 2000),
+)
+def test_who_stops_at_any_step_goes_on_as_if_nobody_had(
+    cache: Cache, seeds, epoch: int, start: int, memory: int
+) -> None:
+    picks = {seed: np.random.default_rng(seed).permutation(24)[:20] for seed in seeds}
+    order = {"crops": 5, "batch": 2, "epoch": epoch}
+    whole = epoch_steps(picks, **order)
+    rest = epoch_steps(picks, **order, start=start)
+    assert len(rest) == len(whole) - start
+    for (images, rows), (images_before, rows_before) in zip(rest, whole[start:], strict=True):
+        assert (images == images_before).all()
+        assert (rows == rows_before).all()
+    undisturbed = FeatureStream(cache, "train", memory=900).in_order([rows for _, rows in whole])
+    resumed = FeatureStream(cache, "train", memory=memory).in_order([rows for _, rows in rest])
+    for values, wanted in zip(resumed, list(undisturbed)[start:], strict=True):
+        assert values.tobytes() == wanted.tobytes()
+
+
+def test_paired_sources_of_both_kinds_go_side_by_side(cache: Cache) -> None:
+    held = CachedColumn(torch.from_numpy(FEATURES))
+    streamed = StreamedFeatures(FeatureStream(cache, "train", memory=100))
+    steps = list(torch.randperm(ROWS).view(10, 3, 4))
+    plain = list(in_order(PairedFeatures(held, held), steps))
+    for source in (PairedFeatures(held, streamed), PairedFeatures(streamed, held)):
+        for rows, found, wanted in zip(steps, in_order(source, steps), plain, strict=True):
+            for one, other, again in zip(found, wanted, source(rows), strict=True):
+                assert one.dtype == torch.float32
+                assert torch.equal(one, other)
+                assert torch.equal(one, again)
