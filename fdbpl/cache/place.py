@@ -131,9 +131,12 @@ class Place:
                 raise self._unwritable(name, error) from error
 
     def holders(self, name: str) -> list[str]:
-        """Return the URLs of all folders here and below that hold a file of this name, sorted."""
-        self._fs.invalidate_cache(self._root)
-        found = [path for path in self._fs.find(self._root) if path.rsplit("/", 1)[-1] == name]
+        """Return the URLs of all folders here and below that hold a file of this name, sorted.
+
+        Raises UserError when they cannot be listed.
+        """
+        everything = self._reading("", lambda: self._fs.find(self._root))
+        found = [path for path in everything if path.rsplit("/", 1)[-1] == name]
         folders = (path.rsplit("/", 1)[0] for path in found)
         return sorted(f if self._is_local else str(self._fs.unstrip_protocol(f)) for f in folders)
 
