@@ -48,10 +48,10 @@ class QuickEncoder:
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         time.sleep(self.seconds * len(pixels))
         features = np.empty((len(pixels), self.dim), np.float32)
-        for view, feature in zip(pixels, features, strict=True):
+        for row, view in enumerate(pixels):
             random = np.random.default_rng(zlib.crc32(view.tobytes()))
-            random.standard_normal(dtype=np.float32, out=feature)
-            feature /= np.linalg.norm(feature)
+            feature = random.standard_normal(self.dim, np.float32)
+            features[row] = feature / np.linalg.norm(feature)
         if self.log:
             with Path(self.log).open("ab", buffering=0) as file:
                 os.write(file.fileno(), b"." * len(pixels))

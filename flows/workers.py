@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from fdbpl.cache.workers import Pool
@@ -88,17 +89,13 @@ class _TaskRuns:
             self._stack.enter_context(_prefect_server())
             self._stack.enter_context(self._runner)
             self._waiters = self._stack.enter_context(ThreadPoolExecutor(2 * self.count))
-        from prefect.utilities.annotations import quote
-
-        # quoted: Prefect would search every array for futures
-        parameters = {"function": quote(function), "inputs": quote(inputs)}
-        run = self._runner.submit(_task(), parameters)
+        # one opaque object: Prefect and Dask would look for futures in every list and array
+        run = self._runner.submit(_task(), {"call": partial(function, *inputs)})
         return self._waiters.submit(_outcome, run)
 
 
-def _run(function: Any, inputs: Any) -> str:
-    """Call what was quoted."""
-    return str(function.unquote()(*inputs.unquote()))
+def _run(call: Callable[[], str]) -> str:
+    return call()
 
 
 def _task() -> Any:

@@ -25,7 +25,7 @@ from fdbpl.files import canonical_json
 from fdbpl.images import DECODER
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
-SHARD_BYTES = 64 << 20  # of features in one shard, before compression
+SHARD_BYTES = 64 << 20  # of one shard, before compression, and of the features it is made from
 PART_VIEWS = 1 << 21  # planned and looked up at a time: some 200 MB, however large the cache
 REPAIRS = 3  # rounds of encoding again what the store lost while it was read
 
@@ -71,9 +71,8 @@ def build_cache(
     that a reader needs to know of the model, for the manifest; policy: JSON fields
     of the crop law, its seed and count, for the manifest; payload: what is kept of a view;
     text: named arrays kept with the cache, among them for a payload of logits the class vectors
-    (C, D) "template"; progress: called with (views encoded, views to encode);
-    threads: for decoding and cropping ahead of each encoder; crew: workers that encode in place of
-    this process.
+    (C, D) "template"; progress: called with (views encoded, views to encode); threads: for
+    decoding and cropping ahead of each encoder; crew: workers that encode in place of this process.
 
     The table "train" has the columns key, image, crop, box, flip and the payload's for
     plan.regions, the table "test" key, image and the payload's for plan.test. Equal arguments give
@@ -100,7 +99,8 @@ def build_cache(
     writer = CacheWriter(url, identity)
     for part, keys, features in builder.stored(slice(0, regions)):
         taken = {name: plan.regions[name][part] for name in plan.regions.dtype.names or ()}
-        writer.add("train", {"key": keys, **taken, **payload.encode(features, vectors)})
+        kept = payload.encode(features, vectors)
+        writer.add("train", {"key": keys, **taken, **kept})
     for part, keys, features in builder.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
         kept = payload.of_tests.encode(features, vectors)
@@ -131,9 +131,9 @@ def region_features(
     builder = _Builder(plan, folder, encoder, store, payload, threads, None)
     part = slice(0, len(plan.regions))
     builder.encode_missing(part, progress or _silent)
-    features = np.concatenate([features for _, _, features in builder.stored(part)])
-    kept = payload.of_tests.encode(features, vectors)
-    return payload.of_tests.decode(kept), builder.counts()
+    stored = np.concatenate([features for _, _, features in builder.stored(part)])
+    features = payload.of_tests.decode(payload.of_tests.encode(stored, vectors))
+    return features, builder.counts()
 
 
 class _Builder:
@@ -152,10 +152,11 @@ class _Builder:
         self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
         self._chunks = ChunkEncoder(encoder, folder, threads)
         self.dtype = np.dtype(payload.stored).newbyteorder("<")
-        stored = {"decoder": DECODER, "dtype": self.dtype.str}
-        self.digest = feature_digest({**stored, "encoder": encoder.fingerprint.digest})
-        self._about = {**stored, "encoder": dict(encoder.fingerprint.fields)}
-        self._shard_rows = max(1, SHARD_BYTES // payload.row_bytes(encoder.dim))
+        pixels = {"decoder": DECODER, "dtype": self.dtype.str}
+        self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
+        self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
+        widest = max(payload.row_bytes(encoder.dim), encoder.dim * self.dtype.itemsize)
+        self._shard_rows = max(1, SHARD_BYTES // widest)
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size
         self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded

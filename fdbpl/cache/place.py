@@ -135,8 +135,9 @@ class Place:
 
         Raises UserError when they cannot be listed.
         """
-        paths: list[str] = self._reading("", lambda: self._fs.find(self._root))
-        folders = (path.rsplit("/", 1)[0] for path in paths if path.rsplit("/", 1)[-1] == name)
+        everything = self._reading("", lambda: self._fs.find(self._root))
+        found = [path for path in everything if path.rsplit("/", 1)[-1] == name]
+        folders = (path.rsplit("/", 1)[0] for path in found)
         return sorted(f if self._is_local else str(self._fs.unstrip_protocol(f)) for f in folders)
 
     def _path(self, name: str) -> str:

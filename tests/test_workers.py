@@ -1,0 +1,191 @@
+from collections import Counter
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.kills import disturb
+from bench.quick import QuickEncoder, SameEncoder, quick_build, quick_plan
+from fdbpl.cache import build as building
+from fdbpl.cache import workers
+from fdbpl.cache.encode import chunk_of
+from fdbpl.cache.pools import process_pool, thread_pool
+from fdbpl.cache.store import RegionStore
+from fdbpl.cache.views import views_of
+from fdbpl.cache.workers import Crew, Job, encode_chunk
+from fdbpl.errors import UserError
+from fdbpl.params import WorkerParams
+from fdbpl.stages.workers import local_pool
+
+IMAGES, CROPS = 9, 6
+VIEWS = (IMAGES - 1) * CROPS + 1
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "CHUNK_VIEWS", 8)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, small_chunks: None):
+    return quick_plan(tmp_path / "images", IMAGES, CROPS)
+
+
+def build(tmp_path, plan, store="s", cache="c", encoder=None, pool=None):
+    where = [str(tmp_path / store), str(tmp_path / cache)]
+    return quick_build(plan, tmp_path / "images", *where, encoder or QuickEncoder(), pool)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+class Broken:
+    """A pool of one whose workers die: the first so many times, for each chunk."""
+
+    count, shares_memory = 1, False
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.seen = deaths, Counter()
+
+    def submit(self, function, chunk) -> Future:
+        future: Future = Future()
+        self.seen[chunk.keys.tobytes()] += 1
+        if self.seen[chunk.keys.tobytes()] <= self.deaths:
+            future.set_exception(BrokenExecutor("killed"))
+        else:
+            future.set_result(function(chunk))
+        return future
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_workers_write_what_one_process_writes(tmp_path, plan, kind) -> None:
+    build(tmp_path, plan, "one", "alone")
+    log = tmp_path / "log"
+    with local_pool(WorkerParams(kind=kind, count=3)) as pool:
+        counts = build(tmp_path, plan, pool=pool, encoder=QuickEncoder(log=str(log)))
+        assert (counts.encoded, counts.reused, counts.faults) == (VIEWS, 0, ())
+        assert log.stat().st_size == VIEWS
+        assert contents(tmp_path / "c") == contents(tmp_path / "alone")
+        assert build(tmp_path, plan, pool=pool).encoded == 0
+    assert len(list(tmp_path.glob("s/*/*.segment"))) == -(-VIEWS // 8)
+
+
+def test_one_thread_is_this_process() -> None:
+    with local_pool(WorkerParams()) as pool:
+        assert pool is None
+    with pytest.raises(UserError, match="'ray', wanted threads or processes"):
+        local_pool(WorkerParams(kind="ray"))
+
+
+def test_a_chunk_whose_worker_died_goes_to_another(tmp_path, plan) -> None:
+    build(tmp_path, plan, "one", "alone")
+    pool = Broken(workers.TRIES - 1)
+    assert build(tmp_path, plan, pool=pool).encoded == VIEWS
+    assert set(pool.seen.values()) == {workers.TRIES}
+    assert contents(tmp_path / "c") == contents(tmp_path / "alone")
+
+
+def test_a_chunk_that_kills_every_worker_is_named(tmp_path, plan) -> None:
+    with pytest.raises(UserError, match=r"\.bmp and \d other images died 5 times.*memory"):
+        build(tmp_path, plan, pool=Broken(workers.TRIES))
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("open_pool", [thread_pool, process_pool])
+def test_what_a_worker_says_reaches_the_user_and_the_rest_is_kept(
+    tmp_path, plan, open_pool
+) -> None:
+    (tmp_path / "images" / plan.paths[3]).write_bytes(b"no image")
+    with open_pool(2) as pool, pytest.raises(UserError, match=rf"{plan.paths[3]}.*prepare-crops"):
+        build(tmp_path, plan, pool=pool)
+    assert not (tmp_path / "c").exists()
+    assert len(list(tmp_path.glob("s/*/*.segment"))) >= 1
+
+
+def test_an_encoder_of_another_kind_is_refused_before_it_writes(tmp_path, plan) -> None:
+    encoder = QuickEncoder()
+    chunk = chunk_of(plan, views_of(plan, "ab", slice(0, 5)), np.arange(5))
+    job = Job(
+        home=tmp_path,
+        folder=tmp_path / "images",
+        store=str(tmp_path / "s"),
+        digest="ab",
+        about={},
+        fingerprint={**encoder.fingerprint.fields, "numerics": "cpu AVX2"},
+        dtype="<f2",
+        threads=1,
+        make_encoder=SameEncoder(encoder),
+    )
+    with pytest.raises(UserError, match="numerics is None on a worker, wanted 'cpu AVX2'"):
+        encode_chunk(job, chunk)
+    assert not (tmp_path / "s").exists()
+
+
+def test_builds_at_once_share_the_work(tmp_path, plan, monkeypatch) -> None:
+    monkeypatch.setattr(building, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(building, "REFRESH_SHARE", 1.0)
+    build(tmp_path, plan, "one", "alone")
+    log = tmp_path / "log"
+
+    def one(pool) -> int:
+        encoder = QuickEncoder(seconds=0.01, log=str(log))
+        return build(tmp_path, plan, encoder=encoder, pool=pool).encoded
+
+    with ThreadPoolExecutor(3) as both, thread_pool(2) as pool:
+        encoded = sum(both.map(one, [None, pool, None]))
+    assert encoded == log.stat().st_size
+    assert VIEWS <= encoded < 2.5 * VIEWS  # each looks before every chunk; those in work may meet
+    assert contents(tmp_path / "c") == contents(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("rows", [7, 16, 49])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_plan_taken_in_parts_gives_the_same_bytes(
+    tmp_path, plan, monkeypatch, rows, pooled
+) -> None:
+    monkeypatch.setattr(building, "SHARD_BYTES", 7 * 32)
+    build(tmp_path, plan, "one", "alone")
+    monkeypatch.setattr(building, "PART_VIEWS", rows)
+    seen: list[tuple[int, int]] = []
+    with thread_pool(2) if pooled else nullcontext() as pool:
+        counts = build_cache_with_progress(tmp_path, plan, pool, seen)
+    assert (counts.encoded, counts.reused) == (VIEWS, 0)
+    assert contents(tmp_path / "c") == contents(tmp_path / "alone")
+    assert seen[-1] == (VIEWS, VIEWS)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def build_cache_with_progress(tmp_path, plan, pool, seen):
+    encoder = QuickEncoder()
+    return building.build_cache(
+        plan,
+        tmp_path / "images",
+        encoder,
+        RegionStore(tmp_path / "s"),
+        tmp_path / "c",
+        kind="teacher",
+        model={"source": "quick", "logit_scale": 1.0},
+        policy=plan.policy,
+        progress=lambda done, total: seen.append((done, total)),
+        crew=None if pool is None else Crew(pool, SameEncoder(encoder)),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_killed_at_ten_random_moments_a_build_resumes(tmp_path, kind) -> None:
+    tally = disturb(tmp_path, kind, kills=10)
+    assert tally.faults == []
+    assert tally.kills == 10
+    assert tally.builds >= 1
+
+
+@pytest.mark.slow
+def test_a_build_on_dask_outlives_two_of_its_workers(tmp_path) -> None:
+    pytest.importorskip("prefect_dask")
+    tally = disturb(tmp_path, "dask", kills=2, victims=("worker",), seconds=0.02)
+    assert tally.faults == []
+    assert (tally.kills, tally.builds) == (2, 1)
