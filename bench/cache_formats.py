@@ -341,7 +341,6 @@ FORMATS: dict[str, Format] = {
     for one in (
         Fdbpl(),
         TorchSave(),
-        Zarr(128, "shuffle", 3),
         Zarr(2048, "shuffle", 3),
         Zarr(128, "bitshuffle", 3),
         Zarr(2048, "bitshuffle", 3),
