@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from fdbpl import __version__
+from fdbpl.cli_cache import cache
 from fdbpl.cli_data import data
 from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, read_params
+from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.workspace import Workspace
 
@@ -83,7 +84,14 @@ def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: 
         target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
         sys.exit(_dvc_repro(target, params_path))
     work = _by_hand_workspace(run)
-    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset)))
+    click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset, _open_pool)))
+
+
+def _open_pool(workers: WorkerParams) -> Any:
+    """Open the workers of a stage that encodes; of those only Dask's and Ray's import Prefect."""
+    from flows.workers import open_pool
+
+    return open_pool(workers)
 
 
 def _by_hand_workspace(run: str) -> Workspace:
@@ -159,6 +167,7 @@ def regions(
 
 
 main.add_command(data)
+main.add_command(cache)
 
 
 @main.command()

@@ -146,6 +146,24 @@ class CacheParams(Section):
         return payload
 
 
+class WorkerParams(Section):
+    """Who encodes: this process alone (one thread), or so many workers. No result depends on it.
+
+    `address` is of a running Dask or Ray cluster, whose machines see the same folders; without it
+    one is started on this machine.
+    """
+
+    kind: Literal["threads", "processes", "dask", "ray"] = "threads"
+    count: int = Field(1, ge=1, le=4096)
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _address_of_a_cluster(self) -> Self:
+        if self.address and self.kind not in ("dask", "ray"):
+            raise ValueError(f"an address only of dask and ray, not of {self.kind}")
+        return self
+
+
 class TrainParams(Section):
     """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch.
 
@@ -193,6 +211,7 @@ class Params(Section):
     student: StudentParams
     teacher: TeacherParams
     cache: CacheParams = CacheParams()
+    workers: WorkerParams = WorkerParams()
     train: TrainParams = TrainParams()
     transfer: TransferParams | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"

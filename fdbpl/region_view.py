@@ -66,11 +66,21 @@ def draw(
     figure.text(0.01, 1 - 0.1 / height, title, va="top", fontsize=11)
     figure.text(0.01, 1 - 0.32 / height, _legend(score), va="top", fontsize=8, color="0.4")
     _draw_boxes(left, height, image, regions)
-    tiles = right.subplots(
+    tiles = _grid(right, height, rows, COLUMNS, (1.15, 2.95))
+    for number, region in enumerate(regions):
+        row, column = divmod(number, COLUMNS)
+        _draw_region(tiles[row, 2 * column], image, region, number)
+        _draw_words(tiles[row, 2 * column + 1], region)
+    _save(figure, file)
+
+
+def _grid(figure: Any, height: float, rows: int, columns: int, widths: tuple[float, float]) -> Any:
+    """Return the axes of rows x columns tiles, each a picture and its words of these widths."""
+    tiles = figure.subplots(
         rows,
-        2 * COLUMNS,
+        2 * columns,
         squeeze=False,
-        width_ratios=(1.15, 2.95) * COLUMNS,
+        width_ratios=widths * columns,
         gridspec_kw={
             "left": 0.01,
             "right": 0.99,
@@ -82,14 +92,59 @@ def draw(
     )
     for axes in tiles.flat:
         axes.axis("off")
-    for number, region in enumerate(regions):
-        row, column = divmod(number, COLUMNS)
-        _draw_region(tiles[row, 2 * column], image, region, number)
-        _draw_words(tiles[row, 2 * column + 1], region)
+    return tiles
+
+
+def _save(figure: Any, file: BinaryIO) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     # 256 colours are enough to look at, and a third of the bytes
     Image.open(drawn).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
+
+
+class Known(NamedTuple):
+    """What one model makes of a region: the image's class, w, and the likeliest classes."""
+
+    label: str
+    w: float
+    guesses: tuple[Guess, ...]
+
+
+def draw_sheet(title: str, tiles: Sequence[tuple[Image.Image, Known]], file: BinaryIO) -> None:
+    """Write a PNG of regions of any images, each beside what one model makes of it.
+
+    Args:
+        title: above it all.
+        tiles: at least one: a region as the model sees it, and what is known of it.
+        file: to write to.
+    """
+    from matplotlib.figure import Figure
+
+    columns = COLUMNS + 1
+    rows = -(-len(tiles) // columns)
+    height = 1.25 * rows + 0.9
+    figure: Any = Figure(figsize=(3.4 * columns, height), dpi=100)
+    figure.text(0.01, 1 - 0.1 / height, title, va="top", fontsize=11)
+    legend = "w: how sure the model is, 0 to 1. Above each: the class of the image."
+    figure.text(0.01, 1 - 0.32 / height, legend, va="top", fontsize=8, color="0.4")
+    grid = _grid(figure, height, rows, columns, (1.15, 2.25))
+    for number, (image, known) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        pictures, words = grid[row, 2 * column], grid[row, 2 * column + 1]
+        pictures.imshow(image, extent=(0, 1, 1, 0), interpolation="nearest")
+        pictures.set_anchor("NW")
+        words.set_xlim(0, 1)
+        words.set_ylim(0, 1)
+        head = f"{_short(known.label)}    w {known.w:.2f}"
+        words.text(0, 1, head, fontsize=8.5, va="top", fontweight="bold")
+        _draw_guesses(words, 0, 0.9, known.guesses)
+    _save(figure, file)
+
+
+def seen(image: Image.Image, box: Box, flip: bool) -> Image.Image:
+    """Cut a region out of its image, mirrored as the models saw it."""
+    piece = image.crop(box)
+    return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else piece
 
 
 def _short(name: str) -> str:
@@ -122,9 +177,7 @@ def _draw_boxes(
 
 def _draw_region(axes: Any, image: Image.Image, region: RegionView, number: int) -> None:
     """Draw a region as the models see it: squeezed into a square, perhaps mirrored."""
-    piece = image.crop(region.box)
-    if region.flip:
-        piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    piece = seen(image, region.box, region.flip)
     axes.imshow(piece, extent=(0, 1, 1, 0), interpolation="nearest")
     axes.set_anchor("NW")
     _label(axes, 0, 0, number)
@@ -155,10 +208,14 @@ def _draw_words(axes: Any, region: RegionView) -> None:
     )
     for x, who, guesses in ((0, "teacher", region.teacher), (0.52, "student", region.student)):
         axes.text(x, 0.78, who, fontsize=8, va="top", color="0.4")
-        for place, guess in enumerate(guesses):
-            y = 0.57 - 0.22 * place
-            axes.barh(
-                y - 0.07, 0.46 * guess.probability, height=0.18, left=x, color="#c6dbef", zorder=0
-            )
-            axes.text(x, y, f" {_short(guess.name)}", fontsize=8, va="top")
-            axes.text(x + 0.46, y, f"{guess.probability:.2f}", fontsize=8, va="top", ha="right")
+        _draw_guesses(axes, x, 0.46, guesses)
+
+
+def _draw_guesses(axes: Any, x: float, width: float, guesses: Sequence[Guess]) -> None:
+    for place, guess in enumerate(guesses):
+        y = 0.57 - 0.22 * place
+        axes.barh(
+            y - 0.07, width * guess.probability, height=0.18, left=x, color="#c6dbef", zorder=0
+        )
+        axes.text(x, y, f" {_short(guess.name)}", fontsize=8, va="top")
+        axes.text(x + width, y, f"{guess.probability:.2f}", fontsize=8, va="top", ha="right")

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, read_params
+from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace
 
@@ -35,8 +36,16 @@ def run(stage: str, dataset: str | None = None) -> None:
     DVC deletes and restores the outputs of its stages, so only a stage it started writes them.
     """
     root = Path() if "DVC_STAGE" in os.environ else Path("runs/default")
-    for line in run_stage(stage, read_params(DEFAULT_PATH), Workspace(root), dataset):
+    params = read_params(DEFAULT_PATH)
+    for line in run_stage(stage, params, Workspace(root), dataset, _open_pool):
         print(line)
+
+
+def _open_pool(workers: WorkerParams) -> Any:
+    """Open the workers of a stage that encodes; of those only Dask's and Ray's import Prefect."""
+    from flows.workers import open_pool
+
+    return open_pool(workers)
 
 
 def start(flow: Stage) -> None:

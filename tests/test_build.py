@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from fdbpl.cache import build as building
-from fdbpl.cache import build_cache, open_cache, region_features
+from fdbpl.cache import build_cache, encode, open_cache, region_features
 from fdbpl.cache.payload import make_payload
-from fdbpl.cache.store import RegionStore
+from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash
 from fdbpl.regions import REGION, CropPolicy, draw_regions
@@ -215,7 +215,7 @@ def test_an_image_is_decoded_once_for_all_its_views(tmp_path, folder, monkeypatc
         decoded[path] += 1
         return Image.open(path).convert("RGB")
 
-    monkeypatch.setattr(building, "decode", counting)
+    monkeypatch.setattr(encode, "decode", counting)
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
     assert decoded == Counter({folder / path: 1 for path in plan.paths})
 
@@ -243,7 +243,7 @@ def test_built_in_pieces_equals_built_in_one_go(tmp_path, folder) -> None:
 
 @pytest.mark.parametrize("after", [1, 9, 17, 30, 40])
 def test_an_interrupted_build_resumes(tmp_path, folder, after, monkeypatch) -> None:
-    monkeypatch.setattr(building, "FLUSH_VIEWS", 10)
+    monkeypatch.setattr(building, "CHUNK_VIEWS", 10)
     plan = make_plan(folder)
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "whole")
     broken = FakeEncoder(fail_after=after)
@@ -258,7 +258,7 @@ def test_an_interrupted_build_resumes(tmp_path, folder, after, monkeypatch) -> N
 
 
 def test_two_builds_of_one_cache_at_once_are_safe(tmp_path, folder, monkeypatch) -> None:
-    monkeypatch.setattr(building, "FLUSH_VIEWS", 4)
+    monkeypatch.setattr(building, "CHUNK_VIEWS", 4)
     plan = make_plan(folder)
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "alone")
 
@@ -274,7 +274,7 @@ def test_two_builds_of_one_cache_at_once_are_safe(tmp_path, folder, monkeypatch)
 
 
 def test_a_damaged_segment_is_encoded_again(tmp_path, folder, monkeypatch) -> None:
-    monkeypatch.setattr(building, "FLUSH_VIEWS", 10)
+    monkeypatch.setattr(building, "CHUNK_VIEWS", 10)
     plan = make_plan(folder)
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
     before = contents(tmp_path / "c")
@@ -377,14 +377,11 @@ def test_features_that_are_none_never_reach_the_store(tmp_path, folder, features
 
 
 def test_a_store_that_loses_what_it_is_given_is_an_error(tmp_path, folder, monkeypatch) -> None:
-    monkeypatch.setattr(
-        RegionStore, "contains", lambda self, digest, keys: np.zeros(len(keys), bool)
-    )
-
-    def find(self, digest, keys):
-        self._faults = ["x.segment: damaged shard"]
+    def find(self, keys):
+        self._store._faults.append("x.segment: damaged shard")
         return np.zeros(len(keys), bool), np.zeros((len(keys), 8))
 
-    monkeypatch.setattr(RegionStore, "find", find)
+    monkeypatch.setattr(Lookup, "contains", lambda self, keys: np.zeros(len(keys), bool))
+    monkeypatch.setattr(Lookup, "find", find)
     with pytest.raises(UserError, match=r"x\.segment.*check the disk"):
         build(make_plan(folder), folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")

@@ -221,7 +221,7 @@ def test_a_cache_made_by_another_teacher_or_student(done: Project, random_state)
 def test_a_cache_of_another_plan(done: Project) -> None:
     done.change(regions={"seed": 7})
     assert done("prepare-crops", "mine").exit_code == 0
-    assert "plan is " in done.fails("train-student", "mine")
+    assert "policy.seed is 0, wanted 7" in done.fails("train-student", "mine")
 
 
 def test_a_classifier_of_another_plan(done: Project) -> None:

@@ -47,7 +47,7 @@ def test_only_a_stage_that_dvc_started_writes_dvcs_outputs(
     if under_dvc:
         monkeypatch.setenv("DVC_STAGE", "compare")
     monkeypatch.setattr(
-        "flows.engine.run_stage", lambda stage, params, work, dataset: seen.append(work.root) or []
+        "flows.engine.run_stage", lambda stage, params, work, *_: seen.append(work.root) or []
     )
     run("compare")
     assert seen == [Path(root)]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow import MlflowClient
+from s3 import S3
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
@@ -176,6 +178,33 @@ def test_a_users_mistake_is_one_line_and_leaves_the_results(clone: Clone) -> Non
     assert "train.lr" in done.stderr
     assert "'fast'" in done.stderr
     assert clone.outputs() == before
+
+
+def test_dvc_carries_a_cache_to_s3_and_back(
+    clone: Clone, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone.repro()
+    folder = clone.folder / "caches" / "textures"
+    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for words in (
+        ("remote", "add", "--local", "-d", "far", f"{s3.url}/dvc"),
+        ("remote", "modify", "--local", "far", "endpointurl", s3.endpoint),
+        ("push", "cache-teacher@textures"),
+    ):
+        done = clone.run("dvc", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(clone.folder.parent / "site"))  # forgets all
+    for path in (folder, clone.folder / ".dvc" / "cache"):
+        path.rename(clone.folder.parent / path.name)
+    done = clone.run("dvc", "pull", "cache-teacher@textures")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert after == before
+    assert clone.run("fdbpl", "cache", "verify", str(folder)).returncode == 0
+    shutil.rmtree(clone.folder / ".dvc" / "cache")  # the others' outputs are only in the old one
+    (clone.folder.parent / "cache").rename(clone.folder / ".dvc" / "cache")
+    written = [path.read_bytes() for path in (clone.folder / ".dvc").glob("config*")]
+    assert not any(b"secret-of-tests" in data or b"key-of-tests" in data for data in written)
 
 
 def test_the_checkout_of_an_older_commit_shows_its_runs(clone: Clone, tmp_path: Path) -> None:

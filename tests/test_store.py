@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fdbpl.cache import store as storing
 from fdbpl.cache.codec import encode_shard
 from fdbpl.cache.keys import feature_digest
 from fdbpl.cache.store import RegionStore
@@ -23,6 +24,14 @@ def some(count: int, seed: int = 0, dim: int = 6) -> tuple[np.ndarray, np.ndarra
     return keys, generator.standard_normal((count, dim)).astype("<f2")
 
 
+def find(store: RegionStore, digest: str, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return store.lookup(digest, keys).find(keys)
+
+
+def contains(store: RegionStore, digest: str, keys: np.ndarray) -> np.ndarray:
+    return store.lookup(digest, keys).contains(keys)
+
+
 def segments(folder: Path) -> list[Path]:
     return sorted((folder / DIGEST).glob("*.segment"))
 
@@ -34,21 +43,21 @@ def test_what_is_added_is_found_in_any_order_and_more_than_once(url: str) -> Non
     store.add(DIGEST, FIELDS, keys[20:40], features[20:40])
     places = np.random.default_rng(1).integers(0, 50, 200)
     for reader in (store, RegionStore(url)):
-        found, rows = reader.find(DIGEST, keys[places])
+        found, rows = find(reader, DIGEST, keys[places])
         assert (found == (places < 40)).all()
         assert rows.dtype == np.dtype("<f2")
         assert (rows[found] == features[places[found]]).all()
         assert not rows[~found].any()
-        assert (reader.contains(DIGEST, keys[places]) == found).all()
+        assert (contains(reader, DIGEST, keys[places]) == found).all()
         assert reader.faults == ()
 
 
 def test_an_empty_store_finds_nothing(url: str) -> None:
     keys, _ = some(3)
-    found, features = RegionStore(url).find(DIGEST, keys)
+    found, features = find(RegionStore(url), DIGEST, keys)
     assert not found.any()
     assert features.shape == (3, 0)
-    found, features = RegionStore(url).find(DIGEST, keys[:0])
+    found, features = find(RegionStore(url), DIGEST, keys[:0])
     assert found.shape == (0,)
 
 
@@ -57,10 +66,10 @@ def test_encoders_do_not_share_features(url: str) -> None:
     store = RegionStore(url)
     store.add(DIGEST, FIELDS, keys, features)
     other = feature_digest({**FIELDS, "dtype": "<f4"})
-    assert not store.contains(other, keys).any()
+    assert not contains(store, other, keys).any()
     store.add(other, FIELDS, keys, features.astype("<f4"))
-    assert RegionStore(url).find(other, keys)[1].dtype == np.dtype("<f4")
-    assert RegionStore(url).find(DIGEST, keys)[1].dtype == np.dtype("<f2")
+    assert find(RegionStore(url), other, keys)[1].dtype == np.dtype("<f4")
+    assert find(RegionStore(url), DIGEST, keys)[1].dtype == np.dtype("<f2")
 
 
 def test_the_fingerprint_is_kept_readable(tmp_path: Path) -> None:
@@ -73,12 +82,12 @@ def test_the_fingerprint_is_kept_readable(tmp_path: Path) -> None:
 def test_two_writers_at_once_lose_nothing(url: str) -> None:
     (a, fa), (b, fb) = some(10, 1), some(10, 2)
     one, two = RegionStore(url), RegionStore(url)
-    one.contains(DIGEST, a)
-    two.contains(DIGEST, a)
+    contains(one, DIGEST, a)
+    contains(two, DIGEST, a)
     one.add(DIGEST, FIELDS, a, fa)
     two.add(DIGEST, FIELDS, a, fa)  # the same regions, the same name
     two.add(DIGEST, FIELDS, b, fb)
-    found, features = RegionStore(url).find(DIGEST, np.concatenate([a, b]))
+    found, features = find(RegionStore(url), DIGEST, np.concatenate([a, b]))
     assert found.all()
     assert (features == np.concatenate([fa, fb])).all()
 
@@ -106,16 +115,16 @@ def test_a_damaged_segment_is_reported_and_counts_as_absent(tmp_path: Path, part
         data[{"head": 50, "middle": len(data) // 2, "end": -1}[part]] ^= 4
     victim.write_bytes(data)
     reader = RegionStore(tmp_path)
-    found, rows = reader.find(DIGEST, keys)
+    found, rows = find(reader, DIGEST, keys)
     assert found.sum() == 15
     assert (rows[found] == features[found]).all()
-    assert (reader.contains(DIGEST, keys) == found).all()
+    assert (contains(reader, DIGEST, keys) == found).all()
     assert len(reader.faults) == 1
     assert victim.name in reader.faults[0]
     reader.add(DIGEST, FIELDS, keys[~found], features[~found])  # the same content, the same name
     for again in (reader, RegionStore(tmp_path)):
-        assert again.find(DIGEST, keys)[0].all()
-        assert (again.find(DIGEST, keys)[1] == features).all()
+        assert find(again, DIGEST, keys)[0].all()
+        assert (find(again, DIGEST, keys)[1] == features).all()
 
 
 def test_a_whole_copy_elsewhere_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
@@ -126,7 +135,7 @@ def test_a_whole_copy_elsewhere_stands_in_for_a_damaged_one(tmp_path: Path) -> N
     for victim in segments(tmp_path):
         data = victim.read_bytes()
         victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        found, rows = RegionStore(tmp_path).find(DIGEST, keys)
+        found, rows = find(RegionStore(tmp_path), DIGEST, keys)
         assert found.all()
         assert (rows == features).all()
         victim.write_bytes(data)
@@ -136,9 +145,46 @@ def test_segments_that_vanish_are_encoded_again(tmp_path: Path) -> None:
     keys, features = some(10)
     store = RegionStore(tmp_path)
     store.add(DIGEST, FIELDS, keys, features)
+    lookup = store.lookup(DIGEST, keys)
     segments(tmp_path)[0].unlink()
-    assert not store.find(DIGEST, keys)[0].any()
+    assert not lookup.find(keys)[0].any()
+    assert not lookup.contains(keys).any()
     assert len(store.faults) == 1
+
+
+@pytest.mark.parametrize(("kept", "scanned"), [(0, 1), (25, 7), (10**6, 30)])
+def test_a_lookup_needs_no_memory_of_other_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, scanned: int
+) -> None:
+    monkeypatch.setattr(storing, "KEPT_KEYS", kept)
+    monkeypatch.setattr(storing, "SCANNED_KEYS", scanned)
+    keys, features = some(100)
+    store = RegionStore(tmp_path)
+    for part in (slice(0, 30), slice(20, 60), slice(55, 90)):  # some keys in two segments
+        store.add(DIGEST, FIELDS, keys[part], features[part])
+    for reader in (store, RegionStore(tmp_path)):
+        for wanted in (slice(0, 100), slice(10, 12), slice(40, 95), slice(0, 0)):
+            lookup = reader.lookup(DIGEST, keys[wanted])
+            found, rows = lookup.find(keys[wanted][::-1])
+            assert (found == (np.arange(100)[wanted][::-1] < 90)).all()
+            assert (rows[found] == features[wanted][::-1][found]).all()
+    segments(tmp_path)[1].unlink()  # of keys that are not kept the loss shows at once
+    assert reader.lookup(DIGEST, keys).find(keys)[0].sum() in range(50, 90)
+    assert len(reader.faults) >= 1
+
+
+def test_what_others_add_is_seen_after_a_refresh(url: str) -> None:
+    keys, features = some(20)
+    one, other = RegionStore(url), RegionStore(url)
+    lookup = one.lookup(DIGEST, keys)
+    other.add(DIGEST, FIELDS, keys[:5], features[:5])
+    assert not lookup.contains(keys).any()
+    lookup.refresh()
+    assert (lookup.contains(keys) == (np.arange(20) < 5)).all()
+    one.add(DIGEST, FIELDS, keys[5:9], features[5:9])  # one's own need none
+    found, rows = lookup.find(keys)
+    assert (found == (np.arange(20) < 9)).all()
+    assert (rows[:9] == features[:9]).all()
 
 
 def test_half_written_and_foreign_files_are_ignored(tmp_path: Path) -> None:
@@ -150,7 +196,7 @@ def test_half_written_and_foreign_files_are_ignored(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("mine")
     (folder / "foreign.segment").write_bytes(encode_shard({"other": np.zeros(3)}))
     reader = RegionStore(tmp_path)
-    assert reader.find(DIGEST, keys)[0].all()
+    assert find(reader, DIGEST, keys)[0].all()
     assert len(reader.faults) == 1
     assert "foreign.segment" in reader.faults[0]
 
@@ -161,6 +207,6 @@ def test_a_hundred_thousand_keys_are_looked_up_at_once(tmp_path: Path) -> None:
     for part in np.array_split(np.arange(len(keys)), 7):
         store.add(DIGEST, FIELDS, keys[part], features[part])
     order = np.random.default_rng(3).permutation(len(keys))
-    found, rows = RegionStore(tmp_path).find(DIGEST, keys[order])
+    found, rows = find(RegionStore(tmp_path), DIGEST, keys[order])
     assert found.all()
     assert (rows == features[order]).all()

@@ -18,12 +18,12 @@ def results_table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         means = (f"{row.average(name):.2f}" for name in ("base", "new", "h"))
-        gaps = map(_gap, (row.difference, row.over_baseline))
+        gaps = map(spell_gap, (row.difference, row.over_baseline))
         lines.append((row.setting, TITLES[row.method], *means, f"{row.h_std:.2f}", *gaps))
     return markdown(lines)
 
 
-def _gap(gap: Interval | None) -> str:
+def spell_gap(gap: Interval | None) -> str:
     """Return a difference and its interval, with a star where the interval leaves zero."""
     star = " *" if gap and gap.sign else ""
     return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}){star}" if gap else ""

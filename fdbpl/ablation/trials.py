@@ -82,7 +82,7 @@ def run_trials(
         for done, (setting, dataset) in enumerate((s, d) for s in settings for d in datasets):
             report(done, len(settings) * len(datasets))
             params = setting.params
-            work = _workspace(params, root)
+            work = inputs_workspace(params, root)
             _make_inputs(params, dataset, work)
             keys = {method: _key(params, dataset, method, work) for method in methods}
             missing = [name for name, key in keys.items() if not _record(root, key).exists()]
@@ -101,7 +101,7 @@ def _record(root: Path, key: str) -> Path:
     return root / "trials" / f"{key[:32]}.json"
 
 
-def _workspace(params: Params, root: Path) -> Workspace:
+def inputs_workspace(params: Params, root: Path) -> Workspace:
     """Return the workspace of all settings that share plans and caches."""
     fields = params.model_dump(mode="json", include={"data", "regions", "shots", "seeds"})
     models = params.model_dump(mode="json", include={"student": True, "teacher": True})

@@ -1,78 +1,48 @@
 """Building a dataset's cache: encode the regions nobody encoded before, then write all in order."""
 
-import itertools
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from fdbpl.cache.cache import CacheWriter
-from fdbpl.cache.keys import feature_digest
+from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
+from fdbpl.cache.keys import Keys, feature_digest
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import FLOAT16, Payload
-from fdbpl.cache.store import Features, RegionStore
-from fdbpl.cache.views import (
-    Box,
-    Places,
-    Plan,
-    Views,
-    distinct,
-    image_hashes,
-    image_list_digest,
-    views_of,
-)
+from fdbpl.cache.store import Features, Lookup, RegionStore
+from fdbpl.cache.views import Places, Plan, Views, distinct, image_list_digest, views_of
+from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encoded_by
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json
-from fdbpl.images import DECODER, decode
+from fdbpl.images import DECODER
 
-FLUSH_VIEWS = 512  # what a killed build loses at most
+CHUNK_VIEWS = 512  # what a killed worker loses at most
 SHARD_BYTES = 64 << 20  # of features in one shard, before compression
+PART_VIEWS = 1 << 21  # planned and looked up at a time: some 200 MB, however large the cache
 REPAIRS = 3  # rounds of encoding again what the store lost while it was read
 
+# How often a build looks for what others stored meanwhile: every ten seconds, and for a twentieth
+# of its time at most.
+REFRESH_SECONDS = 10.0
+REFRESH_SHARE = 0.05
+
 Progress = Callable[[int, int], None]
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-
-class Fingerprint(Protocol):
-    """All that decides what an encoder makes of pixels: JSON fields, and their digest."""
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-    @property
-    def fields(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
-class Encoder(Protocol):
-    """An image encoder whose feature of a view depends on that view alone.
-
-    `pixels` is called from several threads at once, `encode` from one.
-    """
-
-    @property
-    def fingerprint(self) -> Fingerprint: ...  # noqa: D102
-    @property
-    def dim(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-
-    def pixels(self, image: Image, box: Box | None, flip: bool) -> NDArray[np.float32]:
-        """Return one view's (3, S, S) input; box None is the test view of the whole image."""
-
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n, dim) features of (n, 3, S, S) pixels, n <= batch_size."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a build did: distinct views encoded and reused, and the store's damaged segments."""
+    """What a build did: distinct views encoded and reused, and the store's damaged segments.
+
+    A view that appears in two parts of a plan of millions counts in each.
+    """
 
     encoded: int
     reused: int
@@ -93,6 +63,7 @@ def build_cache(
     text: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
     threads: int = 2,
+    crew: Crew | None = None,
 ) -> Counts:
     """Write the cache of `plan` as `encoder` sees it, and return what had to be encoded.
 
@@ -101,18 +72,19 @@ def build_cache(
     of the crop law, its seed and count, for the manifest; payload: what is kept of a view;
     text: named arrays kept with the cache, among them for a payload of logits the class vectors
     (C, D) "template"; progress: called with (views encoded, views to encode);
-    threads: for decoding and cropping ahead of the encoder.
+    threads: for decoding and cropping ahead of each encoder; crew: workers that encode in place of
+    this process.
 
     The table "train" has the columns key, image, crop, box, flip and the payload's for
     plan.regions, the table "test" key, image and the payload's for plan.test. Equal arguments give
-    equal bytes, whatever the store held before and however often the build was interrupted.
-    Raises UserError naming the file when an image does not decode or is not the planned one, and
-    when the encoder's features are not finite.
+    equal bytes, whatever the store held before, however often the build was interrupted, and
+    whoever encoded.
+    Raises UserError naming the file when an image does not decode or is not the planned one, when
+    the encoder's features are not finite, and when the store or the cache cannot be written.
     """
-    builder = _Builder(plan, folder, encoder, store, payload, threads)
-    views = views_of(plan, builder.digest)
-    wanted = distinct(views.keys)
-    builder.encode_missing(views, wanted, progress or _silent)
+    builder = _Builder(plan, folder, encoder, store, payload, threads, crew)
+    regions, total = len(plan.regions), len(plan.regions) + len(plan.test)
+    builder.encode_missing(slice(0, total), progress or _silent)
     identity = Identity(
         kind=kind,
         model=json.loads(canonical_json(dict(model))),
@@ -126,18 +98,17 @@ def build_cache(
     )
     vectors = (text or {}).get("template")
     writer = CacheWriter(url, identity)
-    for part in _parts(0, views.regions, builder.shard_rows):
+    for part, keys, features in builder.stored(slice(0, regions)):
         taken = {name: plan.regions[name][part] for name in plan.regions.dtype.names or ()}
-        kept = payload.encode(builder.features(views, part), vectors)
-        writer.add("train", {"key": views.keys[part], **taken, **kept})
-    for part in _parts(views.regions, len(views.keys), builder.shard_rows):
-        image = views.images[part].astype(np.uint32)
-        kept = payload.of_tests.encode(builder.features(views, part), vectors)
-        writer.add("test", {"key": views.keys[part], "image": image, **kept})
+        writer.add("train", {"key": keys, **taken, **payload.encode(features, vectors)})
+    for part, keys, features in builder.stored(slice(regions, total)):
+        image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
+        kept = payload.of_tests.encode(features, vectors)
+        writer.add("test", {"key": keys, "image": image, **kept})
     for name, values in (text or {}).items():
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
-    return Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
+    return builder.counts()
 
 
 def region_features(
@@ -157,14 +128,12 @@ def region_features(
     only the store keeps them. vectors: the class vectors (C, D) that a payload of logits needs.
     Other arguments and errors as of build_cache.
     """
-    builder = _Builder(plan, folder, encoder, store, payload, threads)
-    views = views_of(plan, builder.digest)
-    part = slice(0, views.regions)
-    wanted = distinct(views.keys[part])
-    builder.encode_missing(views, wanted, progress or _silent)
-    kept = payload.of_tests.encode(builder.features(views, part), vectors)
-    features = payload.of_tests.decode(kept)
-    return features, Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
+    builder = _Builder(plan, folder, encoder, store, payload, threads, None)
+    part = slice(0, len(plan.regions))
+    builder.encode_missing(part, progress or _silent)
+    features = np.concatenate([features for _, _, features in builder.stored(part)])
+    kept = payload.of_tests.encode(features, vectors)
+    return payload.of_tests.decode(kept), builder.counts()
 
 
 class _Builder:
@@ -178,114 +147,139 @@ class _Builder:
         store: RegionStore,
         payload: Payload,
         threads: int,
+        crew: Crew | None,
     ) -> None:
-        self._plan, self._folder, self._encoder, self._store = plan, folder, encoder, store
-        self._threads = threads
+        self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
+        self._chunks = ChunkEncoder(encoder, folder, threads)
         self.dtype = np.dtype(payload.stored).newbyteorder("<")
-        self.encoded = 0
-        pixels = {"decoder": DECODER, "dtype": self.dtype.str}
-        self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
-        self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
-        self.shard_rows = max(1, SHARD_BYTES // payload.row_bytes(encoder.dim))
+        stored = {"decoder": DECODER, "dtype": self.dtype.str}
+        self.digest = feature_digest({**stored, "encoder": encoder.fingerprint.digest})
+        self._about = {**stored, "encoder": dict(encoder.fingerprint.fields)}
+        self._shard_rows = max(1, SHARD_BYTES // payload.row_bytes(encoder.dim))
+        self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
+        batch = encoder.batch_size
+        self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded
+        self._wanted = self._encoded = 0
 
-    def features(self, views: Views, part: slice) -> Features:
-        """Return the stored features of views[part], encoding again what the store lost."""
-        keys = views.keys[part]
+    def counts(self) -> Counts:
+        """Return what was done so far."""
+        return Counts(self._encoded, max(0, self._wanted - self._encoded), self._store.faults)
+
+    def encode_missing(self, views: slice, progress: Progress) -> None:
+        """Encode and store what the store has not of the plan's views, part after part."""
+        done = 0
+        for part in _parts(views, self._part_rows):
+            planned = views_of(self._plan, self.digest, part)
+            lookup = self._store.lookup(self.digest, planned.keys)
+            self._wanted += len(distinct(planned.keys))
+            later = views.stop - part.stop
+
+            def report(encoded: int, missing: int, before: int = done, later: int = later) -> None:
+                progress(before + encoded, before + missing + later)
+
+            done += self._encode(planned, lookup, report)
+
+    def stored(self, views: slice) -> Iterator[tuple[slice, Keys, Features]]:
+        """Yield (part, keys, features) of the plan's views by shards, one empty for no views."""
+        for part in _parts(views, self._part_rows):
+            planned = views_of(self._plan, self.digest, part)
+            lookup = self._store.lookup(self.digest, planned.keys)
+            for rows in _parts(slice(0, len(planned.keys)), self._shard_rows):
+                shard = slice(part.start + rows.start, part.start + rows.stop)
+                yield shard, planned.keys[rows], self._features(planned, lookup, rows)
+
+    def _features(self, views: Views, lookup: Lookup, rows: slice) -> Features:
+        """Return the stored features of views[rows], encoding again what the store lost."""
+        keys = views.keys[rows]
         if not len(keys):
             return np.empty((0, self._encoder.dim), self.dtype)
         for _ in range(REPAIRS):
-            found, features = self._store.find(self.digest, keys)
+            found, features = lookup.find(keys)
             if found.all():
                 return features
-            self.encode_missing(views, part.start + distinct(keys), _silent)
+            self._encode(views, lookup, _silent, rows)
         raise UserError(
             f"{self._store.faults[-1]} (encoded {REPAIRS} times and lost each time: check the "
             "disk that holds the store)"
         )
 
-    def encode_missing(self, views: Views, places: Places, progress: Progress) -> None:
-        """Encode and store those of views[places], distinct ones, that the store has not."""
-        missing = places[~self._store.contains(self.digest, views.keys[places])]
-        done: list[int] = []
-        rows: list[NDArray[np.float32]] = []
+    def _encode(
+        self, views: Views, lookup: Lookup, report: Progress, rows: slice = slice(None)
+    ) -> int:
+        """Encode and store those of views[rows] that the store has not; return their number."""
+        first = views.keys[rows]
+        places = (rows.start or 0) + distinct(first)
+        missing = places[~lookup.contains(views.keys[places])]
+        ordered = missing[np.argsort(views.images[missing], kind="stable")]
+        chunks = self._unfinished(views, ordered, lookup)
+        done = 0
 
-        def flush() -> None:
-            if done:
-                features = np.concatenate(rows).astype(self.dtype)
-                self._store.add(self.digest, self._about, views.keys[done], features)
-                self.encoded += len(done)
-                done.clear()
-                rows.clear()
+        def count(encoded: int) -> None:
+            nonlocal done
+            done += encoded
+            report(done, len(missing))
 
-        count = 0
-        try:
-            for batch in _batches(self._pixels(views, missing), self._encoder.batch_size):
-                rows.append(self._encode([pixels for _, pixels in batch]))
-                done += [place for place, _ in batch]
-                count += len(batch)
-                if len(done) >= FLUSH_VIEWS:
-                    flush()
-                progress(count, len(missing))
-        finally:
-            flush()  # an interrupted build keeps what it has encoded
+        if self._crew is None:
+            self._chunks.run(chunks, self._keep, count)
+        else:
+            for chunk, name in encoded_by(self._crew.pool, self._job(self._crew), chunks):
+                self._store.adopt(self.digest, name, chunk.keys, self._encoder.dim, self.dtype)
+                self._encoded += len(chunk)
+                count(len(chunk))
+        return done
 
-    def _encode(self, pixels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        features = self._encoder.encode(np.stack(pixels))
-        if features.shape != (len(pixels), self._encoder.dim) or not np.isfinite(features).all():
-            raise UserError(
-                f"{self._encoder.fingerprint.fields}: this encoder gave features of shape "
-                f"{features.shape}, finite: {bool(np.isfinite(features).all())}; wanted finite "
-                f"({len(pixels)}, {self._encoder.dim}): check its weights"
+    def _keep(self, keys: Keys, features: NDArray[np.float32]) -> None:
+        self._store.add(self.digest, self._about, keys, features.astype(self.dtype))
+        self._encoded += len(keys)
+
+    def _unfinished(self, views: Views, ordered: Places, lookup: Lookup) -> Iterator[Chunk]:
+        """Yield chunks of views[ordered], without what other builds stored meanwhile.
+
+        Begins anywhere, so that two builds of one cache meet at the end and not at every chunk.
+        """
+        starts = list(range(0, len(ordered), self._chunk_rows))
+        first = secrets.randbelow(len(starts)) if starts else 0
+        due = time.monotonic() + REFRESH_SECONDS
+        for start in starts[first:] + starts[:first]:
+            places = ordered[start : start + self._chunk_rows]
+            now = time.monotonic()
+            if now >= due:
+                lookup.refresh()
+                took = time.monotonic() - now
+                due = now + max(REFRESH_SECONDS, took / REFRESH_SHARE)
+            left = places[~lookup.contains(views.keys[places])]
+            if len(left):
+                yield chunk_of(self._plan, views, left)
+
+    def _job(self, crew: Crew) -> Callable[[Chunk], str]:
+        """Return what encodes a chunk: here, or anywhere when the pool is elsewhere."""
+        if crew.pool.shares_memory:
+            return partial(
+                encode_and_store,
+                self._chunks,
+                RegionStore(self._store.url),  # never looked into: any thread may write
+                self.digest,
+                self._about,
+                self.dtype,
             )
-        return features
-
-    def _pixels(self, views: Views, places: Places) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (view, pixels) image by image; each image is decoded once for all its views."""
-        ordered = places[np.argsort(views.images[places], kind="stable")]
-        starts = np.flatnonzero(np.diff(views.images[ordered], prepend=-1))
-        groups = np.split(ordered, starts[1:]) if len(ordered) else []
-
-        def work(group: Places) -> list[tuple[int, NDArray[np.float32]]]:
-            image = self._decoded(int(views.images[group[0]]))
-            return [
-                (view, self._encoder.pixels(image, views.box(view), bool(views.flips[view])))
-                for view in group.tolist()
-            ]
-
-        for crops in _ahead(work, groups, self._threads):
-            yield from crops
-
-    def _decoded(self, image: int) -> Image:
-        content = image_hashes(self._plan)[image].tobytes()
-        return decode(self._folder / self._plan.paths[image], content)
+        job = Job(
+            home=Path.cwd(),
+            folder=self._chunks.folder.absolute(),
+            store=self._store.url,
+            digest=self.digest,
+            about=self._about,
+            fingerprint=dict(self._encoder.fingerprint.fields),
+            dtype=self.dtype.str,
+            threads=self._chunks.threads,
+            make_encoder=crew.make_encoder,
+        )
+        return partial(encode_chunk, job)
 
 
-def _batches(
-    items: Iterator[tuple[int, NDArray[np.float32]]], size: int
-) -> Iterator[list[tuple[int, NDArray[np.float32]]]]:
-    while batch := list(itertools.islice(items, size)):
-        yield batch
-
-
-def _ahead(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int) -> Iterator[Result]:
-    """Yield work(job) in the jobs' order, done by threads that stay at most two jobs ahead each."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _parts(start: int, stop: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` that cover start to stop, one empty slice for nothing."""
-    for first in range(start, max(stop, start + 1), size):
-        yield slice(first, min(first + size, stop))
+def _parts(whole: slice, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that cover `whole`, one empty slice for nothing."""
+    for first in range(whole.start, max(whole.stop, whole.start + 1), size):
+        yield slice(first, min(first + size, whole.stop))
 
 
 def _silent(done: int, total: int) -> None:

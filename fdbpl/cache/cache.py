@@ -134,6 +134,11 @@ class Cache:
         return taken
 
     @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._place.url()
+
+    @property
     def payload(self) -> Payload:
         """How `train` keeps what the model makes of a region."""
         return payload_of(self.manifest.identity.payload)

@@ -1,14 +1,19 @@
 """A folder on any fsspec filesystem, in which files appear whole or not at all."""
 
 import io
+import random
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from fdbpl.cache.transient import is_transient
 from fdbpl.errors import UserError
 from fdbpl.files import write_whole
 
@@ -21,14 +26,24 @@ PART_BYTES = 1 << 16
 # A concurrent builder that tidies the folder may take a file that is still being written.
 WRITE_TRIES = 3
 
+# Waits before a transient failure is tried again, each a random share shorter, so that workers
+# that failed together do not come back together: 15 s in all.
+BACKOFF_SECONDS = (0.2, 0.8, 2.0, 4.0, 8.0)
+
+Result = TypeVar("Result")
+
 
 class Place:
-    """The folder at `url`; `name` below may hold slashes and is relative to it."""
+    """The folder at `url`; `name` below may hold slashes and is relative to it.
+
+    What fails for a moment (a timeout, a lost connection, a busy server) is tried again, six times
+    in all; what fails for good is a UserError that names the file.
+    """
 
     def __init__(self, url: str | Path) -> None:
         """Open the folder, which need not exist. Raises UserError for an unusable URL."""
-        try:
-            self._fs, self._root = fsspec.url_to_fs(str(url))
+        try:  # no listings cache: other builders write here too
+            self._fs, self._root = fsspec.url_to_fs(str(url), use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UserError(
                 f"{url}: no place to keep a cache ({error}); wanted a folder or a URL such as "
@@ -42,22 +57,39 @@ class Place:
         return path if self._is_local else str(self._fs.unstrip_protocol(path))
 
     def exists(self, name: str) -> bool:
-        """Tell whether the file is there."""
-        return bool(self._fs.exists(self._path(name)))
+        """Tell whether the file is there. Raises UserError when that cannot be told."""
+        try:  # fs.exists would call a file missing when the store does not answer
+            self._reading(name, lambda: self._fs.info(self._path(name)))
+        except FileNotFoundError:
+            return False
+        return True
 
     def read(self, name: str) -> bytes:
-        """Return the file's bytes. Raises FileNotFoundError."""
-        data: bytes = self._fs.cat_file(self._path(name))
+        """Return the file's bytes.
+
+        Raises FileNotFoundError, and UserError when the filesystem does not give them.
+        """
+        data: bytes = self._reading(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
     def open(self, name: str, *, whole: bool) -> BinaryIO:
-        """Return the file open for reading. Raises FileNotFoundError.
+        """Return the file open for reading. Raises FileNotFoundError, and UserError as `read`.
 
         whole: all of it will be read, so that a remote file is fetched by one request.
         """
-        if whole and not self._is_local:
+        path = self._path(name)
+        if self._is_local:
+            return self._reading(name, lambda: Path(path).open("rb"))
+        if whole:
             return io.BytesIO(self.read(name))
-        return cast("BinaryIO", self._fs.open(self._path(name), "rb", block_size=PART_BYTES))
+        size = int(self._reading(name, lambda: self._fs.info(path))["size"])
+
+        def fetch(start: int, stop: int) -> bytes:
+            read = partial(self._fs.cat_file, path, start=start, end=stop)
+            data: bytes = self._reading(name, read)
+            return data
+
+        return io.BufferedReader(_Ranges(fetch, size), PART_BYTES)
 
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all, replacing one of this name.
@@ -67,32 +99,75 @@ class Place:
         path = self._path(name)
         for last in (False,) * (WRITE_TRIES - 1) + (True,):
             try:
-                return self._write(path, data)
+                return self._patiently(lambda: self._write(path, data))
             except FileNotFoundError as error:
                 if last:
                     raise self._unwritable(name, error) from error
-            except OSError as error:
+            except self._failures() as error:
                 raise self._unwritable(name, error) from error
         return None
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the sorted names of the files directly in `folder`; none when it is missing."""
+        """Return the sorted names of the files directly in `folder`; none when it is missing.
+
+        Raises UserError when they cannot be listed.
+        """
         path = self._path(folder) if folder else self._root
-        self._fs.invalidate_cache(path)
         try:
-            entries = self._fs.ls(path, detail=True)
+            entries = self._reading(folder, lambda: self._fs.ls(path, detail=True))
         except FileNotFoundError:
             return []
         files = [entry["name"] for entry in entries if entry["type"] == "file"]
         return sorted(name.rsplit("/", 1)[-1] for name in files)
 
     def remove(self, name: str) -> None:
-        """Remove the file if it is there."""
+        """Remove the file if it is there. Raises UserError when it stays."""
         with suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(name))
+            try:
+                self._patiently(lambda: self._fs.rm_file(self._path(name)))
+            except FileNotFoundError:
+                raise
+            except self._failures() as error:
+                raise self._unwritable(name, error) from error
+
+    def holders(self, name: str) -> list[str]:
+        """Return the URLs of all folders here and below that hold a file of this name, sorted.
+
+        Raises UserError when they cannot be listed.
+        """
+        paths: list[str] = self._reading("", lambda: self._fs.find(self._root))
+        folders = (path.rsplit("/", 1)[0] for path in paths if path.rsplit("/", 1)[-1] == name)
+        return sorted(f if self._is_local else str(self._fs.unstrip_protocol(f)) for f in folders)
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
+
+    def _reading(self, name: str, action: Callable[[], Result]) -> Result:
+        """Return action(); a failure that is no missing file becomes a UserError."""
+        try:
+            return self._patiently(action)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except self._failures() as error:
+            raise UserError(
+                f"{self.url(name)}: cannot be read ({_words(error)}); check the rights, the "
+                "credentials and the connection to it, then run again: what was finished is kept"
+            ) from error
+
+    def _patiently(self, action: Callable[[], Result]) -> Result:
+        """Return action(), tried again after waiting while its failures are transient."""
+        for seconds in BACKOFF_SECONDS:
+            try:
+                return action()
+            except self._failures() as error:
+                if not is_transient(error):
+                    raise
+            time.sleep(seconds * random.uniform(0.5, 1))
+        return action()
+
+    def _failures(self) -> type[Exception]:
+        """What may fail here: remote filesystems raise their client library's own errors."""
+        return OSError if self._is_local else Exception
 
     def _write(self, path: str, data: bytes) -> None:
         if self._is_local:
@@ -107,16 +182,48 @@ class Place:
             self._fs.pipe_file(aside, data)
             self._fs.mv(aside, path)
         except BaseException:
-            with suppress(OSError):
+            with suppress(Exception):  # the first error counts
                 self._fs.rm_file(aside)
             raise
         return None
 
-    def _unwritable(self, name: str, error: OSError) -> UserError:
+    def _unwritable(self, name: str, error: Exception) -> UserError:
         return UserError(
-            f"{self.url(name)}: cannot be written ({error}); free space or mend the rights there, "
-            "then run again: what was finished is kept"
+            f"{self.url(name)}: cannot be written ({_words(error)}); free space or mend the rights "
+            "there, then run again: what was finished is kept"
         )
+
+
+class _Ranges(io.RawIOBase):
+    """A remote file whose bytes are fetched where they are read."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch, self._size, self._at = fetch, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        stop = min(self._at + len(buffer), self._size)
+        data = self._fetch(self._at, stop) if stop > self._at else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _protocols(protocol: str | tuple[str, ...]) -> tuple[str, ...]:

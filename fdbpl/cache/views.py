@@ -38,7 +38,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Views:
-    """The training regions, then the test views, in canonical order.
+    """Training regions, then test views, in canonical order.
 
     keys: (n, 16); images: (n,) rows of the plan's images; boxes: (n, 4) and flips: (n,), zero for
     test views; regions: how many of the n are regions.
@@ -50,17 +50,16 @@ class Views:
     flips: NDArray[np.uint8]
     regions: int
 
-    def box(self, place: int) -> Box | None:
-        """Return left, top, right, bottom of a region, None for a test view."""
-        if place >= self.regions:
-            return None
-        left, top, right, bottom = self.boxes[place].tolist()
-        return left, top, right, bottom
 
+def views_of(plan: Plan, digest: str, part: slice) -> Views:
+    """Return a part of the plan's views, with the keys that they have under `digest`.
 
-def views_of(plan: Plan, digest: str) -> Views:
-    """Return the plan's views, with the keys that they have under `digest`."""
-    regions, test = plan.regions, np.asarray(plan.test, np.int64)
+    part: start and stop among all views, the regions and then the test views.
+    """
+    count = len(plan.regions)
+    regions = plan.regions[part.start : part.stop]
+    tests = slice(max(0, part.start - count), max(0, part.stop - count))
+    test = np.asarray(plan.test[tests], np.int64)
     hashes = image_hashes(plan)
     images = np.concatenate([regions["image"].astype(np.int64), test])
     return Views(

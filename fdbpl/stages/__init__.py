@@ -1,7 +1,9 @@
 """The stages, one module each: read inputs from a workspace, write outputs into it."""
 
 import os
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from fdbpl.params import Params
 from fdbpl.workspace import Workspace
@@ -20,14 +22,25 @@ OVER_ALL = (
     "compare",
     "rejection",
 )
+ENCODING = ("cache_teacher", "cache_transfer")
 
 
-def run_stage(stage: str, params: Params, work: Workspace, dataset: str | None) -> list[str]:
+def run_stage(
+    stage: str,
+    params: Params,
+    work: Workspace,
+    dataset: str | None,
+    open_pool: Callable[..., Any] | None = None,
+) -> list[str]:
     """Run one stage and return what to tell the user.
+
+    open_pool: opens the workers of a stage that encodes (an OpenPool of fdbpl.stages.workers);
+    those on this machine when not given.
 
     Imports the stage alone, because planning and evaluating need neither torch nor open_clip.
     """
     function = getattr(import_module(f"fdbpl.stages.{stage}"), stage)
     inputs = (params, work) if stage in OVER_ALL else (params, dataset, work)
-    lines: list[str] = function(*inputs)
+    options = {"open_pool": open_pool} if open_pool and stage in ENCODING else {}
+    lines: list[str] = function(*inputs, **options)
     return lines

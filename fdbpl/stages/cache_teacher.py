@@ -1,11 +1,13 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.payload import make_payload
+from fdbpl.cache.workers import Crew, Pool
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
@@ -16,26 +18,41 @@ from fdbpl.payload_names import of_role
 from fdbpl.plan import Plan
 from fdbpl.progress import progress
 from fdbpl.stages.caches import Role, class_list
+from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.workspace import Workspace
 
 
-def cache_teacher(params: Params, dataset: str, work: Workspace) -> list[str]:
+def cache_teacher(
+    params: Params, dataset: str, work: Workspace, open_pool: OpenPool = local_pool
+) -> list[str]:
     """Write the teacher's and the student's cache of a dataset; return what to tell the user.
 
-    Only regions that the store has never seen under a model are encoded.
+    Only regions that the store has never seen under a model are encoded, by the workers that
+    `open_pool` makes of the parameters.
 
     Raises:
         UserError: weights that do not fit, an image that changed or vanished since the plan.
     """
-    return cache_all(params, [(dataset, work)])
+    return cache_all(params, [(dataset, work)], open_pool)
 
 
-def cache_all(params: Params, planned: Sequence[tuple[str, Workspace]]) -> list[str]:
+def cache_all(
+    params: Params,
+    planned: Sequence[tuple[str, Workspace]],
+    open_pool: OpenPool = local_pool,
+) -> list[str]:
     """Write both caches of each planned dataset, of one workspace each; load each model once.
 
     Raises:
         UserError: as above.
     """
+    with open_pool(params.workers) as pool:
+        return _cache_all(params, planned, pool)
+
+
+def _cache_all(
+    params: Params, planned: Sequence[tuple[str, Workspace]], pool: Pool | None
+) -> list[str]:
     plans = [Plan.load(work.plan(dataset)) for dataset, work in planned]
     folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
     store = RegionStore(params.cache.store)
@@ -72,6 +89,7 @@ def cache_all(params: Params, planned: Sequence[tuple[str, Workspace]]) -> list[
                     ),
                     text=text,
                     progress=report,
+                    crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
                 )
             lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
             lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]

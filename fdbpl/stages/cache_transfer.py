@@ -2,10 +2,11 @@
 
 from fdbpl.params import Params
 from fdbpl.stages.targets import NOT_WANTED, own_targets, require
+from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.workspace import Workspace
 
 
-def cache_transfer(params: Params, work: Workspace) -> list[str]:
+def cache_transfer(params: Params, work: Workspace, open_pool: OpenPool = local_pool) -> list[str]:
     """Write the caches of what prepare-transfer planned; return what to tell the user.
 
     Raises:
@@ -21,4 +22,4 @@ def cache_transfer(params: Params, work: Workspace) -> list[str]:
     planned += [(target, work.targets) for target in own_targets(params, params.transfer)]
     for dataset, part in planned:
         require(part.plan(dataset), "prepare-transfer")
-    return cache_all(params, planned)
+    return cache_all(params, planned, open_pool)

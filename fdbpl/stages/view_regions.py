@@ -71,8 +71,8 @@ def view_regions(
     score = "max_softmax" if classifier.pair is None else "combined"
     found, usual = scorer(features["student"])[score], scorer(learned)[score]
     names = [plan.class_names[label] for label in base]
-    guesses = zip(
-        _guesses(known, names), _guesses(scorer.logits(features["student"]), names), strict=True
+    of_both = zip(
+        guesses(known, names), guesses(scorer.logits(features["student"]), names), strict=True
     )
     views = [
         RegionView(
@@ -85,7 +85,7 @@ def view_regions(
             above=100 * float(np.mean(usual < value)),
         )
         for box, flip, w, value, (by_teacher, by_student) in zip(
-            boxes, flips, sureness(known), found, guesses, strict=True
+            boxes, flips, sureness(known), found, of_both, strict=True
         )
     ]
     title = (
@@ -135,7 +135,7 @@ def _regions(
     return boxes, [bool(flip) for flip in regions["flip"]], features
 
 
-def _guesses(logits: Floats, names: list[str]) -> list[tuple[Guess, ...]]:
+def guesses(logits: Floats, names: list[str]) -> list[tuple[Guess, ...]]:
     """Return the likeliest classes of each row (n, C), of equals the first by label."""
     probabilities = np.exp(log_softmax(logits))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : region_view.TOP]

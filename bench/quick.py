@@ -1,0 +1,116 @@
+"""A plan of noise images and an encoder that costs almost nothing: what is left is the cache."""
+
+import hashlib
+import os
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fdbpl.cache import Counts, RegionStore, build_cache
+from fdbpl.cache.workers import Crew, Pool
+from fdbpl.images import content_hash
+from fdbpl.plan import IMAGE, TEST, Plan
+from fdbpl.regions import REGION, CropPolicy, draw_regions
+
+SIDE = 64  # pixels of an image
+POLICY = {"seed": 0, **CropPolicy().fields()}
+
+
+@dataclass(frozen=True)
+class QuickEncoder:
+    """Random unit features, decided by the pixels alone.
+
+    seconds: slept for each view, in place of a model's work; log: a file that takes one byte for
+    each view encoded, whoever encodes it.
+    """
+
+    dim: int = 16
+    batch_size: int = 4
+    seconds: float = 0.0
+    log: str = ""
+
+    @property
+    def fingerprint(self) -> Any:
+        fields = {"architecture": "quick", "dim": self.dim}
+        digest = hashlib.sha256(f"quick {self.dim}".encode()).hexdigest()
+        return SimpleNamespace(digest=digest, fields=fields)
+
+    def pixels(self, image: Image.Image, box: Any, flip: bool) -> np.ndarray:
+        view = np.asarray(image.resize((4, 4), box=box), np.float32).transpose(2, 0, 1)
+        return np.ascontiguousarray(view[:, :, ::-1] if flip else view)
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds * len(pixels))
+        features = np.empty((len(pixels), self.dim), np.float32)
+        for view, feature in zip(pixels, features, strict=True):
+            random = np.random.default_rng(zlib.crc32(view.tobytes()))
+            random.standard_normal(dtype=np.float32, out=feature)
+            feature /= np.linalg.norm(feature)
+        if self.log:
+            with Path(self.log).open("ab", buffering=0) as file:
+                os.write(file.fileno(), b"." * len(pixels))
+        return features
+
+
+def quick_plan(folder: Path, images: int, crops: int) -> Plan:
+    """Draw `images` images of noise into `folder` and plan `crops` regions of each but the last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    records = np.zeros(images, IMAGE)
+    paths = tuple(f"{number:06}.bmp" for number in range(images))
+    for record, path in zip(records, paths, strict=True):
+        noise = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        Image.fromarray(noise).save(folder / path)
+        record["hash"] = np.frombuffer(content_hash(folder / path), np.uint8)
+    records["width"] = records["height"] = SIDE
+    records["split"][-1:] = TEST
+    regions = np.zeros((images - 1, crops), REGION)
+    for number, drawn in enumerate(regions):
+        image_hash = records["hash"][number].tobytes()
+        drawn[:] = draw_regions(0, number, image_hash, SIDE, SIDE, crops, CropPolicy())
+    return Plan(
+        name="noise",
+        class_names=(),
+        template="",
+        base=(),
+        new=(),
+        paths=paths,
+        images=records,
+        shots={},
+        regions=regions.reshape(-1),
+        policy=POLICY,
+        notes={},
+    )
+
+
+def quick_build(
+    plan: Plan, folder: Path, store: str, url: str, encoder: QuickEncoder, pool: Pool | None = None
+) -> Counts:
+    """Build the plan's cache with a quick encoder, by this process or by a pool."""
+    return build_cache(
+        plan,
+        folder,
+        encoder,
+        RegionStore(store),
+        url,
+        kind="teacher",
+        model={"source": "quick", "logit_scale": 1.0},
+        policy=plan.policy,
+        crew=None if pool is None else Crew(pool, SameEncoder(encoder)),
+    )
+
+
+@dataclass(frozen=True)
+class SameEncoder:
+    """Makes in a worker the encoder that the build has."""
+
+    encoder: QuickEncoder
+
+    def __call__(self) -> QuickEncoder:
+        return self.encoder

@@ -1,0 +1,196 @@
+"""Cleaning a region store: what no cache holds is removed, small segments become large ones."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.cache.cache import open_cache
+from fdbpl.cache.codec import Shard, encode_shard
+from fdbpl.cache.keys import Keys, sortable
+from fdbpl.cache.layout import DamagedShard
+from fdbpl.cache.place import Place
+from fdbpl.cache.store import SUFFIX
+from fdbpl.cache.survey import cache_urls, segment_names, store_urls
+from fdbpl.errors import UserError
+from fdbpl.files import sha256
+
+SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression
+SMALL = 0.5  # of that: below it a segment is small
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment, and which of its rows (n,) stay."""
+
+    name: str
+    bytes: int
+    stays: NDArray[np.bool_]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row stays."""
+        return bool(self.stays.all())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What cleaning one folder of segments does, or would do.
+
+    Attributes:
+        url: the folder.
+        kept: rows that a cache holds.
+        dropped: rows that none holds, or that stand twice.
+        segments: their number before and after.
+        bytes: of the segments before and after; after, an estimate where nothing was written.
+        faults: one line for each damaged segment, which counts as absent and goes too.
+    """
+
+    url: str
+    kept: int
+    dropped: int
+    segments: tuple[int, int]
+    bytes: tuple[int, int]
+    faults: tuple[str, ...]
+
+
+def held_keys(urls: Iterable[str | Path]) -> Keys:
+    """Return the keys (n, 16) of all that the caches at and below `urls` hold, each once.
+
+    Raises UserError when there is no cache, or one cannot be read: it may hold anything.
+    """
+    found = []
+    for url in urls:
+        caches = cache_urls(url)
+        if not caches:
+            raise UserError(
+                f"{Place(url).url()}: no cache here or below, so nothing of the store would be "
+                "kept; wanted folders or URLs that hold all caches in use"
+            )
+        for one in caches:
+            cache = open_cache(one)
+            found += [cache.column(table, "key") for table in ("train", "test")]
+    keys: Keys = np.unique(np.concatenate(found), axis=0)
+    return keys
+
+
+def sweep(store: str | Path, held: Keys, *, delete: bool) -> list[Sweep]:
+    """Clean every folder of the region store at `store`; return what was done.
+
+    held: the keys (n, 16) that stay; delete: whether to do it, or only to say what it would do.
+    New segments are written whole before old ones go, so that a region that stays can be read at
+    every moment; a build that runs meanwhile encodes again what it no longer finds.
+    Raises UserError when there is no store, a segment is of an unknown version, or the place
+    refuses to read or write.
+    """
+    urls = store_urls(store)
+    if not urls:
+        raise UserError(f"{Place(store).url()}: no region store here; wanted cache.store")
+    ordered = np.sort(sortable(held))
+    return [_swept(url, ordered, delete) for url in urls]
+
+
+def _swept(url: str, held: NDArray[np.bytes_], delete: bool) -> Sweep:
+    place = Place(url)
+    names = segment_names(place)
+    segments, faults = _judged(place, names, held)
+    damaged = sorted(set(names) - {segment.name for segment in segments})
+    again = _to_rewrite(segments)
+    rows = [segment for segment in again if segment.stays.any()]
+    before = sum(segment.bytes for segment in segments)
+    left = sum(segment.bytes for segment in segments if segment not in again)
+    if delete:
+        written = dict(_packed(place, rows))
+        for name in [*damaged, *(segment.name for segment in again)]:
+            if name not in written:
+                place.remove(name)
+        after, count = left + sum(written.values()), len(written)
+    else:
+        shares = [segment.bytes * float(segment.stays.mean()) for segment in rows]
+        after, count = left + int(sum(shares)), int(np.ceil(sum(shares) / SEGMENT_BYTES))
+    kept = sum(int(segment.stays.sum()) for segment in segments)
+    return Sweep(
+        url=url,
+        kept=kept,
+        dropped=sum(len(segment.stays) for segment in segments) - kept,
+        segments=(len(names), len(segments) - len(again) + count),
+        bytes=(before, after),
+        faults=tuple(faults),
+    )
+
+
+def _judged(
+    place: Place, names: Sequence[str], held: NDArray[np.bytes_]
+) -> tuple[list[Segment], list[str]]:
+    """Return the sound segments, with which rows stay, and the faults of the others."""
+    found: list[tuple[str, int, NDArray[np.bytes_]]] = []
+    faults: list[str] = []
+    for name in names:
+        try:
+            with closing(place.open(name, whole=False)) as file:
+                shard = Shard(file, place.url(name))
+                keys = sortable(shard.read(["key"])["key"])
+            found.append((name, shard.head.total_bytes, keys))
+        except (DamagedShard, KeyError) as error:
+            faults.append(str(error))
+        except FileNotFoundError:
+            continue  # tidied away since it was listed
+    everything = np.concatenate([np.empty(0, held.dtype), *(keys for _, _, keys in found)])
+    stays = np.zeros(len(everything), bool)
+    stays[np.unique(everything, return_index=True)[1]] = True  # of equal keys the first
+    stays &= _among(everything, held)
+    ends = np.cumsum([len(keys) for _, _, keys in found])
+    parts = np.split(stays, ends[:-1]) if found else []
+    return [Segment(n, size, part) for (n, size, _), part in zip(found, parts, strict=True)], faults
+
+
+def _among(keys: NDArray[np.bytes_], ordered: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Tell which keys are among ascending ones."""
+    if not len(ordered):
+        return np.zeros(len(keys), bool)
+    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    among: NDArray[np.bool_] = ordered[place] == keys
+    return among
+
+
+def _to_rewrite(segments: Sequence[Segment]) -> list[Segment]:
+    """Return those that lose rows, and the small ones if there is anything to join them with."""
+    small = [s for s in segments if s.is_whole and s.bytes < SMALL * SEGMENT_BYTES]
+    losing = [s for s in segments if not s.is_whole]
+    joined = small if len(small) + sum(bool(s.stays.any()) for s in losing) > 1 else []
+    return sorted([*losing, *joined], key=lambda s: s.name)
+
+
+def _packed(place: Place, segments: Sequence[Segment]) -> Iterator[tuple[str, int]]:
+    """Write the rows that stay as large segments; yield the name and bytes of each."""
+    waiting: list[Mapping[str, Array]] = []
+    size = 0
+    for segment in segments:
+        try:
+            with closing(place.open(segment.name, whole=True)) as file:
+                shard = Shard(file, place.url(segment.name))
+                columns = shard.read(rows=np.flatnonzero(segment.stays))
+        except (DamagedShard, FileNotFoundError) as error:
+            raise UserError(
+                f"{place.url(segment.name)}: changed while the store was cleaned ({error}); "
+                "nothing was removed: run again"
+            ) from error
+        waiting.append(columns)
+        size += sum(values.nbytes for values in columns.values())
+        if size >= SEGMENT_BYTES:
+            yield _written(place, waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield _written(place, waiting)
+
+
+def _written(place: Place, parts: Sequence[Mapping[str, Array]]) -> tuple[str, int]:
+    data = encode_shard({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    name = sha256(data)[:32] + SUFFIX
+    place.write(name, data)
+    return name, len(data)

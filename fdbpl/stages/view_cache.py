@@ -1,0 +1,79 @@
+"""Looking at a cache: some of its regions as pictures, and what its model makes of each."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from fdbpl import region_view
+from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.cache.cache import Cache
+from fdbpl.errors import UserError
+from fdbpl.files import write_whole
+from fdbpl.images import decode
+from fdbpl.params import DataParams
+from fdbpl.plan import Plan
+from fdbpl.region_view import Known
+from fdbpl.rejection import sureness
+from fdbpl.stages.view_regions import guesses
+from fdbpl.workspace import Workspace
+
+
+def view_cache(
+    cache: Cache, data: DataParams, url: str, plan_folder: Path | None, count: int, out: Path
+) -> str:
+    """Draw `count` regions, evenly spread over the cache, into the PNG `out`; say what was done.
+
+    Args:
+        cache: an open one.
+        data: say where the dataset's images are.
+        url: of the cache, beside which its plan is looked for.
+        plan_folder: where the plan is instead.
+        count: at least 1; of fewer regions, all are drawn.
+        out: the file.
+
+    Raises:
+        UserError: no plan, or one of another cache; no regions; or an image is missing or changed.
+    """
+    identity = cache.manifest.identity
+    plan = Plan.load(_plan_folder(url, identity.dataset) if plan_folder is None else plan_folder)
+    if plan.digest != identity.plan:
+        raise UserError(
+            f"{url}: this cache is of another plan: {identity.plan[:12]}, the plan found is "
+            f"{plan.digest[:12]}. Say --plan, or build the cache again."
+        )
+    rows = np.linspace(0, len(plan.regions) - 1, min(max(count, 1), len(plan.regions)))
+    places = rows.round().astype(np.int64)
+    if not len(places):
+        raise UserError(f"{url}: a cache without regions of training images: nothing to draw.")
+    base = list(plan.base)
+    features = cache.features("train", places).astype(np.float64)
+    logits = identity.model["logit_scale"] * features @ cache.class_vectors()[base].T
+    best = guesses(logits, [plan.class_names[label] for label in base])
+    folder = open_dataset(identity.dataset, data).folder
+    tiles = []
+    for region, w, likeliest in zip(plan.regions[places], sureness(logits), best, strict=True):
+        row = int(region["image"])
+        image = decode(folder / plan.paths[row], plan.images["hash"][row].tobytes())
+        left, top, right, bottom = region["box"].tolist()
+        shown = region_view.seen(image, (left, top, right, bottom), bool(region["flip"]))
+        name = plan.class_names[plan.images["label"][row]]
+        tiles.append((shown, Known(name, float(w), likeliest)))
+    file = io.BytesIO()
+    title = (
+        f"{identity.dataset}: {len(tiles)} of {len(plan.regions):,} regions, as the "
+        f"{identity.kind} {identity.encoder['architecture']} sees them"
+    )
+    region_view.draw_sheet(title, tiles, file)
+    write_whole(out, file.getvalue())
+    return f"{len(tiles)} regions drawn: {out}"
+
+
+def _plan_folder(url: str, dataset: str) -> Path:
+    """Return where the plan of the cache at `url` is in a workspace: plans/NAME by caches/NAME."""
+    folder = Path(url.removeprefix("file://"))
+    if folder.parent.name != dataset or folder.parents[1].name != "caches":
+        raise UserError(
+            f"{url}: not at caches/{dataset}/ROLE, so where its plan is cannot be told. Say --plan."
+        )
+    return Workspace(folder.parents[2]).plan(dataset)

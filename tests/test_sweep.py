@@ -1,0 +1,193 @@
+"""Cleaning a region store: what a cache holds stays readable, the rest goes."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cache import IDENTITY
+
+from fdbpl.cache import sweep as sweeping
+from fdbpl.cache.cache import CacheWriter
+from fdbpl.cache.manifest import DamagedManifest
+from fdbpl.cache.place import Place
+from fdbpl.cache.store import RegionStore
+from fdbpl.cache.sweep import Sweep, held_keys, sweep
+from fdbpl.errors import UserError
+
+DIGEST = "ab" * 32
+DIM = 4
+
+
+def keys(*numbers: int) -> np.ndarray:
+    digests = [hashlib.blake2b(bytes([n]), digest_size=16).digest() for n in numbers]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+
+def features(*numbers: int) -> np.ndarray:
+    return np.array([[n, n + 0.5, -n, 1] for n in numbers], np.float16).reshape(-1, DIM)
+
+
+def fill(url: str | Path, *segments: tuple[int, ...], digest: str = DIGEST) -> None:
+    for numbers in segments:
+        store = RegionStore(url)
+        store.add(digest, {"about": digest}, keys(*numbers), features(*numbers))
+
+
+def hold(url: str | Path, *numbers: int) -> None:
+    """Write a cache of some regions, the last of them as a test image."""
+    writer = CacheWriter(url, IDENTITY)
+    for table, some in (("train", numbers[:-1]), ("test", numbers[-1:])):
+        writer.add(table, {"key": keys(*some), "feature": features(*some)})
+    writer.finish()
+
+
+def found(url: str | Path, *numbers: int, digest: str = DIGEST) -> list[bool]:
+    """Tell which are stored, sure that those have their own features."""
+    there, values = RegionStore(url).lookup(digest, keys(*numbers)).find(keys(*numbers))
+    if there.any():
+        assert (values[there] == features(*numbers)[there]).all()
+    return there.tolist()
+
+
+def segments(url: str | Path, digest: str = DIGEST) -> list[str]:
+    return [name for name in Place(url).names(digest) if name.endswith(".segment")]
+
+
+def numbers_of(done: Sweep) -> tuple[int, int, tuple[int, int]]:
+    return done.kept, done.dropped, done.segments
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_what_no_cache_holds_goes_and_the_rest_stays(tmp_path: Path, scheme: str) -> None:
+    store, caches = f"{scheme}{tmp_path}/store", f"{scheme}{tmp_path}/caches"
+    fill(store, (1, 2, 3), (4, 5), (6,))
+    hold(f"{caches}/a/teacher", 1, 2)
+    hold(f"{caches}/b/teacher", 5)
+    before = segments(store)
+    (would,) = sweep(store, held_keys([caches]), delete=False)
+    assert numbers_of(would) == (3, 3, (3, 1))
+    assert segments(store) == before
+    assert found(store, 1, 2, 3, 4, 5, 6) == [True] * 6
+    (done,) = sweep(store, held_keys([caches]), delete=True)
+    assert numbers_of(done) == (3, 3, (3, 1))
+    assert done.bytes[0] == would.bytes[0] > done.bytes[1]
+    assert found(store, 1, 2, 3, 4, 5, 6) == [True, True, False, False, True, False]
+    (again,) = sweep(store, held_keys([caches]), delete=True)
+    assert numbers_of(again) == (3, 0, (1, 1))
+
+
+def test_small_segments_become_large_ones_and_large_ones_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "SEGMENT_BYTES", 1)  # now every segment is large
+    fill(tmp_path / "store", (1, 2), (3, 4))
+    hold(tmp_path / "c", 1, 2, 3, 4)
+    before = segments(tmp_path / "store")
+    sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    assert segments(tmp_path / "store") == before
+    monkeypatch.undo()
+    sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    (whole,) = segments(tmp_path / "store")
+    assert whole not in before
+    assert found(tmp_path / "store", 1, 2, 3, 4) == [True] * 4
+
+
+def test_rows_that_stand_twice_stay_once(tmp_path: Path) -> None:
+    fill(tmp_path / "store", (1, 2), (2, 1, 3), (3, 1))
+    hold(tmp_path / "c", 1, 2, 3)
+    (done,) = sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    assert numbers_of(done) == (3, 4, (3, 1))
+    assert found(tmp_path / "store", 1, 2, 3) == [True] * 3
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True), max_size=6),
+    st.sets(st.integers(0, 30), min_size=1),
+    st.integers(1, 400),
+)
+def test_any_store_keeps_exactly_what_is_held(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], held: set[int], size: int
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    fill(root / "store", (99,), *map(tuple, parts))
+    hold(root / "c", *held)
+    there = {99}.union(*parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SEGMENT_BYTES", size)
+        for _ in range(2):
+            (done,) = sweep(root / "store", held_keys([root / "c"]), delete=True)
+            assert found(root / "store", *range(31)) == [n in there & held for n in range(31)]
+            assert done.kept == len(there & held)
+        assert done.dropped == 0
+        assert done.segments[1] == len(segments(root / "store"))
+
+
+def test_every_encoder_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    other = "cd" * 32
+    fill(tmp_path / "store", (1, 2))
+    fill(tmp_path / "store", (3, 4), digest=other)
+    hold(tmp_path / "c", 1)
+    done = sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    assert [numbers_of(one) for one in done] == [(1, 1, (1, 1)), (0, 2, (1, 0))]
+    assert found(tmp_path / "store", 1, 2) == [True, False]
+    assert segments(tmp_path / "store", other) == []
+
+
+def test_a_damaged_segment_is_named_and_goes(tmp_path: Path) -> None:
+    fill(tmp_path / "store", (1, 2), (3, 4))
+    hold(tmp_path / "c", 1, 2, 3, 4)
+    victim = next((tmp_path / "store" / DIGEST).glob("*.segment"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    (would,) = sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=False)
+    assert victim.name in would.faults[0]
+    assert victim.exists()
+    sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    assert not victim.exists()
+    assert sum(found(tmp_path / "store", 1, 2, 3, 4)) == 2
+
+
+def test_a_kill_between_writing_and_removing_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "store", (1, 2, 9), (3, 4))
+    hold(tmp_path / "c", 1, 2, 3, 4)
+    for calls in range(4):  # the kill comes ever later
+        left = [calls]
+
+        def step(action, left=left):
+            def killed(*args):
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                return action(*args)
+
+            return killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Place, "write", step(Place.write))
+            patch.setattr(Place, "remove", step(Place.remove))
+            try:
+                sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+            except KeyboardInterrupt:
+                assert calls < 3
+        assert found(tmp_path / "store", 1, 2, 3, 4) == [True] * 4
+    sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
+    assert found(tmp_path / "store", 1, 2, 3, 4, 9) == [True] * 4 + [False]
+
+
+def test_without_all_caches_nothing_is_swept(tmp_path: Path) -> None:
+    fill(tmp_path / "store", (1, 2))
+    with pytest.raises(UserError, match=r"none: no cache here or below, so nothing .* kept"):
+        held_keys([tmp_path / "none"])
+    hold(tmp_path / "c", 1)
+    path = tmp_path / "c" / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DamagedManifest):
+        held_keys([tmp_path / "c"])
+    hold(tmp_path / "c", 1)
+    with pytest.raises(UserError, match="no region store here"):
+        sweep(tmp_path / "c", held_keys([tmp_path / "c"]), delete=True)
