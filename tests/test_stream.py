@@ -35,15 +35,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return written(tmp_path_factory.mktemp("stream"))
 
 
-@given(counts=st.lists(st.integers(0, 9), max_size=12), limit=st.integers(1, 20))
-def test_windows_are_as_long_as_fits(counts: list[int], limit: int) -> None:
-    parts = list(windows(counts, limit))
+@given(
+    counts=st.lists(st.integers(0, 9), max_size=20),
+    limit=st.integers(1, 20),
+    first=st.integers(1, 30),
+)
+def test_windows_double_until_they_are_as_long_as_fits(counts, limit: int, first: int) -> None:
+    parts = list(windows(counts, limit, first))
     assert [n for part in parts for n in counts[part]] == counts
-    for part in parts:
-        assert part.stop - part.start == 1 or sum(counts[part]) <= limit
-    for part, after in pairwise(parts):
+    sizes = [min(first * 2**number, limit) for number in range(len(parts))]
+    for part, size in zip(parts, sizes, strict=True):
+        assert part.stop - part.start == 1 or sum(counts[part]) <= size
+    for (part, after), size in zip(pairwise(parts), sizes, strict=False):
         assert part.stop == after.start
-        assert sum(counts[part]) + counts[after.start] > limit
+        assert sum(counts[part]) + counts[after.start] > size
 
 
 steps_of_rows = st.lists(
