@@ -18,7 +18,7 @@ Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"max_softmax": 0.1, "energy": 0.4, "written_energy": 0.5}
+    {"max_softmax": 0.2, "difference": 0.1, "written_energy": 0.7}
 )
 """Of `combined`: the best that `python -m bench.rejection` finds on the development datasets."""
 
