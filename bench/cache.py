@@ -25,12 +25,12 @@ from typing import Any
 import click
 import numpy as np
 
+from bench.blocks import replace_block
 from bench.cache_formats import FORMATS, Mosaic
 from bench.cache_way import Settings, unit_features
 from fdbpl.files import readable_json, write_whole
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "cache-bench.md"
-BEGIN, END = "<!-- bench.cache:begin -->\n", "<!-- bench.cache:end -->\n"
 
 # column of the record: (head of the table, digits, whether more is better)
 COLUMNS = {
@@ -143,12 +143,6 @@ def table(record: dict[str, Any]) -> str:
     )
 
 
-def write_doc(record: dict[str, Any], path: Path = DOC) -> None:
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_whole(path, f"{before}{BEGIN}{table(record)}{END}{after}".encode())
-
-
 @click.command()
 @click.option("--regions", default=32000, show_default=True)
 @click.option("--dim", default=1024, show_default=True)
@@ -201,7 +195,7 @@ def main(
     write_whole(path, readable_json(record))
     click.echo(table(record))
     if doc:
-        write_doc(record)
+        replace_block(DOC, "bench.cache", table(record))
 
 
 if __name__ == "__main__":

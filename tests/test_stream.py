@@ -13,7 +13,13 @@ from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.payload import make_payload
 from fdbpl.cache.stream import FeatureStream, row_bytes, windows
-from fdbpl.features import CachedColumn, PairedFeatures, StreamedFeatures, in_order
+from fdbpl.features import (
+    CachedColumn,
+    PairedFeatures,
+    StreamedFeatures,
+    cached_features,
+    in_order,
+)
 from fdbpl.schedule import epoch_steps
 
 ROWS, DIM = 120, 6
@@ -170,3 +176,12 @@ def test_paired_sources_of_both_kinds_go_side_by_side(cache: Cache) -> None:
                 assert one.dtype == torch.float32
                 assert torch.equal(one, other)
                 assert torch.equal(one, again)
+
+
+def test_what_fits_is_held_and_what_does_not_is_streamed(cache: Cache) -> None:
+    held = cached_features(cache, FEATURES.nbytes)
+    assert isinstance(held, np.ndarray)
+    assert held.tobytes() == FEATURES.tobytes()
+    streamed = cached_features(cache, FEATURES.nbytes - 1)
+    assert isinstance(streamed, StreamedFeatures)
+    assert streamed.stream.window_rows == (ROWS - 1) // 2
