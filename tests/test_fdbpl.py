@@ -83,6 +83,7 @@ EXTRAS_OFF = {
     "second_weight": 0,
     "inference": "positive",
     "template_share": 0,
+    "memory_share": 0,
 }
 
 
