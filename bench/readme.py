@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fdbpl.files import write_whole
+from bench.blocks import replace_block
 from fdbpl.reporting import averages_table
 
 BEGIN, END = "<!-- demo:begin -->\n", "<!-- demo:end -->"
@@ -18,10 +18,7 @@ def main() -> None:
         "table of every dataset follows them, and `metrics/compare.png` is its plot:\n\n"
         f"{averages_table(comparison)}\n"
     )
-    readme = Path("README.md")
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_whole(readme, f"{before}{BEGIN}{block}{END}{after}".encode())
+    replace_block(Path("README.md"), "demo", block)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.cache.stream import FeatureStream
+from fdbpl.cache.cache import Cache
+from fdbpl.cache.stream import FeatureStream, row_bytes
+
+STREAM_BYTES = 256 << 20  # of one model's features in memory, where not all are held
 
 Lookup = Callable[[Tensor], Tensor]
 """Rows (...) of the plan's regions to one model's unit features (..., D), in float32."""
@@ -70,6 +74,13 @@ class StreamedFeatures:
         """Read the rows of each step, in float32, ahead of their use."""
         for values in self.stream.in_order([rows.numpy() for rows in steps]):
             yield torch.from_numpy(values).float()
+
+
+def cached_features(cache: Cache, memory: int) -> NDArray[Any] | StreamedFeatures:
+    """Return the features of a cache's regions: held whole if `memory` bytes do, else streamed."""
+    if cache.manifest.tables["train"].rows * row_bytes(cache, "train") <= memory:
+        return cache.features("train")
+    return StreamedFeatures(FeatureStream(cache, "train", memory=min(memory, STREAM_BYTES)))
 
 
 @dataclass(frozen=True)

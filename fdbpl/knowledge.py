@@ -1,6 +1,6 @@
 """What must be known of the training cache as a whole before a method can learn from parts."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdbpl.discriminant import Part, discriminant
 from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
@@ -46,11 +47,7 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
 def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops)."""
     means, verdicts, levels = [], [], []
-    at_once = max(1, REGIONS_AT_ONCE // task.crops)
-    steps = [
-        part[:, None] * task.crops + torch.arange(task.crops)
-        for part in torch.split(images, at_once)
-    ]
+    steps = [_regions(part, task.crops) for part in _parts(images, task.crops)]
     for _, features in in_order(task.features, steps):
         log_p = task.teacher.log_probabilities(features)
         mean, verdict = image_knowledge(features, log_p)
@@ -58,3 +55,39 @@ def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         verdicts.append(verdict)
         levels.append(informativeness(log_p))
     return torch.cat(means), torch.cat(verdicts), torch.cat(levels)
+
+
+def _parts(images: Tensor, crops: int) -> Sequence[Tensor]:
+    return torch.split(images, max(1, REGIONS_AT_ONCE // crops))
+
+
+def _regions(images: Tensor, crops: int) -> Tensor:
+    """Return the rows (I, crops) of all regions of images (I,)."""
+    return images[:, None] * crops + torch.arange(crops)
+
+
+def remembered(task: Task, run: int, images: Ints) -> NDArray[np.float32]:
+    """Return the discriminant (C, D + 1) of the student's features that one seed remembers.
+
+    Every region counts with the share of its image that it shows, and belongs to the classes as
+    the teacher, by all it knows of the images (`refined`), says its image does. No label is read.
+
+    Args:
+        task: with `refined`; its features are read once.
+        run: the seed's place among the seeds.
+        images: (I,) that the seed learns from.
+    """
+    return discriminant(_samples(task, run, images)).astype(np.float32)
+
+
+def _samples(task: Task, run: int, images: Ints) -> Iterator[Part]:
+    """Yield features, classes and weights of the images' regions, part by part."""
+    if task.refined is None:
+        raise ValueError("a memory needs the task's `refined`")
+    parts = _parts(torch.from_numpy(images), task.crops)
+    steps = [_regions(part, task.crops).flatten() for part in parts]
+    found = in_order(task.features, steps)
+    for part, rows, (student, _) in zip(parts, steps, found, strict=True):
+        classes = task.refined[run, part].exp().repeat_interleave(task.crops, dim=0)
+        weights = torch.ones(len(rows)) if task.areas is None else task.areas[rows]
+        yield student.cpu().numpy(), classes.cpu().numpy(), weights.cpu().numpy()

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from conftest import draw_folder
 from safetensors.torch import save_file
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation import accuracy
@@ -224,6 +224,38 @@ def test_a_cache_of_another_plan(done: Project) -> None:
     assert "policy.seed is 0, wanted 7" in done.fails("train-student", "mine")
 
 
+def test_the_manifest_says_all_that_the_features_depend_on(done: Project) -> None:
+    identity = open_cache("runs/default/caches/mine/teacher").manifest.identity
+    assert identity.encoder.keys() == {
+        *("architecture", "configuration", "weights", "activation"),
+        *("image_size", "mean", "std", "interpolation", "region_view", "test_view"),
+        *("precision", "numerics"),
+    }
+    assert re.fullmatch(r"cpu \w+, batch 64, torch \d+\.\d+", identity.encoder["numerics"])
+    assert identity.model.keys() == {"source", "logit_scale"}
+    assert identity.policy["generator"] == "philox-1"
+    assert identity.payload == {"name": "float16"}
+
+
+def test_logits_serve_all_stages_of_methods_that_need_no_features(project: Project) -> None:
+    methods = ["zero_shot", "teacher", "kdpl"]
+    project.change(methods=methods, cache={"payload": "float16"})
+    project.all_stages()
+    metrics = Path("runs/default/metrics/compare.json")
+    before = json.loads(metrics.read_text())
+    for payload, scale in (("logits", "own"), ("top1", "own"), ("top1", "student")):
+        project.change(cache={"payload": payload}, teacher={"logit_scale": scale})
+        said = project.all_stages()
+        assert "teacher encoded 0" in said[1]
+        assert json.loads(metrics.read_text()) == before
+        kept = open_cache("runs/default/caches/mine/teacher").manifest.identity.payload
+        assert kept.get("temperature", "own") == scale
+    project.change(methods=["fdbpl"])
+    assert "method 'fdbpl' learns from the teacher's features" in project.fails(
+        "train-student", "mine"
+    )
+
+
 def test_a_classifier_of_another_plan(done: Project) -> None:
     done.change(regions={"per_image": 3})
     for stage in ("prepare-crops", "cache-teacher"):
@@ -292,8 +324,8 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     for method in ("coop", "fdbpl"):
         for seed in (1, 2):
             path = work.source.learned("mine", method, seed, "classifier")
-            vectors = Artifact.load(path, "classifier").arrays["positive"]
-            plain = accuracy(features, labels, vectors, range(4))
+            decision = decision_of(Artifact.load(path, "classifier"))
+            plain = accuracy(features, labels, decision, range(4))
             assert record["methods"][method]["seeds"][str(seed)]["mine"] == plain
     again = done.outputs()
     for stage in TRANSFER_STAGES:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -102,6 +103,28 @@ def test_what_cannot_be_read_ends_with_two(root: Path) -> None:
     assert run("verify", shard.parent).exit_code == 2
 
 
+def test_a_store_that_does_not_answer_ends_with_two(s3, monkeypatch) -> None:
+    from fdbpl.cache import place
+
+    monkeypatch.setattr(place, "BACKOFF_SECONDS", ())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    type(fsspec.filesystem("s3")).clear_instance_cache()
+    for command in ("verify", "ls", "inspect"):
+        result = run(command, s3.url)
+        assert result.exit_code == 2, result.output
+        assert "cannot be read" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_another_format_ends_with_two(root: Path) -> None:
+    path = root / "caches" / "birds" / "teacher" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 3'))
+    result = run("verify", path.parent)
+    assert result.exit_code == 2
+    assert "version 3, this fdbpl reads 2" in result.stderr
+
+
 def test_ls_lists_caches_with_dataset_kind_rows_bytes_and_teacher(root: Path) -> None:
     said = run("ls", root).stdout.splitlines()
     heads = "dataset kind regions tests bytes payload model where"
@@ -179,8 +202,6 @@ def test_gc_says_what_it_would_do_and_does_it_when_told(root: Path) -> None:
 
 
 def test_all_of_it_on_s3(root: Path, s3) -> None:
-    import fsspec
-
     fs = fsspec.filesystem("s3")
     for part in ("caches", "store"):
         fs.put(str(root / part), f"{s3.bucket}/{part}", recursive=True)
@@ -193,6 +214,17 @@ def test_all_of_it_on_s3(root: Path, s3) -> None:
     ]
     assert [one.exit_code for one in said] == [0] * 5, [one.output for one in said]
     assert f"{s3.url}/caches/ships/student" in said[2].stdout
+    params, plan = root / "params.yaml", root / "plans" / "birds"
+    words = (
+        "inspect",
+        f"{s3.url}/caches/birds/teacher",
+        "--params",
+        params,
+        "--out",
+        root / "x.png",
+    )
+    assert "Say --plan" in run(*words).stderr
+    assert run(*words, "--plan", plan).exit_code == 0
     shard = fs.glob(f"{s3.bucket}/caches/birds/teacher/train-*")[0]
     fs.pipe_file(shard, fs.cat_file(shard)[:-1])
     broken = run("verify", s3.url)

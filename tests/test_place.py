@@ -41,6 +41,13 @@ def test_what_is_written_is_read(place: Place) -> None:
     assert place.url("c").endswith("cache/c")
 
 
+def test_folders_that_hold_a_file_are_found_anywhere_below(place: Place) -> None:
+    assert place.holders("here") == []
+    for name in ("here", "a/b/here", "a/here", "a/not-here", "c/here/other"):
+        place.write(name, b"x")
+    assert place.holders("here") == [place.url(), place.url("a"), place.url("a/b")]
+
+
 def test_missing_files_are_told_as_such(place: Place) -> None:
     with pytest.raises(FileNotFoundError):
         place.read("gone")

@@ -11,7 +11,7 @@ from fdbpl.cli import main
 from fdbpl.errors import UserError
 from fdbpl.params import Params
 from fdbpl.plan import Plan
-from fdbpl.region_view import Guess, RegionView, draw
+from fdbpl.region_view import Guess, Known, RegionView, draw, draw_sheet, seen
 from fdbpl.stages.view_regions import find_image, view_regions
 from fdbpl.workspace import Workspace
 
@@ -48,6 +48,23 @@ def test_the_picture_is_the_same_every_time_and_grows_with_the_regions() -> None
 
 def test_a_mirrored_region_is_shown_mirrored() -> None:
     assert drawn(region((0, 0, 20, 20))) != drawn(region((0, 0, 20, 20), flip=True))
+
+
+def test_a_sheet_shows_each_region_and_grows_with_them() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
+
+    def sheet(count: int, w: float = 0.5) -> bytes:
+        file = io.BytesIO()
+        known = Known("a class", w, (Guess("a", 0.75), Guess("b", 0.25)))
+        draw_sheet("a title", [(image, known)] * count, file)
+        return file.getvalue()
+
+    assert sheet(1) == sheet(1) != sheet(1, w=0.6)
+    one, many = (Image.open(io.BytesIO(sheet(count))).size for count in (1, 7))
+    assert one[0] == many[0]
+    assert one[1] < many[1]
+    mirrored = np.asarray(seen(image, (1, 2, 11, 12), flip=True))
+    assert (mirrored[:, ::-1] == np.asarray(image)[2:12, 1:11]).all()
 
 
 def test_an_image_is_found_by_path_by_class_and_by_row(work: Workspace) -> None:

@@ -13,7 +13,13 @@ from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.payload import make_payload
 from fdbpl.cache.stream import FeatureStream, row_bytes, windows
-from fdbpl.features import CachedColumn, PairedFeatures, StreamedFeatures, in_order
+from fdbpl.features import (
+    CachedColumn,
+    PairedFeatures,
+    StreamedFeatures,
+    cached_features,
+    in_order,
+)
 from fdbpl.schedule import epoch_steps
 
 ROWS, DIM = 120, 6
@@ -35,15 +41,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return written(tmp_path_factory.mktemp("stream"))
 
 
-@given(counts=st.lists(st.integers(0, 9), max_size=12), limit=st.integers(1, 20))
-def test_windows_are_as_long_as_fits(counts: list[int], limit: int) -> None:
-    parts = list(windows(counts, limit))
+@given(
+    counts=st.lists(st.integers(0, 9), max_size=20),
+    limit=st.integers(1, 20),
+    first=st.integers(1, 30),
+)
+def test_windows_double_until_they_are_as_long_as_fits(counts, limit: int, first: int) -> None:
+    parts = list(windows(counts, limit, first))
     assert [n for part in parts for n in counts[part]] == counts
-    for part in parts:
-        assert part.stop - part.start == 1 or sum(counts[part]) <= limit
-    for part, after in pairwise(parts):
+    sizes = [min(first * 2**number, limit) for number in range(len(parts))]
+    for part, size in zip(parts, sizes, strict=True):
+        assert part.stop - part.start == 1 or sum(counts[part]) <= size
+    for (part, after), size in zip(pairwise(parts), sizes, strict=False):
         assert part.stop == after.start
-        assert sum(counts[part]) + counts[after.start] > limit
+        assert sum(counts[part]) + counts[after.start] > size
 
 
 steps_of_rows = st.lists(
@@ -165,3 +176,12 @@ def test_paired_sources_of_both_kinds_go_side_by_side(cache: Cache) -> None:
                 assert one.dtype == torch.float32
                 assert torch.equal(one, other)
                 assert torch.equal(one, again)
+
+
+def test_what_fits_is_held_and_what_does_not_is_streamed(cache: Cache) -> None:
+    held = cached_features(cache, FEATURES.nbytes)
+    assert isinstance(held, np.ndarray)
+    assert held.tobytes() == FEATURES.tobytes()
+    streamed = cached_features(cache, FEATURES.nbytes - 1)
+    assert isinstance(streamed, StreamedFeatures)
+    assert streamed.stream.window_rows == (ROWS - 1) // 2

@@ -1,21 +1,23 @@
 """Cleaning a region store: what a cache holds stays readable, the rest goes."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_build import FakeEncoder, build, contents, draw_images, make_plan
 from test_cache import IDENTITY
 
-from fdbpl.cache import sweep as sweeping
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
-from fdbpl.cache.sweep import Sweep, held_keys, sweep
 from fdbpl.errors import UserError
+from fdbpl.upkeep import sweep as sweeping
+from fdbpl.upkeep.sweep import Sweep, held_keys, sweep
 
 DIGEST = "ab" * 32
 DIM = 4
@@ -103,6 +105,7 @@ def test_rows_that_stand_twice_stay_once(tmp_path: Path) -> None:
     assert found(tmp_path / "store", 1, 2, 3) == [True] * 3
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True), max_size=6),
     st.sets(st.integers(0, 30), min_size=1),
@@ -190,3 +193,24 @@ def test_without_all_caches_nothing_is_swept(tmp_path: Path) -> None:
     hold(tmp_path / "c", 1)
     with pytest.raises(UserError, match="no region store here"):
         sweep(tmp_path / "c", held_keys([tmp_path / "c"]), delete=True)
+
+
+def test_a_build_that_a_sweep_interrupts_ends_as_any(tmp_path: Path) -> None:
+    draw_images(tmp_path / "images")
+    plan, folder = make_plan(tmp_path / "images"), tmp_path / "images"
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "a"), tmp_path / "alone")
+    small = make_plan(folder, 2, 1)
+    build(small, folder, FakeEncoder(), RegionStore(tmp_path / "b"), tmp_path / "held")
+    build(make_plan(folder, 6), folder, FakeEncoder(), RegionStore(tmp_path / "b"), "memory://gone")
+    swept = []
+
+    @dataclass
+    class Swept(FakeEncoder):
+        def encode(self, pixels: np.ndarray) -> np.ndarray:
+            if not swept:
+                swept.extend(sweep(tmp_path / "b", held_keys([tmp_path / "held"]), delete=True))
+            return super().encode(pixels)
+
+    build(plan, folder, Swept(), RegionStore(tmp_path / "b"), tmp_path / "swept")
+    assert swept[0].dropped > 0
+    assert contents(tmp_path / "swept") == contents(tmp_path / "alone")

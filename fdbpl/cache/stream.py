@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, Rows
 
+FIRST_ROWS = 32
+
 Array = NDArray[Any]
 
 
@@ -66,13 +68,17 @@ def row_bytes(cache: Cache, table: str) -> int:
     return int(np.prod(none.shape[1:], dtype=np.int64)) * none.itemsize
 
 
-def windows(counts: Sequence[int], limit: int) -> Iterator[slice]:
-    """Cut steps of `counts` rows into stretches of at most `limit` rows, but one step at least."""
-    first, total = 0, 0
+def windows(counts: Sequence[int], limit: int, first: int = FIRST_ROWS) -> Iterator[slice]:
+    """Cut steps of `counts` rows into windows of at most `limit` rows, but one step at least.
+
+    The first has at most `first` rows and each may have twice those of the one before, so that
+    the first steps come soon and long reading is not cut short.
+    """
+    start, total, size = 0, 0, min(first, limit)
     for step, count in enumerate(counts):
-        if step > first and total + count > limit:
-            yield slice(first, step)
-            first, total = step, 0
+        if step > start and total + count > size:
+            yield slice(start, step)
+            start, total, size = step, 0, min(2 * size, limit)
         total += count
-    if first < len(counts):
-        yield slice(first, len(counts))
+    if start < len(counts):
+        yield slice(start, len(counts))

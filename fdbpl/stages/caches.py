@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.views import image_list_digest
+from fdbpl.decision import Decision
 from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
 from fdbpl.plan import Plan
@@ -33,11 +34,11 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
     return open_role("teacher", params, plan, work), open_role("student", params, plan, work)
 
 
-def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the test images' features and the class vectors of an untrained method."""
+def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], Decision]:
+    """Return the test images' features and the decision of an untrained method."""
     if method == "teacher":
-        return teacher.features("test"), teacher.class_vectors()
-    return student.features("test"), student.text(ZERO_SHOT[method])
+        return teacher.features("test"), Decision(teacher.class_vectors())
+    return student.features("test"), Decision(student.text(ZERO_SHOT[method]))
 
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:

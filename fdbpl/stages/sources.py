@@ -10,20 +10,16 @@ from numpy.typing import NDArray
 
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.manifest import require_identity
-from fdbpl.cache.stream import FeatureStream, row_bytes
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
-from fdbpl.features import Lookup, StreamedFeatures
+from fdbpl.features import Lookup, cached_features
 from fdbpl.learning import template_vectors
 from fdbpl.online import OnlineTower
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.stages.caches import Role, open_role
 from fdbpl.workspace import Workspace
-
-MIB = 1 << 20
-STREAM_BYTES = 256 * MIB  # of one model's features in memory, where not all are held
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,9 @@ def _cached(
 ) -> Source:
     cache = open_role(role, params, plan, work)
     require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
-    memory = params.cache.memory_mb * MIB // 2  # student and teacher have half each
-    held = cache.manifest.tables["train"].rows * row_bytes(cache, "train") <= memory
-    stream = FeatureStream(cache, "train", memory=min(memory, STREAM_BYTES))
+    half = (params.cache.memory_mb << 20) // 2  # the other half is the other model's
     return Source(
-        features=cache.features("train") if held else StreamedFeatures(stream),
+        features=cached_features(cache, half),
         vectors=cache.class_vectors(),
         logit_scale=cache.manifest.identity.model["logit_scale"],
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fdbpl.artifact import Artifact, sides_of
+from fdbpl.artifact import MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, whole_folder
@@ -66,8 +66,8 @@ def _require_features(params: Params, methods: list[str]) -> None:
         if "refined" in trained_method(method, params.objectives.get(method)).needs:
             raise UserError(
                 f"cache.payload is {params.cache.payload!r}, but method {method!r} learns from the "
-                "teacher's features too. Wanted float16, float32 or int8; or say "
-                f"objectives.{method}.prototype_weight: 0."
+                "teacher's features too. Wanted float16, float32 or int8; or methods that learn "
+                "from probabilities alone, such as kdpl or paper."
             )
 
 
@@ -124,10 +124,11 @@ def _save(
     """Write the three files of one training."""
     contexts = trained.contexts.cpu()
     vectors = class_vectors(clip, trained.contexts, about["class_names"])
-    prompts = Artifact(sides_of(contexts.numpy()), {"kind": "prompts", **about})
+    memory = {} if trained.memory is None else {MEMORY: trained.memory}
+    prompts = Artifact({**sides_of(contexts.numpy()), **memory}, {"kind": "prompts", **about})
     decision = Inference(**about["inference"]).classifier(vectors, template)
     classifier = Artifact(
-        {**sides_of(vectors), "decision": decision},
+        {**sides_of(vectors), "decision": decision, **memory},
         {"kind": "classifier", "prompts": prompts.digest, **about},
     )
     method, seed = about["method"], about["seed"]

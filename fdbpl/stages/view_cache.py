@@ -47,7 +47,7 @@ def view_cache(
     if not len(places):
         raise UserError(f"{url}: a cache without regions of training images: nothing to draw.")
     base = list(plan.base)
-    features = cache.features("train")[places].astype(np.float64)
+    features = cache.features("train", places).astype(np.float64)
     logits = identity.model["logit_scale"] * features @ cache.class_vectors()[base].T
     best = guesses(logits, [plan.class_names[label] for label in base])
     folder = open_dataset(identity.dataset, data).folder
@@ -71,8 +71,8 @@ def view_cache(
 
 def _plan_folder(url: str, dataset: str) -> Path:
     """Return where the plan of the cache at `url` is in a workspace: plans/NAME by caches/NAME."""
-    folder = Path(url.removeprefix("file://"))
-    if folder.parent.name != dataset or folder.parents[1].name != "caches":
+    folder = Path(url.removeprefix("file://")).resolve()
+    if "://" in url.removeprefix("file://") or folder.parts[-3:-1] != ("caches", dataset):
         raise UserError(
             f"{url}: not at caches/{dataset}/ROLE, so where its plan is cannot be told. Say --plan."
         )

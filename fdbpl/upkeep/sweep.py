@@ -14,9 +14,9 @@ from fdbpl.cache.keys import Keys, sortable
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import SUFFIX
-from fdbpl.cache.survey import cache_urls, segment_names, store_urls
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
+from fdbpl.upkeep.survey import cache_urls, segment_names, store_urls
 
 SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression
 SMALL = 0.5  # of that: below it a segment is small

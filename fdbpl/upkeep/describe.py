@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fdbpl.cache.cache import Cache
-from fdbpl.cache.survey import summaries
-from fdbpl.cache.sweep import Sweep
 from fdbpl.errors import UserError
+from fdbpl.upkeep.survey import summaries
+from fdbpl.upkeep.sweep import Sweep
 
 WIDEST = 100  # letters of a value that there is room for
 

@@ -1,0 +1,1 @@
+"""Looking after caches and region stores: listing, verifying, describing, cleaning."""
