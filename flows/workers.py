@@ -15,6 +15,7 @@ from typing import Any
 from fdbpl.cache.workers import Pool
 from fdbpl.errors import UserError
 from fdbpl.params import WorkerParams
+from fdbpl.servers import QUIET
 from fdbpl.stages.workers import local_pool
 
 SERVER_SECONDS = 120  # for a temporary server to start, on a busy machine
@@ -132,6 +133,8 @@ def _prefect_server() -> Iterator[None]:
         with temporary_settings(quiet):
             yield
         return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     server = SubprocessASGIServer()
     server.start(timeout=SERVER_SECONDS)
     try:

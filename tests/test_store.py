@@ -173,6 +173,21 @@ def test_a_lookup_needs_no_memory_of_other_keys(
     assert len(reader.faults) >= 1
 
 
+def test_segments_put_together_by_a_cleaning_stand_in_for_those_they_were(tmp_path: Path) -> None:
+    keys, features = some(20)
+    store = RegionStore(tmp_path)
+    store.add(DIGEST, FIELDS, keys[:10], features[:10])
+    store.add(DIGEST, FIELDS, keys[10:], features[10:])
+    lookup = store.lookup(DIGEST, keys)
+    small = segments(tmp_path)
+    RegionStore(tmp_path).add(DIGEST, FIELDS, keys, features)
+    for one in small:
+        one.unlink()
+    found, rows = lookup.find(keys)
+    assert found.all()
+    assert (rows == features).all()
+
+
 def test_what_others_add_is_seen_after_a_refresh(url: str) -> None:
     keys, features = some(20)
     one, other = RegionStore(url), RegionStore(url)

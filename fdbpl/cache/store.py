@@ -127,7 +127,10 @@ class Lookup:
             except _LostSegmentError as lost:
                 self._segments.drop(lost.number)
                 self._segment[self._segment == lost.number] = -1
-                self._seen = 0  # and look again: another segment may hold the same keys
+                # Look again: another segment may hold the same keys, one of those known, or one
+                # that a cleaning of the store put together of this one and others.
+                self._segments.list()
+                self._seen = 0
             else:
                 return segments >= 0, features
 
