@@ -1,7 +1,9 @@
 """What must be known of the training cache as a whole before a method can learn from parts."""
 
+import tempfile
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.scratch import ScratchRows
 from fdbpl.training import Task
 
 REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
@@ -30,31 +33,43 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
         picks: the images (I,) of every seed, equally many.
     """
     images = np.unique(np.concatenate([np.asarray(one) for one in picks]))
-    means, verdicts, levels = _look(task, torch.from_numpy(images))
-    places = [torch.from_numpy(np.searchsorted(images, np.asarray(pick))) for pick in picks]
-    of_seeds = torch.stack([levels[rows].flatten() for rows in places])  # no seed knows another's
-    known = replace(task, levels=of_seeds.sort(dim=-1).values)
-    if "refined" not in needs:
-        return known
-    refined = torch.zeros(len(picks), len(task.labels), verdicts.shape[-1])
-    for run, rows in enumerate(places):
-        refined[run, torch.from_numpy(images)[rows]] = refined_log_probabilities(
-            means[rows], verdicts[rows]
-        )
+    places = [np.searchsorted(images, np.asarray(pick)) for pick in picks]
+    with tempfile.TemporaryDirectory() as folder:
+        means, verdicts, levels = _look(task, torch.from_numpy(images), Path(folder))
+        of_seeds = np.stack([levels[rows].ravel() for rows in places])  # no seed knows another's
+        of_seeds.sort(axis=-1)
+        known = replace(task, levels=torch.from_numpy(of_seeds))
+        if "refined" not in needs:
+            return known
+        refined = torch.zeros(len(picks), len(task.labels), len(task.teacher.vectors))
+        for run, rows in enumerate(places):
+            refined[run, torch.from_numpy(images)[rows]] = refined_log_probabilities(
+                means.at(rows), verdicts.at(rows)
+            )
     return replace(known, refined=refined)
 
 
-def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops)."""
-    means, verdicts, levels = [], [], []
+def _look(
+    task: Task, images: Tensor, folder: Path
+) -> tuple[ScratchRows, ScratchRows, NDArray[np.float32]]:
+    """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops).
+
+    What is wide stands in files of the folder: of all images it may be more than memory holds.
+    """
+    classes, width = task.teacher.vectors.shape
+    means = ScratchRows(folder / "means", width)
+    verdicts = ScratchRows(folder / "verdicts", classes)
+    levels = np.empty((len(images), task.crops), np.float32)
     steps = [_regions(part, task.crops) for part in _parts(images, task.crops)]
+    done = 0
     for _, features in in_order(task.features, steps):
         log_p = task.teacher.log_probabilities(features)
         mean, verdict = image_knowledge(features, log_p)
         means.append(mean)
         verdicts.append(verdict)
-        levels.append(informativeness(log_p))
-    return torch.cat(means), torch.cat(verdicts), torch.cat(levels)
+        levels[done : done + len(mean)] = informativeness(log_p)
+        done += len(mean)
+    return means, verdicts, levels
 
 
 def _parts(images: Tensor, crops: int) -> Sequence[Tensor]:

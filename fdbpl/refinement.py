@@ -6,13 +6,18 @@ teacher's features of the images themselves, beginning with what the teacher rea
 and give each image one refined distribution over the classes. No label is read.
 """
 
+from functools import lru_cache
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fdbpl.methods.terms import informativeness
+from fdbpl.scratch import Parts
 
 SHARPNESS = 5.0  # of the prototypes' logits: the best of 5, 8, 10, 20 and 40 on development sets
 ROUNDS = 10
+IMAGES_AT_ONCE = 1 << 14  # of which features and probabilities are held at any time
 
 
 def image_knowledge(features: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +34,7 @@ def image_knowledge(features: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
     return F.normalize(features.mean(-2), dim=-1), joint.log_softmax(-1)
 
 
-def refined_log_probabilities(images: Tensor, verdicts: Tensor) -> Tensor:
+def refined_log_probabilities(images: Parts, verdicts: Parts) -> Tensor:
     """Return the refined log-probabilities (I, C) of images.
 
     In each round a class's prototype is the direction of the images' features, taken from their
@@ -37,12 +42,25 @@ def refined_log_probabilities(images: Tensor, verdicts: Tensor) -> Tensor:
     the cosines with the prototypes.
 
     Args:
-        images: (I, E) unit features.
-        verdicts: (I, C) log-probabilities from the names.
+        images: (I, E) unit features; the rounds read them part by part.
+        verdicts: (I, C) log-probabilities from the names, read likewise.
     """
-    centred = F.normalize(images - images.mean(0), dim=-1)
-    log_p = verdicts
+    starts = range(0, len(images), IMAGES_AT_ONCE)
+    parts = [slice(start, start + IMAGES_AT_ONCE) for start in starts]
+    middle = torch.stack([images[part].sum(0) for part in parts]).sum(0) / len(images)
+
+    @lru_cache(maxsize=1)  # the only part, where one is all
+    def centred(number: int) -> Tensor:
+        return F.normalize(images[parts[number]] - middle, dim=-1)
+
+    def log_p(number: int) -> Tensor:
+        verdict = verdicts[parts[number]]
+        if prototypes is None:
+            return verdict
+        return (verdict + SHARPNESS * centred(number) @ prototypes.T).log_softmax(-1)
+
+    prototypes: Tensor | None = None
     for _ in range(ROUNDS):
-        prototypes = F.normalize(log_p.exp().T @ centred, dim=-1)
-        log_p = (verdicts + SHARPNESS * centred @ prototypes.T).log_softmax(-1)
-    return log_p
+        sums = [log_p(number).exp().T @ centred(number) for number in range(len(parts))]
+        prototypes = F.normalize(torch.stack(sums).sum(0), dim=-1)
+    return torch.cat([log_p(number) for number in range(len(parts))])
