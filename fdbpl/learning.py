@@ -15,6 +15,7 @@ from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.knowledge import with_knowledge
+from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
@@ -118,6 +119,7 @@ def learn(
     areas: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
+    likeliest: int | None = None,
     method: str = "fdbpl",
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
@@ -141,6 +143,8 @@ def learn(
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
+        likeliest: class-agnostic: a step learns from that many of `class_names` alone, those
+            that the teacher finds likeliest in its batch; all of them where there are no more.
         method: a trained method's name.
         options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
@@ -164,7 +168,7 @@ def learn(
         crops=crops,
         features=PairedFeatures(_lookup(student), _lookup(teacher)),
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
-        text=text_encoder(clip, class_names, params),
+        text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
         areas=torch.from_numpy(shares).float(),
@@ -172,7 +176,8 @@ def learn(
     if learned.needs:
         task = with_knowledge(task, learned.needs, list(chosen.values()))
     start = starting_contexts(clip, learned)
-    with threads_for(len(counts) * start.numel() * len(class_names)):
+    names = min(likeliest or len(class_names), len(class_names))
+    with threads_for(len(counts) * start.numel() * names):
         return train(
             learned.objective,
             start,
@@ -182,6 +187,20 @@ def learn(
             report,
             learned.diagnose,
         )
+
+
+def _text(
+    clip: ClipModel, class_names: Sequence[str], params: TrainParams, likeliest: int | None
+) -> TextEncoder | LikeliestText:
+    if likeliest is None or likeliest >= len(class_names):
+        return text_encoder(clip, class_names, params)
+    tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
+    return LikeliestText(
+        likeliest,
+        lambda chosen: prompted_text(
+            clip.text_tower, tokens.of(chosen), params.precision, params.memory_mb
+        ),
+    )
 
 
 def _lookup(features: Floats | Lookup) -> Lookup:

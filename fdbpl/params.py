@@ -25,13 +25,15 @@ class OwnDataset(Section):
     """A dataset of the user's own, in exactly one of three forms.
 
     `folder` of class folders, with or without train/ and test/; `table` of images and classes; or
-    `images`, a folder of images without classes, with `names`, a file of class names.
+    `images`, a folder of images without classes, with `names`, a file of class names, or under
+    `data.vocabulary` without. Beside `images`, `test` is a folder of class folders to test on.
     """
 
     folder: str | None = None
     table: str | None = None
     images: str | None = None
     names: str | None = None
+    test: str | None = None
     template: str = "a photo of a {}."
 
     @field_validator("template")
@@ -45,8 +47,9 @@ class OwnDataset(Section):
     @model_validator(mode="after")
     def _one_form(self) -> "OwnDataset":
         forms = [form is not None for form in (self.folder, self.table, self.images)]
-        if sum(forms) != 1 or (self.images is None) != (self.names is None):
-            raise ValueError("one of three: folder; table; images and names")
+        beside = self.names is not None or self.test is not None
+        if sum(forms) != 1 or (beside and self.images is None):
+            raise ValueError("one of three: folder; table; images and names, perhaps with test")
         return self
 
 
@@ -55,12 +58,21 @@ class DataParams(Section):
 
     `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
     playground's: 1 is the one all packaged results are of, any other draws every image anew.
+    `vocabulary`, "imagenet" or a file of names, makes training class-agnostic.
     """
 
     root: str = "data"
     world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
+    vocabulary: str | None = None
     allow_unreadable_test_images: bool = False
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for name, own in self.own.items():
+            if own.images is not None and own.names is None and self.vocabulary is None:
+                raise ValueError(f"names beside the images of own.{name}, or a vocabulary")
+        return self
 
     @field_validator("own")
     @classmethod
@@ -139,7 +151,8 @@ class TrainParams(Section):
     """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch.
 
     `precision` is of the text tower's products; `memory_mb`, in MiB, is for what its backward
-    pass needs: beyond it, part is computed twice.
+    pass needs: beyond it, part is computed twice. `likeliest` is the number of names that a batch
+    takes of a vocabulary.
     """
 
     lr: float = Field(0.002, gt=0)
@@ -150,6 +163,7 @@ class TrainParams(Section):
     batch: int = Field(32, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_mb: int = Field(4096, ge=1)
+    likeliest: int = Field(1000, ge=2)
 
 
 class TransferParams(Section):

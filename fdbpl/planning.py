@@ -1,14 +1,15 @@
 """Making a plan: draw the shots, look at every image once, draw the regions."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.split import base_and_new, draw_order
+from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
+from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash, decode
 from fdbpl.params import RegionParams
@@ -28,6 +29,7 @@ def make_plan(
     shots: Shots,
     seeds: list[int],
     split: Split = "halves",
+    vocabulary: tuple[str, ...] = (),
     allow_unreadable_test_images: bool = False,
     report: Report = silent,
 ) -> Plan:
@@ -37,6 +39,13 @@ def make_plan(
     the source of a transfer: all classes are base, none is new. "test-only" is for its targets:
     test images alone, so that neither shots nor regions nor seeds change the plan.
 
+    Where any training image has no class, there are no halves and no label is read: all classes
+    are learned from `shots` images for each name, drawn from all images. Without a test image
+    some of them are held out, to compare student and teacher on.
+
+    With a `vocabulary` its names are learned from, and no class name; the base classes still say
+    from which images.
+
     An unreadable training image is left out, named in the notes and replaced by the next in the
     drawing order. `report` follows the test images looked at.
 
@@ -45,10 +54,15 @@ def make_plan(
             base classes, new classes or, with neither, the dataset have no test image.
     """
     learns = split != "test-only"
+    is_labelled = _is_labelled(dataset.train)
     base, new = _classes(dataset, split)
+    drawn, count = base, shots
+    if learns and not is_labelled:
+        dataset, drawn = _without_labels(dataset), (UNKNOWN,)
+        count = shots if shots == "all" else shots * len(vocabulary or dataset.class_names)
     reader = _Reader(dataset.folder)
     picks = {
-        seed: list(_pick(dataset, base, shots, seed, reader)) for seed in (seeds if learns else ())
+        seed: list(_pick(dataset, drawn, count, seed, reader)) for seed in (seeds if learns else ())
     }
     train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
     unreadable = sorted(reader.unreadable.values())
@@ -59,13 +73,14 @@ def make_plan(
         )
     test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
     missing = _unreadable(dataset.test, reader)
-    if missing and not allow_unreadable_test_images:
+    if missing and not allow_unreadable_test_images and _is_labelled(dataset.test):
         raise UserError(
             f"{len(missing)} test images of {dataset.name!r} in {dataset.folder} are unreadable, "
             f"the first: {missing[0]}. Or set data.allow_unreadable_test_images: true to leave "
             "them out of the test."
         )
-    _require_tests(dataset, test, base, new)
+    if is_labelled or not learns:
+        _require_tests(dataset, test, base, new)
     images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
     row_of = {item: row for row, item in enumerate(train)}
     return Plan(
@@ -84,20 +99,43 @@ def make_plan(
         notes={
             "unreadable training images": unreadable,
             "unreadable test images": missing,
-            "classes short of images": _shortages(dataset, base, shots, picks),
+            "classes short of images": _shortages(dataset, base, shots, picks)
+            if is_labelled
+            else [],
             "classes without training images, neither base nor new": [
                 name
                 for label, name in enumerate(dataset.class_names)
                 if learns and label not in {*base, *new}
             ],
         },
+        vocabulary=vocabulary if learns else (),
     )
+
+
+def _is_labelled(items: tuple[Item, ...]) -> bool:
+    return all(item.label != UNKNOWN for item in items)
+
+
+def _without_labels(dataset: Dataset) -> Dataset:
+    """Return the dataset as one whose training images nobody has labelled."""
+    train = tuple(Item(item.path, UNKNOWN) for item in dataset.train)
+    if dataset.test:
+        return replace(dataset, train=train)
+    train, held_out = hold_out_unlabelled(train)
+    return replace(dataset, train=train, test=held_out)
 
 
 def _classes(dataset: Dataset, split: Split) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the labels learned from, and those held back as new."""
     if split == "test-only":
         return (), ()
+    if not _is_labelled(dataset.train):
+        if split == "all":
+            raise UserError(
+                f"dataset {dataset.name!r} has training images without a class, and cannot be the "
+                "source of a transfer. Name another transfer.source, or set transfer: null."
+            )
+        return tuple(range(len(dataset.class_names))), ()
     base, new = base_and_new(dataset.train)
     if not new:
         raise UserError(

@@ -13,6 +13,7 @@ from fdbpl.benchmarks.imagenet import read_imagenet
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.table import read_table
 from fdbpl.benchmarks.unlabelled import read_unlabelled
+from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams, OwnDataset
 
@@ -59,7 +60,7 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     """
     root = Path(data.root)
     if name in data.own:
-        dataset = _read_own(name, data.own[name])
+        dataset = _read_own(name, data.own[name], data)
     elif name in LAYOUTS:
         dataset = LAYOUTS[name](name, root)
     elif is_drawn(name, data):
@@ -78,10 +79,16 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     return dataset
 
 
-def _read_own(name: str, own: OwnDataset) -> Dataset:
+def _read_own(name: str, own: OwnDataset, data: DataParams) -> Dataset:
     if own.folder is not None:
         return read_folder(name, Path(own.folder), own.template)
     if own.table is not None:
         return read_table(name, Path(own.table), own.template)
-    images, names = Path(str(own.images)), Path(str(own.names))  # OwnDataset sees to both
-    return read_unlabelled(name, images, names, own.template)
+    return read_unlabelled(
+        name,
+        Path(str(own.images)),  # OwnDataset sees to it
+        None if own.names is None else Path(own.names),
+        own.template,
+        None if own.test is None else Path(own.test),
+        read_vocabulary(data.vocabulary) if data.vocabulary and own.names is None else (),
+    )

@@ -44,6 +44,8 @@ def cache_all(params: Params, planned: Sequence[tuple[str, Workspace]]) -> list[
         clip = encoder.clip
         for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
             text = {"template": template_vectors(clip, plan.class_names, plan.template)}
+            if plan.vocabulary:
+                text["vocabulary"] = template_vectors(clip, plan.vocabulary, plan.template)
             if role == "student":
                 text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
                 templates = _ensemble(plan, clip)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fdbpl import reporting
+from fdbpl import reporting, unlabelled_report
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
 from fdbpl.params import Params
@@ -23,22 +23,39 @@ def compare(params: Params, work: Workspace) -> list[str]:
             and seeds.
     """
     records = {name: _record(work.metrics(name), name, params) for name in params.datasets}
-    comparison = reporting.compare(records, params.methods, params.seeds)
-    tables = [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
+    halved = {name: one for name, one in records.items() if one["protocol"] == "base-to-new"}
+    others = {name: one for name, one in records.items() if name not in halved}
+    left_out = {method for record in halved.values() for method in record["left_out"]}
+    methods = [method for method in params.methods if method not in left_out]
+    comparison: dict[str, Any] = {"methods": {}}
+    tables, picture = [], io.BytesIO()
+    if halved:
+        comparison = reporting.compare(halved, methods, params.seeds)
+        tables += [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
+        reporting.plot(comparison, picture)
+    if others:
+        summary = unlabelled_report.summarise(others, params.methods, params.seeds)
+        comparison["unlabelled"] = summary
+        tables += unlabelled_report.tables(summary)
+        if not halved:
+            unlabelled_report.plot(summary, picture)
     tables += _transfer_tables(params, work)
     text = "\n\n".join(tables) + "\n"
-    picture = io.BytesIO()
-    reporting.plot(comparison, picture)
     write_whole(work.comparison("json"), readable_json(comparison))
     write_whole(work.comparison("md"), text.encode())
     write_whole(work.comparison("png"), picture.getvalue())
     return [
-        f"H of base and new accuracy in per cent, {len(params.seeds)} seeds, "
-        f"{len(records)} datasets, average first:",
-        "",
+        *_title(len(halved), len(params.seeds)),
         text,
         f"Written: {work.comparison('json')}, .md, .png",
     ]
+
+
+def _title(datasets: int, seeds: int) -> list[str]:
+    if not datasets:
+        return []
+    line = "H of base and new accuracy in per cent"
+    return [f"{line}, {seeds} seeds, {datasets} datasets, average first:", ""]
 
 
 def _transfer_tables(params: Params, work: Workspace) -> list[str]:
@@ -69,6 +86,7 @@ def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
         missing = [
             f"{method} seed {seed}"
             for method in params.methods
+            if method not in record["left_out"]
             for seed in params.seeds
             if str(seed) not in record["methods"].get(method, {"seeds": {}})["seeds"]
         ]

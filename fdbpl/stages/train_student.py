@@ -8,14 +8,15 @@ import numpy as np
 
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.files import readable_json, whole_folder
+from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
+from fdbpl.reporting import TITLES
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
@@ -24,6 +25,8 @@ from fdbpl.workspace import Workspace, learned_name
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """Learn on the base classes of a dataset; write prompts, classifiers and histories.
 
+    Methods that need labels are left out where there are none to learn from.
+
     Raises:
         UserError: a cache is missing, damaged, or made from another plan, teacher or student.
     """
@@ -31,7 +34,8 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     clip = load_model(params.student, "student")
     student = student_source(params, plan, work, clip)
     task = task_of(params, plan, work, clip, student)
-    methods = [name for name in params.methods if name in TRAINED]
+    listed = [name for name in params.methods if name in TRAINED]
+    methods = usable(listed, labels=plan.teaches_labels)
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
@@ -47,6 +51,9 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
                 _save(trained, about, clip, student.vectors, folder)
                 inactive[method].update(trained.inactive)
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
+    left_out = [TITLES[name] for name in listed if name not in methods]
+    if left_out:
+        lines.append(f"  left out, since they learn from labels: {', '.join(left_out)}")
     lines += [
         f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
         for name, terms in inactive.items()
@@ -60,17 +67,17 @@ def task_of(
 ) -> dict[str, Any]:
     """Return what `learn` needs of a dataset, whatever the method."""
     teacher = teacher_source(params, plan, work)
-    base = np.asarray(plan.base)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
     return {
-        "class_names": [plan.class_names[label] for label in base],
+        "class_names": plan.learned_names,
+        "likeliest": params.train.likeliest if plan.vocabulary else None,
         "student": student.features,
         "teacher": teacher.features,
-        "teacher_vectors": teacher.vectors[base],
+        "teacher_vectors": teacher.learned,
         "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
-        "labels": np.searchsorted(base, labels),
-        "anchors": student.vectors[base],
+        "labels": np.searchsorted(np.asarray(plan.base), labels),
+        "anchors": student.learned,
         "areas": plan.areas,
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
@@ -96,10 +103,18 @@ def _about(
         "dataset": plan.name,
         "plan": plan.digest,
         "class_names": list(plan.class_names),
-        "learned_classes": [plan.class_names[label] for label in plan.base],
+        **_learned_from(plan),
         "train": params.train.model_dump(),
         "seed": seed,
     }
+
+
+def _learned_from(plan: Plan) -> dict[str, Any]:
+    """Return the classes learned from; of a vocabulary, which may be long, what tells it."""
+    if not plan.vocabulary:
+        return {"learned_classes": list(plan.learned_names)}
+    digest = sha256(canonical_json(list(plan.vocabulary)))
+    return {"vocabulary": {"names": len(plan.vocabulary), "sha256": digest}}
 
 
 def _save(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl import region_view
+from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
@@ -88,14 +89,16 @@ def view_regions(
             boxes, flips, sureness(known), found, guesses, strict=True
         )
     ]
-    title = (
-        f"{dataset}/{plan.paths[row]}: {plan.class_names[plan.images['label'][row]]}"
-        f"    ({method}, seed {seed})"
-    )
+    title = f"{dataset}/{plan.paths[row]}: {_class_of(plan, row)}    ({method}, seed {seed})"
     file = io.BytesIO()
     region_view.draw(title, picture, views, SCORE_TITLES[score], file)
     write_whole(out, file.getvalue())
     return f"{len(views)} regions of {plan.paths[row]}: {out}"
+
+
+def _class_of(plan: Plan, row: int) -> str:
+    label = int(plan.images["label"][row])
+    return "class unknown" if label == UNKNOWN else plan.class_names[label]
 
 
 def find_image(plan: Plan, image: str) -> int:
