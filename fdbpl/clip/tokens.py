@@ -63,7 +63,8 @@ def require_room(clip: ClipModel, class_names: Sequence[str], texts: Sequence[st
     if long:
         name, tokens = long[0]
         more = [f"{other!r} ({count})" for other, count in long[1:6]]
-        others = f" So are {len(long) - 1} other names: {', '.join(more)}." if more else ""
+        verb = "is" if len(long) == 2 else "are"
+        others = f" {len(long) - 1} more {verb} too long: {', '.join(more)}." if more else ""
         raise UserError(
             f"class name {name!r} makes a prompt of {tokens} tokens, wanted at most {limit} "
             f"for {clip.identity['architecture']}. Shorten the name.{others}"
