@@ -41,7 +41,7 @@ def read_unlabelled(
     if not images.is_dir():
         raise UserError(f"{images}: no such folder. Correct {key}.images in params.yaml.")
     below = None if test is None else _below(images, test, f"{key}.test")
-    tests = {} if below is None else {f: spoken(f) for f in class_folders(test)}
+    tests = {} if test is None else {name: spoken(name) for name in class_folders(test)}
     if names is not None:
         class_names = _listed(names, f"{key}.names")
     elif tests:
