@@ -13,9 +13,10 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
 from fdbpl.fitted import Shots, linear_probe, tip_adapter
-from fdbpl.methods.names import FITTED, TRAINED, usable
+from fdbpl.methods.names import FITTED, LABELLED, TRAINED, usable
 from fdbpl.params import Params
 from fdbpl.plan import Plan
+from fdbpl.reporting import TITLES
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.workspace import Workspace
 
@@ -67,7 +68,11 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
         "methods": results,
     }
     write_whole(work.metrics(dataset), readable_json(record))
-    return [_summary(plan, protocol, len(results))]
+    labelled = [TITLES[name] for name in params.methods if name in LABELLED]
+    if plan.teaches_labels or not labelled:
+        return [_summary(plan, protocol, len(results))]
+    left_out = f"  left out, since they learn from labels: {', '.join(labelled)}"
+    return [_summary(plan, protocol, len(results)), left_out]
 
 
 def _protocol(plan: Plan, teacher: Cache) -> tuple[str, Measure]:
