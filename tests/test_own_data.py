@@ -11,7 +11,7 @@ import pytest
 from conftest import draw_image
 from test_cli import STAGES, Project
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation import accuracy
 from fdbpl.methods.names import KNOWN, LABELLED, TRAINED
@@ -64,9 +64,9 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     plan = Plan.load(WORK.plan("mine"))
     assert [len(rows) for rows in plan.shots.values()] == [8, 8]  # 2 shots for each of 4 names
     assert "2 held-out images" in said["prepare-crops"]
-    assert "5 methods x 2 seeds trained" in said["train-student"]
+    assert "6 methods x 2 seeds trained" in said["train-student"]
     assert "left out, since they learn from labels: CoOp, KgCoOp\n" in said["train-student"]
-    assert "no accuracy is known; agreement with the teacher of 8 methods" in said["evaluate"]
+    assert "no accuracy is known; agreement with the teacher of 9 methods" in said["evaluate"]
     assert "Agreement with the teacher on held-out images" in said["compare"]
     assert "nothing to reject" in said["rejection"]
     found = metrics()
@@ -92,10 +92,11 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
     path = WORK.learned("mine", "fdbpl", 2, "classifier")
     classifier = Artifact.load(path, "classifier")
     labels = plan.images["label"][plan.test]
-    wanted = accuracy(student, labels, classifier.arrays["decision"], range(4))
+    wanted = accuracy(student, labels, decision_of(classifier), range(4))
     assert found["methods"]["fdbpl"]["seeds"]["2"]["accuracy"] == wanted
     assert classifier.about["class_names"] == [name.replace("_", " ") for name in NAMES]
     assert classifier.about["learned_classes"] == classifier.about["class_names"]
+    assert classifier.arrays[MEMORY].shape == (4, 33)
 
 
 def test_results_are_recorded(project: Project) -> None:
@@ -132,7 +133,9 @@ def test_a_vocabulary_in_place_of_class_names(project: Project) -> None:
     assert "4 classes, learned by 8 names" in said["prepare-crops"]
     about = Artifact.load(WORK.learned("mine", "kdpl", 1, "prompts"), "prompts").about
     assert about["vocabulary"]["names"] == 8
-    assert "learned_classes" not in about
+    assert about["learned_classes"] == []
+    remembering = Artifact.load(WORK.learned("mine", "fdbpl", 1, "classifier"), "classifier")
+    assert MEMORY not in remembering.arrays  # no class is known
     few = metrics()
     assert few["protocol"] == "all-classes"
     prompts = {m: few["methods"][m]["seeds"]["1"]["prompts"] for m in TRAINED if m in FREE}

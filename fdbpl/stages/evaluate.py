@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache.cache import Cache
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
-from fdbpl.fitted import Shots, linear_probe, tip_adapter
+from fdbpl.fitted import Shots, gda, linear_probe, tip_adapter
 from fdbpl.methods.names import FITTED, LABELLED, TRAINED, usable
 from fdbpl.params import Params
 from fdbpl.plan import Plan
@@ -20,8 +21,8 @@ from fdbpl.reporting import TITLES
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.workspace import Workspace
 
-Measure = Callable[[NDArray[Any], NDArray[Any]], dict[str, float]]
-"""Test images' features (T, D) and class vectors (C, D) to accuracies in per cent."""
+Measure = Callable[[NDArray[Any], Decision], dict[str, float]]
+"""Test images' features (T, D) and what decides between C classes to accuracies in per cent."""
 
 BASE_TO_NEW, ALL_CLASSES, AGREEMENT = "base-to-new", "all-classes", "teacher-agreement"
 """Protocols: the second where nothing is held back, for images learned from without a class; the
@@ -53,11 +54,11 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )
-                features, vectors = seen, classifier.arrays["decision"]
+                features, decision = seen, decision_of(classifier)
                 source = {"prompts": classifier.about["prompts"]}
             else:
-                features, vectors = untrained(method, teacher, student)
-            seeds[str(seed)] = {**measure(features, vectors), **source}
+                features, decision = untrained(method, teacher, student)
+            seeds[str(seed)] = {**measure(features, decision), **source}
         results[method] = {"seeds": seeds}
     record = {
         "dataset": dataset,
@@ -78,16 +79,16 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
 def _protocol(plan: Plan, teacher: Cache) -> tuple[str, Measure]:
     labels = plan.images["label"][plan.test]
     if plan.new:
-        return BASE_TO_NEW, lambda features, vectors: base_to_new(
-            features, labels, vectors, plan.base, plan.new
+        return BASE_TO_NEW, lambda features, decision: base_to_new(
+            features, labels, decision, plan.base, plan.new
         )
     if plan.tests_labels:
-        return ALL_CLASSES, lambda features, vectors: {
-            "accuracy": accuracy(features, labels, vectors, plan.base)
+        return ALL_CLASSES, lambda features, decision: {
+            "accuracy": accuracy(features, labels, decision, plan.base)
         }
     believed = (teacher.column("test") @ teacher.text("template").T).argmax(axis=1)
-    return AGREEMENT, lambda features, vectors: {
-        "agreement": accuracy(features, believed, vectors, plan.base)
+    return AGREEMENT, lambda features, decision: {
+        "agreement": accuracy(features, believed, decision, plan.base)
     }
 
 
@@ -141,7 +142,11 @@ def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
         scores, about = probe.scores(features), {"penalty": probe.penalty}
     else:
         scale = student.manifest.identity.model["logit_scale"]
-        scores = tip_adapter(shots, features, student.text("template")[base], scale)
+        written = student.text("template")[base]
+        if method == "tip_adapter":
+            scores = tip_adapter(shots, features, written, scale)
+        else:
+            scores = gda(shots, features, written, scale)
     on_base = accuracy_of_scores(scores, np.searchsorted(base, labels[of_base]))
     return {"base": on_base, "new": None, "h": None, **about}
 
