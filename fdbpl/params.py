@@ -20,6 +20,10 @@ from fdbpl.section import Section, explain
 
 DEFAULT_PATH = Path("params.yaml")
 
+SEEDS = [1, 2, 3]
+SHOTS = 16
+"""The field's protocol: images of each class, and seeds of the draws."""
+
 
 class OwnDataset(Section):
     """A dataset of the user's own, in exactly one of three forms.
@@ -55,11 +59,13 @@ class DataParams(Section):
 
     `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
     playground's: 1 is the one all packaged results are of, any other draws every image anew.
+    `picks` names, for a dataset, a table of the images that each seed learns from.
     """
 
     root: str = "data"
     world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
+    picks: dict[str, str] = Field(default_factory=dict)
     allow_unreadable_test_images: bool = False
 
     @field_validator("own")
@@ -175,8 +181,8 @@ class Params(Section):
 
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[StrictInt] = Field(default=[1, 2, 3], min_length=1)
-    shots: StrictInt | Literal["all"] = 16
+    seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
+    shots: StrictInt | Literal["all"] = SHOTS
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
     student: StudentParams
