@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from fdbpl.errors import UserError
-from fdbpl.methods.names import KNOWN
+from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.section import Section, explain
 
@@ -176,6 +176,17 @@ class TransferParams(Section):
         return self
 
 
+class ImportedParams(Section):
+    """Where contexts lie that another program learned: checkpoints of the CoOp family.
+
+    A path holds {} where the seed stands, or is the same for all seeds. `base_to_new` names the
+    one of each dataset, `transfer` the one learned on all classes of the transfer's source.
+    """
+
+    base_to_new: dict[str, str] = Field(default_factory=dict)
+    transfer: str | None = None
+
+
 class Params(Section):
     """Everything `params.yaml` may say."""
 
@@ -190,6 +201,7 @@ class Params(Section):
     cache: CacheParams = CacheParams()
     train: TrainParams = TrainParams()
     transfer: TransferParams | None = None
+    imported: ImportedParams = ImportedParams()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -229,6 +241,37 @@ class Params(Section):
         if not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds of 0 to 2**32 - 1")
         return seeds
+
+    @model_validator(mode="after")
+    def _every_file_used(self) -> Self:
+        sources = [self.transfer.source] if self.transfer else []
+        known = [*self.datasets, *self.development, *sources]
+        for key, files in (
+            ("data.picks", self.data.picks),
+            ("imported.base_to_new", self.imported.base_to_new),
+        ):
+            for name in files:
+                if name not in known:
+                    raise UserError(
+                        f"{key} names {name!r}, wanted one of datasets: {', '.join(self.datasets)}."
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _every_checkpoint_named(self) -> Self:
+        if IMPORTED in self.methods:
+            lacking = [name for name in self.datasets if name not in self.imported.base_to_new]
+            if lacking:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.base_to_new no checkpoint of "
+                    f"{', '.join(lacking)}. Name one for each of datasets."
+                )
+            if self.transfer and self.imported.transfer is None:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.transfer is missing. Name the "
+                    "checkpoint learned on all classes of transfer.source, or set transfer: null."
+                )
+        return self
 
 
 def _each_once(names: list[Any]) -> list[Any]:

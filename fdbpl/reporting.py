@@ -19,6 +19,7 @@ TITLES = {
     "released": "FDBPL, released",
     "paper": "FDBPL, paper",
     "fdbpl": "FDBPL, ours",
+    "imported": "imported",
 }
 
 BASE_ONLY = "A dash: the method is a classifier of base classes only, so it has no new and no H."

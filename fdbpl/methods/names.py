@@ -10,4 +10,10 @@ FITTED = ("linear_probe", "tip_adapter")
 TRAINED = ("coop", "kgcoop", "kdpl", "kdpl_w", "released", "paper", "fdbpl")
 """Learned contexts."""
 
-KNOWN = UNTRAINED + FITTED + TRAINED
+IMPORTED = "imported"
+"""Contexts that another program learned, from its checkpoints."""
+
+LEARNED = (*TRAINED, IMPORTED)
+"""Those with prompts of their own, for any class list."""
+
+KNOWN = UNTRAINED + FITTED + LEARNED

@@ -11,7 +11,7 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
 from fdbpl.fitted import Shots, linear_probe, tip_adapter
-from fdbpl.methods.names import FITTED, TRAINED
+from fdbpl.methods.names import FITTED, LEARNED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import open_caches, untrained
@@ -36,7 +36,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 seeds[str(seed)] = _fit(method, plan, student, seed)
                 continue
             source = {}
-            if method in TRAINED:
+            if method in LEARNED:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )

@@ -14,7 +14,7 @@ from fdbpl.benchmarks.playground.datasets import has_empty_ground
 from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.files import readable_json, write_whole
-from fdbpl.methods.names import TRAINED, UNTRAINED
+from fdbpl.methods.names import LEARNED, UNTRAINED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import Role, open_caches
@@ -41,7 +41,7 @@ def rejection(params: Params, work: Workspace) -> list[str]:
                 for one in found
             }
             for method in params.methods
-            if method in UNTRAINED + TRAINED
+            if method in UNTRAINED + LEARNED
         },
     )
     text = rejection_report.text(record)

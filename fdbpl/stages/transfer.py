@@ -13,7 +13,7 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params, TransferParams
 from fdbpl.plan import Plan
 from fdbpl.stages.caches import open_caches, untrained
@@ -110,7 +110,7 @@ def _kind(source: Plan, target: Plan) -> str:
 def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, learned under this plan and no other."""
     found = {}
-    for method in (name for name in params.methods if name in TRAINED):
+    for method in (name for name in params.methods if name in LEARNED):
         for seed in params.seeds:
             path = place.learned(plan.name, method, seed, "prompts")
             if not path.is_file():
@@ -146,7 +146,7 @@ def _accuracies(
     template = student.text("template")
     found = {}
     for method in methods:
-        if method in TRAINED:
+        if method in LEARNED:
             for seed in params.seeds:
                 vectors = carry(learned[method, seed], plan.class_names, template)
                 found[method, seed] = accuracy(seen, labels, vectors, classes)
