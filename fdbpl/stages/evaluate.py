@@ -15,6 +15,7 @@ from fdbpl.methods.names import FITTED, LEARNED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 
@@ -56,6 +57,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
             "new": int((labels[:, None] == list(plan.new)).any(axis=1).sum()),
         },
         "plan": plan.digest,
+        "student": about_model(params.student),
         "methods": results,
     }
     write_whole(work.metrics(dataset), readable_json(record))

@@ -19,6 +19,7 @@ from fdbpl.plan import Plan
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
 from fdbpl.transfer import transferable
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
@@ -61,6 +62,7 @@ def measure_transfer(
     record = {
         "source": source,
         "plan": plans[source].digest,
+        "student": about_model(params.student),
         "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
         "methods": {
             method: {
