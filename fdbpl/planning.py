@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.picks import Picks
 from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.errors import UserError
@@ -259,11 +259,13 @@ def choose_shots(
     """Return the shots of each seed and of every class, as plans have them.
 
     Raises:
-        UserError: the dataset has no training images, or the picks given do not fit.
+        UserError: the dataset has no training images, or some without a class, or the picks given
+            do not fit.
     """
     labels = tuple(sorted({item.label for item in dataset.train}))
-    if not labels:
-        raise UserError(f"dataset {dataset.name!r} has no training images, so no shots.")
+    if not labels or UNKNOWN in labels:
+        lack = "training images without a class" if labels else "no training images"
+        raise UserError(f"dataset {dataset.name!r} has {lack}, so no shots of each class.")
     reader = _Reader(dataset.folder)
     return {seed: list(_pick(dataset, labels, shots, seed, given, reader)) for seed in seeds}
 

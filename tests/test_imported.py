@@ -62,8 +62,9 @@ def test_a_checkpoint_is_evaluated_beside_the_others(tmp_path: Path, student: Cl
     )
     work = Workspace(tmp_path / "work")
     said = {stage: run_stage(stage, params, work, "mine") for stage in STAGES}
-    assert said["train_student"][1:2] == [
-        "  imported, seed 2: learned on 4 classes, the plan has 2"
+    assert said["train_student"][1:3] == [
+        "  imported: checkpoints of 2 seeds brought in",
+        "  imported, seed 2: learned on 4 classes, the plan has 2",
     ]
 
     results = json.loads(work.metrics("mine").read_text())["methods"]

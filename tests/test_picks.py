@@ -288,6 +288,7 @@ def test_the_command_needs_no_parameters(tmp_path: Path, monkeypatch: pytest.Mon
         (["eurosat", "--shots", "0"], "--shots is '0', wanted one number from 1 on, or all"),
         (["eurosat", "--seeds", "1,x"], "--seeds is '1,x', wanted whole numbers"),
         (["imagenetv2"], "dataset 'imagenetv2' has no training images, so no shots"),
+        (["mine"], "dataset 'mine' has training images without a class, so no shots"),
         (["nowhere"], "dataset 'nowhere' is unknown"),
     ],
 )
@@ -297,6 +298,11 @@ def test_mistakes_end_with_exit_code_2(
     monkeypatch.chdir(tmp_path)
     for name in ("eurosat", "imagenetv2"):
         draw_layout(name, tmp_path / "data")
+    (tmp_path / "names.txt").write_text("ant\nbee\n")
+    own = {"mine": {"images": "data/eurosat/2750", "names": "names.txt"}}
+    model = {"architecture": "ViT-B-32", "weights": "openai"}
+    raw = {"datasets": ["eurosat"], "methods": ["coop"], "student": model, "teacher": model}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**raw, "data": {"own": own}}))
     result = CliRunner().invoke(main, ["data", "picks", *words, "--out", "picks.csv"])
     assert result.exit_code == 2
     assert says in result.stderr

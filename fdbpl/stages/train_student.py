@@ -71,6 +71,8 @@ def learn_prompts(
             about = {**_about(plan, clip, seed), **origin}
             _save(found, about, clip, student.vectors, folder)
             notes += doubts(about, len(plan.base))
+        if brought:
+            notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained", *notes]
     lines += [
         f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
