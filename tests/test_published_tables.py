@@ -96,7 +96,13 @@ def transferred(targets: list[str], student: dict[str, str]) -> dict[str, Any]:
         methods[method] = {"seeds": seeds, **over_targets(seeds, SOURCE, kinds)}
     counts = {name: PUBLISHED.get(name, {TEST: 9})[TEST] for name in targets}
     about = {name: {"kind": kinds[name], "test_images": counts[name]} for name in targets}
-    return {"source": SOURCE, "targets": about, "methods": methods, "student": student}
+    return {
+        "source": SOURCE,
+        "student": student,
+        "left_out": [],
+        "targets": about,
+        "methods": methods,
+    }
 
 
 def student(architecture: str, weights: str = "tag openai") -> dict[str, str]:
@@ -109,7 +115,8 @@ def write_records(
     work = Workspace(root)
     for index, name in enumerate(datasets):
         images = {"base": PUBLISHED[name][TEST_BASE], "new": PUBLISHED[name][TEST_NEW]}
-        made = {**record(60 + index, 50 + index, 1), "student": known, "test_images": images}
+        about = {"protocol": "base-to-new", "left_out": [], "student": known, "test_images": images}
+        made = {**record(60 + index, 50 + index, 1), **about}
         work.metrics(name).parent.mkdir(parents=True, exist_ok=True)
         work.metrics(name).write_bytes(readable_json(made))
     work.transferred.write_bytes(readable_json(transferred(targets, known)))
