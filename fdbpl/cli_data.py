@@ -1,11 +1,13 @@
-"""The commands about data: `fdbpl data check` and `fdbpl data fetch`."""
+"""The commands about data: `fdbpl data check`, `fdbpl data picks` and `fdbpl data fetch`."""
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, DataParams, read_params
+from fdbpl.params import DEFAULT_PATH, SEEDS, SHOTS, DataParams, Params, read_params
 
 PROBLEMS_FOUND = 1
 
@@ -48,11 +50,7 @@ def data_check(
     from fdbpl.benchmarks.registry import open_dataset
     from fdbpl.progress import progress
 
-    params = _data_params(root, params_path)
-    if dataset in params.own and root is not None:
-        raise UserError(
-            f"--root is {root!r}, but {dataset!r} lies where data.own.{dataset} says. Leave it out."
-        )
+    params = _data_params(dataset, root, _read(params_path))
     found = open_dataset(dataset, params)
     with progress(f"{dataset}: looking at images") as report:
         look = look_at(found, report)
@@ -78,7 +76,7 @@ def data_fetch(
     """
     from fdbpl.mirror.fetch import DEFAULT, fetch, offer
 
-    place = Path(_data_params(root, params_path).root)
+    place = Path(_data_params(dataset, root, _read(params_path)).root)
     if (place / dataset).exists():
         click.echo(f"{dataset}: {place / dataset} is there, nothing to fetch. {_THEN} {dataset}")
         return
@@ -95,10 +93,81 @@ def data_fetch(
     click.echo(f"{dataset}: {fetch(found, place)}. {_THEN} {dataset}")
 
 
-def _data_params(root: str | None, params_path: Path | None) -> DataParams:
-    """Read the section `data`; without a file there are no datasets of one's own."""
-    if params_path is None and not DEFAULT_PATH.exists():
-        params = DataParams()
-    else:
-        params = read_params(params_path or DEFAULT_PATH).data
-    return params if root is None else params.model_copy(update={"root": root})
+@data.command("picks")
+@click.argument("dataset")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The CSV file to write.",
+)
+@click.option("--shots", metavar="N|all", help="Images of each class, instead of shots.")
+@click.option("--seeds", metavar="N,N", help="Instead of seeds.")
+@_ROOT
+@_PARAMS
+def data_picks(
+    dataset: str,
+    out: Path,
+    shots: str | None,
+    seeds: str | None,
+    root: str | None,
+    params_path: Path | None,
+) -> None:
+    """Write the few-shot picks of DATASET as a table: image, class, split, shot seed.
+
+    The images that each seed learns from, of all classes, as the stages choose them; then the
+    images they are tested on. data.picks brings such a table in.
+    """
+    from fdbpl.benchmarks.picks import picks_table
+    from fdbpl.benchmarks.registry import given_picks, open_dataset
+    from fdbpl.files import write_whole
+    from fdbpl.planning import choose_shots
+
+    params = _read(params_path)
+    usual_shots, usual_seeds = (params.shots, params.seeds) if params else (SHOTS, SEEDS)
+    where = _data_params(dataset, root, params)
+    found = open_dataset(dataset, where)
+    picks = choose_shots(
+        found,
+        shots=_shots(shots) if shots else usual_shots,
+        seeds=_whole_numbers("--seeds", seeds) if seeds else usual_seeds,
+        given=given_picks(found, where),
+    )
+    write_whole(out, picks_table(found, picks))
+    click.echo(
+        f"{dataset}: {', '.join(f'{len(items):,}' for items in picks.values())} images of seeds "
+        f"{', '.join(map(str, picks))}, {len(found.test):,} test images. Written: {out}"
+    )
+
+
+def _shots(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    numbers = _whole_numbers("--shots", text)
+    if len(numbers) > 1 or not numbers[0]:
+        raise UserError(f"--shots is {text!r}, wanted one number from 1 on, or all.")
+    return numbers[0]
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    numbers = text.replace(",", " ").split()
+    if not numbers or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+        raise UserError(f"{option} is {text!r}, wanted whole numbers such as 1,2,3.")
+    return [int(number) for number in numbers]
+
+
+def _read(path: Path | None) -> Params | None:
+    """Read the parameters that are named, or those that are there; None where there are none."""
+    return None if path is None and not DEFAULT_PATH.exists() else read_params(path or DEFAULT_PATH)
+
+
+def _data_params(dataset: str, root: str | None, params: Params | None) -> DataParams:
+    """Return the section `data`; without parameters there are no datasets of one's own."""
+    where = DataParams() if params is None else params.data
+    if root is None:
+        return where
+    if dataset in where.own:
+        raise UserError(
+            f"--root is {root!r}, but {dataset!r} lies where data.own.{dataset} says. Leave it out."
+        )
+    return where.model_copy(update={"root": root})

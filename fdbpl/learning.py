@@ -48,14 +48,18 @@ def template_vectors(
 
 
 def text_encoder(
-    clip: ClipModel, class_names: Sequence[str], params: TrainParams | None = None
+    clip: ClipModel,
+    class_names: Sequence[str],
+    params: TrainParams | None = None,
+    words: str = POSITIVE,
 ) -> TextEncoder:
     """Return the function from contexts (K, M, W) to class features (K, C, D).
 
-    `params` give its precision and its memory; by default it is exact.
+    `params` give its precision and its memory; by default it is exact. Of the `words`, M tokens,
+    only their number matters.
     """
     chosen = params or TrainParams()
-    tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
+    tokens = tokenize_prompts(clip, words, tuple(class_names))
     return prompted_text(clip.text_tower, tokens, chosen.precision, chosen.memory_mb)
 
 
@@ -63,8 +67,9 @@ def class_vectors(
     clip: ClipModel, contexts: Tensor, class_names: Sequence[str]
 ) -> NDArray[np.float32]:
     """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
+    words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
-        return text_encoder(clip, class_names)(contexts).cpu().numpy()
+        return text_encoder(clip, class_names, words=words)(contexts).cpu().numpy()
 
 
 def classifier(

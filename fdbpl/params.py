@@ -14,11 +14,15 @@ from pydantic import (
 )
 
 from fdbpl.errors import UserError
-from fdbpl.methods.names import KNOWN
+from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.section import Section, explain
 
 DEFAULT_PATH = Path("params.yaml")
+
+SEEDS = [1, 2, 3]
+SHOTS = 16
+"""The field's protocol: images of each class, and seeds of the draws."""
 
 
 class OwnDataset(Section):
@@ -58,12 +62,14 @@ class DataParams(Section):
 
     `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
     playground's: 1 is the one all packaged results are of, any other draws every image anew.
+    `picks` names, for a dataset, a table of the images that each seed learns from.
     `vocabulary`, "imagenet" or a file of names, makes training class-agnostic.
     """
 
     root: str = "data"
     world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
+    picks: dict[str, str] = Field(default_factory=dict)
     vocabulary: str | None = None
     allow_unreadable_test_images: bool = False
 
@@ -184,13 +190,24 @@ class TransferParams(Section):
         return self
 
 
+class ImportedParams(Section):
+    """Where contexts lie that another program learned: checkpoints of the CoOp family.
+
+    A path holds {} where the seed stands, or is the same for all seeds. `base_to_new` names the
+    one of each dataset, `transfer` the one learned on all classes of the transfer's source.
+    """
+
+    base_to_new: dict[str, str] = Field(default_factory=dict)
+    transfer: str | None = None
+
+
 class Params(Section):
     """Everything `params.yaml` may say."""
 
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[StrictInt] = Field(default=[1, 2, 3], min_length=1)
-    shots: StrictInt | Literal["all"] = 16
+    seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
+    shots: StrictInt | Literal["all"] = SHOTS
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
     student: StudentParams
@@ -198,6 +215,7 @@ class Params(Section):
     cache: CacheParams = CacheParams()
     train: TrainParams = TrainParams()
     transfer: TransferParams | None = None
+    imported: ImportedParams = ImportedParams()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -237,6 +255,37 @@ class Params(Section):
         if not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds of 0 to 2**32 - 1")
         return seeds
+
+    @model_validator(mode="after")
+    def _every_file_used(self) -> Self:
+        sources = [self.transfer.source] if self.transfer else []
+        known = [*self.datasets, *self.development, *sources]
+        for key, files in (
+            ("data.picks", self.data.picks),
+            ("imported.base_to_new", self.imported.base_to_new),
+        ):
+            for name in files:
+                if name not in known:
+                    raise UserError(
+                        f"{key} names {name!r}, wanted one of datasets: {', '.join(self.datasets)}."
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _every_checkpoint_named(self) -> Self:
+        if IMPORTED in self.methods:
+            lacking = [name for name in self.datasets if name not in self.imported.base_to_new]
+            if lacking:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.base_to_new no checkpoint of "
+                    f"{', '.join(lacking)}. Name one for each of datasets."
+                )
+            if self.transfer and self.imported.transfer is None:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.transfer is missing. Name the "
+                    "checkpoint learned on all classes of transfer.source, or set transfer: null."
+                )
+        return self
 
 
 def _each_once(names: list[Any]) -> list[Any]:

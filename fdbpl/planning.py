@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
+from fdbpl.benchmarks.picks import Picks
 from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash, decode
@@ -21,6 +22,8 @@ Shots = int | Literal["all"]
 Split = Literal["halves", "all", "test-only"]
 """What a plan learns from: the base half of the classes, all of them, or nothing."""
 
+TABLE = "table of picks instead of a draw"
+
 
 def make_plan(
     dataset: Dataset,
@@ -29,6 +32,7 @@ def make_plan(
     shots: Shots,
     seeds: list[int],
     split: Split = "halves",
+    given: Picks | None = None,
     vocabulary: tuple[str, ...] = (),
     allow_unreadable_test_images: bool = False,
     report: Report = silent,
@@ -47,22 +51,30 @@ def make_plan(
     from which images.
 
     An unreadable training image is left out, named in the notes and replaced by the next in the
-    drawing order. `report` follows the test images looked at.
+    drawing order; with picks `given` instead of a draw, none replaces it. `report` follows the
+    test images looked at.
 
     Raises:
         UserError: a test image is unreadable (unless allowed), no training image is readable, or
-            base classes, new classes or, with neither, the dataset have no test image.
+            base classes, new classes or, with neither, the dataset have no test image; or the
+            picks given lack a seed or a class, or have more images of a class than `shots`.
     """
     learns = split != "test-only"
     is_labelled = _is_labelled(dataset.train)
     base, new = _classes(dataset, split)
     drawn, count = base, shots
     if learns and not is_labelled:
+        if given is not None:
+            raise UserError(
+                f"data.picks.{dataset.name}: picks are of classes, and this dataset has training "
+                "images without one. Leave the table out."
+            )
         dataset, drawn = _without_labels(dataset), (UNKNOWN,)
         count = shots if shots == "all" else shots * len(vocabulary or dataset.class_names)
     reader = _Reader(dataset.folder)
     picks = {
-        seed: list(_pick(dataset, drawn, count, seed, reader)) for seed in (seeds if learns else ())
+        seed: list(_pick(dataset, drawn, count, seed, given, reader))
+        for seed in (seeds if learns else ())
     }
     train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
     unreadable = sorted(reader.unreadable.values())
@@ -107,6 +119,7 @@ def make_plan(
                 for label, name in enumerate(dataset.class_names)
                 if learns and label not in {*base, *new}
             ],
+            **({TABLE: [f"seeds {', '.join(map(str, seeds))}"]} if given and learns else {}),
         },
         vocabulary=vocabulary if learns else (),
     )
@@ -242,10 +255,14 @@ def _pick(
     labels: tuple[int, ...],
     shots: Shots,
     seed: int,
+    given: Picks | None,
     reader: _Reader,
 ) -> Iterator[Item]:
     """Yield each label's first readable images in the drawing order, as many as `shots`."""
-    order = draw_order(dataset.train, seed)
+    if given is None:
+        order = draw_order(dataset.train, seed)
+    else:
+        order = _order_given(dataset, labels, shots, seed, given)
     for label in labels:
         count = 0
         for item in order[label]:
@@ -254,6 +271,46 @@ def _pick(
             if reader.read(item.path) is not None:
                 count += 1
                 yield item
+
+
+def _order_given(
+    dataset: Dataset, labels: tuple[int, ...], shots: Shots, seed: int, given: Picks
+) -> dict[int, list[Item]]:
+    """Return the picks given for a seed, by label; raise UserError when they do not fit."""
+    table = f"data.picks.{dataset.name}"
+    if seed not in given:
+        raise UserError(
+            f"{table}: the table has no seed {seed}, but {', '.join(map(str, given))}. "
+            "Set seeds to these, or add rows."
+        )
+    order = draw_order(tuple(given[seed]), seed)
+    for label in labels:
+        count, name = len(order.get(label, ())), dataset.class_names[label]
+        if not count:
+            raise UserError(f"{table}: the table has no image of {name!r} for seed {seed}.")
+        if shots != "all" and count > shots:
+            raise UserError(
+                f"{table}: the table has {count} images of {name!r} for seed {seed}, wanted at "
+                f"most shots, which is {shots}. Set shots to {count}."
+            )
+    return order
+
+
+def choose_shots(
+    dataset: Dataset, *, shots: Shots, seeds: list[int], given: Picks | None = None
+) -> dict[int, list[Item]]:
+    """Return the shots of each seed and of every class, as plans have them.
+
+    Raises:
+        UserError: the dataset has no training images, or some without a class, or the picks given
+            do not fit.
+    """
+    labels = tuple(sorted({item.label for item in dataset.train}))
+    if not labels or UNKNOWN in labels:
+        lack = "training images without a class" if labels else "no training images"
+        raise UserError(f"dataset {dataset.name!r} has {lack}, so no shots of each class.")
+    reader = _Reader(dataset.folder)
+    return {seed: list(_pick(dataset, labels, shots, seed, given, reader)) for seed in seeds}
 
 
 def _shortages(

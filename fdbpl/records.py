@@ -19,7 +19,7 @@ from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.cache.cache import open_cache
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED
 from fdbpl.plan import Plan
 from fdbpl.workspace import Workspace
 
@@ -248,7 +248,7 @@ def _learned(
     dataset: str, method: str, seed: int, evaluated: str | None, work: Workspace
 ) -> _Learned:
     """Read one training's three files, and see that they are of the prompts `evaluated`."""
-    if method not in TRAINED:
+    if method not in LEARNED:
         return _Learned({}, {}, {}, (), {})
     kinds = ("prompts", "classifier", "history")
     files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fdbpl.errors import UserError
-from fdbpl.methods.names import TRAINED, UNTRAINED
+from fdbpl.methods.names import LEARNED, UNTRAINED
 from fdbpl.reporting import TITLES, markdown, with_deviation
 
 KINDS = ("cross-dataset", "shifted")
@@ -12,7 +12,7 @@ KINDS = ("cross-dataset", "shifted")
 
 def transferable(methods: Sequence[str]) -> list[str]:
     """Return the methods that have class vectors for any class list."""
-    return [name for name in methods if name in (*UNTRAINED, *TRAINED)]
+    return [name for name in methods if name in (*UNTRAINED, *LEARNED)]
 
 
 def require_transfer(

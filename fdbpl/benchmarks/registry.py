@@ -10,6 +10,7 @@ from fdbpl.benchmarks.coop import read_coop
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.benchmarks.imagenet import read_imagenet
+from fdbpl.benchmarks.picks import Picks, read_picks
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.table import read_table
 from fdbpl.benchmarks.unlabelled import read_unlabelled
@@ -77,6 +78,16 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
             f"{dataset.class_names}."
         )
     return dataset
+
+
+def given_picks(dataset: Dataset, data: DataParams) -> Picks | None:
+    """Return the picks that `data.picks` brings in for a dataset, None where shots are drawn.
+
+    Raises:
+        UserError: see `read_picks`.
+    """
+    table = data.picks.get(dataset.name)
+    return None if table is None else read_picks(Path(table), dataset)
 
 
 def _read_own(name: str, own: OwnDataset, data: DataParams) -> Dataset:

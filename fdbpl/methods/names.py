@@ -12,10 +12,16 @@ FITTED = ("linear_probe", "tip_adapter", "gda")
 TRAINED = ("coop", "kgcoop", "kdpl", "kdpl_w", "released", "paper", "fdbpl_prompts", "fdbpl")
 """Learned contexts."""
 
+IMPORTED = "imported"
+"""Contexts that another program learned, from its checkpoints."""
+
+LEARNED = (*TRAINED, IMPORTED)
+"""Those with prompts of their own, for any class list."""
+
 LABELLED = (*FITTED, "coop", "kgcoop")
 """Those that need the class of every training image."""
 
-KNOWN = UNTRAINED + FITTED + TRAINED
+KNOWN = UNTRAINED + FITTED + LEARNED
 
 
 def usable(methods: Sequence[str], *, labels: bool) -> list[str]:

@@ -9,6 +9,7 @@ from fdbpl import reporting, unlabelled_report
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
 from fdbpl.params import Params
+from fdbpl.published_tables import backbone_of, published_tables, unlike_published
 from fdbpl.transfer import require_transfer, transfer_tables
 from fdbpl.workspace import Workspace
 
@@ -16,7 +17,8 @@ from fdbpl.workspace import Workspace
 def compare(params: Params, work: Workspace) -> list[str]:
     """Write metrics/compare.json, .md and .png; return the tables to print.
 
-    The transfer's tables are among them once there is one.
+    The transfer's tables are among them once there is one, and published numbers where there are
+    some of the same student.
 
     Raises:
         UserError: a dataset of the list or the transfer has not been evaluated with all methods
@@ -39,7 +41,11 @@ def compare(params: Params, work: Workspace) -> list[str]:
         tables += unlabelled_report.tables(summary)
         if not halved:
             unlabelled_report.plot(summary, picture)
-    tables += _transfer_tables(params, work)
+    transfer = _transfer_record(params, work)
+    if transfer is not None:
+        tables.append(transfer_tables(transfer, params.methods))
+    if halved:
+        tables += _published(params, halved, comparison, transfer)
     text = "\n\n".join(tables) + "\n"
     write_whole(work.comparison("json"), readable_json(comparison))
     write_whole(work.comparison("md"), text.encode())
@@ -58,13 +64,39 @@ def _title(datasets: int, seeds: int) -> list[str]:
     return [f"{line}, {seeds} seeds, {datasets} datasets, average first:", ""]
 
 
-def _transfer_tables(params: Params, work: Workspace) -> list[str]:
-    """Return the transfer's tables, or nothing where it is not wanted or not yet evaluated."""
+def _published(
+    params: Params,
+    records: dict[str, dict[str, Any]],
+    comparison: dict[str, Any],
+    transfer: dict[str, Any] | None,
+) -> list[str]:
+    backbone = backbone_of([*records.values(), *([transfer] if transfer else [])])
+    if backbone is None:
+        return []
+    unlike = [n for n in unlike_published(records, transfer) if n not in params.data.own]
+    shots = "all images" if params.shots == "all" else f"{params.shots} shots"
+    tables = published_tables(
+        comparison,
+        transfer,
+        backbone,
+        without=[*params.data.own, *unlike],
+        protocol=f"{shots}, {len(params.seeds)} seeds",
+    )
+    if unlike:
+        tables.append(
+            f"No published numbers beside {', '.join(unlike)}: not as many test images here as "
+            "published; fdbpl data check says more."
+        )
+    return tables
+
+
+def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
+    """Read the transfer's accuracies; None where it is not wanted or not yet evaluated."""
     path = work.transferred
     if params.transfer is None or not path.is_file():
-        return []
+        return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         require_transfer(
             record,
             str(path),
@@ -72,11 +104,12 @@ def _transfer_tables(params: Params, work: Workspace) -> list[str]:
             methods=params.methods,
             seeds=params.seeds,
         )
-        return [transfer_tables(record, params.methods)]
+        transfer_tables(record, params.methods)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: damaged ({type(error).__name__}). Run fdbpl transfer again."
         ) from None
+    return record
 
 
 def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
 from fdbpl.fitted import Shots, gda, linear_probe, tip_adapter
-from fdbpl.methods.names import FITTED, LABELLED, TRAINED, usable
+from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.reporting import TITLES
 from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 Measure = Callable[[NDArray[Any], Decision], dict[str, float]]
@@ -50,7 +51,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 seeds[str(seed)] = _fit(method, plan, student, seed)
                 continue
             source = {}
-            if method in TRAINED:
+            if method in LEARNED:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )
@@ -66,6 +67,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
         **_counts(plan),
         "plan": plan.digest,
         "left_out": [method for method in params.methods if method not in methods],
+        "student": about_model(params.student),
         "methods": results,
     }
     write_whole(work.metrics(dataset), readable_json(record))

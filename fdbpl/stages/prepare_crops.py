@@ -1,6 +1,6 @@
 """Stage 1: which images, which split, which shots, which regions. No model, no torch."""
 
-from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.params import Params
 from fdbpl.plan import Plan
@@ -33,6 +33,7 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
             shots=params.shots,
             seeds=params.seeds,
             split=split,
+            given=given_picks(found, params.data) if split != "test-only" else None,
             vocabulary=read_vocabulary(vocabulary) if vocabulary else (),
             allow_unreadable_test_images=params.data.allow_unreadable_test_images,
             report=report,

@@ -14,7 +14,7 @@ from fdbpl.benchmarks.playground.datasets import has_empty_ground
 from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.files import readable_json, write_whole
-from fdbpl.methods.names import TRAINED, UNTRAINED, usable
+from fdbpl.methods.names import LEARNED, UNTRAINED, usable
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import Role, open_caches
@@ -35,7 +35,7 @@ def rejection(params: Params, work: Workspace) -> list[str]:
         UserError: a plan, cache or classifier is missing, damaged or of another plan or model.
     """
     found = list(sample(params, work))
-    methods = [name for name in params.methods if name in UNTRAINED + TRAINED]
+    methods = [name for name in params.methods if name in UNTRAINED + LEARNED]
     methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
     if not found:
         return _nothing(work)

@@ -11,12 +11,13 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED, usable
+from fdbpl.methods.names import IMPORTED, TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
 from fdbpl.reporting import TITLES
+from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
@@ -28,14 +29,31 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     Methods that need labels are left out where there are none to learn from.
 
     Raises:
-        UserError: a cache is missing, damaged, or made from another plan, teacher or student.
+        UserError: see `learn_prompts`.
+    """
+    return learn_prompts(params, dataset, work, params.imported.base_to_new.get(dataset))
+
+
+def learn_prompts(
+    params: Params, dataset: str, work: Workspace, checkpoint: str | None
+) -> list[str]:
+    """Learn from a dataset's plan, and bring in what was learned elsewhere, from `checkpoint`.
+
+    Raises:
+        UserError: a cache is missing, damaged, or made from another plan, teacher or student;
+            or see `read_checkpoint`.
     """
     plan = Plan.load(work.plan(dataset))
     clip = load_model(params.student, "student")
+    brought = {  # before the training, which a wrong file shall not cost
+        seed: bring_in(checkpoint, dataset, seed, clip)
+        for seed in (params.seeds if IMPORTED in params.methods else ())
+    }
     student = student_source(params, plan, work, clip)
     task = task_of(params, plan, work, clip, student)
     listed = [name for name in params.methods if name in TRAINED]
     methods = usable(listed, labels=plan.teaches_labels)
+    notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
@@ -47,10 +65,19 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
                 clip, **task, method=method, options=options, report=_part_of(report, done, methods)
             )
             for seed, trained in runs.items():
-                about = _about(plan, params, clip, trained_method(method, options), seed)
+                about = {
+                    **_about(plan, clip, seed),
+                    **_of_method(trained_method(method, options), plan, params),
+                }
                 _save(trained, about, clip, student.vectors, folder)
                 inactive[method].update(trained.inactive)
-    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
+        for seed, (found, origin) in brought.items():
+            about = {**_about(plan, clip, seed), **origin}
+            _save(found, about, clip, student.vectors, folder)
+            notes += doubts(about, len(plan.base))
+        if brought:
+            notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
+    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained", *notes]
     left_out = [TITLES[name] for name in listed if name not in methods]
     if left_out:
         lines.append(f"  left out, since they learn from labels: {', '.join(left_out)}")
@@ -90,22 +117,25 @@ def _part_of(report: Report, done: int, methods: list[str]) -> Report:
     return lambda epoch, epochs: report(done * epochs + epoch, len(methods) * epochs)
 
 
-def _about(
-    plan: Plan, params: Params, clip: ClipModel, method: Method, seed: int
-) -> dict[str, Any]:
+def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
     return {
-        "method": method.name,
-        "options": dict(method.options),
-        "starts": list(method.starts),
-        "inference": asdict(method.inference),
         "student": dict(clip.identity),
         "logit_scale": clip.logit_scale,
         "dataset": plan.name,
         "plan": plan.digest,
         "class_names": list(plan.class_names),
+        "seed": seed,
+    }
+
+
+def _of_method(method: Method, plan: Plan, params: Params) -> dict[str, Any]:
+    return {
+        "method": method.name,
+        "options": dict(method.options),
+        "starts": list(method.starts),
+        "inference": asdict(method.inference),
         **_learned_from(plan),
         "train": params.train.model_dump(),
-        "seed": seed,
     }
 
 

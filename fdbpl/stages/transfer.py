@@ -14,12 +14,13 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED, usable
+from fdbpl.methods.names import LEARNED, usable
 from fdbpl.params import Params, TransferParams
 from fdbpl.plan import Plan
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
 from fdbpl.transfer import transferable
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
@@ -66,6 +67,7 @@ def measure_transfer(
     record = {
         "source": source,
         "plan": plans[source].digest,
+        "student": about_model(params.student),
         "left_out": [method for method in listed if method not in methods],
         "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
         "methods": {
@@ -117,7 +119,7 @@ def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, learned under this plan and no other."""
     found = {}
     methods = usable(params.methods, labels=plan.teaches_labels)
-    for method in (name for name in methods if name in TRAINED):
+    for method in (name for name in methods if name in LEARNED):
         for seed in params.seeds:
             path = place.learned(plan.name, method, seed, "prompts")
             if not path.is_file():
@@ -153,7 +155,7 @@ def _accuracies(
     template = student.text("template")
     found = {}
     for method in methods:
-        if method in TRAINED:
+        if method in LEARNED:
             for seed in params.seeds:
                 decision = carry(learned[method, seed], plan.class_names, template)
                 found[method, seed] = accuracy(seen, labels, decision, classes)

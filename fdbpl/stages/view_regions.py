@@ -13,7 +13,7 @@ from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
 from fdbpl.files import write_whole
 from fdbpl.images import decode
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.region_view import Box, Guess, RegionView
@@ -49,9 +49,9 @@ def view_regions(
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
         )
-    if method not in (*TRAINED, *ZERO_SHOT):
+    if method not in (*LEARNED, *ZERO_SHOT):
         raise UserError(
-            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *TRAINED))}."
+            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *LEARNED))}."
         )
     row = find_image(plan, image)
     teacher, student = open_caches(params, plan, work)
