@@ -36,6 +36,7 @@ def bring_in(
         "method": IMPORTED,
         "options": {},
         "inference": asdict(POSITIVE_ONLY),
+        "learned_classes": [],  # the checkpoint does not name them
         "train": {},
         "checkpoint": {"sha256": found.digest, "classes": found.classes},
     }
