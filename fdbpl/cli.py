@@ -12,6 +12,7 @@ import click
 from fdbpl import __version__
 from fdbpl.cli_cache import cache
 from fdbpl.cli_data import data
+from fdbpl.cli_preset import preset
 from fdbpl.errors import UserError
 from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import PER_DATASET, run_stage
@@ -168,6 +169,7 @@ def regions(
 
 main.add_command(data)
 main.add_command(cache)
+main.add_command(preset)
 
 
 @main.command()

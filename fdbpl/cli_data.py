@@ -1,13 +1,17 @@
-"""The commands about data: `fdbpl data check`."""
+"""The commands about data: `fdbpl data check`, `fdbpl data picks` and `fdbpl data fetch`."""
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, DataParams, read_params
+from fdbpl.params import DEFAULT_PATH, SEEDS, SHOTS, DataParams, Params, read_params
 
 PROBLEMS_FOUND = 1
+
+_THEN = "Then: fdbpl data check"
 
 
 @click.group()
@@ -15,15 +19,21 @@ def data() -> None:
     """Look after datasets on disk."""
 
 
-@data.command("check")
-@click.argument("dataset")
-@click.option("--root", metavar="DIR", help="Holds CoOp's dataset folders, instead of data.root.")
-@click.option(
+_ROOT = click.option(
+    "--root", metavar="DIR", help="Holds CoOp's dataset folders, instead of data.root."
+)
+_PARAMS = click.option(
     "--params",
     "params_path",
     type=click.Path(path_type=Path),
     help=f"The parameters; {DEFAULT_PATH} where there is one.",
 )
+
+
+@data.command("check")
+@click.argument("dataset")
+@_ROOT
+@_PARAMS
 @click.pass_context
 def data_check(
     context: click.Context, dataset: str, root: str | None, params_path: Path | None
@@ -40,11 +50,7 @@ def data_check(
     from fdbpl.benchmarks.registry import open_dataset
     from fdbpl.progress import progress
 
-    params = _data_params(root, params_path)
-    if dataset in params.own and root is not None:
-        raise UserError(
-            f"--root is {root!r}, but {dataset!r} lies where data.own.{dataset} says. Leave it out."
-        )
+    params = _data_params(dataset, root, _read(params_path))
     found = open_dataset(dataset, params)
     with progress(f"{dataset}: looking at images") as report:
         look = look_at(found, report)
@@ -54,10 +60,114 @@ def data_check(
     context.exit(0 if checked.is_sound else PROBLEMS_FOUND)
 
 
-def _data_params(root: str | None, params_path: Path | None) -> DataParams:
-    """Read the section `data`; without a file there are no datasets of one's own."""
-    if params_path is None and not DEFAULT_PATH.exists():
-        params = DataParams()
-    else:
-        params = read_params(params_path or DEFAULT_PATH).data
-    return params if root is None else params.model_copy(update={"root": root})
+@data.command("fetch")
+@click.argument("dataset")
+@_ROOT
+@_PARAMS
+@click.option("--mirror", metavar="OWNER/NAME", help="Another repository on the hub.")
+@click.option("--yes", is_flag=True, help="Agree to the terms, and do not ask.")
+def data_fetch(
+    dataset: str, root: str | None, params_path: Path | None, mirror: str | None, yes: bool
+) -> None:
+    """Fetch DATASET from a public mirror into data.root, in CoOp's layout.
+
+    Shows the licence first. An interrupted fetch goes on where it was; a dataset that is there
+    is left as it is. Another hub may be named by HF_ENDPOINT.
+    """
+    from fdbpl.mirror.fetch import DEFAULT, fetch, offer
+
+    place = Path(_data_params(dataset, root, _read(params_path)).root)
+    if (place / dataset).exists():
+        click.echo(f"{dataset}: {place / dataset} is there, nothing to fetch. {_THEN} {dataset}")
+        return
+    found = offer(dataset, mirror or DEFAULT)
+    click.echo("\n".join(found.lines()))
+    if not yes:
+        try:
+            agreed = click.confirm(f"Fetch it into {place / dataset}?")
+        except click.Abort:
+            raise UserError("nobody there to answer. Give --yes to agree.") from None
+        if not agreed:
+            click.echo("Nothing fetched.")
+            return
+    click.echo(f"{dataset}: {fetch(found, place)}. {_THEN} {dataset}")
+
+
+@data.command("picks")
+@click.argument("dataset")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The CSV file to write.",
+)
+@click.option("--shots", metavar="N|all", help="Images of each class, instead of shots.")
+@click.option("--seeds", metavar="N,N", help="Instead of seeds.")
+@_ROOT
+@_PARAMS
+def data_picks(
+    dataset: str,
+    out: Path,
+    shots: str | None,
+    seeds: str | None,
+    root: str | None,
+    params_path: Path | None,
+) -> None:
+    """Write the few-shot picks of DATASET as a table: image, class, split, shot seed.
+
+    The images that each seed learns from, of all classes, as the stages choose them; then the
+    images they are tested on. data.picks brings such a table in.
+    """
+    from fdbpl.benchmarks.picks import picks_table
+    from fdbpl.benchmarks.registry import given_picks, open_dataset
+    from fdbpl.files import write_whole
+    from fdbpl.planning import choose_shots
+
+    params = _read(params_path)
+    usual_shots, usual_seeds = (params.shots, params.seeds) if params else (SHOTS, SEEDS)
+    where = _data_params(dataset, root, params)
+    found = open_dataset(dataset, where)
+    picks = choose_shots(
+        found,
+        shots=_shots(shots) if shots else usual_shots,
+        seeds=_whole_numbers("--seeds", seeds) if seeds else usual_seeds,
+        given=given_picks(found, where),
+    )
+    write_whole(out, picks_table(found, picks))
+    click.echo(
+        f"{dataset}: {', '.join(f'{len(items):,}' for items in picks.values())} images of seeds "
+        f"{', '.join(map(str, picks))}, {len(found.test):,} test images. Written: {out}"
+    )
+
+
+def _shots(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    numbers = _whole_numbers("--shots", text)
+    if len(numbers) > 1 or not numbers[0]:
+        raise UserError(f"--shots is {text!r}, wanted one number from 1 on, or all.")
+    return numbers[0]
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    numbers = text.replace(",", " ").split()
+    if not numbers or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+        raise UserError(f"{option} is {text!r}, wanted whole numbers such as 1,2,3.")
+    return [int(number) for number in numbers]
+
+
+def _read(path: Path | None) -> Params | None:
+    """Read the parameters that are named, or those that are there; None where there are none."""
+    return None if path is None and not DEFAULT_PATH.exists() else read_params(path or DEFAULT_PATH)
+
+
+def _data_params(dataset: str, root: str | None, params: Params | None) -> DataParams:
+    """Return the section `data`; without parameters there are no datasets of one's own."""
+    where = DataParams() if params is None else params.data
+    if root is None:
+        return where
+    if dataset in where.own:
+        raise UserError(
+            f"--root is {root!r}, but {dataset!r} lies where data.own.{dataset} says. Leave it out."
+        )
+    return where.model_copy(update={"root": root})

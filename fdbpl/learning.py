@@ -17,6 +17,7 @@ from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.knowledge import remembered, with_knowledge
+from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
@@ -47,14 +48,18 @@ def template_vectors(
 
 
 def text_encoder(
-    clip: ClipModel, class_names: Sequence[str], params: TrainParams | None = None
+    clip: ClipModel,
+    class_names: Sequence[str],
+    params: TrainParams | None = None,
+    words: str = POSITIVE,
 ) -> TextEncoder:
     """Return the function from contexts (K, M, W) to class features (K, C, D).
 
-    `params` give its precision and its memory; by default it is exact.
+    `params` give its precision and its memory; by default it is exact. Of the `words`, M tokens,
+    only their number matters.
     """
     chosen = params or TrainParams()
-    tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
+    tokens = tokenize_prompts(clip, words, tuple(class_names))
     return prompted_text(clip.text_tower, tokens, chosen.precision, chosen.memory_mb)
 
 
@@ -62,8 +67,9 @@ def class_vectors(
     clip: ClipModel, contexts: Tensor, class_names: Sequence[str]
 ) -> NDArray[np.float32]:
     """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
+    words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
-        return text_encoder(clip, class_names)(contexts).cpu().numpy()
+        return text_encoder(clip, class_names, words=words)(contexts).cpu().numpy()
 
 
 def classifier(
@@ -126,6 +132,7 @@ def learn(
     areas: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
+    likeliest: int | None = None,
     method: str = "fdbpl",
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
@@ -149,6 +156,9 @@ def learn(
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
+        likeliest: class-agnostic: a step learns from that many of `class_names` alone, those
+            that the teacher finds likeliest in its batch; all of them where there are no more.
+            No class is known then, so no method remembers any.
         method: a trained method's name.
         options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
@@ -172,7 +182,7 @@ def learn(
         crops=crops,
         features=PairedFeatures(_lookup(student), _lookup(teacher)),
         teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
-        text=text_encoder(clip, class_names, params),
+        text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
         areas=torch.from_numpy(shares).float(),
@@ -181,7 +191,8 @@ def learn(
         task = with_knowledge(task, learned.needs, list(chosen.values()))
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
-    with threads_for(len(counts) * start.numel() * len(class_names)):
+    names = min(likeliest or len(class_names), len(class_names))
+    with threads_for(len(counts) * start.numel() * names):
         trained = train(
             learned.objective,
             start,
@@ -191,12 +202,26 @@ def learn(
             report,
             learned.diagnose,
         )
-        if not learned.inference.memory_share:
+        if not learned.inference.memory_share or likeliest is not None:
             return trained
         return {
             seed: replace(one, memory=remembered(task, run, images[seed]))
             for run, (seed, one) in enumerate(trained.items())
         }
+
+
+def _text(
+    clip: ClipModel, class_names: Sequence[str], params: TrainParams, likeliest: int | None
+) -> TextEncoder | LikeliestText:
+    if likeliest is None or likeliest >= len(class_names):
+        return text_encoder(clip, class_names, params)
+    tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
+    return LikeliestText(
+        likeliest,
+        lambda chosen: prompted_text(
+            clip.text_tower, tokens.of(chosen), params.precision, params.memory_mb
+        ),
+    )
 
 
 def _lookup(features: Floats | Lookup) -> Lookup:

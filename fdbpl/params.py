@@ -14,25 +14,31 @@ from pydantic import (
 )
 
 from fdbpl.errors import UserError
-from fdbpl.methods.names import KNOWN
+from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.payload_names import require_known
 from fdbpl.section import Section, explain
 
 DEFAULT_PATH = Path("params.yaml")
 
+SEEDS = [1, 2, 3]
+SHOTS = 16
+"""The field's protocol: images of each class, and seeds of the draws."""
+
 
 class OwnDataset(Section):
     """A dataset of the user's own, in exactly one of three forms.
 
     `folder` of class folders, with or without train/ and test/; `table` of images and classes; or
-    `images`, a folder of images without classes, with `names`, a file of class names.
+    `images`, a folder of images without classes, with `names`, a file of class names, or under
+    `data.vocabulary` without. Beside `images`, `test` is a folder of class folders to test on.
     """
 
     folder: str | None = None
     table: str | None = None
     images: str | None = None
     names: str | None = None
+    test: str | None = None
     template: str = "a photo of a {}."
 
     @field_validator("template")
@@ -46,8 +52,9 @@ class OwnDataset(Section):
     @model_validator(mode="after")
     def _one_form(self) -> "OwnDataset":
         forms = [form is not None for form in (self.folder, self.table, self.images)]
-        if sum(forms) != 1 or (self.images is None) != (self.names is None):
-            raise ValueError("one of three: folder; table; images and names")
+        beside = self.names is not None or self.test is not None
+        if sum(forms) != 1 or (beside and self.images is None):
+            raise ValueError("one of three: folder; table; images and names, perhaps with test")
         return self
 
 
@@ -56,12 +63,23 @@ class DataParams(Section):
 
     `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
     playground's: 1 is the one all packaged results are of, any other draws every image anew.
+    `picks` names, for a dataset, a table of the images that each seed learns from.
+    `vocabulary`, "imagenet" or a file of names, makes training class-agnostic.
     """
 
     root: str = "data"
     world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
+    picks: dict[str, str] = Field(default_factory=dict)
+    vocabulary: str | None = None
     allow_unreadable_test_images: bool = False
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for name, own in self.own.items():
+            if own.images is not None and own.names is None and self.vocabulary is None:
+                raise ValueError(f"names beside the images of own.{name}, or a vocabulary")
+        return self
 
     @field_validator("own")
     @classmethod
@@ -168,7 +186,8 @@ class TrainParams(Section):
     """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch.
 
     `precision` is of the text tower's products; `memory_mb`, in MiB, is for what its backward
-    pass needs: beyond it, part is computed twice.
+    pass needs: beyond it, part is computed twice. `likeliest` is the number of names that a batch
+    takes of a vocabulary.
     """
 
     lr: float = Field(0.002, gt=0)
@@ -179,6 +198,7 @@ class TrainParams(Section):
     batch: int = Field(32, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_mb: int = Field(4096, ge=1)
+    likeliest: int = Field(1000, ge=2)
 
 
 class TransferParams(Section):
@@ -199,13 +219,24 @@ class TransferParams(Section):
         return self
 
 
+class ImportedParams(Section):
+    """Where contexts lie that another program learned: checkpoints of the CoOp family.
+
+    A path holds {} where the seed stands, or is the same for all seeds. `base_to_new` names the
+    one of each dataset, `transfer` the one learned on all classes of the transfer's source.
+    """
+
+    base_to_new: dict[str, str] = Field(default_factory=dict)
+    transfer: str | None = None
+
+
 class Params(Section):
     """Everything `params.yaml` may say."""
 
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[StrictInt] = Field(default=[1, 2, 3], min_length=1)
-    shots: StrictInt | Literal["all"] = 16
+    seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
+    shots: StrictInt | Literal["all"] = SHOTS
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
     student: StudentParams
@@ -214,6 +245,7 @@ class Params(Section):
     workers: WorkerParams = WorkerParams()
     train: TrainParams = TrainParams()
     transfer: TransferParams | None = None
+    imported: ImportedParams = ImportedParams()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -253,6 +285,37 @@ class Params(Section):
         if not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds of 0 to 2**32 - 1")
         return seeds
+
+    @model_validator(mode="after")
+    def _every_file_used(self) -> Self:
+        sources = [self.transfer.source] if self.transfer else []
+        known = [*self.datasets, *self.development, *sources]
+        for key, files in (
+            ("data.picks", self.data.picks),
+            ("imported.base_to_new", self.imported.base_to_new),
+        ):
+            for name in files:
+                if name not in known:
+                    raise UserError(
+                        f"{key} names {name!r}, wanted one of datasets: {', '.join(self.datasets)}."
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _every_checkpoint_named(self) -> Self:
+        if IMPORTED in self.methods:
+            lacking = [name for name in self.datasets if name not in self.imported.base_to_new]
+            if lacking:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.base_to_new no checkpoint of "
+                    f"{', '.join(lacking)}. Name one for each of datasets."
+                )
+            if self.transfer and self.imported.transfer is None:
+                raise UserError(
+                    f"methods has {IMPORTED!r}, and imported.transfer is missing. Name the "
+                    "checkpoint learned on all classes of transfer.source, or set transfer: null."
+                )
+        return self
 
 
 def _each_once(names: list[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.regions import REGION
@@ -31,7 +32,8 @@ IMAGE = np.dtype(
         ("height", "<i4"),
     ]
 )
-"""One image: content hash, label, split (0 train, 1 test), size in pixels when upright."""
+"""One image: content hash, label (-1 where nobody told it), split (0 train, 1 test), size in
+pixels when upright."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Plan:
         regions: REGION records of the training images, in the order of images and crops.
         policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
+        vocabulary: names to learn from in place of the base classes' names; mostly none.
     """
 
     name: str
@@ -63,11 +66,34 @@ class Plan:
     regions: NDArray[np.void]
     policy: Mapping[str, Any]
     notes: Mapping[str, list[str]]
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def test(self) -> NDArray[np.intp]:
         """Rows of the test images."""
-        return np.flatnonzero(self.images["split"] == TEST)
+        return np.flatnonzero(self._is_test)
+
+    @property
+    def learned_names(self) -> tuple[str, ...]:
+        """The names learned from: the vocabulary, or else those of the base classes."""
+        return self.vocabulary or tuple(self.class_names[label] for label in self.base)
+
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether methods that need labels can learn: every image has one, among these names."""
+        return not self.vocabulary and not self._unknown(~self._is_test)
+
+    @property
+    def tests_labels(self) -> bool:
+        """Whether there are test images, each with its class; else they are held out at most."""
+        return bool(self._is_test.any()) and not self._unknown(self._is_test)
+
+    @property
+    def _is_test(self) -> NDArray[np.bool_]:
+        return self.images["split"] == TEST
+
+    def _unknown(self, among: NDArray[np.bool_]) -> bool:
+        return bool((self.images["label"][among] == UNKNOWN).any())
 
     @property
     def crops(self) -> int:
@@ -90,6 +116,8 @@ class Plan:
         return sha256(sha256(arrays).encode() + canonical_json(self._text()))
 
     def _text(self) -> dict[str, Any]:
+        # without a vocabulary no key for it: plans and caches that people have stay as they are
+        vocabulary = {"vocabulary": list(self.vocabulary)} if self.vocabulary else {}
         return {
             "version": VERSION,
             "name": self.name,
@@ -99,6 +127,7 @@ class Plan:
             "new": list(self.new),
             "policy": dict(self.policy),
             "notes": {key: list(lines) for key, lines in self.notes.items()},
+            **vocabulary,
             "shots": {str(seed): list(rows) for seed, rows in self.shots.items()},
             "paths": list(self.paths),
         }
@@ -138,6 +167,7 @@ class Plan:
                 regions=np.load(folder / "regions.npy", allow_pickle=False),
                 policy=text["policy"],
                 notes=text["notes"],
+                vocabulary=tuple(text.get("vocabulary", ())),
             )
             kinds = (plan.images.dtype, plan.regions.dtype)
             sound = kinds == (IMAGE, REGION) and text["digest"] == plan.digest

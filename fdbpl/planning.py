@@ -1,14 +1,16 @@
 """Making a plan: draw the shots, look at every image once, draw the regions."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.split import base_and_new, draw_order
+from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
+from fdbpl.benchmarks.picks import Picks
+from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash, decode
 from fdbpl.params import RegionParams
@@ -20,6 +22,8 @@ Shots = int | Literal["all"]
 Split = Literal["halves", "all", "test-only"]
 """What a plan learns from: the base half of the classes, all of them, or nothing."""
 
+TABLE = "table of picks instead of a draw"
+
 
 def make_plan(
     dataset: Dataset,
@@ -28,6 +32,8 @@ def make_plan(
     shots: Shots,
     seeds: list[int],
     split: Split = "halves",
+    given: Picks | None = None,
+    vocabulary: tuple[str, ...] = (),
     allow_unreadable_test_images: bool = False,
     report: Report = silent,
 ) -> Plan:
@@ -37,18 +43,38 @@ def make_plan(
     the source of a transfer: all classes are base, none is new. "test-only" is for its targets:
     test images alone, so that neither shots nor regions nor seeds change the plan.
 
+    Where any training image has no class, there are no halves and no label is read: all classes
+    are learned from `shots` images for each name, drawn from all images. Without a test image
+    some of them are held out, to compare student and teacher on.
+
+    With a `vocabulary` its names are learned from, and no class name; the base classes still say
+    from which images.
+
     An unreadable training image is left out, named in the notes and replaced by the next in the
-    drawing order. `report` follows the test images looked at.
+    drawing order; with picks `given` instead of a draw, none replaces it. `report` follows the
+    test images looked at.
 
     Raises:
         UserError: a test image is unreadable (unless allowed), no training image is readable, or
-            base classes, new classes or, with neither, the dataset have no test image.
+            base classes, new classes or, with neither, the dataset have no test image; or the
+            picks given lack a seed or a class, or have more images of a class than `shots`.
     """
     learns = split != "test-only"
+    is_labelled = _is_labelled(dataset.train)
     base, new = _classes(dataset, split)
+    drawn, count = base, shots
+    if learns and not is_labelled:
+        if given is not None:
+            raise UserError(
+                f"data.picks.{dataset.name}: picks are of classes, and this dataset has training "
+                "images without one. Leave the table out."
+            )
+        dataset, drawn = _without_labels(dataset), (UNKNOWN,)
+        count = shots if shots == "all" else shots * len(vocabulary or dataset.class_names)
     reader = _Reader(dataset.folder)
     picks = {
-        seed: list(_pick(dataset, base, shots, seed, reader)) for seed in (seeds if learns else ())
+        seed: list(_pick(dataset, drawn, count, seed, given, reader))
+        for seed in (seeds if learns else ())
     }
     train = sorted({item for chosen in picks.values() for item in chosen}, key=_by_label)
     unreadable = sorted(reader.unreadable.values())
@@ -59,13 +85,14 @@ def make_plan(
         )
     test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
     missing = _unreadable(dataset.test, reader)
-    if missing and not allow_unreadable_test_images:
+    if missing and not allow_unreadable_test_images and _is_labelled(dataset.test):
         raise UserError(
             f"{len(missing)} test images of {dataset.name!r} in {dataset.folder} are unreadable, "
             f"the first: {missing[0]}. Or set data.allow_unreadable_test_images: true to leave "
             "them out of the test."
         )
-    _require_tests(dataset, test, base, new)
+    if is_labelled or not learns:
+        _require_tests(dataset, test, base, new)
     images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
     row_of = {item: row for row, item in enumerate(train)}
     return Plan(
@@ -84,20 +111,44 @@ def make_plan(
         notes={
             "unreadable training images": unreadable,
             "unreadable test images": missing,
-            "classes short of images": _shortages(dataset, base, shots, picks),
+            "classes short of images": _shortages(dataset, base, shots, picks)
+            if is_labelled
+            else [],
             "classes without training images, neither base nor new": [
                 name
                 for label, name in enumerate(dataset.class_names)
                 if learns and label not in {*base, *new}
             ],
+            **({TABLE: [f"seeds {', '.join(map(str, seeds))}"]} if given and learns else {}),
         },
+        vocabulary=vocabulary if learns else (),
     )
+
+
+def _is_labelled(items: tuple[Item, ...]) -> bool:
+    return all(item.label != UNKNOWN for item in items)
+
+
+def _without_labels(dataset: Dataset) -> Dataset:
+    """Return the dataset as one whose training images nobody has labelled."""
+    train = tuple(Item(item.path, UNKNOWN) for item in dataset.train)
+    if dataset.test:
+        return replace(dataset, train=train)
+    train, held_out = hold_out_unlabelled(train)
+    return replace(dataset, train=train, test=held_out)
 
 
 def _classes(dataset: Dataset, split: Split) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the labels learned from, and those held back as new."""
     if split == "test-only":
         return (), ()
+    if not _is_labelled(dataset.train):
+        if split == "all":
+            raise UserError(
+                f"dataset {dataset.name!r} has training images without a class, and cannot be the "
+                "source of a transfer. Name another transfer.source, or set transfer: null."
+            )
+        return tuple(range(len(dataset.class_names))), ()
     base, new = base_and_new(dataset.train)
     if not new:
         raise UserError(
@@ -204,10 +255,14 @@ def _pick(
     labels: tuple[int, ...],
     shots: Shots,
     seed: int,
+    given: Picks | None,
     reader: _Reader,
 ) -> Iterator[Item]:
     """Yield each label's first readable images in the drawing order, as many as `shots`."""
-    order = draw_order(dataset.train, seed)
+    if given is None:
+        order = draw_order(dataset.train, seed)
+    else:
+        order = _order_given(dataset, labels, shots, seed, given)
     for label in labels:
         count = 0
         for item in order[label]:
@@ -216,6 +271,46 @@ def _pick(
             if reader.read(item.path) is not None:
                 count += 1
                 yield item
+
+
+def _order_given(
+    dataset: Dataset, labels: tuple[int, ...], shots: Shots, seed: int, given: Picks
+) -> dict[int, list[Item]]:
+    """Return the picks given for a seed, by label; raise UserError when they do not fit."""
+    table = f"data.picks.{dataset.name}"
+    if seed not in given:
+        raise UserError(
+            f"{table}: the table has no seed {seed}, but {', '.join(map(str, given))}. "
+            "Set seeds to these, or add rows."
+        )
+    order = draw_order(tuple(given[seed]), seed)
+    for label in labels:
+        count, name = len(order.get(label, ())), dataset.class_names[label]
+        if not count:
+            raise UserError(f"{table}: the table has no image of {name!r} for seed {seed}.")
+        if shots != "all" and count > shots:
+            raise UserError(
+                f"{table}: the table has {count} images of {name!r} for seed {seed}, wanted at "
+                f"most shots, which is {shots}. Set shots to {count}."
+            )
+    return order
+
+
+def choose_shots(
+    dataset: Dataset, *, shots: Shots, seeds: list[int], given: Picks | None = None
+) -> dict[int, list[Item]]:
+    """Return the shots of each seed and of every class, as plans have them.
+
+    Raises:
+        UserError: the dataset has no training images, or some without a class, or the picks given
+            do not fit.
+    """
+    labels = tuple(sorted({item.label for item in dataset.train}))
+    if not labels or UNKNOWN in labels:
+        lack = "training images without a class" if labels else "no training images"
+        raise UserError(f"dataset {dataset.name!r} has {lack}, so no shots of each class.")
+    reader = _Reader(dataset.folder)
+    return {seed: list(_pick(dataset, labels, shots, seed, given, reader)) for seed in seeds}
 
 
 def _shortages(

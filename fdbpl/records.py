@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from fdbpl.artifact import Artifact
+from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.cache.cache import open_cache
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED
 from fdbpl.plan import Plan
 from fdbpl.workspace import Workspace
 
@@ -28,9 +29,11 @@ class SeedRecord:
     """One dataset learned on, method and seed.
 
     Attributes:
-        setting: the protocol of evaluation: base-to-new, cross-dataset or shifted.
-        accuracies: in per cent: base, new and h, or base alone for a classifier of base classes; of
-            a transfer source, average and acc/<target>.
+        setting: the protocol of evaluation: base-to-new, all-classes, teacher-agreement,
+            cross-dataset or shifted.
+        accuracies: in per cent: base, new and h, or base alone for a classifier of base classes;
+            accuracy, or agreement with the teacher, where nothing is held back; of a transfer
+            source, average and acc/<target>.
         params: what distinguishes it: options, training, models, shots.
         digests: SHA-256 of the plan, both caches' manifests, of the prompts where learned, and
             of the targets' plans where there are targets.
@@ -214,11 +217,12 @@ def _seed_record(
     origin: _Origin, learned: "_Learned", *, seed: int, counts: Mapping[str, int], **named: Any
 ) -> SeedRecord:
     rows = origin.plan.images["label"][list(origin.plan.shots[seed])]
+    is_labelled = bool((rows != UNKNOWN).all())
     return SeedRecord(
         seed=seed,
         params={
             **origin.models,
-            "shots": int(np.bincount(rows).max()),
+            **({"shots": int(np.bincount(rows).max())} if is_labelled else {}),
             "regions_per_image": origin.plan.crops,
             **learned.params,
         },
@@ -244,7 +248,7 @@ def _learned(
     dataset: str, method: str, seed: int, evaluated: str | None, work: Workspace
 ) -> _Learned:
     """Read one training's three files, and see that they are of the prompts `evaluated`."""
-    if method not in TRAINED:
+    if method not in LEARNED:
         return _Learned({}, {}, {}, (), {})
     kinds = ("prompts", "classifier", "history")
     files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}
@@ -299,7 +303,7 @@ def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryReco
 
 def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
     """Return the accuracies that a method has: null stands for those it has not."""
-    names = ("base", "new", "h", "h_mean")
+    names = ("base", "new", "h", "h_mean", "accuracy", "agreement")
     return {name: cell[name] for name in names if cell.get(name) is not None}
 
 

@@ -193,3 +193,12 @@ def plot(record: Mapping[str, Any], file: BinaryIO) -> None:
     panels[0].invert_yaxis()
     panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def plot_line(line: str, file: BinaryIO) -> None:
+    """Draw a line of text, where there is nothing to plot."""
+    from matplotlib.figure import Figure  # takes half a second, and only this function needs it
+
+    figure = Figure(figsize=(6, 1), dpi=130)
+    figure.text(0.5, 0.5, line, ha="center", va="center")
+    figure.savefig(file, format="png", metadata={"Software": None})

@@ -21,6 +21,7 @@ TITLES = {
     "paper": "FDBPL, paper",
     "fdbpl_prompts": "FDBPL, ours, prompts alone",
     "fdbpl": "FDBPL, ours",
+    "imported": "imported",
 }
 
 BASE_ONLY = "A dash: the method is a classifier of base classes only, so it has no new and no H."
@@ -53,7 +54,7 @@ def averages_table(comparison: Mapping[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
     averages = [result["avg"] for result in comparison["methods"].values()]
     for method, average in zip(comparison["methods"], averages, strict=True):
-        rows.append((TITLES[method], *(_number(average[key]) for key in ("base", "new", "h"))))
+        rows.append((TITLES[method], *(number(average[key]) for key in ("base", "new", "h"))))
     known = [average["h"] is not None for average in averages]
     return markdown(rows) + ("" if all(known) else f"\n\n{BASE_ONLY}")
 
@@ -66,16 +67,17 @@ def datasets_table(comparison: Mapping[str, Any]) -> str:
     for dataset in datasets:
         cells = [methods[method]["datasets"][dataset] for method in methods]
         rows.append((dataset, *(with_deviation(cell["h"], cell["h_std"]) for cell in cells)))
-    rows.append(("average", *(_number(methods[method]["avg"]["h"]) for method in methods)))
+    rows.append(("average", *(number(methods[method]["avg"]["h"]) for method in methods)))
     return markdown(rows)
 
 
 def with_deviation(value: float | None, deviation: float | None) -> str:
     """Return a cell of a table: the value, and its deviation over seeds where there is one."""
-    return f"{_number(value)} ± {deviation:.2f}" if deviation else _number(value)
+    return f"{number(value)} ± {deviation:.2f}" if deviation else number(value)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a cell of a table: two decimals, or a dash for what is not known."""
     return "-" if value is None else f"{value:.2f}"
 
 

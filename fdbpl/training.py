@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.features import FeatureSource, Teacher, in_order
+from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
@@ -30,7 +31,8 @@ class Task:
         crops: regions of each image; region `image * crops + k` is crop k of an image.
         features: where regions' features come from.
         teacher: class vectors over the classes learned, and the scale of its logits.
-        text: contexts (K, M, W) to class features (K, C, D) over the same classes.
+        text: contexts (K, M, W) to class features (K, C, D) over the same classes; or, of a
+            vocabulary, over the likeliest of each batch.
         scale: the student's logit scale.
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
@@ -43,7 +45,7 @@ class Task:
     crops: int
     features: FeatureSource
     teacher: Teacher
-    text: TextEncoder
+    text: TextEncoder | LikeliestText
     scale: float
     anchors: Tensor | None = None
     areas: Tensor | None = None
@@ -112,9 +114,8 @@ def train(
         steps = epoch_steps(picks, crops=task.crops, batch=params.batch, epoch=epoch)
         found = in_order(task.features, [torch.from_numpy(rows) for _, rows in steps])
         for (images, rows), (student, teacher) in zip(steps, found, strict=True):
-            batch = _batch(task, torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
-            features = task.text(contexts.flatten(0, 1))
-            text = features.view(*contexts.shape[:2], *features.shape[1:])
+            known = _batch(task, torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
+            batch, text = _encode(task.text, contexts, known)
             terms = objective(batch, text, task.scale)
             if epoch in probed and not sums:
                 gradients[epoch] = gradient_norms(terms, contexts)
@@ -133,6 +134,16 @@ def train(
         seed: _outcome(contexts.detach()[run], curves, gradients, diagnoses, run)
         for run, seed in enumerate(picks)
     }
+
+
+def _encode(
+    text: TextEncoder | LikeliestText, contexts: Tensor, batch: Batch
+) -> tuple[Batch, Tensor]:
+    """Return the batch and the text features (S, K, C, D) of contexts (S, K, M, W)."""
+    if isinstance(text, LikeliestText):
+        return text(contexts, batch)
+    features = text(contexts.flatten(0, 1))
+    return batch, features.view(*contexts.shape[:2], *features.shape[1:])
 
 
 def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:

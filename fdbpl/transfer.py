@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fdbpl.errors import UserError
-from fdbpl.methods.names import TRAINED, UNTRAINED
+from fdbpl.methods.names import LEARNED, UNTRAINED
 from fdbpl.reporting import TITLES, markdown, with_deviation
 
 KINDS = ("cross-dataset", "shifted")
@@ -12,7 +12,7 @@ KINDS = ("cross-dataset", "shifted")
 
 def transferable(methods: Sequence[str]) -> list[str]:
     """Return the methods that have class vectors for any class list."""
-    return [name for name in methods if name in (*UNTRAINED, *TRAINED)]
+    return [name for name in methods if name in (*UNTRAINED, *LEARNED)]
 
 
 def require_transfer(
@@ -25,7 +25,11 @@ def require_transfer(
     seeds: Sequence[int],
 ) -> None:
     """Raise UserError when a transfer's record, the file `name`, is not of these parameters."""
-    found = (record["source"], set(record["targets"]), set(record["methods"]))
+    found = (
+        record["source"],
+        set(record["targets"]),
+        {*record["methods"], *record["left_out"]},
+    )
     wanted = (source, set(targets), set(transferable(methods)))
     columns = {tuple(result["seeds"]) for result in record["methods"].values()}
     if found != wanted or columns != {tuple(map(str, seeds))}:
@@ -37,7 +41,11 @@ def require_transfer(
 
 def transfer_tables(record: Mapping[str, Any], methods: Sequence[str]) -> str:
     """Return a transfer's averages, then every target of each kind, as Markdown tables."""
-    shown = {name: record["methods"][name] for name in transferable(methods)}
+    shown = {
+        name: record["methods"][name]
+        for name in transferable(methods)
+        if name not in record["left_out"]
+    }
     kinds = {target: about["kind"] for target, about in record["targets"].items()}
     present = [kind for kind in KINDS if kind in kinds.values()]
     parts = [

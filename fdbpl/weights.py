@@ -17,3 +17,8 @@ def weights_source(params: ModelParams) -> str:
         return f"tag {params.weights}"
     with path.open("rb") as file:
         return f"file {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def about_model(params: ModelParams) -> dict[str, str]:
+    """Return what records say of a model: its architecture, and where its weights come from."""
+    return {"architecture": params.architecture, "weights": weights_source(params)}

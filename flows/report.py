@@ -54,8 +54,9 @@ def _row(
     found = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))["methods"]
     row: dict[str, Any] = {"dataset": dataset, "state": "done"}
     for method in methods:
-        cells = {str(seed): found[method]["seeds"][str(seed)] for seed in seeds}
-        h = over_seeds(cells)["h"]
+        cells = {str(seed): found[method]["seeds"][str(seed)] for seed in seeds if method in found}
+        has_halves = all("h" in cell for cell in cells.values())
+        h = over_seeds(cells)["h"] if cells and has_halves else None
         row[TITLES[method]] = "-" if h is None else round(h, 2)
     return row
 

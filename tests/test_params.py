@@ -132,8 +132,8 @@ def test_a_wrong_value_is_answered_with_key_value_and_what_is_allowed(key, value
         {"template": "{}"},
         {"folder": "x", "table": "t.csv"},
         {"folder": "x", "images": "y", "names": "n.txt"},
-        {"images": "y"},
         {"names": "n.txt"},
+        {"folder": "x", "test": "z"},
         {"folder": "x", "names": "n.txt"},
     ],
 )
@@ -166,7 +166,7 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("optimiser", "datasets, methods, seeds, shots, data"),
         ("train.rate", "lr, warmup_lr, momentum"),
         ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
-        ("data.own.mine.path", "folder, table, images, names, template"),
+        ("data.own.mine.path", "folder, table, images, names, test, template"),
         ("transfer.shifted", "source, targets"),
         ("objectives.fdbpl.margin", "weight, weight_power, weight_temperature, normalise"),
     ],

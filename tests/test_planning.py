@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,13 @@ import pytest
 from conftest import draw_folder, draw_image
 from PIL import Image
 
-from fdbpl.benchmarks.dataset import Dataset, Item
+from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.errors import UserError
 from fdbpl.images import content_hash, decode
 from fdbpl.params import RegionParams
 from fdbpl.plan import TEST, TRAIN, Plan
-from fdbpl.planning import Split, make_plan
+from fdbpl.planning import Shots, Split, make_plan
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
 DAMAGED = b"\x89PNG\r\n\x1a\n and no more"
@@ -240,6 +241,82 @@ def test_too_little_to_plan_from(folder: Path) -> None:
         (folder / item.path).write_bytes(DAMAGED)
     with pytest.raises(UserError, match=r"no training image of 2 base classes.*ant/00\.png"):
         plan()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Dataset:
+    """Twenty images whose classes nobody told, of three names."""
+    paths = [f"{index:02}.png" for index in range(20)]
+    for index, path in enumerate(paths):
+        draw_image(tmp_path / "bare" / path, index)
+    train = tuple(Item(path, UNKNOWN) for path in paths)
+    return Dataset("bare", tmp_path / "bare", ("ant", "bee", "cat"), "{}.", train, (), ())
+
+
+def bare_plan(dataset: Dataset, shots: Shots = 2, **options: Any) -> Plan:
+    regions = RegionParams(per_image=2)
+    return make_plan(dataset, regions=regions, shots=shots, seeds=[1, 2], **options)
+
+
+def test_without_labels_all_classes_are_learned_and_some_images_held_out(bare: Dataset) -> None:
+    plan = bare_plan(bare)
+    assert (plan.base, plan.new) == ((0, 1, 2), ())
+    assert plan.learned_names == bare.class_names
+    assert not plan.teaches_labels
+    assert not plan.tests_labels
+    assert len(plan.test) == 4
+    assert set(plan.images["label"].tolist()) == {UNKNOWN}
+    assert [len(rows) for rows in plan.shots.values()] == [6, 6]  # shots for each name
+    held_out = {plan.paths[row] for row in plan.test}
+    everything = bare_plan(bare, "all")
+    assert {everything.paths[row] for row in everything.test} == held_out
+    assert [len(rows) for rows in everything.shots.values()] == [16, 16]
+    assert not any(plan.notes.values())
+
+
+def test_labels_are_read_of_all_training_images_or_of_none(bare: Dataset) -> None:
+    some = tuple(Item(item.path, row % 3 - 1) for row, item in enumerate(bare.train))
+    assert bare_plan(replace(bare, train=some)).digest == bare_plan(bare).digest
+
+
+def test_labelled_test_images_are_the_test_and_nothing_is_held_out(bare: Dataset) -> None:
+    told = replace(bare, train=bare.train[4:], test=(Item("00.png", 2), Item("01.png", 0)))
+    plan = bare_plan(told, "all")
+    assert plan.tests_labels
+    assert sorted(plan.images["label"][plan.test].tolist()) == [0, 2]
+    assert [len(rows) for rows in plan.shots.values()] == [16, 16]
+
+
+def test_an_unreadable_image_without_class_is_left_out(bare: Dataset) -> None:
+    for item in bare.train[:3]:
+        (bare.folder / item.path).write_bytes(DAMAGED)
+    plan = bare_plan(bare, "all")
+    assert len(plan.images) == 17
+    broken = plan.notes["unreadable training images"] + plan.notes["unreadable test images"]
+    assert sorted(note.split(":")[0] for note in broken) == ["00.png", "01.png", "02.png"]
+
+
+def test_one_image_is_enough_to_learn_from(bare: Dataset) -> None:
+    plan = bare_plan(replace(bare, train=bare.train[:1]))
+    assert len(plan.test) == 0
+    assert not plan.tests_labels
+
+
+def test_images_without_class_are_no_source_of_a_transfer(bare: Dataset) -> None:
+    with pytest.raises(UserError, match=r"without a class.*transfer\.source.*transfer: null"):
+        bare_plan(bare, split="all")
+
+
+def test_a_vocabulary_is_learned_from_in_place_of_names(folder: Path, tmp_path: Path) -> None:
+    plain, plan = plan_of(folder), plan_of(folder, vocabulary=("red", "blue", "sea"))
+    assert plan.learned_names == ("red", "blue", "sea")
+    assert not plan.teaches_labels
+    assert (plan.base, plan.new, plan.shots) == (plain.base, plain.new, plain.shots)
+    assert plain.learned_names == ("ant", "bee")
+    assert plain.teaches_labels
+    assert plan.digest != plain.digest
+    plan.save(tmp_path / "plan")
+    assert Plan.load(tmp_path / "plan").vocabulary == plan.vocabulary
 
 
 def test_every_test_image_is_reported(folder: Path) -> None:

@@ -1,5 +1,8 @@
 """All stages on real photographs, where they are at hand, and on architectures of real size."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -7,10 +10,13 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from safetensors.torch import save_file
 
+from fdbpl.benchmarks import imagenet
 from fdbpl.cli import main
-from fdbpl.stages import PER_DATASET
+from fdbpl.stages import OVER_ALL, PER_DATASET
+from fdbpl.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -25,25 +31,116 @@ def run_all(folder: Path, dataset: str, **params: object) -> str:
     methods = ["zero_shot", "zero_shot_generic", "teacher", "coop", "kdpl", "fdbpl"]
     common = {"datasets": [dataset], "methods": methods, "seeds": [1, 2], "train": {"epochs": 3}}
     (folder / "params.yaml").write_text(yaml.safe_dump({**common, **params}))
-    said = ""
-    for stage in (*PER_DATASET, "compare"):
-        words = [stage.replace("_", "-"), *([dataset] if stage in PER_DATASET else [])]
-        result = CliRunner().invoke(main, words)
-        assert result.exit_code == 0, result.output
-        said = result.stdout
-    return said
+    for stage in PER_DATASET:
+        run_stage(stage, dataset)
+    return run_stage("compare")
 
 
-@pytest.mark.parametrize("dataset", ["caltech-101", "dtd", "scenes"])
-def test_real_photographs_go_through_every_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path, dataset: str
+def run_stage(stage: str, *dataset: str) -> str:
+    result = CliRunner().invoke(main, [stage.replace("_", "-"), *dataset])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_real_photographs_of_ones_own_go_through_every_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = {"scenes": {"folder": str(real / "folders" / "intel_scenes")}}
-    data = {"root": str(real), "own": own}
-    table = run_all(tmp_path, dataset, data=data, shots=4, regions={"per_image": 2}, **TINY)
-    assert dataset in table
+    table = run_all(
+        tmp_path, "scenes", data={"own": own}, shots=4, regions={"per_image": 2}, **TINY
+    )
+    assert "scenes" in table
     assert "FDBPL, ours" in table
+
+
+BENCHMARKS = ["caltech-101", "dtd", "imagenet"]
+SHIFTS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "imagenetv2": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
+    "imagenet-sketch": lambda image: ImageOps.invert(
+        image.convert("L").filter(ImageFilter.FIND_EDGES)
+    ),
+    "imagenet-adversarial": lambda image: image.filter(ImageFilter.GaussianBlur(3)),
+    "imagenet-rendition": lambda image: ImageOps.posterize(image.convert("RGB"), 2),
+}
+FEW = 40
+"""Classes of the versions that hold some of ImageNet's classes only."""
+
+
+def shift_imagenet(root: Path, real: Path) -> None:
+    """Lay the four shifted versions out as their authors do, an image of each class there is."""
+    source = real / "imagenet"
+    wnids = sorted(line.split()[0] for line in (source / "classnames.txt").read_text().splitlines())
+    for name, change in SHIFTS.items():
+        layout = imagenet.LAYOUTS[name]
+        (root / name).mkdir()
+        shutil.copy(source / "classnames.txt", root / name)
+        is_whole = name in ("imagenetv2", "imagenet-sketch")
+        for place, wnid in enumerate(wnids if is_whole else wnids[::5]):
+            first = min((source / "images" / "val" / wnid).iterdir())
+            folder = root / name / layout.test / (str(place) if layout.numbered else wnid)
+            folder.mkdir(parents=True)
+            with Image.open(first) as image:
+                change(image).save(folder / f"{wnid}_0.JPEG")
+
+
+def test_real_photographs_go_through_all_three_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets").mkdir()
+    for name in BENCHMARKS:
+        (tmp_path / "sets" / name).symlink_to(real / name)
+    shift_imagenet(tmp_path / "sets", real)
+    methods = ["zero_shot", "teacher", "coop", "kdpl", "fdbpl"]
+    targets = ["caltech-101", "dtd", *SHIFTS]
+    raw = {
+        "datasets": BENCHMARKS,
+        "methods": methods,
+        "seeds": [1, 2],
+        "shots": 2,
+        "data": {"root": "sets"},
+        "regions": {"per_image": 2},
+        "train": {"epochs": 2},
+        "transfer": {"source": "imagenet", "targets": targets},
+        **TINY,
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    for dataset in BENCHMARKS:
+        for stage in PER_DATASET:
+            run_stage(stage, dataset)
+    for stage in OVER_ALL:
+        run_stage(stage)
+    work = Workspace(tmp_path / "runs" / "default")
+
+    halves = {"caltech-101": (50, 50), "dtd": (5, 5), "imagenet": (100, 100)}
+    images = {"caltech-101": 800, "dtd": 100, "imagenet": 1600}
+    for dataset in BENCHMARKS:
+        record = json.loads(work.metrics(dataset).read_text())
+        assert tuple(record["classes"].values()) == halves[dataset]
+        assert sum(record["test_images"].values()) == images[dataset]
+        for method in methods:
+            for found in record["methods"][method]["seeds"].values():
+                assert all(0 <= found[key] <= 100 for key in ("base", "new", "h"))
+    transferred = json.loads(work.transferred.read_text())
+    assert transferred["source"] == "imagenet"
+    assert {name: (about["kind"], about["classes"], about["test_images"]) for name, about in
+            transferred["targets"].items()} == {
+        "caltech-101": ("cross-dataset", 100, 800),
+        "dtd": ("cross-dataset", 10, 100),
+        "imagenetv2": ("shifted", 200, 200),
+        "imagenet-sketch": ("shifted", 200, 200),
+        "imagenet-adversarial": ("shifted", FEW, FEW),
+        "imagenet-rendition": ("shifted", FEW, FEW),
+    }  # fmt: skip
+    for method in methods:
+        for found in transferred["methods"][method]["seeds"].values():
+            assert list(found) == ["imagenet", *targets]
+            assert all(0 <= accuracy <= 100 for accuracy in found.values())
+    compared = json.loads(work.comparison("json").read_text())["methods"]
+    assert list(compared["fdbpl"]["datasets"]) == BENCHMARKS
+    for row in (*BENCHMARKS, *SHIFTS, "FDBPL, ours", "cross-dataset", "shifted"):
+        assert f"| {row} " in (work.comparison("md").read_text())
 
 
 def test_real_architectures_load_from_local_files(

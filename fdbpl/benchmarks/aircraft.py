@@ -10,6 +10,7 @@ from fdbpl.benchmarks.paths import Fence
 from fdbpl.errors import UserError
 
 NAME = "fgvc_aircraft"
+VARIANTS = "variants.txt"
 TEMPLATE = "a photo of a {}, a type of aircraft."
 
 
@@ -24,7 +25,7 @@ def read_aircraft(name: str, root: Path) -> Dataset:
     images = folder / "images"
     if not images.is_dir():
         raise UserError(f"{images}: no such folder. Wanted the images of FGVCAircraft.")
-    lines = numbered_lines(folder / "variants.txt", "a variant of aircraft on each line")
+    lines = numbered_lines(folder / VARIANTS, "a variant of aircraft on each line")
     variants = [variant for _, variant in lines]
     labels = {variant: label for label, variant in enumerate(variants)}
     fence = Fence(images)

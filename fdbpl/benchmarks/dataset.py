@@ -26,7 +26,8 @@ class Dataset:
 
     `class_names[label]` is the name that goes into the template, spaces instead of underscores.
     Any split may be empty: a shifted version of another dataset has test images only. Labels of
-    training images may be `UNKNOWN`; those of validation and test images never are.
+    training images may be `UNKNOWN`; those of validation and test images are not, as readers
+    return them.
     """
 
     name: str

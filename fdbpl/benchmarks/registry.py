@@ -10,9 +10,11 @@ from fdbpl.benchmarks.coop import read_coop
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.benchmarks.imagenet import read_imagenet
+from fdbpl.benchmarks.picks import Picks, read_picks
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.table import read_table
 from fdbpl.benchmarks.unlabelled import read_unlabelled
+from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams, OwnDataset
 
@@ -59,7 +61,7 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     """
     root = Path(data.root)
     if name in data.own:
-        dataset = _read_own(name, data.own[name])
+        dataset = _read_own(name, data.own[name], data)
     elif name in LAYOUTS:
         dataset = LAYOUTS[name](name, root)
     elif is_drawn(name, data):
@@ -78,10 +80,26 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     return dataset
 
 
-def _read_own(name: str, own: OwnDataset) -> Dataset:
+def given_picks(dataset: Dataset, data: DataParams) -> Picks | None:
+    """Return the picks that `data.picks` brings in for a dataset, None where shots are drawn.
+
+    Raises:
+        UserError: see `read_picks`.
+    """
+    table = data.picks.get(dataset.name)
+    return None if table is None else read_picks(Path(table), dataset)
+
+
+def _read_own(name: str, own: OwnDataset, data: DataParams) -> Dataset:
     if own.folder is not None:
         return read_folder(name, Path(own.folder), own.template)
     if own.table is not None:
         return read_table(name, Path(own.table), own.template)
-    images, names = Path(str(own.images)), Path(str(own.names))  # OwnDataset sees to both
-    return read_unlabelled(name, images, names, own.template)
+    return read_unlabelled(
+        name,
+        Path(str(own.images)),  # OwnDataset sees to it
+        None if own.names is None else Path(own.names),
+        own.template,
+        None if own.test is None else Path(own.test),
+        read_vocabulary(data.vocabulary) if data.vocabulary and own.names is None else (),
+    )

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from fdbpl.benchmarks.dataset import UNKNOWN, Item
 from fdbpl.errors import UserError
 
+HELD_OUT = 1000
+"""Images without a class that are held out at most: enough for a share to be sure to 3 points."""
+
 
 def base_and_new(train: Iterable[Item]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the base labels, the first ceil(n / 2) of the sorted labels, and the new ones.
@@ -65,6 +68,16 @@ def hold_out(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]
         test += group[:count]
         train += group[count:]
     return tuple(sorted(train, key=_by_label)), tuple(sorted(test, key=_by_label))
+
+
+def hold_out_unlabelled(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return training and held-out images of a dataset whose images have no class.
+
+    The first fifth in the drawing order of seed 0 is held out, at most `HELD_OUT` images.
+    """
+    order = draw_order(items, seed=0).get(UNKNOWN, [])
+    count = min(len(order) // 5, HELD_OUT)
+    return tuple(sorted(order[count:])), tuple(sorted(order[:count]))
 
 
 def _by_label(item: Item) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 """From class names to the tokens that stand around a learned context."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer
@@ -21,6 +21,10 @@ class PromptTokens:
     start: int
     context: tuple[int, ...]
     suffixes: tuple[tuple[int, ...], ...]
+
+    def of(self, classes: Sequence[int]) -> "PromptTokens":
+        """Return those of some classes alone, in the order given."""
+        return replace(self, suffixes=tuple(self.suffixes[c] for c in classes))
 
 
 def tokenize_prompts(clip: ClipModel, words: str, class_names: tuple[str, ...]) -> PromptTokens:
@@ -54,13 +58,17 @@ def require_room(clip: ClipModel, class_names: Sequence[str], texts: Sequence[st
     if not isinstance(clip.tokenizer, SimpleTokenizer):
         return
     limit = clip.tokenizer.context_length
-    for name, text in zip(class_names, texts, strict=True):
-        tokens = len(clip.tokenizer.encode(text)) + 2  # start and end
-        if tokens > limit:
-            raise UserError(
-                f"class name {name!r} makes a prompt of {tokens} tokens, wanted at most {limit} "
-                f"for {clip.identity['architecture']}. Shorten the name."
-            )
+    counts = [len(clip.tokenizer.encode(text)) + 2 for text in texts]  # start and end
+    long = [(name, n) for name, n in zip(class_names, counts, strict=True) if n > limit]
+    if long:
+        name, tokens = long[0]
+        more = [f"{other!r} ({count})" for other, count in long[1:6]]
+        verb = "is" if len(long) == 2 else "are"
+        others = f" {len(long) - 1} more {verb} too long: {', '.join(more)}." if more else ""
+        raise UserError(
+            f"class name {name!r} makes a prompt of {tokens} tokens, wanted at most {limit} "
+            f"for {clip.identity['architecture']}. Shorten the name.{others}"
+        )
 
 
 def embed_words(clip: ClipModel, words: str) -> torch.Tensor:

@@ -66,6 +66,8 @@ def _cache_all(
         scales |= {role: clip.logit_scale, "own": clip.logit_scale}
         for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
             text = {"template": template_vectors(clip, plan.class_names, plan.template)}
+            if plan.vocabulary:
+                text["vocabulary"] = template_vectors(clip, plan.vocabulary, plan.template)
             if role == "student":
                 text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
                 templates = _ensemble(plan, clip)

@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fdbpl import reporting
+from fdbpl import reporting, unlabelled_report
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
 from fdbpl.params import Params
+from fdbpl.published_tables import backbone_of, published_tables, unlike_published
 from fdbpl.transfer import require_transfer, transfer_tables
 from fdbpl.workspace import Workspace
 
@@ -16,38 +17,86 @@ from fdbpl.workspace import Workspace
 def compare(params: Params, work: Workspace) -> list[str]:
     """Write metrics/compare.json, .md and .png; return the tables to print.
 
-    The transfer's tables are among them once there is one.
+    The transfer's tables are among them once there is one, and published numbers where there are
+    some of the same student.
 
     Raises:
         UserError: a dataset of the list or the transfer has not been evaluated with all methods
             and seeds.
     """
     records = {name: _record(work.metrics(name), name, params) for name in params.datasets}
-    comparison = reporting.compare(records, params.methods, params.seeds)
-    tables = [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
-    tables += _transfer_tables(params, work)
+    halved = {name: one for name, one in records.items() if one["protocol"] == "base-to-new"}
+    others = {name: one for name, one in records.items() if name not in halved}
+    left_out = {method for record in halved.values() for method in record["left_out"]}
+    methods = [method for method in params.methods if method not in left_out]
+    comparison: dict[str, Any] = {"methods": {}}
+    tables, picture = [], io.BytesIO()
+    if halved:
+        comparison = reporting.compare(halved, methods, params.seeds)
+        tables += [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
+        reporting.plot(comparison, picture)
+    if others:
+        summary = unlabelled_report.summarise(others, params.methods, params.seeds)
+        comparison["unlabelled"] = summary
+        tables += unlabelled_report.tables(summary)
+        if not halved:
+            unlabelled_report.plot(summary, picture)
+    transfer = _transfer_record(params, work)
+    if transfer is not None:
+        tables.append(transfer_tables(transfer, params.methods))
+    if halved:
+        tables += _published(params, halved, comparison, transfer)
     text = "\n\n".join(tables) + "\n"
-    picture = io.BytesIO()
-    reporting.plot(comparison, picture)
     write_whole(work.comparison("json"), readable_json(comparison))
     write_whole(work.comparison("md"), text.encode())
     write_whole(work.comparison("png"), picture.getvalue())
     return [
-        f"H of base and new accuracy in per cent, {len(params.seeds)} seeds, "
-        f"{len(records)} datasets, average first:",
-        "",
+        *_title(len(halved), len(params.seeds)),
         text,
         f"Written: {work.comparison('json')}, .md, .png",
     ]
 
 
-def _transfer_tables(params: Params, work: Workspace) -> list[str]:
-    """Return the transfer's tables, or nothing where it is not wanted or not yet evaluated."""
+def _title(datasets: int, seeds: int) -> list[str]:
+    if not datasets:
+        return []
+    line = "H of base and new accuracy in per cent"
+    return [f"{line}, {seeds} seeds, {datasets} datasets, average first:", ""]
+
+
+def _published(
+    params: Params,
+    records: dict[str, dict[str, Any]],
+    comparison: dict[str, Any],
+    transfer: dict[str, Any] | None,
+) -> list[str]:
+    backbone = backbone_of([*records.values(), *([transfer] if transfer else [])])
+    if backbone is None:
+        return []
+    unlike = [n for n in unlike_published(records, transfer) if n not in params.data.own]
+    shots = "all images" if params.shots == "all" else f"{params.shots} shots"
+    tables = published_tables(
+        comparison,
+        transfer,
+        backbone,
+        without=[*params.data.own, *unlike],
+        protocol=f"{shots}, {len(params.seeds)} seeds",
+    )
+    if unlike:
+        tables.append(
+            f"No published numbers beside {', '.join(unlike)}: not as many test images here as "
+            "published; fdbpl data check says more."
+        )
+    return tables
+
+
+def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
+    """Read the transfer's accuracies; None where it is not wanted or not yet evaluated."""
     path = work.transferred
     if params.transfer is None or not path.is_file():
-        return []
+        return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         require_transfer(
             record,
             str(path),
@@ -55,11 +104,12 @@ def _transfer_tables(params: Params, work: Workspace) -> list[str]:
             methods=params.methods,
             seeds=params.seeds,
         )
-        return [transfer_tables(record, params.methods)]
+        transfer_tables(record, params.methods)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: damaged ({type(error).__name__}). Run fdbpl transfer again."
         ) from None
+    return record
 
 
 def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
@@ -69,6 +119,7 @@ def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
         missing = [
             f"{method} seed {seed}"
             for method in params.methods
+            if method not in record["left_out"]
             for seed in params.seeds
             if str(seed) not in record["methods"].get(method, {"seeds": {}})["seeds"]
         ]

@@ -1,42 +1,57 @@
-"""Stage 4: accuracies of every method on the base and the new classes. No model, no torch."""
+"""Stage 4: accuracies of every method, on the base and the new classes. No model, no torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache.cache import Cache
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy_of_scores, base_to_new
+from fdbpl.evaluation import accuracy, accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
 from fdbpl.fitted import Shots, gda, linear_probe, tip_adapter
-from fdbpl.methods.names import FITTED, TRAINED
+from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
-from fdbpl.plan import TEST, Plan
+from fdbpl.plan import Plan
+from fdbpl.reporting import TITLES
 from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
+
+Measure = Callable[[NDArray[Any], Decision], dict[str, float]]
+"""Test images' features (T, D) and what decides between C classes to accuracies in per cent."""
+
+BASE_TO_NEW, ALL_CLASSES, AGREEMENT = "base-to-new", "all-classes", "teacher-agreement"
+"""Protocols: the second where nothing is held back, for images learned from without a class; the
+third where no test image has a class either."""
 
 
 def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     """Write a dataset's accuracies, in per cent, for every method and seed.
+
+    Methods that need labels are left out where there are none to learn from.
 
     Raises:
         UserError: a cache or classifier is missing, damaged or of another plan or model.
     """
     plan = Plan.load(work.plan(dataset))
     teacher, student = open_caches(params, plan, work)
-    labels = plan.images["label"][plan.images["split"] == TEST]
     seen = student.features("test")
+    protocol, measure = _protocol(plan, teacher)
+    methods = _measured(plan, protocol, params.methods)
     results: dict[str, Any] = {}
-    for method in params.methods:
+    for method in methods:
         seeds: dict[str, Any] = {}
         for seed in params.seeds:
             if method in FITTED:
                 seeds[str(seed)] = _fit(method, plan, student, seed)
                 continue
             source = {}
-            if method in TRAINED:
+            if method in LEARNED:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )
@@ -44,22 +59,72 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 source = {"prompts": classifier.about["prompts"]}
             else:
                 features, decision = untrained(method, teacher, student)
-            accuracies = base_to_new(features, labels, decision, plan.base, plan.new)
-            seeds[str(seed)] = {**accuracies, **source}
+            seeds[str(seed)] = {**measure(features, decision), **source}
         results[method] = {"seeds": seeds}
     record = {
         "dataset": dataset,
-        "protocol": "base-to-new",
-        "classes": {"base": len(plan.base), "new": len(plan.new)},
-        "test_images": {
-            "base": int((labels[:, None] == list(plan.base)).any(axis=1).sum()),
-            "new": int((labels[:, None] == list(plan.new)).any(axis=1).sum()),
-        },
+        "protocol": protocol,
+        **_counts(plan),
         "plan": plan.digest,
+        "left_out": [method for method in params.methods if method not in methods],
+        "student": about_model(params.student),
         "methods": results,
     }
     write_whole(work.metrics(dataset), readable_json(record))
-    return [f"{dataset}: {len(results)} methods evaluated on {len(labels):,} test images"]
+    labelled = [TITLES[name] for name in params.methods if name in LABELLED]
+    if plan.teaches_labels or not labelled:
+        return [_summary(plan, protocol, len(results))]
+    left_out = f"  left out, since they learn from labels: {', '.join(labelled)}"
+    return [_summary(plan, protocol, len(results)), left_out]
+
+
+def _protocol(plan: Plan, teacher: Cache) -> tuple[str, Measure]:
+    labels = plan.images["label"][plan.test]
+    if plan.new:
+        return BASE_TO_NEW, lambda features, decision: base_to_new(
+            features, labels, decision, plan.base, plan.new
+        )
+    if plan.tests_labels:
+        return ALL_CLASSES, lambda features, decision: {
+            "accuracy": accuracy(features, labels, decision, plan.base)
+        }
+    believed = (teacher.column("test") @ teacher.text("template").T).argmax(axis=1)
+    return AGREEMENT, lambda features, decision: {
+        "agreement": accuracy(features, believed, decision, plan.base)
+    }
+
+
+def _measured(plan: Plan, protocol: str, methods: list[str]) -> list[str]:
+    """Return the methods that can be learned and say something when measured."""
+    if not len(plan.test):
+        return []
+    found = usable(methods, labels=plan.teaches_labels)
+    return [name for name in found if protocol != AGREEMENT or name != "teacher"]
+
+
+def _counts(plan: Plan) -> dict[str, dict[str, int]]:
+    if not plan.new:
+        return {"classes": {"all": len(plan.base)}, "test_images": {"all": len(plan.test)}}
+    labels = plan.images["label"][plan.test]
+    halves = {"base": plan.base, "new": plan.new}
+    return {
+        "classes": {half: len(classes) for half, classes in halves.items()},
+        "test_images": {
+            half: int(np.isin(labels, classes).sum()) for half, classes in halves.items()
+        },
+    }
+
+
+def _summary(plan: Plan, protocol: str, methods: int) -> str:
+    images = f"{len(plan.test):,}"
+    if protocol != AGREEMENT:
+        return f"{plan.name}: {methods} methods evaluated on {images} test images"
+    if not len(plan.test):
+        return f"{plan.name}: no test image and none held out, so there is nothing to evaluate"
+    return (
+        f"{plan.name}: no test image has a class, so no accuracy is known; agreement with the "
+        f"teacher of {methods} methods measured on {images} held-out images"
+    )
 
 
 def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage 1: which images, which split, which shots, which regions. No model, no torch."""
 
-from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.benchmarks.registry import given_picks, open_dataset
+from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.params import Params
 from fdbpl.plan import Plan
 from fdbpl.planning import Split, make_plan
@@ -24,6 +25,7 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
         UserError: see `open_dataset` and `make_plan`.
     """
     found = open_dataset(dataset, params.data)
+    vocabulary = params.data.vocabulary if split != "test-only" else None
     with progress(f"{dataset}: looking at images") as report:
         plan = make_plan(
             found,
@@ -31,6 +33,8 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
             shots=params.shots,
             seeds=params.seeds,
             split=split,
+            given=given_picks(found, params.data) if split != "test-only" else None,
+            vocabulary=read_vocabulary(vocabulary) if vocabulary else (),
             allow_unreadable_test_images=params.data.allow_unreadable_test_images,
             report=report,
         )
@@ -47,10 +51,13 @@ def _parts(plan: Plan) -> list[str]:
     parts = [f"{len(plan.class_names)} classes"]
     if plan.new:
         parts[0] += f" ({len(plan.base)} base, {len(plan.new)} new)"
+    if plan.vocabulary:
+        parts[0] += f", learned by {len(plan.vocabulary):,} names"
     if plan.base:
         train = len(plan.images) - len(plan.test)
         parts += [
             f"{train:,} training images for {len(plan.shots)} seeds",
             f"{len(plan.regions):,} regions",
         ]
-    return [*parts, f"{len(plan.test):,} test images"]
+    tests = "test" if plan.tests_labels else "held-out"
+    return [*parts, f"{len(plan.test):,} {tests} images"]

@@ -14,7 +14,7 @@ from fdbpl.benchmarks.playground.datasets import has_empty_ground
 from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.files import readable_json, write_whole
-from fdbpl.methods.names import TRAINED, UNTRAINED
+from fdbpl.methods.names import LEARNED, UNTRAINED, usable
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.stages.caches import Role, open_caches
@@ -29,10 +29,16 @@ EMPTY, NEW, OTHER = rejection_report.KINDS
 def rejection(params: Params, work: Workspace) -> list[str]:
     """Write metrics/rejection.json, .md and .png; return the table to print.
 
+    Datasets without new classes, learned from images without a class, take no part.
+
     Raises:
         UserError: a plan, cache or classifier is missing, damaged or of another plan or model.
     """
     found = list(sample(params, work))
+    methods = [name for name in params.methods if name in UNTRAINED + LEARNED]
+    methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
+    if not found:
+        return _nothing(work)
     record = rejection_report.summarise(
         {one.plan.name: one.counts() for one in found},
         {
@@ -40,8 +46,7 @@ def rejection(params: Params, work: Workspace) -> list[str]:
                 one.plan.name: {seed: one.measure(method, seed) for seed in params.seeds}
                 for one in found
             }
-            for method in params.methods
-            if method in UNTRAINED + TRAINED
+            for method in methods
         },
     )
     text = rejection_report.text(record)
@@ -57,6 +62,17 @@ def rejection(params: Params, work: Workspace) -> list[str]:
         "",
         f"Written: {work.rejection('json')}, .md, .png",
     ]
+
+
+def _nothing(work: Workspace) -> list[str]:
+    """Write outputs that say that no dataset has base and new classes."""
+    line = "No dataset has base and new classes, so there is nothing to reject."
+    picture = io.BytesIO()
+    rejection_report.plot_line(line, picture)
+    write_whole(work.rejection("json"), readable_json({"counts": {}, "methods": {}}))
+    write_whole(work.rejection("md"), f"{line}\n".encode())
+    write_whole(work.rejection("png"), picture.getvalue())
+    return [line]
 
 
 @dataclass(frozen=True)
@@ -142,16 +158,16 @@ def learned_from(regions: Floats, plan: Plan, seed: int) -> Floats:
 
 def sample(params: Params, work: Workspace) -> Iterator[Sample]:
     """Yield the insiders and outsiders of every dataset that the parameters list."""
-    known = {name: _known(name, params, work) for name in params.datasets}
-    drawn = [n for n in params.datasets if is_drawn(n, params.data) and has_empty_ground(n)]
+    plans = {name: Plan.load(work.plan(name)) for name in params.datasets}
+    known = {name: _known(plan, params, work) for name, plan in plans.items() if plan.new}
+    drawn = [name for name in known if is_drawn(name, params.data) and has_empty_ground(name)]
     pairs = _encode(drawn, known, params) if drawn else {}
     for name, one in known.items():
         others = {other: known[other] for other in known if other != name}
         yield _sample(one, others, pairs.get(name), work)
 
 
-def _known(name: str, params: Params, work: Workspace) -> Known:
-    plan = Plan.load(work.plan(name))
+def _known(plan: Plan, params: Params, work: Workspace) -> Known:
     teacher, student = open_caches(params, plan, work)
     caches: dict[Role, Cache] = {"student": student, "teacher": teacher}
     return Known(plan, caches, {role: cache.features("test") for role, cache in caches.items()})

@@ -29,11 +29,13 @@ class Source:
     Attributes:
         features: (R, D) of the plan's regions, or a function from rows to them.
         vectors: (C, D) its class vectors under the dataset's template, all classes by label.
+        learned: (L, D) those of the plan's `learned_names`, under the same template.
         logit_scale: of the model.
     """
 
     features: NDArray[np.floating[Any]] | Lookup
     vectors: NDArray[np.floating[Any]]
+    learned: NDArray[np.floating[Any]]
     logit_scale: float
 
 
@@ -71,9 +73,11 @@ def _cached(
     cache = open_role(role, params, plan, work)
     require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
     half = (params.cache.memory_mb << 20) // 2  # the other half is the other model's
+    vectors = cache.class_vectors()
     return Source(
         features=cached_features(cache, half),
-        vectors=cache.class_vectors(),
+        vectors=vectors,
+        learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
         logit_scale=cache.manifest.identity.model["logit_scale"],
     )
 
@@ -87,4 +91,9 @@ def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Sour
         batch_size=params.train.batch,
         device=choose_device(params.device),
     )
-    return Source(OnlineTower(plan, folder, encoder), vectors, clip.logit_scale)
+    learned = (
+        template_vectors(clip, plan.vocabulary, plan.template)
+        if plan.vocabulary
+        else vectors[list(plan.base)]
+    )
+    return Source(OnlineTower(plan, folder, encoder), vectors, learned, clip.logit_scale)

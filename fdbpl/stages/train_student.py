@@ -9,15 +9,17 @@ import numpy as np
 from fdbpl.artifact import MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.errors import UserError
-from fdbpl.files import readable_json, whole_folder
+from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import IMPORTED, TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.payload_names import is_of_classes
 from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
+from fdbpl.reporting import TITLES
+from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
@@ -26,16 +28,36 @@ from fdbpl.workspace import Workspace, learned_name
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """Learn on the base classes of a dataset; write prompts, classifiers and histories.
 
+    Methods that need labels are left out where there are none to learn from.
+
+    Raises:
+        UserError: see `learn_prompts`.
+    """
+    return learn_prompts(params, dataset, work, params.imported.base_to_new.get(dataset))
+
+
+def learn_prompts(
+    params: Params, dataset: str, work: Workspace, checkpoint: str | None
+) -> list[str]:
+    """Learn from a dataset's plan, and bring in what was learned elsewhere, from `checkpoint`.
+
     Raises:
         UserError: a cache is missing, damaged, or made from another plan, teacher or student; or
-            keeps logits, and a method learns from the teacher's features.
+            keeps logits, and a method learns from the teacher's features; or see
+            `read_checkpoint`.
     """
     plan = Plan.load(work.plan(dataset))
-    methods = [name for name in params.methods if name in TRAINED]
-    _require_features(params, methods)
+    listed = [name for name in params.methods if name in TRAINED]
+    methods = usable(listed, labels=plan.teaches_labels)
+    _require_features(params, plan, methods)
     clip = load_model(params.student, "student")
+    brought = {  # before the training, which a wrong file shall not cost
+        seed: bring_in(checkpoint, dataset, seed, clip)
+        for seed in (params.seeds if IMPORTED in params.methods else ())
+    }
     student = student_source(params, plan, work, clip)
     task = task_of(params, plan, work, clip, student)
+    notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
@@ -47,10 +69,22 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
                 clip, **task, method=method, options=options, report=_part_of(report, done, methods)
             )
             for seed, trained in runs.items():
-                about = _about(plan, params, clip, trained_method(method, options), seed)
+                about = {
+                    **_about(plan, clip, seed),
+                    **_of_method(trained_method(method, options), plan, params),
+                }
                 _save(trained, about, clip, student.vectors, folder)
                 inactive[method].update(trained.inactive)
-    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained"]
+        for seed, (found, origin) in brought.items():
+            about = {**_about(plan, clip, seed), **origin}
+            _save(found, about, clip, student.vectors, folder)
+            notes += doubts(about, len(plan.base))
+        if brought:
+            notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
+    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained", *notes]
+    left_out = [TITLES[name] for name in listed if name not in methods]
+    if left_out:
+        lines.append(f"  left out, since they learn from labels: {', '.join(left_out)}")
     lines += [
         f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
         for name, terms in inactive.items()
@@ -59,9 +93,14 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     return lines
 
 
-def _require_features(params: Params, methods: list[str]) -> None:
+def _require_features(params: Params, plan: Plan, methods: list[str]) -> None:
     if params.teacher.mode == "online" or not is_of_classes(params.cache.payload):
         return
+    if plan.vocabulary:
+        raise UserError(
+            f"cache.payload is {params.cache.payload!r}, but data.vocabulary asks the teacher for "
+            "other names than the dataset's classes. Wanted float16, float32 or int8."
+        )
     for method in methods:
         if "refined" in trained_method(method, params.objectives.get(method)).needs:
             raise UserError(
@@ -76,17 +115,17 @@ def task_of(
 ) -> dict[str, Any]:
     """Return what `learn` needs of a dataset, whatever the method."""
     teacher = teacher_source(params, plan, work)
-    base = np.asarray(plan.base)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
     return {
-        "class_names": [plan.class_names[label] for label in base],
+        "class_names": plan.learned_names,
+        "likeliest": params.train.likeliest if plan.vocabulary else None,
         "student": student.features,
         "teacher": teacher.features,
-        "teacher_vectors": teacher.vectors[base],
+        "teacher_vectors": teacher.learned,
         "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
-        "labels": np.searchsorted(base, labels),
-        "anchors": student.vectors[base],
+        "labels": np.searchsorted(np.asarray(plan.base), labels),
+        "anchors": student.learned,
         "areas": plan.areas,
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
@@ -99,23 +138,34 @@ def _part_of(report: Report, done: int, methods: list[str]) -> Report:
     return lambda epoch, epochs: report(done * epochs + epoch, len(methods) * epochs)
 
 
-def _about(
-    plan: Plan, params: Params, clip: ClipModel, method: Method, seed: int
-) -> dict[str, Any]:
+def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
     return {
-        "method": method.name,
-        "options": dict(method.options),
-        "starts": list(method.starts),
-        "inference": asdict(method.inference),
         "student": dict(clip.identity),
         "logit_scale": clip.logit_scale,
         "dataset": plan.name,
         "plan": plan.digest,
         "class_names": list(plan.class_names),
-        "learned_classes": [plan.class_names[label] for label in plan.base],
-        "train": params.train.model_dump(),
         "seed": seed,
     }
+
+
+def _of_method(method: Method, plan: Plan, params: Params) -> dict[str, Any]:
+    return {
+        "method": method.name,
+        "options": dict(method.options),
+        "starts": list(method.starts),
+        "inference": asdict(method.inference),
+        **_learned_from(plan),
+        "train": params.train.model_dump(),
+    }
+
+
+def _learned_from(plan: Plan) -> dict[str, Any]:
+    """Return the classes learned from; of a vocabulary, which may be long, what tells it."""
+    if not plan.vocabulary:
+        return {"learned_classes": list(plan.learned_names)}
+    digest = sha256(canonical_json(list(plan.vocabulary)))
+    return {"learned_classes": [], "vocabulary": {"names": len(plan.vocabulary), "sha256": digest}}
 
 
 def _save(

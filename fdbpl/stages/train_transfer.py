@@ -9,14 +9,14 @@ def train_transfer(params: Params, work: Workspace) -> list[str]:
     """Learn on all classes of the source; write prompts, classifiers and histories.
 
     Raises:
-        UserError: see `train_student`.
+        UserError: see `learn_prompts`.
     """
     (work.source.root / "prompts").mkdir(parents=True, exist_ok=True)
     if params.transfer is None:
         return [NOT_WANTED]
-    from fdbpl.stages.train_student import train_student  # loads torch
+    from fdbpl.stages.train_student import learn_prompts  # loads torch
 
     source = params.transfer.source
     require(work.source.plan(source), "prepare-transfer")
     require(work.source.cache(source, "student"), "cache-transfer")
-    return train_student(params, source, work.source)
+    return learn_prompts(params, source, work.source, params.imported.transfer)

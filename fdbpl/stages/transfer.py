@@ -14,12 +14,13 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED, usable
 from fdbpl.params import Params, TransferParams
 from fdbpl.plan import Plan
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
 from fdbpl.transfer import transferable
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
@@ -37,7 +38,10 @@ def transfer(params: Params, work: Workspace) -> list[str]:
         UserError: a plan, cache or prompts file is missing, damaged, or of another model or plan.
     """
     if params.transfer is None:
-        write_whole(work.transferred, readable_json({"source": None, "targets": {}, "methods": {}}))
+        write_whole(
+            work.transferred,
+            readable_json({"source": None, "left_out": [], "targets": {}, "methods": {}}),
+        )
         return [NOT_WANTED]
     return measure_transfer(params, params.transfer, work, _text_tower(params))
 
@@ -50,7 +54,8 @@ def measure_transfer(
     places = _places(params, transfer, work)
     plans = {dataset: Plan.load(place.plan(dataset)) for dataset, place in places.items()}
     learned = _learned(params, plans[source], work.source)
-    methods = transferable(params.methods)
+    listed = transferable(params.methods)
+    methods = usable(listed, labels=plans[source].teaches_labels)
     results: dict[str, dict[str, dict[str, float]]] = {
         method: {str(seed): {} for seed in params.seeds} for method in methods
     }
@@ -62,6 +67,8 @@ def measure_transfer(
     record = {
         "source": source,
         "plan": plans[source].digest,
+        "student": about_model(params.student),
+        "left_out": [method for method in listed if method not in methods],
         "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
         "methods": {
             method: {
@@ -111,7 +118,8 @@ def _kind(source: Plan, target: Plan) -> str:
 def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, learned under this plan and no other."""
     found = {}
-    for method in (name for name in params.methods if name in TRAINED):
+    methods = usable(params.methods, labels=plan.teaches_labels)
+    for method in (name for name in methods if name in LEARNED):
         for seed in params.seeds:
             path = place.learned(plan.name, method, seed, "prompts")
             if not path.is_file():
@@ -147,7 +155,7 @@ def _accuracies(
     template = student.text("template")
     found = {}
     for method in methods:
-        if method in TRAINED:
+        if method in LEARNED:
             for seed in params.seeds:
                 decision = carry(learned[method, seed], plan.class_names, template)
                 found[method, seed] = accuracy(seen, labels, decision, classes)

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl import region_view
+from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
 from fdbpl.files import write_whole
 from fdbpl.images import decode
-from fdbpl.methods.names import TRAINED
+from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
 from fdbpl.region_view import Box, Guess, RegionView
@@ -48,9 +49,9 @@ def view_regions(
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
         )
-    if method not in (*TRAINED, *ZERO_SHOT):
+    if method not in (*LEARNED, *ZERO_SHOT):
         raise UserError(
-            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *TRAINED))}."
+            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *LEARNED))}."
         )
     row = find_image(plan, image)
     teacher, student = open_caches(params, plan, work)
@@ -88,14 +89,16 @@ def view_regions(
             boxes, flips, sureness(known), found, of_both, strict=True
         )
     ]
-    title = (
-        f"{dataset}/{plan.paths[row]}: {plan.class_names[plan.images['label'][row]]}"
-        f"    ({method}, seed {seed})"
-    )
+    title = f"{dataset}/{plan.paths[row]}: {_class_of(plan, row)}    ({method}, seed {seed})"
     file = io.BytesIO()
     region_view.draw(title, picture, views, SCORE_TITLES[score], file)
     write_whole(out, file.getvalue())
     return f"{len(views)} regions of {plan.paths[row]}: {out}"
+
+
+def _class_of(plan: Plan, row: int) -> str:
+    label = int(plan.images["label"][row])
+    return "class unknown" if label == UNKNOWN else plan.class_names[label]
 
 
 def find_image(plan: Plan, image: str) -> int:

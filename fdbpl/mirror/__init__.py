@@ -1,0 +1,1 @@
+"""Fetching the field's datasets from a public mirror on the Hugging Face hub."""

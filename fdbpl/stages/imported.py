@@ -1,0 +1,53 @@
+"""Prompts that another program learned, brought in as if a method had learned them here."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fdbpl.clip.checkpoint import read_checkpoint
+from fdbpl.clip.model import ClipModel
+from fdbpl.errors import UserError
+from fdbpl.methods.inference import POSITIVE_ONLY
+from fdbpl.methods.names import IMPORTED
+from fdbpl.training import Trained
+
+
+def bring_in(
+    checkpoint: str | None, dataset: str, seed: int, clip: ClipModel
+) -> tuple[Trained, dict[str, Any]]:
+    """Return the contexts of one seed, without a history, and what is known of them.
+
+    Args:
+        checkpoint: path of a checkpoint, {} standing for the seed.
+        dataset: what it was learned on, for the error.
+        seed: of its training.
+        clip: the student.
+
+    Raises:
+        UserError: no path is given, or see `read_checkpoint`.
+    """
+    if checkpoint is None:
+        raise UserError(
+            f"methods has {IMPORTED!r}, and section imported no checkpoint of {dataset}. Name it "
+            "in params.yaml."
+        )
+    found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip)
+    about = {
+        "method": IMPORTED,
+        "options": {},
+        "inference": asdict(POSITIVE_ONLY),
+        "learned_classes": [],  # the checkpoint does not name them
+        "train": {},
+        "checkpoint": {"sha256": found.digest, "classes": found.classes},
+    }
+    return Trained(found.context[None], {}, {}, {}, ()), about
+
+
+def doubts(about: dict[str, Any], learned: int) -> list[str]:
+    """Say it when a checkpoint was learned on another number of classes than was planned."""
+    classes = about["checkpoint"]["classes"]
+    if classes in (None, learned):
+        return []
+    return [
+        f"  {IMPORTED}, seed {about['seed']}: learned on {classes} classes, the plan has {learned}"
+    ]

@@ -1,0 +1,130 @@
+"""The method `imported` under the protocols: a checkpoint of CoOp's kind beside our own methods."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpoints import coop_checkpoint
+from conftest import draw_folder
+
+from fdbpl.artifact import Artifact
+from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.tokens import embed_words
+from fdbpl.errors import UserError
+from fdbpl.params import ModelParams, Params, check_params
+from fdbpl.records import read_records
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
+
+TINY = {"architecture": "fdbpl-tiny-student", "weights": "tiny"}
+STAGES = ("prepare_crops", "cache_teacher", "train_student", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def student() -> ClipModel:
+    return load_model(ModelParams(**TINY), "student")
+
+
+def params_of(root: Path, **changes: Any) -> Params:
+    raw = {
+        "datasets": ["mine"],
+        "methods": ["zero_shot_generic", "coop", "imported"],
+        "seeds": [1, 2],
+        "shots": 2,
+        "train": {"epochs": 2},
+        "regions": {"per_image": 2},
+        "data": {"own": {"mine": {"folder": str(root / "photos"), "template": "{} here."}}},
+        "cache": {"store": str(root / "store"), "dtype": "float32"},
+        "student": TINY,
+        "teacher": TINY,
+        "imported": {
+            "base_to_new": {"mine": str(root / "coop" / "seed{}" / "model.pth.tar-50")},
+            "transfer": str(root / "coop" / "all.tar"),
+        },
+    }
+    return check_params({**raw, **changes})
+
+
+def test_a_checkpoint_is_evaluated_beside_the_others(tmp_path: Path, student: ClipModel) -> None:
+    classes = dict.fromkeys(("red square", "blue circle", "green star", "old cross"), (3, 9))
+    draw_folder(tmp_path / "photos", classes)
+    draw_folder(tmp_path / "more", {"a": (1, 3), "b": (1, 3)})
+    own = {name: {"folder": str(tmp_path / at)} for name, at in (("mine", "photos"), ("more",) * 2)}
+    words = embed_words(student, "a photo of a")
+    for seed, context in ((1, words), (2, torch.randn(7, *words.shape[1:]))):
+        path = tmp_path / "coop" / f"seed{seed}" / "model.pth.tar-50"
+        coop_checkpoint(path, student, context, classes=2 * seed, dtype=torch.float32)
+    coop_checkpoint(tmp_path / "coop" / "all.tar", student, words, dtype=torch.float32)
+    params = params_of(
+        tmp_path, data={"own": own}, transfer={"source": "mine", "targets": ["more"]}
+    )
+    work = Workspace(tmp_path / "work")
+    said = {stage: run_stage(stage, params, work, "mine") for stage in STAGES}
+    assert said["train_student"][1:3] == [
+        "  imported: checkpoints of 2 seeds brought in",
+        "  imported, seed 2: learned on 4 classes, the plan has 2",
+    ]
+
+    results = json.loads(work.metrics("mine").read_text())["methods"]
+    for key in ("base", "new", "h"):  # seed 1's context is the words of the generic prompt
+        found = [results[name]["seeds"]["1"][key] for name in ("imported", "zero_shot_generic")]
+        assert found[0] == found[1]
+    for seed, tokens in ((1, len(words)), (2, 7)):
+        prompts = Artifact.load(work.learned("mine", "imported", seed, "prompts"), "prompts")
+        assert prompts.arrays["positive"].shape == (tokens, words.shape[1])
+        assert prompts.digest == results["imported"]["seeds"][str(seed)]["prompts"]
+        assert prompts.about["train"] == {}
+        assert prompts.about["student"] == dict(student.identity)
+
+    for stage in ("prepare_transfer", "cache_transfer", "train_transfer", "transfer"):
+        run_stage(stage, params, work, None)
+    transferred = json.loads(work.transferred.read_text())["methods"]
+    for seed in ("1", "2"):
+        generic = transferred["zero_shot_generic"]["seeds"][seed]
+        assert transferred["imported"]["seeds"][seed] == generic
+    table = "\n".join(run_stage("compare", params, work, None)).splitlines()
+    assert sum(line.startswith("| imported ") for line in table) == 2
+    run_stage("rejection", params, work, None)
+    records = read_records(["mine"], work)
+    assert records.notes == ()
+    assert {one.method for one in (*records.seeds, *records.transfers)} == set(params.methods)
+
+
+def test_a_wrong_checkpoint_costs_no_training_and_no_earlier_prompts(
+    tmp_path: Path, student: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_folder(tmp_path / "photos", {"a": (2, 2), "b": (2, 2)})
+    params, work = params_of(tmp_path), Workspace(tmp_path / "work")
+    for stage in STAGES[:2]:
+        run_stage(stage, params, work, "mine")
+    work.prompts_of("mine").mkdir(parents=True)
+    (work.prompts_of("mine") / "earlier").touch()
+    monkeypatch.setattr("fdbpl.stages.train_student.learn", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"seed1/model\.pth\.tar-50: No such file"):
+        run_stage("train_student", params, work, "mine")
+    assert [path.name for path in work.prompts_of("mine").iterdir()] == ["earlier"]
+
+
+NAMED = {"base_to_new": {"mine": "x"}}
+TO = {"source": "mine", "targets": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"imported": {}}, "imported.base_to_new no checkpoint of mine"),
+        ({"imported": NAMED, "transfer": TO}, "imported.transfer is missing"),
+        ({"imported": {"base_to_new": {"mine": "x", "yours": "y"}}}, "base_to_new names 'yours'"),
+        ({"data": {"picks": {"yours": "y"}}}, "data.picks names 'yours', wanted one of"),
+    ],
+)
+def test_parameters_that_name_too_little_or_too_much(tmp_path: Path, changes, says) -> None:
+    with pytest.raises(UserError) as error:
+        params_of(tmp_path, **changes)
+    assert says in str(error.value)
+
+
+def test_checkpoints_may_stay_named_while_the_method_is_off(tmp_path: Path) -> None:
+    params_of(tmp_path, methods=["coop"])

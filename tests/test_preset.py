@@ -1,0 +1,219 @@
+"""Presets: what they hold, how --only limits them, and that nobody's parameters are lost."""
+
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED
+from fdbpl.cli import main
+from fdbpl.errors import UserError
+from fdbpl.methods.names import IMPORTED, KNOWN
+from fdbpl.params import Params, TrainParams, check_params
+from fdbpl.presets.preset import NAMES, changes, preset, shipped
+
+PROJECT = Path(__file__).resolve().parents[1]
+ELEVEN = ("eleven", "eleven-b16")
+
+
+def params_of(text: str) -> Params:
+    return check_params(yaml.safe_load(text))
+
+
+def test_the_playground_is_the_shipped_file_byte_for_byte() -> None:
+    assert shipped("playground").encode() == (PROJECT / "params.yaml").read_bytes()
+    assert preset("playground") == shipped("playground")
+
+
+@pytest.mark.parametrize("name", ELEVEN)
+def test_the_eleven_are_the_fields_protocol(name: str) -> None:
+    params = params_of(preset(name))
+    benchmarks = [dataset for dataset in LAYOUTS if dataset not in SHIFTED["imagenet"]]
+    assert sorted(params.datasets) == sorted(benchmarks)
+    assert (params.shots, params.seeds) == (16, [1, 2, 3])
+    assert params.transfer
+    assert params.transfer.source == "imagenet"
+    assert sorted(params.transfer.targets) == sorted(set(LAYOUTS) - {"imagenet"})
+    assert set(params.methods) == set(KNOWN) - {IMPORTED}
+    assert params.train == TrainParams(
+        lr=2e-3, warmup_lr=1e-5, momentum=0.9, weight_decay=5e-4, epochs=50, batch=32
+    )
+    for model in (params.student, params.teacher):
+        assert model.weights in open_clip.list_pretrained_tags_by_model(model.architecture)
+
+
+def test_the_two_differ_in_their_models_alone() -> None:
+    first, second = (params_of(preset(name)) for name in ELEVEN)
+    assert (first.student.architecture, first.student.weights) == ("ViT-B-32-quickgelu", "openai")
+    assert (first.teacher.architecture, first.teacher.weights) == ("ViT-H-14-quickgelu", "dfn5b")
+    assert (second.student.architecture, second.student.weights) == ("ViT-B-16-quickgelu", "openai")
+    assert (second.teacher.architecture, second.teacher.weights) == ("ViT-L-14-quickgelu", "openai")
+    models = {"student": first.student, "teacher": first.teacher}
+    assert second.model_copy(update=models) == first
+
+
+def names_of(name: str) -> list[str]:
+    raw = yaml.safe_load(shipped(name))
+    return sorted({*raw["datasets"], raw["transfer"]["source"], *raw["transfer"]["targets"]})
+
+
+@given(st.data(), st.sampled_from(NAMES))
+def test_only_drops_every_other_dataset_and_nothing_else(data, name: str) -> None:
+    only = data.draw(st.lists(st.sampled_from(names_of(name)), min_size=1, unique=True))
+    whole = yaml.safe_load(shipped(name))
+    if not set(only) & set(whole["datasets"]):
+        with pytest.raises(UserError, match="wanted at least one of"):
+            preset(name, only)
+        return
+    text = preset(name, only)
+    for key in ("datasets", "development"):
+        if key in whole:
+            whole[key] = [dataset for dataset in whole[key] if dataset in only]
+    targets = [target for target in whole["transfer"]["targets"] if target in only]
+    whole["transfer"]["targets"] = targets
+    if whole["transfer"]["source"] not in only or not targets:
+        whole["transfer"] = None
+    assert yaml.safe_load(text) == whole
+    comments = [line.split("#")[1].strip() for line in text.splitlines() if "#" in line]
+    assert comments == [
+        line.split("#")[1].strip() for line in shipped(name).splitlines() if "#" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("only", "says"),
+    [
+        (["dtd", "objects"], "--only names 'objects', which preset eleven has not"),
+        (["imagenetv2"], "--only is imagenetv2, wanted at least one of imagenet, caltech-101"),
+    ],
+)
+def test_names_that_are_not_of_the_preset(only: list[str], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        preset("eleven", only)
+    assert says in str(error.value)
+    with pytest.raises(UserError, match="preset 'twelve' is unknown, wanted one of playground"):
+        preset("twelve")
+
+
+leaves = st.none() | st.integers(0, 3) | st.lists(st.sampled_from("ab"), max_size=2)
+sections = st.recursive(
+    leaves, lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), sections),
+    st.dictionaries(st.sampled_from("abc"), sections),
+)
+def test_no_line_of_changes_means_no_change(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert (changes(before, after) == []) == (before == after)
+    swapped = {"-": "+", "+": "-"}
+    flipped = [f"  {swapped[line[2]]}{line[3:]}" for line in changes(after, before)]
+    assert sorted(flipped) == sorted(changes(before, after))
+
+
+def test_what_changed_is_said_key_by_key() -> None:
+    before = {"datasets": ["a"], "train": {"lr": 0.02, "epochs": 3}, "device": "cpu"}
+    after = {"datasets": ["a"], "train": {"lr": 0.002}, "transfer": None}
+    assert changes(before, after) == [
+        "  - train.lr: 0.02",
+        "  + train.lr: 0.002",
+        "  + transfer: null",
+        "  - train.epochs: 3",
+        "  - device: cpu",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["preset", *words])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_preset_where_there_is_nothing(elsewhere: Path) -> None:
+    said = run("eleven")
+    assert files(elsewhere) == {"params.yaml": shipped("eleven")}
+    assert said.startswith("params.yaml: preset eleven\n  + datasets: [imagenet, caltech-101, ")
+    assert "  + student.architecture: ViT-B-32-quickgelu\n" in said
+    assert run("eleven") == "params.yaml: is preset eleven already\n"
+
+
+def test_a_users_file_is_kept_however_often_presets_follow(elsewhere: Path) -> None:
+    mine = shipped("playground").replace("lr: 0.02", "lr: 0.5")
+    (elsewhere / "params.yaml").write_text(mine)
+    said = run("playground")
+    assert said.splitlines() == [
+        "params.yaml: preset playground",
+        "kept what was there: params.yaml.bak",
+        "  - train.lr: 0.5",
+        "  + train.lr: 0.02",
+    ]
+    run("eleven")
+    run("eleven-b16")
+    assert files(elsewhere) == {"params.yaml": shipped("eleven-b16"), "params.yaml.bak": mine}
+    other = mine.replace("lr: 0.5", "lr: 0.6")
+    for text in (other, mine):
+        (elsewhere / "params.yaml").write_text(text)
+        run("eleven")
+    assert files(elsewhere) == {
+        "params.yaml": shipped("eleven"),
+        "params.yaml.bak": mine,
+        "params.yaml.bak2": other,
+    }
+
+
+@pytest.mark.parametrize("data", [b"datasets: [", b"- a\n", b"\xff\xfe", b""])
+def test_a_damaged_file_is_kept_as_it_was(elsewhere: Path, data: bytes) -> None:
+    (elsewhere / "params.yaml").write_bytes(data)
+    run("playground")
+    assert (elsewhere / "params.yaml.bak").read_bytes() == data
+    assert (elsewhere / "params.yaml").read_text() == shipped("playground")
+
+
+def test_a_file_that_differs_in_comments_alone(elsewhere: Path) -> None:
+    (elsewhere / "params.yaml").write_text(f"{shipped('playground')}# mine\n")
+    assert run("playground").splitlines()[-1] == "  comments alone differ"
+    assert (elsewhere / "params.yaml.bak").read_text().endswith("# mine\n")
+
+
+def test_one_flag_limits_the_run(elsewhere: Path) -> None:
+    said = run("eleven", "--only", "dtd,eurosat", "--root", "/sets", "--params", "few.yaml")
+    assert said.splitlines()[0] == "few.yaml: preset eleven, only dtd, eurosat"
+    assert said.splitlines()[-1].startswith("no transfer: its source")
+    params = params_of((elsewhere / "few.yaml").read_text())
+    assert params.datasets == ["dtd", "eurosat"]
+    assert params.transfer is None
+    assert params.data.root == "/sets"
+    run("eleven", "--only", "imagenet, dtd imagenetv2", "--params", "few.yaml")
+    params = params_of((elsewhere / "few.yaml").read_text())
+    assert params.transfer
+    assert params.transfer.targets == ["dtd", "imagenetv2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["twelve"], "preset 'twelve' is unknown"),
+        (["eleven", "--only", "objects"], "--only names 'objects'"),
+        (["eleven", "--only", " , "], "wanted names of datasets such as dtd,eurosat"),
+    ],
+)
+def test_a_mistake_leaves_everything_as_it_was(elsewhere: Path, words: list[str], says) -> None:
+    (elsewhere / "params.yaml").write_text("datasets: [mine]\n")
+    assert says in run(*words, code=2)
+    assert files(elsewhere) == {"params.yaml": "datasets: [mine]\n"}

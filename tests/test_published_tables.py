@@ -1,0 +1,282 @@
+"""Published numbers beside ours: of the same student alone, transductive ones apart."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_reporting import record
+from workspaces import evaluated_workspace, workspace_params
+
+from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
+from fdbpl.benchmarks.registry import SHIFTED as VERSIONS
+from fdbpl.evaluation import harmonic_mean, over_targets
+from fdbpl.files import readable_json
+from fdbpl.methods.names import FITTED
+from fdbpl.params import check_params
+from fdbpl.published_results import (
+    AVERAGES,
+    AWESOME,
+    BASE_TO_NEW,
+    CROSS_DATASET,
+    KDPL,
+    PROMPTKD,
+    SHIFTED,
+    TRANSDUCTIVE,
+)
+from fdbpl.published_tables import SOURCE, TARGETS, backbone_of, published_tables
+from fdbpl.reporting import compare
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
+
+B16, B32 = "ViT-B/16", "ViT-B/32"
+ELEVEN = [SOURCE, *sorted(TARGETS)]
+METHODS = ["zero_shot", "teacher", "linear_probe", "coop", "fdbpl"]
+ROUNDED = 0.011
+SLIPS = {  # published so: H is not that of the base and the new beside it
+    ("PromptKD", "stanford_cars"): 0.046,
+    ("PromptKD", "ucf101"): 0.271,
+    ("HPT", "average"): -0.187,
+}
+
+
+def test_the_names_are_those_of_our_datasets() -> None:
+    versions = VERSIONS["imagenet"]
+    assert set(ELEVEN) == set(PUBLISHED) - set(versions)
+    for methods in BASE_TO_NEW.values():
+        assert all(set(by_dataset) == {*ELEVEN, "average"} for by_dataset in methods.values())
+    for methods in SHIFTED.values():
+        assert all(set(cells) == {SOURCE, *versions, "average"} for cells in methods.values())
+    named = {m for t in (BASE_TO_NEW, AVERAGES, CROSS_DATASET, SHIFTED) for b in t for m in t[b]}
+    assert named > TRANSDUCTIVE
+
+
+def test_the_published_numbers_agree_with_one_another() -> None:
+    """A slip of the pen would break the arithmetic that the papers did."""
+    for method, by_dataset in BASE_TO_NEW[B16].items():
+        for name, (base, new, h) in by_dataset.items():
+            slip = SLIPS.get((method, name), 0)
+            assert h - harmonic_mean(base, new) == pytest.approx(slip, abs=ROUNDED)
+        for half in (0, 1):
+            mean = sum(by_dataset[name][half] for name in ELEVEN) / 11
+            assert by_dataset["average"][half] == pytest.approx(mean, abs=ROUNDED)
+    for method, (base, new, h) in AVERAGES[B16].items():
+        slip = SLIPS.get((method, "average"), 0)
+        assert h - harmonic_mean(base, new) == pytest.approx(slip, abs=ROUNDED)
+        if method in BASE_TO_NEW[B16]:
+            assert BASE_TO_NEW[B16][method]["average"] == (base, new, h)
+    for cells in SHIFTED[B32].values():
+        mean = sum(cells[name] for name in VERSIONS["imagenet"]) / 4
+        assert cells["average"] == pytest.approx(mean, abs=ROUNDED)
+
+
+def test_they_are_those_of_the_projects_notes(real: Path) -> None:
+    notes = real.parent / "METHOD.md"
+    if not notes.is_file():
+        pytest.skip("no notes beside the real photographs")
+    text = notes.read_text()
+    for by_dataset in BASE_TO_NEW[B16].values():
+        for base, new, h in by_dataset.values():
+            assert f"{base:.2f}/{new:.2f}/{h:.2f}" in text
+    for method, average in CROSS_DATASET[B16].items():
+        assert f"{method} {average:.2f}" in text
+
+
+def transferred(targets: list[str], student: dict[str, str]) -> dict[str, Any]:
+    versions = VERSIONS["imagenet"]
+    kinds = {t: "shifted" if t in versions else "cross-dataset" for t in targets}
+    methods = {}
+    for index, method in enumerate(m for m in METHODS if m not in FITTED):
+        seeds = {
+            str(seed): {
+                name: 40.0 + place + index + seed for place, name in enumerate([SOURCE, *targets])
+            }
+            for seed in (1, 2)
+        }
+        methods[method] = {"seeds": seeds, **over_targets(seeds, SOURCE, kinds)}
+    counts = {name: PUBLISHED.get(name, {TEST: 9})[TEST] for name in targets}
+    about = {name: {"kind": kinds[name], "test_images": counts[name]} for name in targets}
+    return {
+        "source": SOURCE,
+        "student": student,
+        "left_out": [],
+        "targets": about,
+        "methods": methods,
+    }
+
+
+def student(architecture: str, weights: str = "tag openai") -> dict[str, str]:
+    return {"architecture": architecture, "weights": weights}
+
+
+def write_records(
+    root: Path, datasets: list[str], targets: list[str], known: dict[str, str]
+) -> Workspace:
+    work = Workspace(root)
+    for index, name in enumerate(datasets):
+        images = {"base": PUBLISHED[name][TEST_BASE], "new": PUBLISHED[name][TEST_NEW]}
+        about = {"protocol": "base-to-new", "left_out": [], "student": known, "test_images": images}
+        made = {**record(60 + index, 50 + index, 1), **about}
+        work.metrics(name).parent.mkdir(parents=True, exist_ok=True)
+        work.metrics(name).write_bytes(readable_json(made))
+    work.transferred.write_bytes(readable_json(transferred(targets, known)))
+    return work
+
+
+def compared(root: Path, datasets: list[str], targets: list[str], known, **changes: Any) -> str:
+    """What the stage writes for made-up accuracies of this student."""
+    work = write_records(root, datasets, targets, known)
+    model = {"architecture": "ViT-B-16", "weights": "openai"}
+    raw = {
+        "datasets": datasets,
+        "methods": METHODS,
+        "seeds": [1, 2],
+        "student": model,
+        "teacher": model,
+        "transfer": {"source": SOURCE, "targets": targets},
+        **changes,
+    }
+    said = "\n".join(run_stage("compare", check_params(raw), work, None))
+    text = work.comparison("md").read_text()
+    assert text in said
+    return text
+
+
+def table(text: str, first: str, nth: int = 0) -> list[list[str]]:
+    """The cells of the nth table whose first cell is `first`."""
+    blocks = [block for block in text.split("\n\n") if block.startswith(f"| {first} ")]
+    return [[c.strip() for c in row.strip("|").split("|")] for row in blocks[nth].splitlines()]
+
+
+ALL_TARGETS = [*sorted(TARGETS), *VERSIONS["imagenet"]]
+
+
+@pytest.mark.parametrize("architecture", ["ViT-B-16", "ViT-B-16-quickgelu"])
+def test_a_student_of_vit_b_16_stands_beside_the_published(tmp_path, architecture) -> None:
+    text = compared(tmp_path, ELEVEN, ALL_TARGETS, student(architecture))
+    head, *rows = (row for row in table(text, "H", 1) if not set(row[0]) <= set("-"))
+    assert head == [
+        *("H", "zero-shot, here", "CoOp, here", "FDBPL, ours, here"),
+        *(f"{m}, published" for m in ("CLIP", "CoOp", "CoCoOp", "MaPLe", "PromptSRC")),
+        "PromptKD, published, transductive",
+    ]
+    by_dataset = {row[0]: row[1:] for row in rows}
+    assert list(by_dataset) == [*ELEVEN, "average of 11"]
+    assert by_dataset["dtd"][3:] == ["56.37", "54.24", "64.85", "68.16", "71.75", "77.94"]
+    assert by_dataset["average of 11"][3:] == ["71.70", "71.66", "75.83", "78.55", "79.97", "83.73"]
+    methods = compare(
+        {name: record(60 + i, 50 + i, 1) for i, name in enumerate(ELEVEN)}, METHODS, [1, 2]
+    )["methods"]
+    assert by_dataset["average of 11"][1] == f"{methods['coop']['avg']['h']:.2f}"
+
+    averages = {row[0]: row[1:] for row in table(text, "method", 2)}
+    apart = {row[0]: row[1:] for row in table(text, "method", 3)}
+    assert averages["CoOp, here"][2] == by_dataset["average of 11"][1]
+    assert averages["MMRL, published"] == ["85.68", "77.16", "81.20"]
+    assert {name.split(",")[0] for name in apart} - {"method"} >= TRANSDUCTIVE
+    assert not any("transductive" in name for name in averages)
+    assert all("transductive" in name or "-" in name[:4] for name in list(apart)[1:])
+
+    cross = {row[0]: row[1:] for row in table(text, "method", 4)}
+    assert cross["CoOp, published"] == ["63.88", "-"]
+    assert cross["PromptKD, published, transductive"] == ["-", "71.33"]
+    assert cross["CoOp, here"] == [f"{40 + 2 + 1.5 + 5.5:.2f}", "-"]
+    assert PROMPTKD in text
+    assert AWESOME in text
+    assert KDPL not in text  # of another backbone
+    assert "(ours: 16 shots, 2 seeds)" in text
+
+
+def test_a_student_of_vit_b_32_stands_beside_its_own_table_alone(tmp_path: Path) -> None:
+    text = compared(tmp_path, ELEVEN, ALL_TARGETS, student("ViT-B-32-quickgelu"))
+    shifted = {row[0]: row[1:] for row in table(text, "method", 2)}
+    assert shifted["method"] == [SOURCE, *VERSIONS["imagenet"], "average"]
+    assert shifted["CoOp+KDPL, published"] == ["65.97", "58.10", "42.50", "31.63", "67.37", "49.90"]
+    assert shifted["ViT-H/14 DFN5B, teacher, published"][-1] == "77.53"
+    assert shifted["CoOp, here"][0] == "43.50"
+    assert shifted["CoOp, here"][-1] == f"{sum(40 + 2 + 1.5 + p for p in range(11, 15)) / 4:.2f}"
+    assert KDPL in text
+    assert "PromptKD" not in text
+    assert text.count("published of") == 1
+
+
+def test_some_of_the_datasets_are_compared_on_those_alone(tmp_path: Path) -> None:
+    text = compared(tmp_path, ["dtd", "eurosat"], ["dtd", "imagenetv2"], student("ViT-B-16"))
+    rows = {row[0]: row[1:] for row in table(text, "H", 1)}
+    base, new = (79.44 + 92.19) / 2, (41.18 + 54.74) / 2
+    assert rows["average of 2"][4] == f"{harmonic_mean(base, new):.2f}"
+    assert AWESOME not in text  # averages of eleven say nothing beside averages of two
+    assert "Cross-dataset, learned on imagenet" not in text
+    text = compared(tmp_path, ["dtd"], ["dtd", "imagenetv2"], student("ViT-B-32"))
+    assert table(text, "method", 2)[0] == ["method", SOURCE, "imagenetv2"]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        student("ViT-B-16", "tag laion2b_s34b_b88k"),
+        student("ViT-B-16", "file 12ab"),
+        student("ViT-L-14", "tag openai"),
+        student("ViT-B-16-plus-240", "tag openai"),
+        student("fdbpl-tiny-student", "tiny"),
+        {},
+    ],
+)
+def test_other_students_have_no_published_numbers(tmp_path: Path, known: dict[str, str]) -> None:
+    text = compared(tmp_path, ELEVEN, ALL_TARGETS, known)
+    assert "published" not in text
+    assert backbone_of([{"student": known}]) is None
+
+
+def test_records_of_two_students_are_never_beside_published_ones(tmp_path: Path) -> None:
+    records = [{"student": student("ViT-B-16")}, {"student": student("ViT-B-32")}]
+    assert backbone_of(records) is None
+    assert backbone_of([*records[:1], {}]) is None
+    assert backbone_of(records[:1]) == B16
+    assert backbone_of([]) is None
+    work = write_records(tmp_path, ["dtd"], ["dtd"], student("ViT-B-16"))
+    other = transferred(["dtd"], student("ViT-B-32"))
+    work.transferred.write_bytes(readable_json(other))
+    model = {"architecture": "ViT-B-16", "weights": "openai"}
+    raw = {"datasets": ["dtd"], "methods": METHODS, "seeds": [1, 2], "student": model}
+    params = check_params(
+        {**raw, "teacher": model, "transfer": {"source": SOURCE, "targets": ["dtd"]}}
+    )
+    run_stage("compare", params, work, None)
+    assert "published" not in work.comparison("md").read_text()
+
+
+def test_a_dataset_of_ones_own_that_is_called_like_a_benchmark_is_none(tmp_path: Path) -> None:
+    own = {"dtd": {"folder": "x"}}
+    text = compared(
+        tmp_path, ["dtd", "eurosat"], ["imagenetv2"], student("ViT-B-16"), data={"own": own}
+    )
+    assert [row[0] for row in table(text, "H", 1)][2:] == ["eurosat", "average of 1"]
+    comparison = compare({"dtd": record(60, 50, 1)}, METHODS, [1, 2])
+    assert published_tables(comparison, None, B16, without=own, protocol="") == []
+
+
+def test_a_benchmark_that_was_cut_has_no_published_numbers(tmp_path: Path) -> None:
+    work = write_records(tmp_path, ["dtd", "eurosat"], ["dtd", "food-101"], student("ViT-B-16"))
+    path = work.metrics("dtd")
+    path.write_text(path.read_text().replace('"base": 864', '"base": 160'))
+    work.transferred.write_text(work.transferred.read_text().replace("30300", "303"))
+    model = {"architecture": "ViT-B-16", "weights": "openai"}
+    raw = {"datasets": ["dtd", "eurosat"], "methods": METHODS, "seeds": [1, 2], "student": model}
+    to = {"source": SOURCE, "targets": ["dtd", "food-101"]}
+    run_stage("compare", check_params({**raw, "teacher": model, "transfer": to}), work, None)
+    text = work.comparison("md").read_text()
+    assert [row[0] for row in table(text, "H", 1)][2:] == ["eurosat", "average of 1"]
+    assert "No published numbers beside dtd, food-101: not as many test images" in text
+
+
+def test_the_playground_shows_none_and_its_records_say_the_student(tmp_path: Path) -> None:
+    params = workspace_params(
+        tmp_path, ["birds"], transfer={"source": "birds", "targets": ["cats"]}
+    )
+    work = evaluated_workspace(tmp_path, params)
+    assert "published" not in work.comparison("md").read_text()
+    for path in (work.metrics("birds"), work.transferred):
+        assert re.search(
+            r'"student": \{\s+"architecture": "small",\s+"weights": "tiny"\s+\}', path.read_text()
+        )
