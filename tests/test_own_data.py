@@ -14,13 +14,14 @@ from test_cli import STAGES, Project
 from fdbpl.artifact import MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation import accuracy
-from fdbpl.methods.names import KNOWN, LABELLED, TRAINED
+from fdbpl.methods.names import FITTED, LABELLED, TRAINED, UNTRAINED
 from fdbpl.plan import Plan
 from fdbpl.records import read_records
 from fdbpl.workspace import Workspace
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
-FREE = [method for method in KNOWN if method not in LABELLED]
+METHODS = [*UNTRAINED, *FITTED, *TRAINED]
+FREE = [method for method in METHODS if method not in LABELLED]
 WORK = Workspace(Path("runs/default"))
 
 
@@ -42,7 +43,7 @@ def project(
         draw_image(Path("labelled") / class_name / "é.png", 100 + index)
     Path("names.txt").write_text("\n".join(NAMES), encoding="utf-8")
     own = {"mine": {"images": "photos", "names": "names.txt"}}
-    project.change(data={"own": own}, methods=list(KNOWN))
+    project.change(data={"own": own}, methods=METHODS)
     return project
 
 
