@@ -1,4 +1,4 @@
-"""All of DVC's stages, datasets side by side: python -m flows.lanes [LANES]
+"""All of DVC's stages, datasets side by side: python -m flows.lanes [LANES].
 
 What `dvc repro` does, in as many lanes as there are cores, two at most unless LANES says another
 number: a lane brings one dataset up to date after another, and whatever depends on all of them
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from fdbpl.errors import UserError
 from fdbpl.params import DEFAULT_PATH, Params, read_params
@@ -25,23 +25,35 @@ def run(lanes: int) -> None:
     """Bring everything up to date, in so many lanes.
 
     Raises:
-        DvcFailed: a stage failed; what the other lanes did stays.
+        DvcFailed: stages failed; the other datasets were still brought up to date.
     """
     params = read_params(DEFAULT_PATH)
     changed = set(dvc.changed_stages())
     _share_cores(lanes)
+    waves: list[list[list[str]]] = []  # each reads what the one before it writes
+    if changed:
+        waves = [[[target] for target in _datasets(params, changed)], [["transfer"]]]
+        waves.append([["--single-item", stage] for stage in LAST])
     with ThreadPoolExecutor(lanes) as pool:
         try:
-            # two waves, since the second reads what the first writes
-            for wave in (_datasets(params, changed), ["transfer"] if "transfer" in changed else []):
-                list(pool.map(_bring_up_to_date, wave))
-            waiting = [stage for stage in LAST if stage in changed]
-            list(pool.map(lambda stage: _bring_up_to_date("--single-item", stage), waiting))
+            for wave in waves:
+                _together(pool, wave)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             dvc.end_all()
             raise
-    _bring_up_to_date()  # whatever else dvc.yaml may hold
+    _bring_up_to_date([])  # whatever else dvc.yaml may hold
+
+
+def _together(pool: ThreadPoolExecutor, wave: Sequence[Sequence[str]]) -> None:
+    """Run `dvc repro` with each of the words; when all are done, raise what failed."""
+    runs = [pool.submit(_bring_up_to_date, words) for words in wave]
+    try:
+        failures = [str(error) for error in map(Future.exception, runs) if error]
+    except BaseException:  # interrupted: those that wait shall not begin
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    if failures:
+        raise dvc.DvcFailed("\n".join(failures))
 
 
 def _datasets(params: Params, changed: set[str]) -> list[str]:
@@ -55,7 +67,7 @@ def _datasets(params: Params, changed: set[str]) -> list[str]:
     return [*wanted, "train-transfer"] if own & changed else wanted
 
 
-def _bring_up_to_date(*words: str) -> None:
+def _bring_up_to_date(words: Sequence[str]) -> None:
     """Run `dvc repro`, every line under the name of what is brought up to date."""
     name = words[-1].split("@")[-1] if words else "all"
 
@@ -84,7 +96,7 @@ def main(words: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except dvc.DvcFailed as error:
-        print(f"error: a stage failed; the lanes' other results stay.\n{error}", file=sys.stderr)
+        print(f"error: stages failed; what else was done stays.\n{error}", file=sys.stderr)
         return 1
     return 0
 
