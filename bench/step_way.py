@@ -17,10 +17,10 @@ from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.models import random_model
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText, TextEncoder
+from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.features import Teacher

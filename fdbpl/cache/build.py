@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fdbpl.cache.cache import CacheWriter
-from fdbpl.cache.keys import feature_digest
+from fdbpl.cache.keys import Keys, feature_digest
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.store import Features, RegionStore
 from fdbpl.cache.views import Box, Places, Plan, Views, distinct, image_hashes, views_of
@@ -151,6 +151,15 @@ def region_features(
     return features, Counts(builder.encoded, max(0, len(wanted) - builder.encoded), store.faults)
 
 
+def unseen_views(
+    plan: Plan, encoder: Encoder, store: RegionStore, dtype: Literal["float16", "float32"]
+) -> Keys:
+    """Return the (n, 16) keys of the distinct views that a build of `plan` would encode."""
+    builder = _Builder(plan, Path(), encoder, store, np.dtype(dtype).newbyteorder("<"), 1)
+    views = views_of(plan, builder.digest)
+    return views.keys[builder.missing(views, distinct(views.keys))]
+
+
 class _Builder:
     """The encoder, the store and the images of one build."""
 
@@ -187,9 +196,13 @@ class _Builder:
             "disk that holds the store)"
         )
 
+    def missing(self, views: Views, places: Places) -> Places:
+        """Return those of the places whose views the store has not."""
+        return places[~self._store.contains(self.digest, views.keys[places])]
+
     def encode_missing(self, views: Views, places: Places, progress: Progress) -> None:
         """Encode and store those of views[places], distinct ones, that the store has not."""
-        missing = places[~self._store.contains(self.digest, views.keys[places])]
+        missing = self.missing(views, places)
         done: list[int] = []
         rows: list[NDArray[np.float32]] = []
 

@@ -1,4 +1,4 @@
-"""CLIP models of true shapes and random weights, which the product itself refuses."""
+"""CLIP models of true shapes and random weights, for timing alone."""
 
 import open_clip
 import torch
@@ -9,7 +9,10 @@ from fdbpl.clip.model import ClipModel
 
 
 def random_model(architecture: str, seed: int) -> ClipModel:
-    """Build an architecture of open_clip as its own initialisation leaves it. For speed alone."""
+    """Build an architecture of open_clip as its own initialisation leaves it.
+
+    Its features mean nothing, and its identity names no weights: no cache takes it for a model.
+    """
     tiny.register()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
