@@ -5,7 +5,7 @@ import torch
 from open_clip import factory
 
 from fdbpl.clip import tiny
-from fdbpl.clip.model import ClipModel
+from fdbpl.clip.model import ClipModel, quiet_about_random_start
 
 
 def random_model(architecture: str, seed: int) -> ClipModel:
@@ -14,7 +14,7 @@ def random_model(architecture: str, seed: int) -> ClipModel:
     Its features mean nothing, and its identity names no weights: no cache takes it for a model.
     """
     tiny.register()
-    with torch.random.fork_rng(devices=[]):
+    with quiet_about_random_start(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = factory.create_model(architecture, load_weights=False, pretrained_text=False)
     network.eval().requires_grad_(requires_grad=False)
