@@ -203,7 +203,7 @@ def main(
     if steps_path and encode_path:
         steps, encode = (json.loads(one.read_text()) for one in (steps_path, encode_path))
         found["units"] = list(from_units(steps, encode))
-    whole = finding.save(path, "end_to_end", {**options, "seeds": seeds}, **found)
+    whole = finding.save(path, "end_to_end", {**options, "seeds": seeds, "epochs": epochs}, **found)
     Console(stderr=True, width=150).print(section(whole))
 
 

@@ -12,7 +12,9 @@ PAGE = Path("docs/performance.md")
 
 def save(path: Path, bench: str, options: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """Write what a benchmark found, and return it."""
-    words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
+    words = " ".join(
+        f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None
+    )
     whole = {
         "bench": bench,
         "command": f"python -m bench.{bench} {words}".strip(),

@@ -177,7 +177,7 @@ def main(
             for train in track(settings(params.train), console=Console(stderr=True))
         ]
     starts = {name: trial.start for name, trial in trials.items()}
-    options = {"datasets": datasets, "seeds": seeds, "method": method}
+    options = {"datasets": datasets, "seeds": seeds, "method": method, "epochs": epochs}
     found = finding.save(path, "schedule", options, method=method, **judged(tried, starts))
     Console(stderr=True, width=120).print(section(found))
 
