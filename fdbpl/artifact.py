@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from fdbpl.decision import Decision, Memory
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256, write_whole
 
 KEY = "fdbpl"
 SIDES = ("positive", "negative")
+MEMORY = "memory"
 
 Floats = NDArray[np.float32]
 
@@ -31,7 +33,8 @@ class Artifact:
     """Arrays by side ("positive", "negative"), and what they are.
 
     A prompts file has (M, W) arrays, a classifier (C, D), and `decision`, the (C, D) unit vectors
-    that classify: the positive side's, or what the method makes of both sides. `about` says kind,
+    that classify: the positive side's, or what the method makes of both sides. Where the method
+    remembers regions either has `memory`, (L, D + 1) for the L classes learned. `about` says kind,
     method, options, student (architecture, weights, activation), class names, template or words,
     parameters, seed.
     """
@@ -79,6 +82,20 @@ class Artifact:
 def sides_of(stack: Floats) -> dict[str, Floats]:
     """Name the slices of a stack (K, ...): positive, and negative where K is 2."""
     return dict(zip(SIDES, stack, strict=False))
+
+
+def decision_of(classifier: Artifact) -> Decision:
+    """Return what a classifier file decides by."""
+    about = classifier.about
+    memory = None
+    if MEMORY in classifier.arrays:
+        memory = Memory.over(
+            classifier.arrays[MEMORY],
+            about["learned_classes"],
+            about["class_names"],
+            about["inference"]["memory_share"],
+        )
+    return Decision(classifier.arrays["decision"], about["logit_scale"], memory)
 
 
 def stack_of(arrays: Mapping[str, Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""Accuracies from features and class vectors: one matrix product, without torch."""
+"""Accuracies from features and a decision: one matrix product, without torch."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
@@ -7,23 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.decision import Decision
+
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 
-def accuracy(features: Floats, labels: Ints, vectors: Floats, among: Sequence[int]) -> float:
+def accuracy(features: Floats, labels: Ints, decision: Decision, among: Sequence[int]) -> float:
     """Return the top-1 accuracy in per cent, in the label space of `among` only.
 
     Args:
         features: (N, D) unit features of images.
         labels: (N,) labels; images whose label is not in `among` do not count.
-        vectors: (C, D) unit vectors of all classes, by label.
+        decision: over all classes, by label.
         among: the labels that compete.
     """
     classes = np.asarray(among)
     chosen = np.isin(labels, classes)
-    scores = features[chosen].astype(np.float32) @ vectors[classes].astype(np.float32).T
-    return 100 * float(np.mean(classes[scores.argmax(axis=1)] == labels[chosen]))
+    logits = decision.logits(features[chosen], classes)
+    return 100 * float(np.mean(classes[logits.argmax(axis=1)] == labels[chosen]))
 
 
 def accuracy_of_scores(scores: Floats, labels: Ints) -> float:
@@ -37,11 +39,11 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def base_to_new(
-    features: Floats, labels: Ints, vectors: Floats, base: Sequence[int], new: Sequence[int]
+    features: Floats, labels: Ints, decision: Decision, base: Sequence[int], new: Sequence[int]
 ) -> dict[str, float]:
     """Return base, new and H, each half tested among its own classes only."""
-    on_base = accuracy(features, labels, vectors, base)
-    on_new = accuracy(features, labels, vectors, new)
+    on_base = accuracy(features, labels, decision, base)
+    on_new = accuracy(features, labels, decision, new)
     return {"base": on_base, "new": on_new, "h": harmonic_mean(on_base, on_new)}
 
 

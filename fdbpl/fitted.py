@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.discriminant import discriminant, values
+
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
@@ -20,6 +22,8 @@ ENOUGH_FOR_ALL = 2**18
 machine that has anything else to do, threads mostly wait for one another."""
 ALPHA, BETA = 1.0, 5.5
 """Tip-Adapter's weight and sharpness, the paper's defaults."""
+GDA_SHARE = 0.5
+"""Of GDA beside zero-shot: what `fdbpl` gives its memory."""
 
 
 @dataclass(frozen=True)
@@ -167,3 +171,27 @@ def tip_adapter(
     near = np.exp(-beta * (1 - features @ keys.T))
     wanted = np.eye(len(vectors), dtype=np.float32)[shots.labels]
     return scale * (features @ vectors.T) + alpha * (near @ wanted)
+
+
+def gda(
+    shots: Shots, features: Floats, vectors: Floats, scale: float, *, share: float = GDA_SHARE
+) -> Floats:
+    """Return the scores of Gaussian discriminant analysis beside zero-shot (Wang et al. 2024).
+
+    s f U^T + share * g(f), with g the discriminant of the labelled regions of the shots.
+
+    Args:
+        shots: all of their regions are samples.
+        features: f (N, D) unit features to classify.
+        vectors: U (C, D) unit vectors of the zero-shot classifier.
+        scale: s, the student's logit scale.
+        share: of the discriminant.
+
+    Returns:
+        (N, C).
+    """
+    _, crops, width = shots.features.shape
+    samples = shots.features.reshape(-1, width)
+    told = np.eye(len(vectors))[np.repeat(shots.labels, crops)]
+    known = discriminant([(samples, told, np.ones(len(samples)))])
+    return scale * (features.astype(np.float64) @ vectors.T) + share * values(known, features)

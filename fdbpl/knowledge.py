@@ -1,6 +1,6 @@
 """What must be known of the training cache as a whole before a method can learn from parts."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdbpl.discriminant import Part, discriminant
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge, refined_log_probabilities
@@ -53,3 +54,29 @@ def _look(task: Task, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         verdicts.append(verdict)
         levels.append(informativeness(log_p))
     return torch.cat(means), torch.cat(verdicts), torch.cat(levels)
+
+
+def remembered(task: Task, run: int, images: Ints) -> NDArray[np.float32]:
+    """Return the discriminant (C, D + 1) of the student's features that one seed remembers.
+
+    Every region counts with the share of its image that it shows, and belongs to the classes as
+    the teacher, by all it knows of the images (`refined`), says its image does. No label is read.
+
+    Args:
+        task: with `refined`; its features are read once.
+        run: the seed's place among the seeds.
+        images: (I,) that the seed learns from.
+    """
+    return discriminant(_samples(task, run, images)).astype(np.float32)
+
+
+def _samples(task: Task, run: int, images: Ints) -> Iterator[Part]:
+    """Yield features, classes and weights of the images' regions, part by part."""
+    if task.refined is None:
+        raise ValueError("a memory needs the task's `refined`")
+    for part in torch.split(torch.from_numpy(images), IMAGES_AT_ONCE):
+        rows = (part[:, None] * task.crops + torch.arange(task.crops)).flatten()
+        student, _ = task.features(rows)
+        classes = task.refined[run, part].exp().repeat_interleave(task.crops, dim=0)
+        weights = torch.ones(len(rows)) if task.areas is None else task.areas[rows]
+        yield student.cpu().numpy(), classes.cpu().numpy(), weights.cpu().numpy()

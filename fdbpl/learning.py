@@ -1,6 +1,7 @@
 """From features and class names to learned prompts and class vectors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
-from fdbpl.knowledge import with_knowledge
+from fdbpl.knowledge import remembered, with_knowledge
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
@@ -66,26 +68,32 @@ def class_vectors(
 
 def classifier(
     clip: ClipModel,
-    contexts: Tensor,
+    trained: Trained,
+    learned_names: Sequence[str],
     class_names: Sequence[str],
     inference: Inference = POSITIVE_ONLY,
     template: str | None = None,
-) -> NDArray[np.float32]:
-    """Return the unit vectors (C, D) by which contexts (K, M, W) classify any class list.
+) -> Decision:
+    """Return how what one seed learned classifies any class list.
 
     Args:
         clip: the student.
-        contexts: of one seed.
+        trained: of one seed, as `learn` returns it.
+        learned_names: the names given to `learn`.
         class_names: C names.
-        inference: of the method that learned the contexts.
+        inference: of the method that learned.
         template: hand-written, with one {} for the name; for methods that take a share of it.
 
     Raises:
         UserError: no template for a method that takes a share of it, or a name too long.
     """
-    sides = class_vectors(clip, contexts, class_names)
-    return inference.classifier(
-        sides, None if template is None else template_vectors(clip, class_names, template)
+    return inference.decision(
+        class_vectors(clip, trained.contexts, class_names),
+        clip.logit_scale,
+        class_names,
+        template=None if template is None else template_vectors(clip, class_names, template),
+        memory=trained.memory,
+        learned_names=learned_names,
     )
 
 
@@ -172,16 +180,23 @@ def learn(
     if learned.needs:
         task = with_knowledge(task, learned.needs, list(chosen.values()))
     start = starting_contexts(clip, learned)
+    images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
     with threads_for(len(counts) * start.numel() * len(class_names)):
-        return train(
+        trained = train(
             learned.objective,
             start,
             task,
             params or TrainParams(),
-            {seed: np.asarray(images) for seed, images in chosen.items()},
+            images,
             report,
             learned.diagnose,
         )
+        if not learned.inference.memory_share:
+            return trained
+        return {
+            seed: replace(one, memory=remembered(task, run, images[seed]))
+            for run, (seed, one) in enumerate(trained.items())
+        }
 
 
 def _lookup(features: Floats | Lookup) -> Lookup:

@@ -4,7 +4,7 @@ A higher score always means "more one of these". Shares are given in per cent.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.decision import Decision
+
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"max_softmax": 0.1, "energy": 0.4, "written_energy": 0.5}
+    {"max_softmax": 0.2, "difference": 0.1, "written_energy": 0.7}
 )
 """Of `combined`: the best that `python -m bench.rejection` finds on the development datasets."""
 
@@ -144,23 +146,24 @@ def combined(
 class Scorer:
     """Scores of images and regions under one classifier."""
 
-    def __init__(self, decision: Floats, pair: Pair | None, scale: float, learned: Floats):
-        """Take unit class vectors (C, D): those that decide, and those of two contexts.
+    def __init__(
+        self, decision: Decision, among: Sequence[int], pair: Pair | None, learned: Floats
+    ):
+        """Take what decides among C labels, and the class vectors (C, D) of two contexts.
 
-        scale: of the logits; learned: (R, D) features of the regions learned from, by which
-        `combined` tells what is much and what little.
+        learned: (R, D) features of the regions learned from, by which `combined` tells what is
+        much and what little.
         """
-        self._vectors = decision, pair
-        self._scale = scale
+        self._decision, self._among, self._pair = decision, among, pair
         self._reference = self.simple(learned)
 
     def logits(self, features: Floats) -> Doubles:
         """Return the logits (n, C) that decide of unit features (n, D)."""
-        return self._logits(features, self._vectors[0])
+        return np.asarray(self._decision.logits(features, self._among), np.float64)
 
     def simple(self, features: Floats) -> dict[str, Doubles]:
         """Return the simple scores (n,) of unit features (n, D)."""
-        pair = self._vectors[1]
+        pair = self._pair
         if pair is None:
             return scores(self.logits(features))
         sides = (pair.positive, pair.negative, pair.written)
@@ -169,7 +172,7 @@ class Scorer:
     def __call__(self, features: Floats) -> dict[str, Doubles]:
         """Return every score (n,) of unit features (n, D), with `combined` where it can be."""
         found = self.simple(features)
-        if self._vectors[1] is None:
+        if self._pair is None:
             return found
         return {**found, "combined": combined(found, self._reference)}
 
@@ -179,7 +182,8 @@ class Scorer:
         return self._reference
 
     def _logits(self, features: Floats, vectors: Floats) -> Doubles:
-        return self._scale * np.asarray(features, np.float64) @ np.asarray(vectors, np.float64).T
+        similarity: Doubles = np.asarray(features, np.float64) @ np.asarray(vectors, np.float64).T
+        return self._decision.scale * similarity
 
 
 def measures(inside: Floats, outside: Floats) -> dict[str, float]:

@@ -12,12 +12,14 @@ TITLES = {
     "teacher": "teacher",
     "linear_probe": "linear probe",
     "tip_adapter": "Tip-Adapter",
+    "gda": "GDA",
     "coop": "CoOp",
     "kgcoop": "KgCoOp",
     "kdpl": "KDPL",
     "kdpl_w": "KDPL + w",
     "released": "FDBPL, released",
     "paper": "FDBPL, paper",
+    "fdbpl_prompts": "FDBPL, ours, prompts alone",
     "fdbpl": "FDBPL, ours",
 }
 

@@ -58,7 +58,8 @@ class Trained:
     `terms[name]` is the mean of each term in every epoch. `gradients[epoch][name]` holds the norm
     of a term's gradient on each context, taken on the first batch of the first, the middle and
     the last epoch, and `diagnoses[epoch]` what the method's own diagnosis found there. `inactive`
-    names the terms that never reach 1 % of the summed norms of all terms on any context.
+    names the terms that never reach 1 % of the summed norms of all terms on any context. `memory`
+    (C, D + 1) is the discriminant of the classes learned, for a method that remembers regions.
     """
 
     contexts: Tensor
@@ -66,6 +67,7 @@ class Trained:
     gradients: Mapping[int, Mapping[str, list[float]]]
     diagnoses: Mapping[int, Mapping[str, float]]
     inactive: tuple[str, ...]
+    memory: NDArray[np.float32] | None = None
 
 
 def train(

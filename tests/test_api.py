@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from fdbpl import api
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
-from fdbpl.learning import starting_contexts
-from fdbpl.methods.table import trained_method
 from fdbpl.params import TrainParams
+from fdbpl.training import Trained
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")
 
@@ -35,28 +34,30 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
         teacher_scale=20.0,
         labels=labels,
     )
-    vectors = api.classifier(
+    decision = api.classifier(
         clip,
-        learned[1].contexts,
+        learned[1],
+        NAMES[:2],
         NAMES,
         api.inference("fdbpl"),
         template="a photo of a {}.",
     )
 
-    assert vectors.shape == seen.shape
+    assert decision.vectors.shape == seen.shape
     u, v = api.class_vectors(clip, learned[1].contexts, NAMES)
     difference = (u - 0.5 * v) / np.linalg.norm(u - 0.5 * v, axis=1, keepdims=True)
-    by_hand = difference + seen
+    by_hand = difference + 2 * seen
     by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
-    np.testing.assert_allclose(vectors, by_hand, atol=1e-6)
-    assert api.accuracy(student, labels, vectors, among=[0, 1]) == 100
-    assert api.base_to_new(seen, np.arange(4), vectors, [0, 1], [2, 3])["new"] >= 50
+    np.testing.assert_allclose(decision.vectors, by_hand, atol=1e-6)
+    assert api.accuracy(student, labels, decision, among=[0, 1]) == 100
+    assert api.base_to_new(seen, np.arange(4), decision, [0, 1], [2, 3])["new"] >= 50
 
 
 def test_how_a_method_classifies_follows_its_options() -> None:
     assert api.inference("coop") == api.inference("paper")
     assert api.inference("fdbpl") != api.inference("paper")
-    alone = api.inference("fdbpl", {"inference": "positive", "template_share": 0.0})
+    nothing = {"inference": "positive", "template_share": 0.0, "memory_share": 0.0}
+    alone = api.inference("fdbpl", nothing)
     assert alone == api.inference("paper")
     with pytest.raises(UserError, match="'teacher' is not trained"):
         api.inference("teacher")
@@ -66,16 +67,33 @@ def test_how_a_method_classifies_follows_its_options() -> None:
 
 def test_a_share_of_the_template_needs_the_template() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
-    contexts = starting_contexts(clip, trained_method("fdbpl"))
+    one = learned_by(clip, "fdbpl")
     with pytest.raises(UserError, match=r"Pass template="):
-        api.classifier(clip, contexts, NAMES, api.inference("fdbpl"))
-    u = api.class_vectors(clip, contexts, NAMES)[0]
-    assert np.array_equal(api.classifier(clip, contexts, NAMES, api.inference("paper")), u)
-    assert np.array_equal(api.classifier(clip, contexts, NAMES), u)
+        api.classifier(clip, one, NAMES, NAMES, api.inference("fdbpl"))
+    u = api.class_vectors(clip, one.contexts, NAMES)[0]
+    plain = api.classifier(clip, one, NAMES, NAMES, api.inference("paper"))
+    assert np.array_equal(plain.vectors, u)
+    assert plain.memory is None
+    assert np.array_equal(api.classifier(clip, one, NAMES, NAMES).vectors, u)
+
+
+def test_the_memory_speaks_of_the_classes_learned_alone() -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    one = learned_by(clip, "fdbpl")
+    others = (*NAMES[:2], "green star")
+    decision = api.classifier(clip, one, NAMES, others, api.inference("fdbpl"), "a {}.")
+    assert decision.memory is not None
+    assert decision.memory.seen.tolist() == [True, True, False]
+    assert np.array_equal(decision.memory.discriminant[:2], one.memory[:2])
+    assert learned_by(clip, "paper").memory is None
 
 
 def contexts_of(clip: ClipModel, method: str, **extras: Any) -> NDArray[Any]:
-    """Contexts after two steps on eight random regions, the same at every call."""
+    return learned_by(clip, method, **extras).contexts.numpy()
+
+
+def learned_by(clip: ClipModel, method: str, **extras: Any) -> Trained:
+    """What two steps on eight random regions teach, the same at every call."""
     draws = np.random.default_rng(2)
     learned = api.learn(
         clip,
@@ -89,7 +107,7 @@ def contexts_of(clip: ClipModel, method: str, **extras: Any) -> NDArray[Any]:
         params=TrainParams(epochs=2, batch=8, warmup_lr=0.02, lr=0.02),
         **extras,
     )
-    return learned[1].contexts.numpy()
+    return learned[1]
 
 
 def test_areas_weigh_regions_and_without_them_all_weigh_the_same() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from conftest import draw_folder
 from safetensors.torch import save_file
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation import accuracy
@@ -292,8 +292,8 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     for method in ("coop", "fdbpl"):
         for seed in (1, 2):
             path = work.source.learned("mine", method, seed, "classifier")
-            vectors = Artifact.load(path, "classifier").arrays["positive"]
-            plain = accuracy(features, labels, vectors, range(4))
+            decision = decision_of(Artifact.load(path, "classifier"))
+            plain = accuracy(features, labels, decision, range(4))
             assert record["methods"][method]["seeds"][str(seed)]["mine"] == plain
     again = done.outputs()
     for stage in TRANSFER_STAGES:

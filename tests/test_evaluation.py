@@ -6,6 +6,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.decision import Decision
 from fdbpl.evaluation import (
     accuracy,
     accuracy_of_scores,
@@ -18,22 +19,22 @@ from fdbpl.evaluation import (
 
 per_cent = st.floats(0, 100)
 FEATURES = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0.6, 0.8]])
-VECTORS = np.eye(3)
+IDENTITY = Decision(np.eye(3))
 
 
 def test_accuracy_by_hand() -> None:
     labels = np.array([0, 0, 1, 1])
-    assert accuracy(FEATURES, labels, VECTORS, [0, 1, 2]) == 50
-    assert accuracy(FEATURES, labels, VECTORS, [0, 1]) == 75  # class 2 no longer competes
-    assert accuracy(FEATURES, labels, VECTORS, [0, 2]) == 100  # images of class 1 do not count
-    assert accuracy(FEATURES, labels, VECTORS, [1, 2]) == 50
+    assert accuracy(FEATURES, labels, IDENTITY, [0, 1, 2]) == 50
+    assert accuracy(FEATURES, labels, IDENTITY, [0, 1]) == 75  # class 2 no longer competes
+    assert accuracy(FEATURES, labels, IDENTITY, [0, 2]) == 100  # images of class 1 do not count
+    assert accuracy(FEATURES, labels, IDENTITY, [1, 2]) == 50
 
 
 def test_base_to_new_by_hand() -> None:
     labels = np.array([0, 1, 1, 2])
-    result = base_to_new(FEATURES, labels, VECTORS, base=(0, 1), new=(2,))
+    result = base_to_new(FEATURES, labels, IDENTITY, base=(0, 1), new=(2,))
     assert result == {"base": 100, "new": 100, "h": 100}
-    result = base_to_new(FEATURES, np.array([1, 1, 1, 2]), VECTORS, base=(0, 1), new=(2,))
+    result = base_to_new(FEATURES, np.array([1, 1, 1, 2]), IDENTITY, base=(0, 1), new=(2,))
     assert result["base"] == pytest.approx(200 / 3)
     assert result["h"] == pytest.approx(80)
 
@@ -50,7 +51,7 @@ def test_accuracy_equals_a_loop(seed: int, kind: type) -> None:
         if label in among:
             scores = {c: float(feature @ vectors[c].astype(float)) for c in among}
             right.append(max(scores, key=scores.__getitem__) == label)
-    found = accuracy(features, labels, vectors, among)
+    found = accuracy(features, labels, Decision(vectors), among)
     assert found == pytest.approx(100 * sum(right) / len(right))
 
 
@@ -109,7 +110,7 @@ def test_accuracy_of_scores_is_that_of_the_vectors_they_come_from(seed: int) -> 
     rng = np.random.default_rng(seed)
     features, vectors, labels = unit(rng, 12, 4), unit(rng, 5, 4), rng.integers(0, 5, 12)
     found = accuracy_of_scores(features @ vectors.T, labels)
-    assert found == accuracy(features, labels, vectors, range(5))
+    assert found == accuracy(features, labels, Decision(vectors), range(5))
 
 
 def test_a_method_of_base_classes_only_has_no_new_and_no_h() -> None:

@@ -4,7 +4,8 @@ from conftest import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdbpl.fitted import PENALTIES, Shots, fit_probe, linear_probe, tip_adapter
+from fdbpl.discriminant import discriminant, values
+from fdbpl.fitted import PENALTIES, Shots, fit_probe, gda, linear_probe, tip_adapter
 
 seeds = st.integers(0, 999)
 
@@ -106,3 +107,22 @@ def test_tip_adapter_equals_its_formula(seed: int) -> None:
             key /= np.sqrt(key @ key)
             wanted[label] += 2.0 * np.exp(-5.5 * (1 - f @ key))
         assert found[row] == pytest.approx(wanted, abs=1e-4)
+
+
+@given(seed=seeds)
+def test_gda_without_its_discriminant_is_zero_shot(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, vectors = unit(rng, 9, 8), unit(rng, 3, 8)
+    found = gda(problem(seed), features, vectors, 18.7, share=0)
+    assert np.abs(found - 18.7 * features @ vectors.T).max() < 1e-5
+
+
+@given(seed=seeds)
+def test_gda_adds_the_discriminant_of_the_labelled_regions(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shots, features, vectors = problem(seed), unit(rng, 5, 8), unit(rng, 3, 8)
+    told = np.eye(3)[np.repeat(shots.labels, 4)]
+    rows = discriminant([(shots.features.reshape(-1, 8), told, np.ones(48))])
+    plain = gda(shots, features, vectors, 18.7, share=0)
+    wanted = plain + 0.3 * values(rows, features)
+    assert gda(shots, features, vectors, 18.7, share=0.3) == pytest.approx(wanted)

@@ -9,8 +9,9 @@ from conftest import unit
 from torch import Tensor
 
 from fdbpl import knowledge
+from fdbpl.discriminant import discriminant
 from fdbpl.features import Teacher
-from fdbpl.knowledge import with_knowledge
+from fdbpl.knowledge import remembered, with_knowledge
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.training import Task
@@ -96,6 +97,38 @@ def test_no_seed_learns_of_anothers_images(task: Task) -> None:
         torch.testing.assert_close(alone.levels, together.levels[run : run + 1])
         torch.testing.assert_close(alone.refined, together.refined[run : run + 1])
     assert not torch.allclose(together.refined[0, 2], together.refined[1, 2], atol=1e-3)
+
+
+def with_features(task: Task) -> Task:
+    rng = np.random.default_rng(1)
+    student = torch.from_numpy(unit(rng, IMAGES * CROPS, 5))
+    areas = torch.from_numpy(rng.uniform(0.1, 1, IMAGES * CROPS).astype(np.float32))
+
+    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return student[rows], task.features(rows)[1]
+
+    return replace(with_knowledge(task, BOTH, PICKS), features=features, areas=areas)
+
+
+def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(task: Task) -> None:
+    known = with_features(task)
+    for run, pick in enumerate(PICKS):
+        rows = (pick[:, None] * CROPS + np.arange(CROPS)).ravel()
+        features = known.features(torch.from_numpy(rows))[0].numpy()
+        classes = np.repeat(known.refined[run, pick].exp().numpy(), CROPS, axis=0)
+        wanted = discriminant([(features, classes, known.areas[rows].numpy())])
+        np.testing.assert_allclose(remembered(known, run, pick), wanted, rtol=1e-4)
+
+
+def test_a_memory_reads_no_label_and_does_not_depend_on_its_parts(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = with_features(task)
+    whole = remembered(known, 1, PICKS[1])
+    relabelled = replace(known, labels=torch.arange(IMAGES))
+    assert np.array_equal(remembered(relabelled, 1, PICKS[1]), whole)
+    monkeypatch.setattr(knowledge, "IMAGES_AT_ONCE", 3)
+    np.testing.assert_allclose(remembered(known, 1, PICKS[1]), whole, rtol=1e-5)
 
 
 def test_the_rest_of_the_task_stands(task: Task) -> None:

@@ -34,12 +34,13 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "inference": "positive",
         "negative_share": 0.5,
         "template_share": 0.0,
+        "memory_share": 0.0,
     }
     assert PRESETS["paper"].model_dump() == paper
     assert PRESETS["paper"].margins == (0.2, 0.2)
     released = {**paper, "rejection": "entropy", "second": "released"}
     assert PRESETS["released"].model_dump() == released
-    assert PRESETS["fdbpl"].model_dump() == {
+    ours = {
         **paper,
         "weight": "area",
         "normalise": "sum",
@@ -51,15 +52,22 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "first_weight": 0.0,
         "second_weight": 0.0,
         "inference": "difference",
-        "template_share": 1.0,
+        "template_share": 2.0,
+        "memory_share": 0.5,
     }
+    assert PRESETS["fdbpl"].model_dump() == ours
+    alone = {**ours, "template_share": 1.0, "memory_share": 0.0}
+    assert PRESETS["fdbpl_prompts"].model_dump() == alone
 
 
 def test_a_presets_inference_and_needs() -> None:
-    assert trained_method("fdbpl").inference == Inference(0.5, 1.0)
-    assert trained_method("fdbpl").needs == {"refined"}
+    assert trained_method("fdbpl").inference == Inference(0.5, 2.0, 0.5)
+    assert trained_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
+    for name in ("fdbpl", "fdbpl_prompts"):
+        assert trained_method(name).needs == {"refined"}
+    assert trained_method("paper", {"memory_share": 1.0}).needs == {"refined"}
     assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels", "refined"}
-    for name in set(TRAINED) - {"fdbpl"}:
+    for name in set(TRAINED) - {"fdbpl", "fdbpl_prompts"}:
         assert trained_method(name).inference == POSITIVE_ONLY
         assert not trained_method(name).needs
 
@@ -89,6 +97,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "inference": ({}, "difference"),
     "negative_share": ({"similarity": "difference"}, 0.8),
     "template_share": ({}, 1.0),
+    "memory_share": ({}, 1.0),
 }
 """For each option what else is changed, and its other value."""
 

@@ -183,7 +183,9 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 def test_options_only_of_presets() -> None:
-    with pytest.raises(UserError, match=r"options of released, paper, fdbpl; not of 'coop'"):
+    with pytest.raises(
+        UserError, match=r"options of released, paper, fdbpl_prompts, fdbpl; not of 'coop'"
+    ):
         check_params(with_value("objectives.coop", {}))
     params = check_params(with_value("objectives.fdbpl.first_margin", 0.05))
     assert params.objectives == {"fdbpl": {"first_margin": 0.05}}

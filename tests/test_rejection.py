@@ -4,6 +4,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.decision import Decision
 from fdbpl.rejection import (
     WEIGHTS,
     Pair,
@@ -127,7 +128,8 @@ def test_a_scorer_without_a_negative_context_has_no_score_of_two() -> None:
     rng = np.random.default_rng(0)
     learned, features = unit(rng, 9, 6), unit(rng, 4, 6).astype(np.float16)
     decision, *sides = unit(rng, 4, 3, 6)
-    one, two = (Scorer(decision, pair, 10.0, learned) for pair in (None, Pair(*sides)))
+    decide = Decision(decision, 10.0)
+    one, two = (Scorer(decide, range(3), pair, learned) for pair in (None, Pair(*sides)))
     assert set(two(features)) - set(one(features)) == {
         "difference",
         "negative_entropy",

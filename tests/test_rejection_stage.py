@@ -107,7 +107,8 @@ def test_numbers_come_from_base_classes_and_the_models_own_features(
 ) -> None:
     one = next(iter(sample(params, done)))
     base = list(one.plan.base)
-    vectors = one.classifiers.open("coop", 2).decision
+    decision = one.classifiers.open("coop", 2).decision
+    vectors = decision.vectors
     inside, outside = (
         (features.astype(float) @ vectors[base].T.astype(float)).max(axis=1)
         for features in one.pairs["new-class"]["student"]
@@ -118,7 +119,7 @@ def test_numbers_come_from_base_classes_and_the_models_own_features(
     _, scorer = one.scorer("coop", 2)
     chosen = np.asarray(base)[scorer.logits(one.images["student"]).argmax(axis=1)]
     share = 100 * np.mean(chosen == one.labels)
-    assert share == pytest.approx(accuracy(one.images["student"], one.labels, vectors, base))
+    assert share == pytest.approx(accuracy(one.images["student"], one.labels, decision, base))
 
 
 def test_the_tables_have_a_row_for_each_method_and_score(done: Workspace) -> None:

@@ -25,7 +25,7 @@ SEEDS = ("1", "2", "3")
 DATASETS = ("objects", "icons", "flowers", "textures")
 MODEL = {"architecture": "small", "weights": "tiny"}
 LIFT = {"zero_shot_generic": 0, "coop": 3, "kdpl": 1, "fdbpl": 2}
-COSTS = [Cost("kdpl", 256, 2048, 2.5), Cost("fdbpl", 512, 4096, 4.25)]
+COSTS = [Cost("kdpl", 256, 2048, 0, 2.5), Cost("fdbpl", 512, 4096, 645, 4.25)]
 
 
 def parameters(**changes: Any) -> Params:
@@ -229,7 +229,7 @@ def test_costs_machine_commit_and_settings_are_told() -> None:
     text = written(world(), objectives={"fdbpl": {"first_weight": 0.25}})
     assert "at commit abc123, on a chip." in text
     assert "options of fdbpl: first_weight 0.25" in text
-    assert row(part(text, "Costs"), "FDBPL, ours")[1:] == ["512", "4,096", "4.2"]
+    assert row(part(text, "Costs"), "FDBPL, ours")[1:] == ["512", "4,096", "645", "4.2"]
     assert "seeds 1, 2, 3" in text
 
 

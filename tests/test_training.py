@@ -10,6 +10,7 @@ from test_refinement import plain_knowledge, plain_refined
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy
 from fdbpl.features import CachedColumn, PairedFeatures, Teacher
@@ -106,7 +107,7 @@ def test_learning_helps_to_tell_the_classes(clip: ClipModel, features) -> None:
     result = learned(clip, features, "coop", params=replace_params(epochs=30))
     labels = np.repeat(features["labels"], CROPS)
     before, after = (
-        accuracy(features["student"], labels, class_vectors(clip, c, NAMES)[0], range(4))
+        accuracy(features["student"], labels, Decision(class_vectors(clip, c, NAMES)[0]), range(4))
         for c in (contexts, result.contexts)
     )
     assert after > before + 10

@@ -13,6 +13,7 @@ from workspaces import carry, draw, evaluated_workspace, prepare, train, workspa
 
 from fdbpl.artifact import Artifact
 from fdbpl.cache import open_cache
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy
 from fdbpl.params import Params
@@ -83,12 +84,13 @@ def test_every_cell_is_the_plain_accuracy_over_all_classes(work: Workspace) -> N
         features, labels = cache.column("test"), plan.images["label"][plan.test]
         assert set(labels.tolist()) == {0, 1, 2, 3}
         for method, seed in (("zero_shot", 1), ("coop", 1), ("coop", 2), ("fdbpl", 2)):
-            written = vectors = cache.text("template")
+            written = cache.text("template")
+            decision = Decision(written)
             if method != "zero_shot":
                 path = work.source.learned("birds", method, seed, "prompts")
-                vectors = carry(Artifact.load(path, "prompts"), plan.class_names, written)
+                decision = carry(Artifact.load(path, "prompts"), plan.class_names, written)
             found = record["methods"][method]["seeds"][str(seed)][dataset]
-            assert found == accuracy(features, labels, vectors, range(4))
+            assert found == accuracy(features, labels, decision, range(4))
 
 
 def test_the_source_is_learned_on_all_classes_and_by_all_shots(work: Workspace) -> None:

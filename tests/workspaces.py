@@ -14,6 +14,7 @@ from conftest import draw_folder, unit
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
+from fdbpl.decision import Decision
 from fdbpl.files import readable_json
 from fdbpl.params import Params, check_params
 from fdbpl.plan import Plan
@@ -92,13 +93,14 @@ def draw(params: Params, dataset: str) -> None:
     draw_folder(Path(params.data.own[dataset].folder), classes)
 
 
-def carry(prompts: Artifact, class_names: Sequence[str], template: np.ndarray) -> np.ndarray:
-    """Class vectors drawn at random from the prompts, each class name and its written vector."""
+def carry(prompts: Artifact, class_names: Sequence[str], template: np.ndarray) -> Decision:
+    """A decision by vectors drawn at random from the prompts, each class name and its written vector."""
     seeds = [
         zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes())
         for name, vector in zip(class_names, template, strict=True)
     ]
-    return np.concatenate([unit(np.random.default_rng(seed), 1, DIM) for seed in seeds])
+    vectors = [unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]
+    return Decision(np.concatenate(vectors))
 
 
 def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halves") -> None:

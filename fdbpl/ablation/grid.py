@@ -184,8 +184,9 @@ def _alternatives(name: str, own: FdbplOptions) -> tuple[Any, ...]:
     """Return what to try in place of an option's own value.
 
     A word: every other word. A switch: the other way. A term's weight: nothing and double; if it
-    is nothing, the option's default. Another number: half and double, unless it belongs to a term
-    that has no weight.
+    is nothing, the option's default. A share in what decides: nothing, half, double, and a
+    hundred times, which leaves hardly anything else. Another number: half and double, unless it
+    belongs to a term that has no weight.
     """
     value, field = getattr(own, name), FdbplOptions.model_fields[name]
     margins = dict(zip(("first_margin", "second_margin"), own.margins, strict=True))
@@ -196,10 +197,11 @@ def _alternatives(name: str, own: FdbplOptions) -> tuple[Any, ...]:
         return (not value,)
     if isinstance(value, str):
         return tuple(word for word in words if isinstance(word, str) and word != value)
-    if kind != "weight" and getattr(own, f"{term}_weight", None) == 0:
+    without_term = kind != "weight" and getattr(own, f"{term}_weight", None) == 0
+    if without_term or not isinstance(value, int | float):
         return ()
-    if not isinstance(value, int | float):
-        return ()
+    if kind == "share":
+        return (0.0, value / 2, 2 * value, 100 * value) if value else ()
     if kind == "weight":
         return (0.0, 2 * value) if value else (field.get_default() or 0.1,)
     return (value // 2 if isinstance(value, int) else value / 2, 2 * value)

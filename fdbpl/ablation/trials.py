@@ -33,8 +33,15 @@ CODE_OF_INPUTS = (
     "regions.py",
 )
 CODE_OF_TRAINING = (
-    *("clip", "methods", "evaluation.py", "features.py", "knowledge.py", "learning.py"),
-    *("refinement.py", "schedule.py", "stages/evaluate.py", "stages/train_student.py"),
+    *("clip", "methods", "decision.py", "discriminant.py", "evaluation.py", "features.py"),
+    *(
+        "knowledge.py",
+        "learning.py",
+        "refinement.py",
+        "schedule.py",
+        "stages/evaluate.py",
+        "stages/train_student.py",
+    ),
     "training.py",
 )
 

@@ -103,10 +103,10 @@ class Fdbpl:
 
     @property
     def needs(self) -> frozenset[Extra]:
-        """What must be known of the training cache as a whole."""
+        """What must be known of the training cache as a whole, the memory's part included."""
         wanted: dict[Extra, bool] = {
             "levels": self.options.weight == "rank",
-            "refined": self.options.prototype_weight > 0,
+            "refined": self.options.prototype_weight > 0 or self.options.memory_share > 0,
         }
         return frozenset(extra for extra, is_wanted in wanted.items() if is_wanted)
 

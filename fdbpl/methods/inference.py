@@ -1,11 +1,13 @@
-"""How a method's prompts classify: from the class features of its contexts to one classifier."""
+"""How a method classifies: from its contexts' class features, and its memory, to one decision."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.decision import Decision, Memory
 from fdbpl.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -13,7 +15,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Inference:
-    """Which class vectors decide; by default the positive ones alone.
+    """What decides; by default the positive class vectors alone.
 
     With u, v and t the unit class features under the positive context, the negative context and
     the hand-written template, a class is recognised by the direction of
@@ -23,10 +25,13 @@ class Inference:
     Attributes:
         negative_share: lambda of the difference z+ - lambda z-; 0 ignores the negative context.
         template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
+        memory_share: of what was remembered of the classes seen, in the logits
+            (`fdbpl.decision.Memory`); 0 remembers nothing.
     """
 
     negative_share: float = 0.0
     template_share: float = 0.0
+    memory_share: float = 0.0
 
     def classifier(self, sides: Floats, template: Floats | None = None) -> NDArray[np.float32]:
         """Return the unit vectors (C, D) that decide.
@@ -50,6 +55,35 @@ class Inference:
                 )
             vectors = _unit(vectors + np.float32(self.template_share) * template)
         return vectors
+
+    def decision(
+        self,
+        sides: Floats,
+        scale: float,
+        class_names: Sequence[str],
+        *,
+        template: Floats | None = None,
+        memory: Floats | None = None,
+        learned_names: Sequence[str] = (),
+    ) -> Decision:
+        """Return what decides between C classes.
+
+        Args:
+            sides: (K, C, D) unit class features, positive first.
+            scale: the student's logit scale.
+            class_names: C names.
+            template: (C, D) unit class features of the hand-written prompt.
+            memory: (L, D + 1) the discriminant of the classes learned, of a method that has one.
+            learned_names: their L names.
+
+        Raises:
+            UserError: the method needs a hand-written prompt and none is given.
+        """
+        vectors = self.classifier(sides, template)
+        if memory is None or not self.memory_share:
+            return Decision(vectors, scale)
+        known = Memory.over(memory, learned_names, class_names, self.memory_share)
+        return Decision(vectors, scale, known)
 
 
 POSITIVE_ONLY = Inference()

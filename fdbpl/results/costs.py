@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import MEMORY, Artifact, stack_of
 from fdbpl.methods.names import TRAINED
 from fdbpl.params import Params
 from fdbpl.progress import Report, silent
@@ -25,12 +25,14 @@ class Cost:
         method: its name.
         learned: numbers in all its contexts.
         learned_real: numbers that they would have in a text tower of REAL_WIDTH.
+        remembered: numbers of its memory, which follow from the cache in closed form.
         seconds: of the stage train-student, all seeds on one dataset.
     """
 
     method: str
     learned: int
     learned_real: int
+    remembered: int
     seconds: float
 
 
@@ -63,11 +65,13 @@ def measure_costs(
             )
             seconds = time.perf_counter() - start
             path = apart.learned(dataset, method, params.seeds[0], "prompts")
-            contexts = Artifact.load(path, "prompts").arrays.values()
+            arrays = Artifact.load(path, "prompts").arrays
+            contexts = stack_of(arrays)
             yield Cost(
                 method,
-                sum(context.size for context in contexts),
-                sum(len(context) * REAL_WIDTH for context in contexts),
+                contexts.size,
+                contexts.shape[0] * contexts.shape[1] * REAL_WIDTH,
+                arrays[MEMORY].size if MEMORY in arrays else 0,
                 seconds,
             )
             report(done, len(methods))

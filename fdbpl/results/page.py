@@ -133,9 +133,15 @@ def _model(model: ModelParams) -> str:
 
 
 def _costs(costs: Sequence[Cost], params: Params, world: World) -> str:
-    rows: list[tuple[str, ...]] = [("method", "learned numbers", f"the same in {REAL}", "seconds")]
+    rows: list[tuple[str, ...]] = [
+        ("method", "learned numbers", f"the same in {REAL}", "remembered numbers", "seconds")
+    ]
     rows += [
-        (TITLES[one.method], f"{one.learned:,}", f"{one.learned_real:,}", f"{one.seconds:.1f}")
+        (
+            TITLES[one.method],
+            *(f"{count:,}" for count in (one.learned, one.learned_real, one.remembered)),
+            f"{one.seconds:.1f}",
+        )
         for one in costs
     ]
     return (

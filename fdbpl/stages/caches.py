@@ -5,6 +5,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
+from fdbpl.decision import Decision
 from fdbpl.params import ModelParams, Params
 from fdbpl.plan import Plan
 from fdbpl.weights import weights_source
@@ -30,11 +31,11 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
     return open_role("teacher", params, plan, work), open_role("student", params, plan, work)
 
 
-def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the test images' features and the class vectors of an untrained method."""
+def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], Decision]:
+    """Return the test images' features and the decision of an untrained method."""
     if method == "teacher":
-        return teacher.column("test"), teacher.text("template")
-    return student.column("test"), student.text(ZERO_SHOT[method])
+        return teacher.column("test"), Decision(teacher.text("template"))
+    return student.column("test"), Decision(student.text(ZERO_SHOT[method]))
 
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:

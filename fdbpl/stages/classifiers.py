@@ -1,4 +1,4 @@
-"""The classifier of every method and seed: class vectors, and whose features they are for."""
+"""The classifier of every method and seed: what decides, and whose features it judges."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.plan import Plan
 from fdbpl.rejection import Pair
@@ -19,16 +21,16 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Classifier:
-    """Unit vectors of all classes.
+    """What tells the classes apart.
 
     Attributes:
-        sees: the model whose features the vectors are compared with.
-        decision: (C, D), by label, those that classify.
-        pair: those of a method with two contexts, (C, D) each.
+        sees: the model whose features are judged.
+        decision: what classifies; its logits are at the student's scale, whoever sees.
+        pair: unit class vectors (C, D) of a method with two contexts.
     """
 
     sees: Role
-    decision: Floats
+    decision: Decision
     pair: Pair | None = None
 
 
@@ -45,19 +47,26 @@ class Classifiers:
             UserError: none was learned, or under another plan, or its file is damaged.
         """
         if method == "teacher":
-            return Classifier("teacher", self._teacher.text("template"))
+            return Classifier("teacher", Decision(self._teacher.text("template"), self._scale))
         if method in ZERO_SHOT:
             vectors = self._student.text(ZERO_SHOT[method])
+            decision = Decision(vectors, self._scale)
             if method != "zero_shot_generic":
-                return Classifier("student", vectors)
+                return Classifier("student", decision)
             negative = _untrained_negative(self._plan, self._student)
-            return Classifier("student", vectors, Pair(vectors, negative, self._written))
+            return Classifier("student", decision, Pair(vectors, negative, self._written))
         path = self._work.learned(self._plan.name, method, seed, "classifier")
-        arrays = learned_classifier(path, self._plan).arrays
+        learned = learned_classifier(path, self._plan)
+        arrays = learned.arrays
         pair = None
         if "negative" in arrays:
             pair = Pair(arrays["positive"], arrays["negative"], self._written)
-        return Classifier("student", arrays["decision"], pair)
+        return Classifier("student", decision_of(learned), pair)
+
+    @property
+    def _scale(self) -> float:
+        scale: float = self._student.manifest.identity.model["logit_scale"]
+        return scale
 
     @property
     def _written(self) -> Floats:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy_of_scores, base_to_new
 from fdbpl.files import readable_json, write_whole
-from fdbpl.fitted import Shots, linear_probe, tip_adapter
+from fdbpl.fitted import Shots, gda, linear_probe, tip_adapter
 from fdbpl.methods.names import FITTED, TRAINED
 from fdbpl.params import Params
 from fdbpl.plan import TEST, Plan
@@ -40,11 +40,11 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 classifier = learned_classifier(
                     work.learned(dataset, method, seed, "classifier"), plan
                 )
-                features, vectors = seen, classifier.arrays["decision"]
+                features, decision = seen, decision_of(classifier)
                 source = {"prompts": classifier.about["prompts"]}
             else:
-                features, vectors = untrained(method, teacher, student)
-            accuracies = base_to_new(features, labels, vectors, plan.base, plan.new)
+                features, decision = untrained(method, teacher, student)
+            accuracies = base_to_new(features, labels, decision, plan.base, plan.new)
             seeds[str(seed)] = {**accuracies, **source}
         results[method] = {"seeds": seeds}
     record = {
@@ -79,7 +79,11 @@ def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
         scores, about = probe.scores(features), {"penalty": probe.penalty}
     else:
         scale = student.manifest.identity.model["logit_scale"]
-        scores = tip_adapter(shots, features, student.text("template")[base], scale)
+        written = student.text("template")[base]
+        if method == "tip_adapter":
+            scores = tip_adapter(shots, features, written, scale)
+        else:
+            scores = gda(shots, features, written, scale)
     on_base = accuracy_of_scores(scores, np.searchsorted(base, labels[of_base]))
     return {"base": on_base, "new": None, "h": None, **about}
 

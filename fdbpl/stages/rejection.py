@@ -81,7 +81,6 @@ class Sample:
     Attributes:
         plan: the dataset's.
         classifiers: of every method and seed.
-        scale: the student's exp(logit_scale), at which all probabilities are taken.
         labels: (n,) of the base test images, which are the insiders of every kind but EMPTY.
         images: their features, by role.
         pairs: by role the features of insiders and outsiders, by kind.
@@ -90,7 +89,6 @@ class Sample:
 
     plan: Plan
     classifiers: Classifiers
-    scale: float
     labels: NDArray[np.int64]
     images: Mapping[Role, Floats]
     pairs: Mapping[str, Mapping[Role, tuple[Floats, Floats]]]
@@ -125,15 +123,15 @@ class Sample:
         """Return whose features a method and seed look at, and its scores of them."""
         classifier = self.classifiers.open(method, seed)
         learned = learned_from(self.learned[classifier.sees], self.plan, seed)
-        return classifier.sees, base_scorer(classifier, self.plan, self.scale, learned)
+        return classifier.sees, base_scorer(classifier, self.plan, learned)
 
 
-def base_scorer(classifier: Classifier, plan: Plan, scale: float, learned: Floats) -> rules.Scorer:
+def base_scorer(classifier: Classifier, plan: Plan, learned: Floats) -> rules.Scorer:
     """Return a classifier's scores over the base classes alone."""
     base, pair = list(plan.base), classifier.pair
     if pair is not None:
         pair = rules.Pair(pair.positive[base], pair.negative[base], pair.written[base])
-    return rules.Scorer(classifier.decision[base], pair, scale, learned)
+    return rules.Scorer(classifier.decision, base, pair, learned)
 
 
 def learned_from(regions: Floats, plan: Plan, seed: int) -> Floats:
@@ -184,7 +182,6 @@ def _sample(
     return Sample(
         plan=plan,
         classifiers=Classifiers(plan, one.caches["teacher"], one.caches["student"], work),
-        scale=one.caches["student"].manifest.identity.model["logit_scale"],
         labels=plan.images["label"][base].astype(np.int64),
         images=inside,
         pairs=pairs,

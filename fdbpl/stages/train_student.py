@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fdbpl.artifact import Artifact, sides_of
+from fdbpl.artifact import MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.files import readable_json, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
@@ -108,10 +108,11 @@ def _save(
     """Write the three files of one training."""
     contexts = trained.contexts.cpu()
     vectors = class_vectors(clip, trained.contexts, about["class_names"])
-    prompts = Artifact(sides_of(contexts.numpy()), {"kind": "prompts", **about})
+    memory = {} if trained.memory is None else {MEMORY: trained.memory}
+    prompts = Artifact({**sides_of(contexts.numpy()), **memory}, {"kind": "prompts", **about})
     decision = Inference(**about["inference"]).classifier(vectors, template)
     classifier = Artifact(
-        {**sides_of(vectors), "decision": decision},
+        {**sides_of(vectors), "decision": decision, **memory},
         {"kind": "classifier", "prompts": prompts.digest, **about},
     )
     method, seed = about["method"], about["seed"]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import Artifact, stack_of
+from fdbpl.artifact import MEMORY, Artifact, stack_of
 from fdbpl.benchmarks.registry import is_shifted
+from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.evaluation import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
@@ -22,8 +23,8 @@ from fdbpl.transfer import transferable
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
-Carry = Callable[[Artifact, Sequence[str], Vectors], Vectors]
-"""Prompts, C class names and their hand-written (C, D) vectors to the (C, D) that decide."""
+Carry = Callable[[Artifact, Sequence[str], Vectors], Decision]
+"""Prompts, C class names and their hand-written (C, D) vectors to what decides between them."""
 
 Learned = Mapping[tuple[str, int], Artifact]
 """Prompts by method and seed."""
@@ -148,11 +149,11 @@ def _accuracies(
     for method in methods:
         if method in TRAINED:
             for seed in params.seeds:
-                vectors = carry(learned[method, seed], plan.class_names, template)
-                found[method, seed] = accuracy(seen, labels, vectors, classes)
+                decision = carry(learned[method, seed], plan.class_names, template)
+                found[method, seed] = accuracy(seen, labels, decision, classes)
         else:
-            features, vectors = untrained(method, teacher, student)
-            once = accuracy(features, labels, vectors, classes)
+            features, decision = untrained(method, teacher, student)
+            once = accuracy(features, labels, decision, classes)
             found |= {(method, seed): once for seed in params.seeds}
     return found
 
@@ -166,7 +167,7 @@ def _text_tower(params: Params) -> Carry:
 
         return load_model(params.student, "student")
 
-    def carry(prompts: Artifact, class_names: Sequence[str], template: Vectors) -> Vectors:
+    def carry(prompts: Artifact, class_names: Sequence[str], template: Vectors) -> Decision:
         import torch
 
         from fdbpl.learning import class_vectors
@@ -179,7 +180,13 @@ def _text_tower(params: Params) -> Carry:
                 "Run fdbpl train-transfer again."
             )
         contexts = torch.from_numpy(stack_of(prompts.arrays))
-        sides = class_vectors(clip, contexts, class_names)
-        return Inference(**prompts.about["inference"]).classifier(sides, template)
+        return Inference(**prompts.about["inference"]).decision(
+            class_vectors(clip, contexts, class_names),
+            clip.logit_scale,
+            class_names,
+            template=template,
+            memory=prompts.arrays.get(MEMORY),
+            learned_names=prompts.about["learned_classes"],
+        )
 
     return carry

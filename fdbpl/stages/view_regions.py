@@ -67,7 +67,7 @@ def view_regions(
     known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
     learned = learned_from(student.column("train"), plan, seed)
     classifier = Classifiers(plan, teacher, student, work).open(method, seed)
-    scorer = base_scorer(classifier, plan, scales["student"], learned)
+    scorer = base_scorer(classifier, plan, learned)
     score = "max_softmax" if classifier.pair is None else "combined"
     found, usual = scorer(features["student"])[score], scorer(learned)[score]
     names = [plan.class_names[label] for label in base]

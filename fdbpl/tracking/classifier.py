@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import Artifact, decision_of
 
 
 class Classifier(PythonModel):  # type: ignore[misc]
@@ -19,7 +19,9 @@ class Classifier(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the classifier file."""
-        self.artifact = Artifact.load(Path(context.artifacts["classifier"]), "classifier")
+        artifact = Artifact.load(Path(context.artifacts["classifier"]), "classifier")
+        self.decision = decision_of(artifact)
+        self.class_names = artifact.about["class_names"]
 
     def predict(
         self,
@@ -29,11 +31,9 @@ class Classifier(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """Return probabilities, a row an image and a column a class, of unit features (N, D)."""
         features = np.asarray(model_input, np.float32)
-        scores = features @ self.artifact.arrays["decision"].T * self.artifact.about["logit_scale"]
+        scores = self.decision.logits(features, range(len(self.class_names)))
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return pd.DataFrame(
-            powers / powers.sum(axis=1, keepdims=True), columns=self.artifact.about["class_names"]
-        )
+        return pd.DataFrame(powers / powers.sum(axis=1, keepdims=True), columns=self.class_names)
 
 
 mlflow.models.set_model(Classifier())

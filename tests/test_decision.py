@@ -1,0 +1,52 @@
+import numpy as np
+from conftest import unit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fdbpl.decision import Decision, Memory
+
+seeds = st.integers(0, 999)
+NAMES = ["ant", "bee", "crow", "bee", "duck"]
+
+
+def remembering(rng: np.random.Generator, learned: list[str], share: float = 0.5) -> Memory:
+    return Memory.over(rng.standard_normal((len(learned), 5)), learned, NAMES, share)
+
+
+@given(seeds)
+def test_among_seen_classes_the_memory_adds_its_share(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features = unit(rng, 5, 4), unit(rng, 6, 4)
+    rows = rng.standard_normal((3, 5))
+    memory = Memory.over(rows, ["crow", "ant", "bee"], NAMES, 0.25)
+    found = Decision(vectors, 10.0, memory).logits(features, [1, 0, 2])
+    for n, f in enumerate(features):
+        for k, (label, row) in enumerate([(1, 2), (0, 1), (2, 0)]):
+            wanted = 10 * f @ vectors[label] + 0.25 * (rows[row, :4] @ f + rows[row, 4])
+            assert abs(found[n, k] - wanted) < 1e-5
+
+
+@given(seeds, st.sets(st.integers(0, 4), min_size=1))
+def test_one_class_never_seen_silences_the_memory(seed: int, among: set[int]) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features = unit(rng, 5, 4), unit(rng, 6, 4)
+    memory = remembering(rng, ["ant", "bee", "crow"])
+    plain = Decision(vectors, 10.0).logits(features, sorted(among))
+    found = Decision(vectors, 10.0, memory).logits(features, sorted(among))
+    assert np.array_equal(plain, found) == bool(among & {3, 4})  # the second bee, the duck
+
+
+def test_classes_of_one_name_are_told_by_their_order() -> None:
+    rng = np.random.default_rng(0)
+    memory = remembering(rng, ["bee", "bee"])
+    assert memory.seen.tolist() == [False, True, False, True, False]
+    assert not np.array_equal(memory.discriminant[1], memory.discriminant[3])
+
+
+@given(seeds)
+def test_a_share_of_nothing_is_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features = unit(rng, 5, 4), unit(rng, 6, 4)
+    memory = remembering(rng, NAMES, share=0.0)
+    plain = Decision(vectors).logits(features, range(5))
+    assert np.array_equal(Decision(vectors, memory=memory).logits(features, range(5)), plain)
