@@ -94,7 +94,7 @@ def draw(params: Params, dataset: str) -> None:
 
 
 def carry(prompts: Artifact, class_names: Sequence[str], template: np.ndarray) -> Decision:
-    """A decision by vectors drawn at random from the prompts, each class name and its written vector."""
+    """A decision by vectors drawn at random from prompts, class names and written vectors."""
     seeds = [
         zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes())
         for name, vector in zip(class_names, template, strict=True)
