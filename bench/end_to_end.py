@@ -39,7 +39,7 @@ from fdbpl.workspace import Workspace
 
 CROPS = "1,5,10,50"
 RUNS = 4  # on one cache, as in the project's claim
-SHOTS, EPOCHS, BATCH = 16, 50, 32  # of the field's protocol, for models of true size
+SHOTS, EPOCHS, BATCH, SEEDS = 16, 50, 32, 3  # of the field's protocol, for models of true size
 
 
 def plan_of(params: Params, dataset: str, folder: Path) -> Plan:
@@ -133,6 +133,7 @@ def from_units(steps: list[dict[str, Any]], encode: dict[str, Any]) -> Iterator[
     Raises:
         ClickException: the units were measured with different threads or models.
     """
+    runs = SEEDS * len(TRAINED)
     for row in steps:
         about = row["settings"]
         if f"--threads {about['threads']}" not in encode["command"]:
@@ -155,8 +156,8 @@ def from_units(steps: list[dict[str, Any]], encode: dict[str, Any]) -> Iterator[
                 "encode": images * crops * a_region,
                 "train": count * row["engine_ms"] / 1000,
                 "second_encode": images * crops * a_region,  # other images, as a bound
-                "all": 3 * images * crops * a_region + 21 * count * row["engine_ms"] / 1000,
-                "runs": 21,
+                "all": SEEDS * images * crops * a_region + runs * count * row["engine_ms"] / 1000,
+                "runs": runs,
             }
             yield compared(known, count * row["online_ms"] / 1000) | {
                 "online": count * row["online_ms"] / 1000,

@@ -23,6 +23,7 @@ from rich.progress import track
 from bench import finding
 from bench.train import prepared, steps_of
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.decision import Decision
 from fdbpl.evaluation import base_to_new, over_seeds
 from fdbpl.learning import class_vectors, learn
 from fdbpl.methods.table import trained_method
@@ -63,14 +64,15 @@ class Trial:
         cache = open_role("student", params, self.plan, work)
         self.features, self.template = cache.column("test"), cache.text("template")
         self.labels = self.plan.images["label"][self.plan.test]
-        self.start = self.h([cache.text("generic")] * len(params.seeds))
+        start = Decision(cache.text("generic"), clip.logit_scale)
+        self.start = self.h([start] * len(params.seeds))
 
-    def h(self, vectors: Iterable[Any]) -> float:
-        """Return H of the seeds' mean accuracies under their class vectors."""
+    def h(self, decisions: Iterable[Decision]) -> float:
+        """Return H of the seeds' mean accuracies under what decides."""
         plan = self.plan
         seeds = {
             str(seed): base_to_new(self.features, self.labels, one, plan.base, plan.new)
-            for seed, one in zip(self.params.seeds, vectors, strict=True)
+            for seed, one in zip(self.params.seeds, decisions, strict=True)
         }
         found = over_seeds(seeds)["h"]
         assert found is not None
@@ -85,12 +87,19 @@ class Trial:
         seconds = time.perf_counter() - start
         inference = trained_method(self.method, options).inference
         names = self.plan.class_names
-        vectors = [
-            inference.classifier(class_vectors(self.clip, one.contexts, names), self.template)
+        decisions = [
+            inference.decision(
+                class_vectors(self.clip, one.contexts, names),
+                self.clip.logit_scale,
+                names,
+                template=self.template,
+                memory=one.memory,
+                learned_names=[names[label] for label in self.plan.base],
+            )
             for one in runs.values()
         ]
         chosen = self.params.model_copy(update={"train": train})
-        return Tried(seconds, steps_of(chosen, self.plan, self.params.seeds[0]), self.h(vectors))
+        return Tried(seconds, steps_of(chosen, self.plan, self.params.seeds[0]), self.h(decisions))
 
 
 def settings(standard: TrainParams) -> list[TrainParams]:
@@ -150,7 +159,9 @@ def judged(
 @click.option("--params", "source", type=click.Path(path_type=Path), default=Path("params.yaml"))
 @click.option("--datasets", default=DATASETS, show_default=True)
 @click.option("--seeds", default=SEEDS, show_default=True)
-@click.option("--method", default="fdbpl", show_default=True)
+@click.option(
+    "--method", default="fdbpl_prompts", show_default=True, help="Learned by steps alone."
+)
 @click.option("--epochs", type=int, help="Of the standard settings, other than the parameters'.")
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(

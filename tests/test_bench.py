@@ -12,10 +12,13 @@ from conftest import draw_folder
 
 from bench import encode, end_to_end, finding, report, scaling, schedule, step, step_way, train
 from bench.plain_parts import PlainInParts, bytes_per_class
-from fdbpl.clip.model import ClipModel
+from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.params import TrainParams
+from fdbpl.evaluation import over_seeds
+from fdbpl.params import Params, TrainParams, check_params
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 
@@ -199,3 +202,42 @@ def test_runs_of_true_size_are_units_times_counts() -> None:
     assert row["even"] == 4
     with pytest.raises(ClickException, match="different threads"):
         list(end_to_end.from_units([step_row], {**encoded, "command": "--threads 2"}))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Params:
+    """Parameters of a dataset that trains in a moment."""
+    folder = draw_folder(tmp_path / "mine", dict.fromkeys(("cat", "owl", "sea", "sky"), (4, 1)))
+    return check_params(
+        {
+            "datasets": ["mine"],
+            "data": {"own": {"mine": {"folder": str(folder)}}},
+            "methods": ["kdpl", "fdbpl"],
+            "seeds": [1, 2],
+            "shots": 2,
+            "regions": {"per_image": 2},
+            "student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"},
+            "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
+            "train": {"batch": 2, "epochs": 2},
+        }
+    )
+
+
+def test_a_trial_tests_as_the_pipeline_does(small: Params, tmp_path: Path) -> None:
+    params = train.prepared(small, "mine", tmp_path / "work")
+    work = Workspace(tmp_path / "work")
+    for stage in ("train_student", "evaluate"):
+        run_stage(stage, params, work, "mine")
+    trial = schedule.Trial(params, "mine", "fdbpl", work, load_model(params.student, "student"))
+    seeds = json.loads(work.metrics("mine").read_text())["methods"]["fdbpl"]["seeds"]
+    assert trial.run(params.train).h == pytest.approx(over_seeds(seeds)["h"])
+
+
+def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:
+    row = end_to_end.cached_row(small, "mine", "kdpl", 2, tmp_path / "cached")
+    assert row["runs"] == 4
+    assert row["encode"] + row["train"] < row["all"]
+    online = end_to_end.online_row(small, "mine", "kdpl", tmp_path / "online")
+    found = end_to_end.compared(row, online["seconds"])
+    assert found["first"] == row["encode"] + row["train"]
+    assert found["first_ratio"] * found["first"] == pytest.approx(online["seconds"])
