@@ -3,3 +3,4 @@
 import os
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the stages do, before torch is loaded

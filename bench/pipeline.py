@@ -1,20 +1,22 @@
-"""What the tools around a stage cost: python -m bench.pipeline > docs/performance.md
+"""What the tools around a stage cost: python -m bench.pipeline --json pipeline.json
 
 Runs in a temporary clone of the project, on two drawn datasets with little training, so that what
 is left is overhead. Takes about three minutes; keep the machine quiet.
 """
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import click
 import yaml
+
+from bench import finding
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATASETS = ["textures", "icons"]
@@ -33,15 +35,15 @@ IMPORTS = {
 
 
 class Bench:
-    """A clone with everything evaluated, and a stop watch."""
+    """A clone of the project over some drawn datasets with little training, and a stop watch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, datasets: list[str], *, transfer: bool = True) -> None:
         self.folder = folder
         subprocess.run(["git", "clone", "-q", str(PROJECT), str(folder)], check=True)
         path = folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        params.update(datasets=DATASETS, seeds=[1], shots=2)
-        params["transfer"] = {"source": DATASETS[0], "targets": DATASETS[1:]}
+        params.update(datasets=datasets, development=[], seeds=[1], shots=2)
+        params["transfer"] = {"source": datasets[0], "targets": datasets[1:]} if transfer else None
         params["train"]["epochs"] = 2
         params["regions"]["per_image"] = 2
         path.write_text(yaml.safe_dump(params))
@@ -71,12 +73,7 @@ class Bench:
         return median(took)
 
 
-def table(title: str, rows: Mapping[str, float]) -> str:
-    lines = [f"| {title} | seconds |", "| --- | ---: |"]
-    return "\n".join([*lines, *(f"| {name} | {took:.2f} |" for name, took in rows.items())])
-
-
-def measure(bench: Bench) -> str:
+def measure(bench: Bench) -> dict[str, dict[str, float]]:
     imports = {name: bench.seconds("-c", code) for name, code in IMPORTS.items()}
     bench.run("-m", "dvc", "repro")
     stages = 4 * len(DATASETS) + 4 + 1
@@ -108,25 +105,32 @@ def measure(bench: Bench) -> str:
         "`fdbpl up`, when all runs": found,
         "`prefect deployment run --watch` with nothing to do": nothing_to_do,
     }
-    return "\n\n".join([table("import", imports), table("command", stage)])
+    return {"imports": imports, "commands": stage}
 
 
-def main() -> None:
+@click.command()
+@click.option("--json", "path", type=click.Path(path_type=Path), required=True)
+def main(path: Path) -> None:
+    """Measure imports and commands in a clone of what is committed."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Bench(Path(folder) / "fdbpl"))
-    print(
-        f"""# What the tools around a stage cost
+        measured = measure(Bench(Path(folder) / "fdbpl", DATASETS))
+    print(section(finding.save(path, "pipeline", {}, **measured)))
 
-Measured by `python -m bench.pipeline` in a clone with two small datasets, so that what is left is
-overhead: medians of {REPEATS}, on {platform.machine()} with {os.cpu_count()} cores, Python \
-{platform.python_version()}.
 
-{found}
-
-So a stage pays for its own imports, and for DVC and Prefect what their rows have over the plain
-command. Planning and evaluating import neither torch nor Prefect, MLflow is imported once by
-`fdbpl record`, and a stage is a flow only where a server is set."""
+def section(found: dict[str, Any]) -> str:
+    """Return the tables for docs/performance.md."""
+    tables = [
+        finding.rows(
+            {"what": title, "seconds": "seconds"},
+            [{"what": name, "seconds": took} for name, took in found[key].items()],
+        )
+        for title, key in (("import", "imports"), ("command", "commands"))
+    ]
+    about = (
+        f"{finding.source(found)}\nIn a clone with {len(DATASETS)} small datasets, so that what is "
+        f"left is overhead: medians of {REPEATS}."
     )
+    return "\n\n".join([about, *tables])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ with (c) on FDBPL's objective, (a) with the engine on KDPL's.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench import finding
 from bench.step_way import Settings
 from fdbpl.files import readable_json, write_whole
+from fdbpl.machine import commit, machine
 
 WAYS = ("online", "teacher_cached", "engine")
 MANY = 1000  # classes from which two steps must do
@@ -89,7 +90,13 @@ def row(settings: Settings) -> dict[str, Any]:
 def _about(settings: Settings) -> dict[str, Any]:
     own = {k: v for k, v in asdict(settings).items() if k not in ("way", "classes", "folder")}
     gpu = torch.cuda.get_device_name() if settings.device == "cuda" else None
-    return {**own, "machine": gpu or platform.machine(), "torch": torch.__version__}
+    where = [gpu] if gpu else list(machine())
+    return {
+        **own,
+        "machine": ", ".join(where),
+        "torch": torch.__version__,
+        "commit": commit("fdbpl"),
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -142,6 +149,42 @@ def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
                         f"{count} classes: {way} did not fit and ran in {rows[-1]['parts'][way]} "
                         "parts, of which all but three ran forward twice."
                     )
+
+
+def section(found: list[dict[str, Any]]) -> str:
+    """Return the table for docs/performance.md."""
+    about = found[0]["settings"]
+    options = ("student", "teacher", "batch", "device", "threads", "precision")
+    words = " ".join(f"--{key} {about[key]}" for key in options)
+    classes = ",".join(str(row["classes"]) for row in found)
+    heads = {"classes": "classes", "online_ms": "(a) online, ms",
+             "teacher_cached_ms": "(b) teacher cached, ms", "engine_ms": "(c) engine, ms",
+             "online_over_engine": "a/c", "teacher_cached_over_engine": "b/c",
+             "loss_rel": "loss off by", "grad_rel": "gradient off by",
+             "gflop": "GFLOP, (c)", "peak": "(c) of a matrix product",
+             "memory": "peak MiB, a / b / c"}  # fmt: skip
+    lines = [
+        {
+            **row,
+            "gflop": row["engine_gflop"],
+            "peak": f"{row['share_of_peak']:.0%}",
+            "memory": " / ".join(f"{row['peak_mb'][way]:,.0f}" for way in WAYS),
+        }
+        for row in found
+    ]
+    chunked = [
+        f"{row['classes']} classes: {way.replace('_', ' ')} in {row['parts'][way]} parts"
+        for row in found
+        for way in WAYS
+        if row["parts"][way] > 1
+    ]
+    limit = max(row["product_gflops"] for row in found)
+    notes = (
+        f"`python -m bench.step {words} --classes {classes}`, commit "
+        f"{about['commit'] or 'unknown'}, on {about['machine']}.\nThe limit, a matrix product's "
+        f"GFLOP/s: {limit:,.0f}. Did not fit and ran in parts: {'; '.join(chunked) or 'none'}."
+    )
+    return f"{notes}\n\n{finding.rows(heads, lines)}"
 
 
 if __name__ == "__main__":

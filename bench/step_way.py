@@ -17,10 +17,11 @@ from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.models import random_model
+from bench.peak import product_peak
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText, TextEncoder
+from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.features import Teacher
@@ -208,20 +209,6 @@ class Bench:
             self.step(way, teacher)
         return counter.get_total_flops() / 1e9
 
-    def product_peak(self) -> float:
-        """Measure the machine's best rate of a matrix product, in 1e9 operations a second."""
-        size = 2048 if self.s.device == "cpu" else 8192
-        dtype = torch.bfloat16 if self.s.precision == "bf16" else torch.float32
-        a, b = (draw(self.s, size, size, salt=x).to(self.s.device, dtype) for x in (3, 4))
-        best = float("inf")
-        for _ in range(6):
-            self.synchronise()
-            start = time.perf_counter()
-            torch.mm(a, b)
-            self.synchronise()
-            best = min(best, time.perf_counter() - start)
-        return 2 * size**3 / best / 1e9
-
 
 def measure(s: Settings) -> dict[str, Any]:
     """Run the way; return times, peak memory and the first step's loss. Gradients go to files."""
@@ -243,7 +230,7 @@ def measure(s: Settings) -> dict[str, Any]:
     }
     if s.way == "engine":
         result["gflop"] = bench.gflop(done.way)
-        result["peak_gflops"] = bench.product_peak()
+        result["peak_gflops"] = product_peak(s.device, s.precision)
         like_online = bench.run(s.classes, METHOD["online"], 1)
         result["loss_as_online"] = like_online.loss
         torch.save(like_online.gradient, folder / "engine_as_online.pt")

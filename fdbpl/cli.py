@@ -167,6 +167,22 @@ def regions(
     click.echo(view_regions(params, dataset, work, image, method, seed, out))
 
 
+@main.command()
+@_PARAMS
+@click.option("--run", default=None, metavar="RUN", help="For runs/RUN, not DVC's outputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def estimate(params_path: Path, run: str | None, as_json: bool) -> None:
+    """Tell the bytes, hours and memory a build will take on this machine, before it begins."""
+    from fdbpl.estimate.estimate import estimate
+    from fdbpl.estimate.table import lines_of
+    from fdbpl.files import readable_json
+    from fdbpl.progress import progress
+
+    with progress("timing a little of everything") as report:
+        found = estimate(read_params(params_path), _workspace(run), report)
+    click.echo(readable_json(found.to_json()).decode() if as_json else "\n".join(lines_of(found)))
+
+
 main.add_command(data)
 main.add_command(cache)
 main.add_command(preset)

@@ -6,14 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from click import ClickException
 from click.testing import CliRunner
 from conftest import draw_folder
 
-from bench import payloads, step, step_way, train
+from bench import (
+    encode,
+    end_to_end,
+    finding,
+    payloads,
+    report,
+    scaling,
+    schedule,
+    step,
+    step_way,
+    train,
+)
 from bench.plain_parts import PlainInParts, bytes_per_class
-from fdbpl.clip.model import ClipModel
+from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.evaluation import over_seeds
+from fdbpl.params import Params, TrainParams, check_params
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 
@@ -153,3 +169,120 @@ def test_every_payload_is_measured_and_the_default_loses_little(
     page = (tmp_path / "page.md").read_text()
     assert all(line in page for line in lines)
     assert str(tmp_path) not in page
+
+
+def test_every_section_of_the_page_has_its_place() -> None:
+    page = finding.PAGE.read_text(encoding="utf-8")
+    for name in report.SECTIONS:
+        assert page.count(f"<!-- {name}:begin -->\n") == 1, name
+        assert page.count(f"<!-- {name}:end -->") == 1, name
+
+
+def test_what_stands_around_a_section_stays(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- a:begin -->\nold\n<!-- a:end -->\nbelow\n")
+    for text in ("new", "newer"):
+        finding.put("a", text, page)
+    assert page.read_text() == "above\n<!-- a:begin -->\n\nnewer\n\n<!-- a:end -->\nbelow\n"
+
+
+@pytest.mark.parametrize(("value", "says"), [
+    (None, "-"), (1234, "1,234"), ("x", "x"), (0.0, "0"), (1e-5, "1.0e-05"), (0.12345, "0.123"),
+    (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234"),
+])  # fmt: skip
+def test_numbers_keep_the_digits_that_count(value: object, says: str) -> None:
+    assert finding.number(value) == says
+
+
+def test_cost_that_doubles_is_linear() -> None:
+    rows = [{"size": n, "seconds": 3 + 2 * n} for n in (1, 2, 4)]
+    assert scaling.with_growth(rows)[-1]["linear"] == pytest.approx(1)
+
+
+def test_encoding_is_measured_whole_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "encode.json"
+    run = CliRunner().invoke(
+        encode.main,
+        ["--models", "fdbpl-tiny-student", "--precisions", "fp32", "--crops", "1,2", "--batch", "2",
+         "--seconds", "0", "--images", "4", "--threads", "1", "--json", str(path)],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    found = json.loads(path.read_text())
+    assert [(row["crops"], row["regions"]) for row in found["rows"]] == [(1, 4), (2, 4)]
+    assert found["crop_ways"][0]["most_off"] == 0
+    assert "fdbpl-tiny-student" in encode.section(found)
+
+
+def tried(seconds: float, steps: int, **h: float) -> dict[str, schedule.Tried]:
+    return {name: schedule.Tried(seconds, steps, value) for name, value in h.items()}
+
+
+def test_the_fastest_schedule_is_among_those_that_keep_the_gain() -> None:
+    settings = [TrainParams(epochs=50), TrainParams(epochs=20), TrainParams(epochs=5)]
+    runs = [tried(10, 500, a=70, b=50.5), tried(4, 200, a=69.6, b=0), tried(1, 50, a=65, b=99)]
+    found = schedule.judged(list(zip(settings, runs, strict=True)), {"a": 60, "b": 50})
+    assert found["counted"] == ["a"]  # b gains half a point
+    assert [row["share"] for row in found["rows"]] == pytest.approx([1, 0.96, 0.5])
+    assert found["fastest"]["epochs"] == 20
+    found |= {"method": "fdbpl", "command": "c", "commit": "", "machine": []}
+    text = schedule.section(found)
+    assert "2.5 times fewer" in text
+    assert "50% of the gain" in text
+
+
+def test_runs_of_true_size_are_units_times_counts() -> None:
+    about = {"threads": 1, "student": "s", "teacher": "t", "precision": "fp32"}
+    step_row = {"classes": 24, "online_ms": 1000.0, "engine_ms": 10.0, "settings": about}
+    encoded = {
+        "command": "python -m bench.encode --threads 1",
+        "rows": [
+            {"model": name, "precision": "fp32", "crops": 10, "whole": 4.0} for name in ("s", "t")
+        ],
+    }
+    (row,) = end_to_end.from_units([step_row], encoded)
+    assert row["train"] == pytest.approx(50 * 12 * 0.010)  # 384 images in batches of 32
+    assert row["encode"] == pytest.approx(3840 / 2)
+    assert row["first_ratio"] == pytest.approx(600 / (1920 + 6))
+    assert row["runs_ratio"] == pytest.approx(2400 / (1920 + 24))
+    assert row["even"] == 4
+    with pytest.raises(ClickException, match="different threads"):
+        list(end_to_end.from_units([step_row], {**encoded, "command": "--threads 2"}))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Params:
+    """Parameters of a dataset that trains in a moment."""
+    folder = draw_folder(tmp_path / "mine", dict.fromkeys(("cat", "owl", "sea", "sky"), (4, 1)))
+    return check_params(
+        {
+            "datasets": ["mine"],
+            "data": {"own": {"mine": {"folder": str(folder)}}},
+            "methods": ["kdpl", "fdbpl"],
+            "seeds": [1, 2],
+            "shots": 2,
+            "regions": {"per_image": 2},
+            "student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"},
+            "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
+            "train": {"batch": 2, "epochs": 2},
+        }
+    )
+
+
+def test_a_trial_tests_as_the_pipeline_does(small: Params, tmp_path: Path) -> None:
+    params = train.prepared(small, "mine", tmp_path / "work")
+    work = Workspace(tmp_path / "work")
+    for stage in ("train_student", "evaluate"):
+        run_stage(stage, params, work, "mine")
+    trial = schedule.Trial(params, "mine", "fdbpl", work, load_model(params.student, "student"))
+    seeds = json.loads(work.metrics("mine").read_text())["methods"]["fdbpl"]["seeds"]
+    assert trial.run(params.train).h == pytest.approx(over_seeds(seeds)["h"])
+
+
+def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:
+    row = end_to_end.cached_row(small, "mine", "kdpl", 2, tmp_path / "cached")
+    assert row["runs"] == 4
+    assert row["encode"] + row["train"] < row["all"]
+    online = end_to_end.online_row(small, "mine", "kdpl", tmp_path / "online")
+    found = end_to_end.compared(row, online["seconds"])
+    assert found["first"] == row["encode"] + row["train"]
+    assert found["first_ratio"] * found["first"] == pytest.approx(online["seconds"])

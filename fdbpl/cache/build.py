@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
-from fdbpl.cache.keys import Keys, feature_digest
+from fdbpl.cache.keys import KEY_BYTES, Keys, feature_digest
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import FLOAT16, Payload
 from fdbpl.cache.store import Features, Lookup, RegionStore
@@ -136,6 +136,12 @@ def region_features(
     return features, builder.counts()
 
 
+def unseen_views(plan: Plan, encoder: Encoder, store: RegionStore, payload: Payload) -> Keys:
+    """Return the (n, 16) keys of the distinct views that a build of `plan` would encode."""
+    builder = _Builder(plan, Path(), encoder, store, payload, 1, None)
+    return builder.unseen(slice(0, len(plan.regions) + len(plan.test)))
+
+
 class _Builder:
     """The encoder, the store and the images of one build."""
 
@@ -179,6 +185,16 @@ class _Builder:
                 progress(before + encoded, before + missing + later)
 
             done += self._encode(planned, lookup, report)
+
+    def unseen(self, views: slice) -> Keys:
+        """Return the keys of the plan's views that the store has not, each once."""
+        found = [np.empty((0, KEY_BYTES), np.uint8)]
+        for part in _parts(views, self._part_rows):
+            keys = views_of(self._plan, self.digest, part).keys
+            lookup = self._store.lookup(self.digest, keys)
+            found.append(keys[~lookup.contains(keys)])
+        keys = np.concatenate(found)
+        return keys[distinct(keys)]
 
     def stored(self, views: slice) -> Iterator[tuple[slice, Keys, Features]]:
         """Yield (part, keys, features) of the plan's views by shards, one empty for no views."""

@@ -178,7 +178,7 @@ def _activation(
 def _build(params: ModelParams, role: str, activation: str) -> tuple[Any, Any]:
     """Build the network, its weights still to be filled in, and its tokenizer."""
     try:
-        with _quiet_about_random_start(), torch.random.fork_rng(devices=[]):
+        with quiet_about_random_start(), torch.random.fork_rng(devices=[]):
             network = factory.create_model(
                 params.architecture,
                 load_weights=False,
@@ -229,8 +229,8 @@ def _fill(network: torch.nn.Module, path: Path, source: str) -> None:
 
 
 @contextmanager
-def _quiet_about_random_start() -> Iterator[None]:
-    """Keep open_clip from warning of random weights while we fill them in ourselves."""
+def quiet_about_random_start() -> Iterator[None]:
+    """Keep open_clip from warning of random weights, which we fill in or want."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

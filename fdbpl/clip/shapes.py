@@ -1,17 +1,20 @@
-"""CLIP models of true shapes and random weights, which the product itself refuses."""
+"""CLIP models of true shapes and random weights, for timing alone."""
 
 import open_clip
 import torch
 from open_clip import factory
 
 from fdbpl.clip import tiny
-from fdbpl.clip.model import ClipModel
+from fdbpl.clip.model import ClipModel, quiet_about_random_start
 
 
 def random_model(architecture: str, seed: int) -> ClipModel:
-    """Build an architecture of open_clip as its own initialisation leaves it. For speed alone."""
+    """Build an architecture of open_clip as its own initialisation leaves it.
+
+    Its features mean nothing, and its identity names no weights: no cache takes it for a model.
+    """
     tiny.register()
-    with torch.random.fork_rng(devices=[]):
+    with quiet_about_random_start(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = factory.create_model(architecture, load_weights=False, pretrained_text=False)
     network.eval().requires_grad_(requires_grad=False)

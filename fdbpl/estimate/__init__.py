@@ -1,0 +1,1 @@
+"""What a build will take on this machine, told before it begins."""

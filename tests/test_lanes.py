@@ -1,0 +1,103 @@
+"""Lanes, with a DVC of a few lines in the place of the real one."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import lanes
+
+PROJECT = Path(__file__).resolve().parents[1]
+FAKE = """
+import json, os, sys, time
+words = [word for word in sys.argv[1:] if word != "--wait-for-lock"]
+if words[0] == "status":
+    print(open("changed.json").read())
+else:
+    with open("calls.jsonl", "a") as file:
+        file.write(json.dumps([*words[1:], "start", os.environ["OMP_NUM_THREADS"]]) + "\\n")
+    time.sleep(float(open("seconds").read()))
+    if "evaluate@bad" in words:
+        sys.exit("ERROR: failed to reproduce 'evaluate@bad'")
+    with open("calls.jsonl", "a") as file:
+        file.write(json.dumps([*words[1:], "end"]) + "\\n")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(PROJECT)]))
+    (tmp_path / "dvc.py").write_text(FAKE)
+    (tmp_path / "seconds").write_text("0")
+    given = json.dumps(
+        {
+            "datasets": ["icons", "bad", "dishes"],
+            "methods": ["zero_shot"],
+            "student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"},
+            "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
+        }
+    )
+    (tmp_path / "params.yaml").write_text(given)
+    return tmp_path
+
+
+def changed(project: Path, *stages: str) -> None:
+    (project / "changed.json").write_text(json.dumps({stage: [] for stage in stages}))
+
+
+def calls(project: Path) -> list[list[str]]:
+    path = project / "calls.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def ended(project: Path) -> list[str]:
+    return [" ".join(call[:-1]) for call in calls(project) if call[-1] == "end"]
+
+
+def test_datasets_then_transfer_then_tables_then_whatever_is_left(project: Path) -> None:
+    changed(project, "prepare-crops@icons", "evaluate@dishes", "train-transfer")
+    assert lanes.main(["2"]) == 0
+    done = ended(project)
+    assert sorted(done[:3]) == ["evaluate@dishes", "evaluate@icons", "train-transfer"]
+    assert done[3] == "transfer"
+    assert sorted(done[4:6]) == ["--single-item compare", "--single-item rejection"]
+    assert done[6:] == [""]
+
+
+def test_what_is_up_to_date_is_not_asked_for(project: Path) -> None:
+    changed(project)
+    assert lanes.main([]) == 0
+    assert ended(project) == [""]
+
+
+def test_lanes_run_side_by_side_and_share_the_cores(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    (project / "seconds").write_text("1")
+    changed(project, "evaluate@icons", "evaluate@dishes")
+    assert lanes.main(["2"]) == 0
+    first = calls(project)[:2]
+    assert [call[1:] for call in first] == [["start", "3"], ["start", "3"]]
+
+
+def test_one_failure_stops_no_other_dataset_but_what_reads_all(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.dvc._ending", threading.Event())
+    changed(project, "evaluate@bad", "evaluate@dishes", "transfer", "compare")
+    assert lanes.main(["1"]) == 1
+    assert "failed to reproduce 'evaluate@bad'" in capsys.readouterr().err
+    assert ended(project) == ["evaluate@dishes"]
+
+
+@pytest.mark.parametrize("words", [["0"], ["two"], ["1", "2"]])
+def test_a_wrong_number_of_lanes_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lanes.main(words) == 2
+    assert "wanted one number" in capsys.readouterr().err
