@@ -17,11 +17,11 @@ from PIL import Image
 
 from bench.blocks import replace_block
 from bench.cache_way import unit_features
-from bench.models import random_model
 from fdbpl.cache.build import CHUNK_VIEWS, SHARD_BYTES
 from fdbpl.cache.codec import BLOCK_BYTES, encode_shard, read_shard
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.clip.encoding import ImageEncoder
+from fdbpl.clip.shapes import random_model
 from fdbpl.features import STREAM_BYTES
 from fdbpl.files import readable_json, sha256, write_whole
 from fdbpl.machine import machine
