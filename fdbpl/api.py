@@ -5,9 +5,9 @@ from fdbpl import api
 clip = api.load("ViT-B-32", "openai")
 learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv,
                     teacher_scale=100.0, labels=y)
-vectors = api.classifier(clip, learned[1].contexts, all_names, api.inference("fdbpl"),
-                         template="a photo of a {}.")  # of seed 1
-print(api.accuracy(test_features, test_labels, vectors, among=range(len(all_names))))
+decision = api.classifier(clip, learned[1], names, all_names, api.inference("fdbpl"),
+                          template="a photo of a {}.")  # of seed 1
+print(api.accuracy(test_features, test_labels, decision, among=range(len(all_names))))
 
 `learn` also takes `areas`, by which "fdbpl" weighs regions, and `anchors`, which "kgcoop" needs.
 """
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.decision import Decision
 from fdbpl.evaluation import accuracy, base_to_new, harmonic_mean
 from fdbpl.learning import class_vectors, classifier, learn, template_vectors
 from fdbpl.methods.inference import Inference
@@ -23,6 +24,7 @@ from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams
 
 __all__ = [
+    "Decision",
     "accuracy",
     "base_to_new",
     "class_vectors",

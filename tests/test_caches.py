@@ -175,9 +175,11 @@ def test_prompts_learned_from_logits_are_those_learned_from_features(
         chosen = changed(params, cache={"payload": payload})
         plan = Plan.load(works[payload].plan("birds"))
         rng = np.random.default_rng(0)
+        vectors = rng.standard_normal((len(plan.class_names), 32)).astype(np.float32)
         student = Source(
             rng.standard_normal((len(plan.regions), 32)).astype(np.float32),
-            rng.standard_normal((len(plan.class_names), 32)).astype(np.float32),
+            vectors,
+            vectors[list(plan.base)],
             10.0,
         )
         task = task_of(chosen, plan, works[payload], clip, student)

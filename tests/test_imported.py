@@ -36,7 +36,7 @@ def params_of(root: Path, **changes: Any) -> Params:
         "train": {"epochs": 2},
         "regions": {"per_image": 2},
         "data": {"own": {"mine": {"folder": str(root / "photos"), "template": "{} here."}}},
-        "cache": {"store": str(root / "store"), "dtype": "float32"},
+        "cache": {"store": str(root / "store"), "payload": "float32"},
         "student": TINY,
         "teacher": TINY,
         "imported": {
