@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -37,8 +38,9 @@ def discriminant(parts: Iterable[Part]) -> Doubles:
         x = np.asarray(features, np.float64)
         p = np.asarray(probabilities, np.float64) * np.asarray(weights, np.float64)[:, None]
         count += len(x)
-        mass, sums = mass + p.sum(axis=0), sums + p.T @ x
-        squares = squares + (x * p.sum(axis=1)[:, None]).T @ x
+        with threadpool_limits(1, user_api="blas"):  # no bit shall depend on the machine's cores
+            mass, sums = mass + p.sum(axis=0), sums + p.T @ x
+            squares = squares + (x * p.sum(axis=1)[:, None]).T @ x
     total, width = mass.sum(), sums.shape[1]
     mass = np.maximum(mass, 1e-12 * total)[:, None]
     means = sums / mass
@@ -46,7 +48,8 @@ def discriminant(parts: Iterable[Part]) -> Doubles:
     share = width / (width + count - 1)
     variance = max(float(np.trace(within)) / width, 1e-12)
     shrunk = (1 - share) * within + share * variance * np.eye(width)
-    weighing = np.linalg.solve(shrunk, means.T).T
+    with threadpool_limits(1, user_api="blas"):
+        weighing = np.linalg.solve(shrunk, means.T).T
     offsets = -0.5 * (means * weighing).sum(axis=1, keepdims=True)
     return np.hstack([weighing, offsets])
 

@@ -187,12 +187,12 @@ def learn(
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
         areas=torch.from_numpy(shares).float(),
     )
-    if learned.needs:
-        task = with_knowledge(task, learned.needs, list(chosen.values()))
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
     names = min(likeliest or len(class_names), len(class_names))
     with threads_for(len(counts) * start.numel() * names):
+        if learned.needs:
+            task = with_knowledge(task, learned.needs, list(chosen.values()))
         trained = train(
             learned.objective,
             start,
