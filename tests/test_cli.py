@@ -254,6 +254,11 @@ def test_logits_serve_all_stages_of_methods_that_need_no_features(project: Proje
     assert "method 'fdbpl' learns from the teacher's features" in project.fails(
         "train-student", "mine"
     )
+    project.change(methods=["kdpl"], data={"vocabulary": "imagenet"})
+    assert project("prepare-crops", "mine").exit_code == 0
+    assert "data.vocabulary asks the teacher for other names" in project.fails(
+        "train-student", "mine"
+    )
 
 
 def test_a_classifier_of_another_plan(done: Project) -> None:
