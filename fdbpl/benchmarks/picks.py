@@ -14,6 +14,7 @@ from fdbpl.benchmarks.dataset import PARTS, UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.lines import read_text
 from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.paths import inside
+from fdbpl.benchmarks.table import full_rows
 from fdbpl.errors import UserError
 
 SEED = "shot seed"
@@ -76,14 +77,7 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
         found = list(reader.fieldnames or ())
         if not set(COLUMNS).issubset(found):
             raise UserError(f"{table}: found columns {', '.join(found)}; wanted {WANTED}.")
-        for cells in reader:
-            where = f"{table}, line {reader.line_num}"
-            if None in cells or None in cells.values():
-                raise UserError(
-                    f"{where}: not as many cells as the header has. "
-                    'Put "quotes" around a cell with a comma.'
-                )
-            yield where, cells
+        yield from full_rows(table, reader)
     except csv.Error as error:
         raise UserError(
             f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}."

@@ -95,13 +95,7 @@ def _csv(table: Path) -> Iterator[tuple[str, Cells]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _check_columns(table, list(reader.fieldnames or ()))
-        for cells in reader:
-            where = f"{table}, line {reader.line_num}"
-            if None in cells or None in cells.values():
-                raise UserError(
-                    f"{where}: not as many cells as the header has. "
-                    'Put "quotes" around a cell with a comma.'
-                )
+        for where, cells in full_rows(table, reader):
             yield where, (cells["image"], cells["class"], cells.get("split"))
     except csv.Error as error:
         raise UserError(
@@ -135,3 +129,19 @@ def _check_columns(table: Path, found: list[str]) -> None:
     if not {"image", "class"}.issubset(found):
         hint = " Separate cells by commas." if len(found) == 1 and ";" in found[0] else ""
         raise UserError(f"{table}: found columns {', '.join(found)}; wanted {WANTED}.{hint}")
+
+
+def full_rows(table: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield where each row of a CSV file stands, and its cells by column.
+
+    Raises:
+        UserError: a row has more or fewer cells than the header.
+    """
+    for cells in reader:
+        where = f"{table}, line {reader.line_num}"
+        if None in cells or None in cells.values():
+            raise UserError(
+                f"{where}: not as many cells as the header has. "
+                'Put "quotes" around a cell with a comma.'
+            )
+        yield where, cells
