@@ -176,7 +176,9 @@ def learn(
     counts = [len(images) for images in chosen.values()]
     if len(set(counts)) > 1:
         raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
-    shares = np.ones(len(labels) * crops) if areas is None else areas
+    shares = (
+        torch.ones(()).expand(len(labels) * crops) if areas is None else torch.from_numpy(areas)
+    )
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
@@ -185,7 +187,7 @@ def learn(
         text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
-        areas=torch.from_numpy(shares).float(),
+        areas=shares.float(),
     )
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}

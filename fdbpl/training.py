@@ -16,6 +16,7 @@ from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
 from fdbpl.schedule import epoch_steps, learning_rate
+from fdbpl.scratch import ChosenRows
 
 INACTIVE_SHARE = 0.01
 
@@ -38,7 +39,8 @@ class Task:
             methods that keep near to them.
         areas: (R,) the share of its image that each region shows.
         levels: (S, N) for every seed the informativeness of the regions it learns from, ascending.
-        refined: (S, N, C) for every seed and image what the teacher makes of the whole image.
+        refined: (S, N, C) for every seed and image what the teacher makes of the whole image, in
+            a file.
     """
 
     labels: Tensor
@@ -50,7 +52,7 @@ class Task:
     anchors: Tensor | None = None
     areas: Tensor | None = None
     levels: Tensor | None = None
-    refined: Tensor | None = None
+    refined: ChosenRows | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _encode(
 
 def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
     """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
-    runs = torch.arange(len(images))[:, None]
+    runs = np.arange(len(images))[:, None]
     return Batch(
         student=student,
         teacher=task.teacher.log_probabilities(teacher),
@@ -156,7 +158,7 @@ def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: T
         anchors=task.anchors,
         areas=None if task.areas is None else task.areas[rows],
         levels=task.levels,
-        refined=None if task.refined is None else task.refined[runs, images],
+        refined=None if task.refined is None else task.refined[runs, images.numpy()],
     )
 
 
