@@ -113,5 +113,5 @@ def _samples(task: Task, run: int, images: Ints) -> Iterator[Part]:
         rows = regions.flatten()
         refined = task.refined[run, part.numpy()]
         classes = refined.exp().repeat_interleave(task.crops, dim=0)
-        weights = torch.ones(len(rows)) if task.areas is None else task.areas[rows]
+        weights = torch.ones(len(rows)) if task.areas is None else task.areas(rows)
         yield student.flatten(0, 1).cpu().numpy(), classes.cpu().numpy(), weights.cpu().numpy()

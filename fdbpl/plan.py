@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.errors import UserError
+from fdbpl.file_rows import Rows
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 
@@ -102,17 +103,14 @@ class Plan:
         """Regions of each training image."""
         return int(self.policy["per_image"])
 
-    @property
-    def areas(self) -> NDArray[np.float32]:
-        """The share of its image that each region shows, (R,)."""
-        sizes = self.images["width"].astype(np.float64) * self.images["height"]
-        shares = np.empty(len(self.regions), np.float32)
-        done = 0
-        for part in in_parts(self.regions):
-            x0, y0, x1, y1 = part["box"].astype(np.float64).T
-            shares[done : done + len(part)] = (x1 - x0) * (y1 - y0) / sizes[part["image"]]
-            done += len(part)
-        return shares
+    def areas(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the share of its image that each of the regions `rows` (...) shows, (...)."""
+        regions = self.regions[rows]
+        images = self.images[regions["image"]]
+        box = regions["box"].astype(np.float64)
+        shown = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+        shares = shown / (images["width"].astype(np.float64) * images["height"])
+        return np.asarray(shares, np.float32)
 
     @cached_property
     def digest(self) -> str:

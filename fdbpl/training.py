@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.features import FeatureSource, Teacher, in_order
+from fdbpl.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
@@ -37,7 +37,7 @@ class Task:
         scale: the student's logit scale.
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
-        areas: (R,) the share of its image that each region shows.
+        areas: rows (...) of regions to the share (...) of its image that each shows.
         levels: (S, N) for every seed the informativeness of the regions it learns from, ascending.
         refined: (S, N, C) for every seed and image what the teacher makes of the whole image, in
             a file.
@@ -50,7 +50,7 @@ class Task:
     text: TextEncoder | LikeliestText
     scale: float
     anchors: Tensor | None = None
-    areas: Tensor | None = None
+    areas: Lookup | None = None
     levels: Tensor | None = None
     refined: ChosenRows | None = None
 
@@ -156,7 +156,7 @@ def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: T
         teacher=task.teacher.log_probabilities(teacher),
         labels=task.labels[images],
         anchors=task.anchors,
-        areas=None if task.areas is None else task.areas[rows],
+        areas=None if task.areas is None else task.areas(rows),
         levels=task.levels,
         refined=None if task.refined is None else task.refined[runs, images.numpy()],
     )

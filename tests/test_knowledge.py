@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fdbpl import knowledge
 from fdbpl.discriminant import discriminant
-from fdbpl.features import Teacher
+from fdbpl.features import CachedColumn, Teacher
 from fdbpl.knowledge import remembered, with_knowledge
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge
@@ -123,16 +123,16 @@ def with_features(task: Task) -> Task:
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
         return student[rows], task.features(rows)[1]
 
-    return replace(with_knowledge(task, BOTH, PICKS), features=features, areas=areas)
+    return replace(with_knowledge(task, BOTH, PICKS), features=features, areas=CachedColumn(areas))
 
 
 def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(task: Task) -> None:
     known = with_features(task)
     for run, pick in enumerate(PICKS):
-        rows = (pick[:, None] * CROPS + np.arange(CROPS)).ravel()
-        features = known.features(torch.from_numpy(rows))[0].numpy()
+        rows = torch.from_numpy((pick[:, None] * CROPS + np.arange(CROPS)).ravel())
+        features = known.features(rows)[0].numpy()
         classes = np.repeat(known.refined[run, pick].exp().numpy(), CROPS, axis=0)
-        wanted = discriminant([(features, classes, known.areas[rows].numpy())])
+        wanted = discriminant([(features, classes, known.areas(rows).numpy())])
         np.testing.assert_allclose(remembered(known, run, pick), wanted, rtol=1e-4)
 
 
