@@ -77,9 +77,9 @@ def views_of(plan: Plan, digest: str, part: slice) -> Views:
     )
 
 
-def image_hashes(plan: Plan) -> Keys:
-    """Return the (images, 16) content hashes."""
-    return np.ascontiguousarray(plan.images["hash"]).view(np.uint8).reshape(-1, 16)
+def image_hashes(plan: Plan, rows: Places | slice = slice(None)) -> Keys:
+    """Return the (n, 16) content hashes of some rows of the plan's images, or of all."""
+    return np.ascontiguousarray(plan.images["hash"][rows]).view(np.uint8).reshape(-1, 16)
 
 
 def image_list_digest(plan: Plan) -> str:
