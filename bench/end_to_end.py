@@ -33,7 +33,7 @@ from fdbpl.params import Params, check_params, read_params
 from fdbpl.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.stages.cache_teacher import image_encoder
-from fdbpl.stages.sources import student_source
+from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
 from fdbpl.workspace import Workspace
 
@@ -64,7 +64,8 @@ def training_seconds(params: Params, dataset: str, folder: Path, method: str) ->
     """Seconds in which a method learns on all seeds of the parameters in one pass."""
     work, clip = Workspace(folder), load_model(params.student, "student")
     plan = Plan.load(work.plan(dataset))
-    task = task_of(params, plan, work, clip, student_source(params, plan, work, clip))
+    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
+    task = task_of(params, plan, clip, *sources)
     start = time.perf_counter()
     learn(clip, **task, method=method, options=params.objectives.get(method))
     return time.perf_counter() - start

@@ -30,7 +30,7 @@ from fdbpl.methods.table import trained_method
 from fdbpl.params import Params, TrainParams, check_params, read_params
 from fdbpl.plan import Plan
 from fdbpl.stages.caches import open_role
-from fdbpl.stages.sources import student_source
+from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
 from fdbpl.workspace import Workspace
 
@@ -58,9 +58,12 @@ class Trial:
     def __init__(self, params: Params, dataset: str, method: str, work: Workspace, clip: ClipModel):
         self.params, self.clip, self.method = params, clip, method
         self.plan = Plan.load(work.plan(dataset))
-        self.task = task_of(
-            params, self.plan, work, clip, student_source(params, self.plan, work, clip)
+        student, teacher = (
+            student_source(params, self.plan, work, clip),
+            teacher_source(params, self.plan, work),
         )
+        self.task = task_of(params, self.plan, clip, student, teacher)
+        self.teacher = teacher.vectors
         cache = open_role("student", params, self.plan, work)
         self.features, self.template = cache.column("test"), cache.text("template")
         self.labels = self.plan.images["label"][self.plan.test]
@@ -93,8 +96,10 @@ class Trial:
                 self.clip.logit_scale,
                 names,
                 template=self.template,
+                teacher=self.teacher,
                 memory=one.memory,
                 learned_names=[names[label] for label in self.plan.base],
+                bridge=one.bridge,
             )
             for one in runs.values()
         ]

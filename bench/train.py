@@ -23,7 +23,7 @@ from fdbpl.params import Params, check_params, read_params
 from fdbpl.plan import Plan
 from fdbpl.schedule import epoch_batches
 from fdbpl.stages import run_stage
-from fdbpl.stages.sources import student_source
+from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
 from fdbpl.workspace import Workspace
 
@@ -48,12 +48,12 @@ def steps_of(params: Params, plan: Plan, seed: int) -> int:
 def rows_of(params: Params, dataset: str, work: Workspace) -> list[dict[str, Any]]:
     """Train every method, and say how long it took."""
     plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
-    student = student_source(params, plan, work, clip)
+    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
     rows = []
     for method in [name for name in params.methods if name in TRAINED]:
         for seeds in dict.fromkeys((tuple(params.seeds[:1]), tuple(params.seeds))):
             chosen = params.model_copy(update={"seeds": list(seeds)})
-            task = task_of(chosen, plan, work, clip, student)
+            task = task_of(chosen, plan, clip, *sources)
             start = time.perf_counter()
             learn(clip, **task, method=method, options=params.objectives.get(method))
             seconds = time.perf_counter() - start

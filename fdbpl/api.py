@@ -3,13 +3,15 @@
 from fdbpl import api
 
 clip = api.load("ViT-B-32", "openai")
-learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv,
-                    teacher_scale=100.0, labels=y)
+words = "a photo of a {}."
+learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv, teacher_scale=100.0,
+                    labels=y, anchors=api.template_vectors(clip, names, words))
 decision = api.classifier(clip, learned[1], names, all_names, api.inference("fdbpl"),
-                          template="a photo of a {}.")  # of seed 1
+                          template=words, teacher_vectors=all_tv)  # of seed 1
 print(api.accuracy(test_features, test_labels, decision, among=range(len(all_names))))
 
-`learn` also takes `areas`, by which "fdbpl" weighs regions, and `anchors`, which "kgcoop" needs.
+`anchors`, and the teacher's class vectors at the end, are what "fdbpl" builds its bridge with.
+`learn` also takes `areas`, by which it weighs regions.
 """
 
 from collections.abc import Mapping

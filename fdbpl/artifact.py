@@ -24,6 +24,7 @@ from fdbpl.files import canonical_json, sha256, write_whole
 KEY = "fdbpl"
 SIDES = ("positive", "negative")
 MEMORY = "memory"
+BRIDGE, BRIDGED = "bridge", "bridged"
 
 Floats = NDArray[np.float32]
 
@@ -34,9 +35,10 @@ class Artifact:
 
     A prompts file has (M, W) arrays, a classifier (C, D), and `decision`, the (C, D) unit vectors
     that classify: the positive side's, or what the method makes of both sides. Where the method
-    remembers regions either has `memory`, (L, D + 1) for the L classes learned. `about` says kind,
-    method, options, student (architecture, weights, activation), class names, template or words,
-    parameters, seed.
+    remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
+    bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
+    it adds to the cosines (`fdbpl.bridge`). `about` says kind, method, options, student
+    (architecture, weights, activation), class names, template or words, parameters, seed.
     """
 
     arrays: Mapping[str, Floats]
@@ -95,7 +97,8 @@ def decision_of(classifier: Artifact) -> Decision:
             about["class_names"],
             about["inference"]["memory_share"],
         )
-    return Decision(classifier.arrays["decision"], about["logit_scale"], memory)
+    arrays = classifier.arrays
+    return Decision(arrays["decision"], about["logit_scale"], memory, arrays.get(BRIDGED))
 
 
 def stack_of(arrays: Mapping[str, Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""What decides between classes: unit class vectors, and what was remembered of the classes seen."""
+"""What decides between classes: class vectors, a bridge to the teacher, a memory of regions."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -58,11 +58,14 @@ class Decision:
         vectors: (C, D) unit vectors, by label.
         scale: of the logits: exp(logit_scale) of the model whose features are judged.
         memory: of a method that has one.
+        bridged: (C, D + 1) weights and offsets of what a bridge to the teacher adds to the
+            cosines, by label, of a method that has one.
     """
 
     vectors: Floats
     scale: float = 1.0
     memory: Memory | None = None
+    bridged: Floats | None = None
 
     def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
         """Return the logits (n, len(among)) of unit features (n, D) for the labels that compete.
@@ -74,6 +77,8 @@ class Decision:
         found = self.scale * (
             np.asarray(features, np.float32) @ np.asarray(self.vectors[classes], np.float32).T
         )
+        if self.bridged is not None:
+            found = found + self.scale * values(self.bridged[classes], features)
         memory = self.memory
         if memory is None or not memory.seen[classes].all():
             return found

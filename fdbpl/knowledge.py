@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.discriminant import Part, discriminant
+from fdbpl.bridge import HeldOut, Pairs, held_out
+from fdbpl.discriminant import discriminant
+from fdbpl.errors import UserError
 from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
@@ -21,6 +23,7 @@ REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any t
 PARTS_AHEAD = 64  # that a source is told of at a time: all regions' rows would be 8 bytes each
 
 Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.floating[Any]]
 
 
 def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] | Ints]) -> Task:
@@ -102,16 +105,59 @@ def remembered(task: Task, run: int, images: Ints) -> NDArray[np.float32]:
         run: the seed's place among the seeds.
         images: (I,) that the seed learns from.
     """
-    return discriminant(_samples(task, run, images)).astype(np.float32)
+    parts = _samples(task, run, images)
+    return discriminant((x, classes, weights) for (x, _, weights), classes in parts).astype(
+        np.float32
+    )
 
 
-def _samples(task: Task, run: int, images: Ints) -> Iterator[Part]:
-    """Yield features, classes and weights of the images' regions, part by part."""
+def bridged(
+    task: Task, run: int, images: Ints, *, seed: int, share: float
+) -> tuple[NDArray[np.float32] | None, tuple[float, float]]:
+    """Return the bridge (D, 1 + D + E) of one seed's regions, and how it did on held-out classes.
+
+    There is none where it did no better than the student's own class vectors. Weights and classes
+    are those of `remembered`, an image's class being its likeliest. No label is read.
+
+    Args:
+        task: with `refined` and `anchors`; its features are read twice.
+        run: the seed's place among the seeds.
+        images: (I,) that the seed learns from.
+        seed: of the halves in which classes are held out.
+        share: of the bridge beside the student's own class vectors.
+
+    Raises:
+        UserError: the task has no `anchors`.
+    """
+    if task.anchors is None:
+        raise UserError(
+            "this method builds a bridge and needs anchors, and none were given. Pass "
+            "learn(anchors=...), or set its bridge_share to 0."
+        )
+
+    def regions() -> Iterator[tuple[Pairs, Ints]]:
+        for pairs, classes in _samples(task, run, images):
+            yield pairs, classes.argmax(axis=1)
+
+    anchors, vectors = task.anchors.cpu().numpy(), task.teacher.vectors.cpu().numpy()
+    known = HeldOut(len(vectors), seed)
+    for pairs, told in regions():
+        known.add(pairs, told)
+    without, with_bridge = held_out(known, regions(), anchors, vectors, share)
+    if with_bridge <= without:
+        return None, (without, with_bridge)
+    return known.whole().bridge().astype(np.float32), (without, with_bridge)
+
+
+def _samples(task: Task, run: int, images: Ints) -> Iterator[tuple[Pairs, Floats]]:
+    """Yield features and weights of the images' regions, and their classes, part by part."""
     if task.refined is None:
-        raise ValueError("a memory needs the task's `refined`")
-    for part, regions, (student, _) in _read(task, torch.from_numpy(images)):
+        raise ValueError("a memory and a bridge need the task's `refined`")
+    for part, regions, (student, teacher) in _read(task, torch.from_numpy(images)):
         rows = regions.flatten()
         refined = task.refined[run, part.numpy()]
         classes = refined.exp().repeat_interleave(task.crops, dim=0)
         weights = torch.ones(len(rows)) if task.areas is None else task.areas(rows)
-        yield student.flatten(0, 1).cpu().numpy(), classes.cpu().numpy(), weights.cpu().numpy()
+        flat = student.flatten(0, 1), teacher.flatten(0, 1)
+        pairs = flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()
+        yield pairs, classes.cpu().numpy()

@@ -16,7 +16,7 @@ from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.decision import Decision
 from fdbpl.errors import UserError
 from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
-from fdbpl.knowledge import remembered, with_knowledge
+from fdbpl.knowledge import bridged, remembered, with_knowledge
 from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
@@ -79,6 +79,7 @@ def classifier(
     class_names: Sequence[str],
     inference: Inference = POSITIVE_ONLY,
     template: str | None = None,
+    teacher_vectors: Floats | None = None,
 ) -> Decision:
     """Return how what one seed learned classifies any class list.
 
@@ -89,17 +90,21 @@ def classifier(
         class_names: C names.
         inference: of the method that learned.
         template: hand-written, with one {} for the name; for methods that take a share of it.
+        teacher_vectors: (C, E) the teacher's unit class vectors, for methods that built a bridge.
 
     Raises:
-        UserError: no template for a method that takes a share of it, or a name too long.
+        UserError: no template for a method that takes a share of it, no teacher's vectors for one
+            with a bridge, or a name too long.
     """
     return inference.decision(
         class_vectors(clip, trained.contexts, class_names),
         clip.logit_scale,
         class_names,
         template=None if template is None else template_vectors(clip, class_names, template),
+        teacher=teacher_vectors,
         memory=trained.memory,
         learned_names=learned_names,
+        bridge=trained.bridge,
     )
 
 
@@ -151,7 +156,7 @@ def learn(
         labels: (R / crops,) for every image its position in `class_names`; only methods with
             labels read them.
         anchors: (C, D) the student's own `template_vectors` of a hand-written template; only
-            methods that keep near to them need them.
+            methods that keep near to them, or build a bridge, need them.
         areas: (R,) the share of its image that each region shows, or a function from rows to
             them; by default the whole.
         crops: regions of each image.
@@ -159,7 +164,7 @@ def learn(
             from all. A seed decides the order of images and crops.
         likeliest: class-agnostic: a step learns from that many of `class_names` alone, those
             that the teacher finds likeliest in its batch; all of them where there are no more.
-            No class is known then, so no method remembers any.
+            No class is known then, so no method remembers any or builds a bridge.
         method: a trained method's name.
         options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
@@ -202,12 +207,24 @@ def learn(
             report,
             learned.diagnose,
         )
-        if not learned.inference.memory_share or likeliest is not None:
+        if likeliest is not None:
             return trained
         return {
-            seed: replace(one, memory=remembered(task, run, images[seed]))
+            seed: _knowing(one, task, run, seed, images[seed], learned.inference)
             for run, (seed, one) in enumerate(trained.items())
         }
+
+
+def _knowing(
+    trained: Trained, task: Task, run: int, seed: int, images: Ints, inference: Inference
+) -> Trained:
+    """Return what a seed learned together with what follows from its regions in closed form."""
+    if inference.memory_share:
+        trained = replace(trained, memory=remembered(task, run, images))
+    if inference.bridge_share:
+        bridge, tried = bridged(task, run, images, seed=seed, share=inference.bridge_share)
+        trained = replace(trained, bridge=bridge, held_out=tried)
+    return trained
 
 
 def _text(

@@ -63,7 +63,9 @@ class Trained:
     of a term's gradient on each context, taken on the first batch of the first, the middle and
     the last epoch, and `diagnoses[epoch]` what the method's own diagnosis found there. `inactive`
     names the terms that never reach 1 % of the summed norms of all terms on any context. `memory`
-    (C, D + 1) is the discriminant of the classes learned, for a method that remembers regions.
+    (C, D + 1) is the discriminant of the classes learned, for a method that remembers regions;
+    `bridge` (D, 1 + D + E) that of a method that built one, and `held_out` what decided whether
+    it did: the shares of held-out classes' regions told right without it and with it.
     """
 
     contexts: Tensor
@@ -72,6 +74,8 @@ class Trained:
     diagnoses: Mapping[int, Mapping[str, float]]
     inactive: tuple[str, ...]
     memory: NDArray[np.float32] | None = None
+    bridge: NDArray[np.float32] | None = None
+    held_out: tuple[float, float] | None = None
 
 
 def train(

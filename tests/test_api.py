@@ -14,6 +14,7 @@ from fdbpl.params import TrainParams
 from fdbpl.training import Trained
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")
+WORDS = "a photo of a {}."
 
 
 def test_features_and_names_in_prompts_and_accuracies_out() -> None:
@@ -21,7 +22,7 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
     teacher_vectors = unit(rng, 2, 24)
     labels = np.arange(24) % 2
-    seen = api.template_vectors(clip, NAMES, "a photo of a {}.")
+    seen = api.template_vectors(clip, NAMES, WORDS)
     student = seen[labels] + 0.1 * unit(rng, 24, seen.shape[1])
     teacher = teacher_vectors[labels] + 0.1 * unit(rng, 24, 24)
 
@@ -33,6 +34,7 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
         teacher_vectors=teacher_vectors,
         teacher_scale=20.0,
         labels=labels,
+        anchors=seen[:2],
     )
     decision = api.classifier(
         clip,
@@ -40,13 +42,14 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
         NAMES[:2],
         NAMES,
         api.inference("fdbpl"),
-        template="a photo of a {}.",
+        template=WORDS,
+        teacher_vectors=unit(rng, 4, 24),
     )
 
     assert decision.vectors.shape == seen.shape
     u, v = api.class_vectors(clip, learned[1].contexts, NAMES)
     difference = (u - 0.5 * v) / np.linalg.norm(u - 0.5 * v, axis=1, keepdims=True)
-    by_hand = difference + 2 * seen
+    by_hand = difference + 8 * seen
     by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
     np.testing.assert_allclose(decision.vectors, by_hand, atol=1e-6)
     assert api.accuracy(student, labels, decision, among=[0, 1]) == 100
@@ -56,7 +59,8 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
 def test_how_a_method_classifies_follows_its_options() -> None:
     assert api.inference("coop") == api.inference("paper")
     assert api.inference("fdbpl") != api.inference("paper")
-    nothing = {"inference": "positive", "template_share": 0.0, "memory_share": 0.0}
+    shares = ("template_share", "memory_share", "bridge_share")
+    nothing = {"inference": "positive", **dict.fromkeys(shares, 0.0)}
     alone = api.inference("fdbpl", nothing)
     assert alone == api.inference("paper")
     with pytest.raises(UserError, match="'teacher' is not trained"):
@@ -81,7 +85,9 @@ def test_the_memory_speaks_of_the_classes_learned_alone() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
     one = learned_by(clip, "fdbpl")
     others = (*NAMES[:2], "green star")
-    decision = api.classifier(clip, one, NAMES, others, api.inference("fdbpl"), "a {}.")
+    decision = api.classifier(
+        clip, one, NAMES, others, api.inference("fdbpl"), "a {}.", teacher_vectors_of(3)
+    )
     assert decision.memory is not None
     assert decision.memory.seen.tolist() == [True, True, False]
     assert np.array_equal(decision.memory.discriminant[:2], one.memory[:2])
@@ -92,9 +98,15 @@ def contexts_of(clip: ClipModel, method: str, **extras: Any) -> NDArray[Any]:
     return learned_by(clip, method, **extras).contexts.numpy()
 
 
+def teacher_vectors_of(classes: int) -> NDArray[Any]:
+    return unit(np.random.default_rng(3), classes, 24)
+
+
 def learned_by(clip: ClipModel, method: str, **extras: Any) -> Trained:
     """What two steps on eight random regions teach, the same at every call."""
     draws = np.random.default_rng(2)
+    if method == "fdbpl":
+        extras = {"anchors": api.template_vectors(clip, NAMES, WORDS), **extras}
     learned = api.learn(
         clip,
         NAMES,
@@ -117,11 +129,12 @@ def test_areas_weigh_regions_and_without_them_all_weigh_the_same() -> None:
     assert not np.array_equal(contexts_of(clip, "fdbpl", areas=np.linspace(0.1, 1, 8)), plain)
 
 
-def test_kgcoop_alone_needs_anchors() -> None:
+def test_kgcoop_needs_anchors_and_so_does_a_bridge() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
-    with pytest.raises(UserError, match=r"Pass learn\(anchors="):
-        contexts_of(clip, "kgcoop")
-    anchors = api.template_vectors(clip, NAMES, "a photo of a {}.")
+    for method in ("kgcoop", "fdbpl"):
+        with pytest.raises(UserError, match=r"Pass learn\(anchors="):
+            contexts_of(clip, method, anchors=None)
+    anchors = api.template_vectors(clip, NAMES, WORDS)
     there, opposite = (contexts_of(clip, "kgcoop", anchors=sign * anchors) for sign in (1, -1))
     assert not np.array_equal(there, opposite)
 

@@ -17,7 +17,7 @@ from fdbpl.params import Params, check_params
 from fdbpl.plan import Plan
 from fdbpl.rejection import log_softmax
 from fdbpl.stages.caches import open_caches, open_role, untrained
-from fdbpl.stages.sources import Source
+from fdbpl.stages.sources import Source, teacher_source
 from fdbpl.stages.train_student import task_of, train_student
 from fdbpl.workspace import Workspace
 
@@ -182,7 +182,8 @@ def test_prompts_learned_from_logits_are_those_learned_from_features(
             vectors[list(plan.base)],
             10.0,
         )
-        task = task_of(chosen, plan, works[payload], clip, student)
+        teacher = teacher_source(chosen, plan, works[payload])
+        task = task_of(chosen, plan, clip, student, teacher)
         task["params"] = task["params"].model_copy(update={"lr": 0.1})
         for method in ("kdpl", "paper"):
             contexts = learn(clip, **task, method=method)[1].contexts.numpy()

@@ -50,3 +50,16 @@ def test_a_share_of_nothing_is_nothing(seed: int) -> None:
     memory = remembering(rng, NAMES, share=0.0)
     plain = Decision(vectors).logits(features, range(5))
     assert np.array_equal(Decision(vectors, memory=memory).logits(features, range(5)), plain)
+
+
+@given(seeds)
+def test_a_bridge_adds_to_the_cosines_whatever_was_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features, rows = unit(rng, 5, 4), unit(rng, 6, 4), rng.standard_normal((5, 5))
+    for memory in (None, remembering(rng, ["ant", "crow"])):
+        plain = Decision(vectors, 10.0, memory).logits(features, [0, 2, 4])
+        found = Decision(vectors, 10.0, memory, rows).logits(features, [0, 2, 4])
+        for n, f in enumerate(features):
+            for k, label in enumerate([0, 2, 4]):
+                wanted = plain[n, k] + 10 * (rows[label, :4] @ f + rows[label, 4])
+                assert abs(found[n, k] - wanted) < 1e-5

@@ -9,6 +9,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.bridge import Moments, across
 from fdbpl.errors import UserError
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 
@@ -91,6 +92,26 @@ def test_a_missing_template_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match=r"a share of 0\.5 of a hand-written prompt.*template="):
         Inference(0.5, 0.5).classifier(sides)
     assert Inference(0.5, 0.0).classifier(sides).shape == (3, 8)
+
+
+@pytest.mark.parametrize("missing", ["template", "teacher"])
+def test_a_bridge_needs_both_models_vectors(missing: str) -> None:
+    rng = np.random.default_rng(0)
+    bridge = Moments.of(unit(rng, 40, 8), unit(rng, 40, 6), np.ones(40)).bridge()
+    given = {"template": unit(rng, 3, 8), "teacher": unit(rng, 3, 6)}
+    names, sides = ["a", "b", "c"], unit(rng, 1, 3, 8)
+    share = Inference(bridge_share=0.5)
+    found = share.decision(sides, 10.0, names, bridge=bridge, **given)
+    np.testing.assert_allclose(found.bridged, 0.5 * across(bridge, **by_role(given)), rtol=1e-6)
+    for plain in (POSITIVE_ONLY.decision(sides, 10.0, names, bridge=bridge),
+                  share.decision(sides, 10.0, names, **given)):  # fmt: skip
+        assert plain.bridged is None
+    with pytest.raises(UserError, match=r"has a bridge.*Pass template=.*teacher_vectors="):
+        share.decision(sides, 10.0, names, bridge=bridge, **{**given, missing: None})
+
+
+def by_role(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"student": given["template"], "teacher": given["teacher"]}
 
 
 def test_it_is_read_back_from_what_a_prompts_file_says() -> None:

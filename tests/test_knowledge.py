@@ -10,9 +10,10 @@ from test_refinement import refined
 from torch import Tensor
 
 from fdbpl import knowledge
+from fdbpl.bridge import Moments
 from fdbpl.discriminant import discriminant
 from fdbpl.features import CachedColumn, Teacher
-from fdbpl.knowledge import remembered, with_knowledge
+from fdbpl.knowledge import bridged, remembered, with_knowledge
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge
 from fdbpl.training import Task
@@ -145,6 +146,69 @@ def test_a_memory_reads_no_label_and_does_not_depend_on_its_parts(
     assert np.array_equal(remembered(relabelled, 1, PICKS[1]), whole)
     monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", 3 * CROPS)
     np.testing.assert_allclose(remembered(known, 1, PICKS[1]), whole, rtol=1e-5)
+
+
+def bridging(teacher_sees: bool) -> tuple[Task, np.ndarray]:
+    """Regions whose class the teacher tells, and the student only across a turned space."""
+    rng = np.random.default_rng(5)
+    images, classes, width = 60, 8, 6
+    vectors = unit(rng, classes, width)
+    told = np.arange(images) % classes
+    teacher = unit_rows(vectors[np.repeat(told, CROPS)] + 0.1 * rng.standard_normal((180, width)))
+    seen = teacher if teacher_sees else unit(rng, images * CROPS, width)
+    student = unit_rows(np.hstack([seen, 0.2 * rng.standard_normal((180, 2))]))
+    anchors = unit_rows(np.hstack([vectors, np.zeros((classes, 2))]) + 1.2 * unit(rng, classes, 8))
+
+    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(student)[rows], torch.from_numpy(teacher)[rows]
+
+    task = Task(
+        labels=torch.zeros(images, dtype=torch.int64),
+        crops=CROPS,
+        features=features,
+        teacher=Teacher(torch.from_numpy(vectors), 30.0),
+        text=lambda contexts: contexts,
+        scale=10.0,
+        anchors=torch.from_numpy(anchors),
+    )
+    return with_knowledge(task, {"refined"}, [np.arange(images)]), np.arange(images)
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_bridge_is_built_where_held_out_classes_gain_by_it() -> None:
+    task, images = bridging(teacher_sees=True)
+    bridge, (without, with_bridge) = bridged(task, 0, images, seed=1, share=0.75)
+    assert without < with_bridge <= 1
+    assert bridge is not None
+    assert bridge.shape == (8, 1 + 8 + 6)
+    rows = torch.arange(len(images) * CROPS)
+    pairs = [one.numpy() for one in task.features(rows)]
+    wanted = Moments.of(*pairs, np.ones(len(rows))).bridge()
+    np.testing.assert_allclose(bridge, wanted, atol=1e-6)
+
+
+def test_no_bridge_is_built_where_they_do_not() -> None:
+    task, images = bridging(teacher_sees=False)
+    bridge, (without, with_bridge) = bridged(task, 0, images, seed=1, share=0.75)
+    assert bridge is None
+    assert with_bridge <= without
+
+
+def test_a_bridge_reads_no_label_and_does_not_depend_on_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, images = bridging(teacher_sees=True)
+    whole, tried = bridged(task, 0, images, seed=1, share=0.75)
+    relabelled = replace(task, labels=torch.arange(len(images)))
+    again, _ = bridged(relabelled, 0, images, seed=1, share=0.75)
+    assert np.array_equal(whole, again)
+    monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", 7 * CROPS)
+    parts, tried_in_parts = bridged(task, 0, images, seed=1, share=0.75)
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
+    assert tried_in_parts == pytest.approx(tried)
 
 
 def test_the_rest_of_the_task_stands(task: Task) -> None:

@@ -35,6 +35,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "negative_share": 0.5,
         "template_share": 0.0,
         "memory_share": 0.0,
+        "bridge_share": 0.0,
     }
     assert PRESETS["paper"].model_dump() == paper
     assert PRESETS["paper"].margins == (0.2, 0.2)
@@ -45,31 +46,32 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "weight": "area",
         "normalise": "sum",
         "similarity": "difference",
-        "prototype_weight": 0.5,
         "rejection_weight": 0.0,
         "mutual_weight": 0.0,
         "difference_unit": "logit",
         "first_weight": 0.0,
         "second_weight": 0.0,
         "inference": "difference",
-        "template_share": 2.0,
+        "template_share": 8.0,
         "memory_share": 0.5,
+        "bridge_share": 0.75,
     }
     assert PRESETS["fdbpl"].model_dump() == ours
-    alone = {**ours, "template_share": 1.0, "memory_share": 0.0}
+    alone = {**ours, "template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
     assert PRESETS["fdbpl_prompts"].model_dump() == alone
 
 
 def test_a_presets_inference_and_needs() -> None:
-    assert trained_method("fdbpl").inference == Inference(0.5, 2.0, 0.5)
+    assert trained_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 0.75)
     assert trained_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
-    for name in ("fdbpl", "fdbpl_prompts"):
-        assert trained_method(name).needs == {"refined"}
-    assert trained_method("paper", {"memory_share": 1.0}).needs == {"refined"}
+    assert trained_method("fdbpl").needs == {"refined"}
+    for share in ("memory_share", "bridge_share", "prototype_weight"):
+        assert trained_method("paper", {share: 1.0}).needs == {"refined"}
     assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels", "refined"}
-    for name in set(TRAINED) - {"fdbpl", "fdbpl_prompts"}:
-        assert trained_method(name).inference == POSITIVE_ONLY
+    for name in set(TRAINED) - {"fdbpl"}:
         assert not trained_method(name).needs
+        if name != "fdbpl_prompts":
+            assert trained_method(name).inference == POSITIVE_ONLY
 
 
 WHOLE = {"prototype_weight": 0.5, "keep_weight": 0.5, "mutual_weight": 0.5, "weight": "entropy"}
@@ -98,6 +100,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "negative_share": ({"similarity": "difference"}, 0.8),
     "template_share": ({}, 1.0),
     "memory_share": ({}, 1.0),
+    "bridge_share": ({}, 1.0),
 }
 """For each option what else is changed, and its other value."""
 

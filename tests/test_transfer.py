@@ -88,7 +88,8 @@ def test_every_cell_is_the_plain_accuracy_over_all_classes(work: Workspace) -> N
             decision = Decision(written)
             if method != "zero_shot":
                 path = work.source.learned("birds", method, seed, "prompts")
-                decision = carry(Artifact.load(path, "prompts"), plan.class_names, written)
+                told = open_cache(place.cache(dataset, "teacher")).text("template")
+                decision = carry(Artifact.load(path, "prompts"), plan.class_names, written, told)
             found = record["methods"][method]["seeds"][str(seed)][dataset]
             assert found == accuracy(features, labels, decision, range(4))
 

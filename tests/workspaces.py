@@ -97,11 +97,13 @@ def draw(params: Params, dataset: str) -> None:
     draw_folder(Path(params.data.own[dataset].folder), classes)
 
 
-def carry(prompts: Artifact, class_names: Sequence[str], template: np.ndarray) -> Decision:
+def carry(
+    prompts: Artifact, class_names: Sequence[str], template: np.ndarray, teacher: np.ndarray
+) -> Decision:
     """Decide by vectors drawn at random from prompts, class names and their written vectors."""
     seeds = [
-        zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes())
-        for name, vector in zip(class_names, template, strict=True)
+        zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes() + told.tobytes())
+        for name, vector, told in zip(class_names, template, teacher, strict=True)
     ]
     vectors = [unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]
     return Decision(np.concatenate(vectors))

@@ -106,7 +106,13 @@ class Fdbpl:
         """What must be known of the training cache as a whole, the memory's part included."""
         wanted: dict[Extra, bool] = {
             "levels": self.options.weight == "rank",
-            "refined": self.options.prototype_weight > 0 or self.options.memory_share > 0,
+            "refined": any(
+                (
+                    self.options.prototype_weight,
+                    self.options.memory_share,
+                    self.options.bridge_share,
+                )
+            ),
         }
         return frozenset(extra for extra, is_wanted in wanted.items() if is_wanted)
 

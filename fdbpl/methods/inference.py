@@ -1,4 +1,4 @@
-"""How a method classifies: from its contexts' class features, and its memory, to one decision."""
+"""How a method classifies: from its contexts' class features, and what it knows, to a decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.bridge import across
 from fdbpl.decision import Decision, Memory
 from fdbpl.errors import UserError
 
@@ -27,11 +28,14 @@ class Inference:
         template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
         memory_share: of what was remembered of the classes seen, in the logits
             (`fdbpl.decision.Memory`); 0 remembers nothing.
+        bridge_share: of what the teacher's class vectors say across a bridge (`fdbpl.bridge`),
+            beside the cosines; 0 builds none.
     """
 
     negative_share: float = 0.0
     template_share: float = 0.0
     memory_share: float = 0.0
+    bridge_share: float = 0.0
 
     def classifier(self, sides: Floats, template: Floats | None = None) -> NDArray[np.float32]:
         """Return the unit vectors (C, D) that decide.
@@ -63,8 +67,10 @@ class Inference:
         class_names: Sequence[str],
         *,
         template: Floats | None = None,
+        teacher: Floats | None = None,
         memory: Floats | None = None,
         learned_names: Sequence[str] = (),
+        bridge: Floats | None = None,
     ) -> Decision:
         """Return what decides between C classes.
 
@@ -73,17 +79,38 @@ class Inference:
             scale: the student's logit scale.
             class_names: C names.
             template: (C, D) unit class features of the hand-written prompt.
+            teacher: (C, E) the teacher's, for a method that built a bridge.
             memory: (L, D + 1) the discriminant of the classes learned, of a method that has one.
             learned_names: their L names.
+            bridge: (D, 1 + D + E) of a method that built one.
 
         Raises:
-            UserError: the method needs a hand-written prompt and none is given.
+            UserError: the method needs a hand-written prompt and none is given, or has a bridge
+                and the teacher's class vectors are not given.
         """
+        known = None
+        if memory is not None and self.memory_share:
+            known = Memory.over(memory, learned_names, class_names, self.memory_share)
         vectors = self.classifier(sides, template)
-        if memory is None or not self.memory_share:
-            return Decision(vectors, scale)
-        known = Memory.over(memory, learned_names, class_names, self.memory_share)
-        return Decision(vectors, scale, known)
+        return Decision(vectors, scale, known, self.bridged(bridge, template, teacher))
+
+    def bridged(
+        self, bridge: Floats | None, template: Floats | None, teacher: Floats | None
+    ) -> NDArray[np.float32] | None:
+        """Return what the bridge adds to the cosines, (C, D + 1), where there is one.
+
+        Arguments and errors as of `decision`.
+        """
+        if bridge is None or not self.bridge_share:
+            return None
+        if template is None or teacher is None:
+            raise UserError(
+                "this method has a bridge to its teacher, and lacks class vectors to judge by. "
+                "Pass template=..., and teacher_vectors=...: the teacher's template_vectors of the "
+                "same classes."
+            )
+        found = self.bridge_share * across(bridge, template, teacher)
+        return found.astype(np.float32)
 
 
 POSITIVE_ONLY = Inference()

@@ -40,6 +40,7 @@ class FdbplOptions(Section):
     negative_share: float = Field(0.5, ge=0)
     template_share: float = Field(0.0, ge=0)
     memory_share: float = Field(0.0, ge=0)
+    bridge_share: float = Field(0.0, ge=0)
 
     @property
     def margins(self) -> tuple[float, float]:
@@ -57,22 +58,24 @@ _OURS = FdbplOptions(
     weight="area",
     normalise="sum",
     similarity="difference",
-    prototype_weight=0.5,
     rejection_weight=0.0,
     mutual_weight=0.0,
     difference_unit="logit",
     first_weight=0.0,
     second_weight=0.0,
     inference="difference",
-    template_share=2.0,
+    template_share=8.0,
     memory_share=0.5,
+    bridge_share=0.75,
 )
 
 PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
     {
         "released": FdbplOptions(rejection="entropy", second="released"),
         "paper": FdbplOptions(),
-        "fdbpl_prompts": _OURS.model_copy(update={"template_share": 1.0, "memory_share": 0.0}),
+        "fdbpl_prompts": _OURS.model_copy(
+            update={"template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
+        ),
         "fdbpl": _OURS,
     }
 )

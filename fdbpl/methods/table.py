@@ -64,7 +64,7 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
             (POSITIVE, options.negative_start),
             objective,
             options.model_dump(),
-            Inference(share, options.template_share, options.memory_share),
+            Inference(share, options.template_share, options.memory_share, options.bridge_share),
             objective.needs,
             objective.diagnose,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdbpl.artifact import MEMORY, Artifact, stack_of
+from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
 from fdbpl.methods.names import TRAINED
 from fdbpl.params import Params
 from fdbpl.progress import Report, silent
@@ -25,7 +25,7 @@ class Cost:
         method: its name.
         learned: numbers in all its contexts.
         learned_real: numbers that they would have in a text tower of REAL_WIDTH.
-        remembered: numbers of its memory, which follow from the cache in closed form.
+        remembered: numbers of memory and bridge, which follow from the cache in closed form.
         seconds: of the stage train-student, all seeds on one dataset.
     """
 
@@ -71,7 +71,7 @@ def measure_costs(
                 method,
                 contexts.size,
                 contexts.shape[0] * contexts.shape[1] * REAL_WIDTH,
-                arrays[MEMORY].size if MEMORY in arrays else 0,
+                sum(arrays[name].size for name in (MEMORY, BRIDGE) if name in arrays),
                 seconds,
             )
             report(done, len(methods))

@@ -1,13 +1,14 @@
 """Stage 3: learn every method's contexts for every seed, from both models' features of regions."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fdbpl.artifact import MEMORY, Artifact, sides_of
+from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
@@ -57,7 +58,9 @@ def learn_prompts(
         for seed in (params.seeds if IMPORTED in params.methods else ())
     }
     student = student_source(params, plan, work, clip)
-    task = task_of(params, plan, work, clip, student)
+    teacher = teacher_source(params, plan, work)
+    task = task_of(params, plan, clip, student, teacher)
+    written = Written(student.vectors, teacher.vectors)
     notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     with (
@@ -74,11 +77,11 @@ def learn_prompts(
                     **_about(plan, clip, seed),
                     **_of_method(trained_method(method, options), plan, params),
                 }
-                _save(trained, about, clip, student.vectors, folder)
+                _save(trained, about, clip, written, folder)
                 inactive[method].update(trained.inactive)
         for seed, (found, origin) in brought.items():
             about = {**_about(plan, clip, seed), **origin}
-            _save(found, about, clip, student.vectors, folder)
+            _save(found, about, clip, written, folder)
             notes += doubts(about, len(plan.base))
         if brought:
             notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
@@ -112,10 +115,9 @@ def _require_features(params: Params, plan: Plan, methods: list[str]) -> None:
 
 
 def task_of(
-    params: Params, plan: Plan, work: Workspace, clip: ClipModel, student: Source
+    params: Params, plan: Plan, clip: ClipModel, student: Source, teacher: Source
 ) -> dict[str, Any]:
     """Return what `learn` needs of a dataset, whatever the method."""
-    teacher = teacher_source(params, plan, work)
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     own_scale = params.teacher.logit_scale == "own"
     return {
@@ -169,17 +171,33 @@ def _learned_from(plan: Plan) -> dict[str, Any]:
     return {"learned_classes": [], "vocabulary": {"names": len(plan.vocabulary), "sha256": digest}}
 
 
+@dataclass(frozen=True)
+class Written:
+    """Both models' unit vectors (C, D) and (C, E) of all classes under the dataset's template."""
+
+    student: Floats
+    teacher: Floats
+
+
 def _save(
-    trained: Trained, about: dict[str, Any], clip: ClipModel, template: Floats, folder: Path
+    trained: Trained, about: dict[str, Any], clip: ClipModel, written: Written, folder: Path
 ) -> None:
     """Write the three files of one training."""
     contexts = trained.contexts.cpu()
     vectors = class_vectors(clip, trained.contexts, about["class_names"])
-    memory = {} if trained.memory is None else {MEMORY: trained.memory}
-    prompts = Artifact({**sides_of(contexts.numpy()), **memory}, {"kind": "prompts", **about})
-    decision = Inference(**about["inference"]).classifier(vectors, template)
+    inference = Inference(**about["inference"])
+    memory, bridge = _there({MEMORY: trained.memory}), _there({BRIDGE: trained.bridge})
+    prompts = Artifact(
+        {**sides_of(contexts.numpy()), **memory, **bridge}, {"kind": "prompts", **about}
+    )
+    bridged = inference.bridged(trained.bridge, written.student, written.teacher)
     classifier = Artifact(
-        {**sides_of(vectors), "decision": decision, **memory},
+        {
+            **sides_of(vectors),
+            "decision": inference.classifier(vectors, written.student),
+            **memory,
+            **_there({BRIDGED: bridged}),
+        },
         {"kind": "classifier", "prompts": prompts.digest, **about},
     )
     method, seed = about["method"], about["seed"]
@@ -193,5 +211,19 @@ def _save(
         "terms": trained.terms,
         "gradients": {str(epoch): norms for epoch, norms in trained.gradients.items()},
         "diagnoses": {str(epoch): found for epoch, found in trained.diagnoses.items()},
+        **_tried(trained),
     }
     (folder / learned_name(method, seed, "history")).write_bytes(readable_json(history))
+
+
+def _there(arrays: Mapping[str, Floats | None]) -> dict[str, Floats]:
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _tried(trained: Trained) -> dict[str, Any]:
+    """Say how a bridge did on held-out classes, where one was tried."""
+    if trained.held_out is None:
+        return {}
+    without, with_bridge = trained.held_out
+    is_built = trained.bridge is not None
+    return {"bridge": {"built": is_built, "without": without, "with": with_bridge}}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import MEMORY, Artifact, stack_of
+from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
 from fdbpl.benchmarks.registry import is_shifted
 from fdbpl.decision import Decision
 from fdbpl.errors import UserError
@@ -24,8 +24,9 @@ from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
-Carry = Callable[[Artifact, Sequence[str], Vectors], Decision]
-"""Prompts, C class names and their hand-written (C, D) vectors to what decides between them."""
+Carry = Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision]
+"""Prompts, C class names and their hand-written vectors, the student's (C, D) and the teacher's
+(C, E), to what decides between them."""
 
 Learned = Mapping[tuple[str, int], Artifact]
 """Prompts by method and seed."""
@@ -152,12 +153,12 @@ def _accuracies(
     seen = student.features("test")
     labels = plan.images["label"][plan.test]
     classes = range(len(plan.class_names))
-    template = student.text("template")
+    template, told = student.text("template"), teacher.class_vectors()
     found = {}
     for method in methods:
         if method in LEARNED:
             for seed in params.seeds:
-                decision = carry(learned[method, seed], plan.class_names, template)
+                decision = carry(learned[method, seed], plan.class_names, template, told)
                 found[method, seed] = accuracy(seen, labels, decision, classes)
         else:
             features, decision = untrained(method, teacher, student)
@@ -175,7 +176,9 @@ def _text_tower(params: Params) -> Carry:
 
         return load_model(params.student, "student")
 
-    def carry(prompts: Artifact, class_names: Sequence[str], template: Vectors) -> Decision:
+    def carry(
+        prompts: Artifact, class_names: Sequence[str], template: Vectors, teacher: Vectors
+    ) -> Decision:
         import torch
 
         from fdbpl.learning import class_vectors
@@ -193,8 +196,10 @@ def _text_tower(params: Params) -> Carry:
             clip.logit_scale,
             class_names,
             template=template,
+            teacher=teacher,
             memory=prompts.arrays.get(MEMORY),
             learned_names=prompts.about["learned_classes"],
+            bridge=prompts.arrays.get(BRIDGE),
         )
 
     return carry
