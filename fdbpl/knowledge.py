@@ -39,11 +39,26 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
     """
     images = np.unique(np.concatenate([np.asarray(one) for one in picks]))
     places = [np.searchsorted(images, np.asarray(pick)) for pick in picks]
+    means, verdicts, levels = _look(task, torch.from_numpy(images), needs)
+    if "levels" in needs:
+        task = replace(task, levels=_of_seeds(levels, places))
+    if "refined" in needs:
+        task = replace(task, refined=_refined(means, verdicts, images, places, len(task.labels)))
+    return task
+
+
+def _look(
+    task: Task, images: Tensor, needs: Set[Extra]
+) -> tuple[ScratchRows, ScratchRows, NDArray[np.float32]]:
+    """Return what `needs` asks: mean features (I, E), verdicts (I, C), informativeness (I, crops).
+
+    A function of its own, so that no features are held beyond it.
+    """
     classes, width = task.teacher.vectors.shape
     means, verdicts = ScratchRows(width), ScratchRows(classes)
     levels = np.empty((len(images) if "levels" in needs else 0, task.crops), np.float32)
     done = 0
-    for part, _, (_, features) in _read(task, torch.from_numpy(images)):
+    for part, _, (_, features) in _read(task, images):
         log_p = task.teacher.log_probabilities(features)
         if "levels" in needs:
             levels[done : done + len(part)] = informativeness(log_p)
@@ -52,11 +67,7 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
             means.append(mean)
             verdicts.append(verdict)
         done += len(part)
-    if "levels" in needs:
-        task = replace(task, levels=_of_seeds(levels, places))
-    if "refined" in needs:
-        task = replace(task, refined=_refined(means, verdicts, images, places, len(task.labels)))
-    return task
+    return means, verdicts, levels
 
 
 def _of_seeds(levels: NDArray[np.float32], places: Sequence[Ints]) -> Tensor:
