@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import encode, end_to_end, finding, pipeline, scaling, schedule, step
+from bench import budget, encode, end_to_end, finding, pipeline, scaling, schedule, step
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
+    "budget": budget.section,
     "end_to_end": end_to_end.section,
     "schedule": schedule.section,
     "encode": encode.section,

@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 
 MARK = "FDBPL_SERVERS"
+WORKER = "FDBPL_WORKER"
+"""Environment variable with a worker process's number, by which those of one machine share GPUs."""
+
 GRACE_SECONDS = 15.0
 
 

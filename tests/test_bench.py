@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from conftest import draw_folder
 
 from bench import (
+    budget,
     encode,
     end_to_end,
     finding,
@@ -37,6 +38,7 @@ NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 @pytest.fixture
 def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "run_way", step_way.measure)
+    monkeypatch.setattr(budget, "run_way", step_way.measure)
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -211,6 +213,22 @@ def test_encoding_is_measured_whole_and_alone(tmp_path: Path) -> None:
     assert [(row["crops"], row["regions"]) for row in found["rows"]] == [(1, 4), (2, 4)]
     assert found["crop_ways"][0]["most_off"] == 0
     assert "fdbpl-tiny-student" in encode.section(found)
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_budgets_change_the_parts_and_not_the_loss(tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    run = CliRunner().invoke(
+        budget.main,
+        ["--student", "fdbpl-tiny-student", "--classes", "12", "--batch", "2", "--budgets", "64,1",
+         "--steps", "1", "--json", str(path)],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    found = json.loads(path.read_text())
+    whole, parted = found["rows"]
+    assert whole["parts"] == 1 < parted["parts"]
+    assert whole["loss"] == parted["loss"]
+    assert "| 1 |" in budget.section(found)
 
 
 def tried(seconds: float, steps: int, **h: float) -> dict[str, schedule.Tried]:

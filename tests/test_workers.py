@@ -227,9 +227,14 @@ def test_the_stage_writes_the_same_caches_by_processes(tmp_path, monkeypatch) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_killed_at_ten_random_moments_a_build_resumes(tmp_path, kind) -> None:
-    tally = disturb(tmp_path, kind, kills=10)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("kind", "seconds"), [("threads", 0.004), ("processes", 0.004), ("dask", 0.02), ("ray", 0.02)]
+)
+def test_killed_at_ten_random_moments_a_build_resumes(tmp_path, kind, seconds) -> None:
+    if kind in ("dask", "ray"):  # extras
+        pytest.importorskip(f"prefect_{kind}")
+    tally = disturb(tmp_path, kind, kills=10, seconds=seconds)
     assert tally.faults == []
     assert tally.kills == 10
     assert tally.builds >= 1

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fdbpl.cache.workers import Pool
+from fdbpl.processes import WORKER
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def thread_pool(count: int) -> Iterator[Pool]:
 def process_pool(count: int) -> Iterator[Pool]:
     """Open a pool of processes, started when they are needed, each with an encoder of its own.
 
-    When one is killed, those that work beside it end too, and new ones take their places.
+    When one is killed, those that work beside it end too, and new ones take their places. Each
+    knows its number (`fdbpl.processes.WORKER`), so that several GPUs are shared out among them.
     """
     pool = _Processes(count)
     try:
@@ -64,12 +66,16 @@ class _Processes:
         # spawn: a forked child of a process with threads may find their locks held for ever
         spawn = multiprocessing.get_context("spawn")
         share = max(1, len(os.sched_getaffinity(0)) // self.count)
-        return ProcessPoolExecutor(self.count, spawn, initializer=_begin, initargs=(share,))
+        begin = share, spawn.Value("i", 0)
+        return ProcessPoolExecutor(self.count, spawn, initializer=_begin, initargs=begin)
 
 
-def _begin(threads: int) -> None:
-    """Begin a worker process: its share of the processors, and no life without its parent."""
+def _begin(threads: int, numbers: Any) -> None:
+    """Begin a worker process: its share of processors and GPUs, and no life without its parent."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with numbers.get_lock():
+        os.environ[WORKER] = str(numbers.value)
+        numbers.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends its workers
     parent = multiprocessing.parent_process()
     if parent:
