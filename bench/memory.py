@@ -1,7 +1,8 @@
-"""Peak memory of building, of resuming and of streaming: python -m bench.memory --out memory.md
+"""Peak memory of building and of building again: python -m bench.memory --doc
 
 The encoder costs nothing and has no model, so all that is measured is the cache's: what a process
 held at most beyond what it held with its modules loaded. Each number is of a process of its own.
+`--doc` writes the table into docs/workers.md. Reading is bench.stream's.
 """
 
 import json
@@ -9,35 +10,43 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from PIL import Image
 
+from bench.blocks import replace_block
+from bench.cache_way import unit_features
 from bench.quick import QuickEncoder, quick_build, quick_plan
-from fdbpl.cache import open_cache
-from fdbpl.cache.stream import FeatureStream
-from fdbpl.files import write_whole
 from fdbpl.machine import machine
 from fdbpl.plan import Plan
 
+DOC = Path(__file__).resolve().parents[1] / "docs" / "workers.md"
 SIZES = "10_000,100_000,1_000_000"
 CROPS = 500
-DIM = 512
-STREAM_BYTES = 256 << 20
-STEP = 1024
-STEPS = ("build", "rebuild", "stream")
-WORDS = {
-    "build": "every region encoded",
-    "rebuild": "every region found in the store",
-    "stream": f"one epoch in random order, {STREAM_BYTES >> 20} MiB asked for",
-}
+STEPS = {"build": "every region encoded", "rebuild": "every region found in the store"}
 
 
-def measure(step: str, folder: Path) -> dict[str, float]:
-    """Run one step in this process; return MiB at most and seconds."""
+@dataclass(frozen=True)
+class FreeEncoder(QuickEncoder):
+    """Unit features, whatever the pixels: many millions of regions take minutes."""
+
+    def pixels(self, image: Image.Image, box: Any, flip: bool) -> np.ndarray:
+        return np.zeros((3, 1, 1), np.float32)
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        return unit_features(len(pixels), self.dim).astype(np.float32)
+
+
+def measure(folder: Path, dim: int) -> dict[str, float]:
+    """Build in this process; return MiB at most."""
     before = _peak()
-    {"build": _build, "rebuild": _build, "stream": _stream}[step](folder)
+    plan = Plan.load(folder / "plan")
+    where = [str(folder / name) for name in ("store", "cache")]
+    quick_build(plan, folder / "images", *where, FreeEncoder(dim=dim, batch_size=64))
     return {"mib": (_peak() - before) / 1024}
 
 
@@ -46,30 +55,14 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _build(folder: Path) -> None:
-    plan = Plan.load(folder / "plan")
-    where = [str(folder / name) for name in ("store", "cache")]
-    quick_build(plan, folder / "images", *where, QuickEncoder(dim=DIM, batch_size=64))
-
-
-def _stream(folder: Path) -> None:
-    cache = open_cache(folder / "cache")
-    rows = cache.manifest.tables["train"].rows
-    order = np.random.default_rng(0).permutation(rows)
-    steps = [order[start : start + STEP] for start in range(0, rows, STEP)]
-    stream = FeatureStream(cache, "train", memory=STREAM_BYTES)
-    for features in stream.in_order(steps):
-        assert features.shape[1] == DIM
-
-
 @click.command(help=__doc__)
 @click.option("--sizes", default=SIZES, show_default=True, help="Regions, at least 1,000 each.")
-@click.option("--out", type=click.Path(path_type=Path), help="The table to write.")
-@click.option("--step", type=click.Choice(STEPS), hidden=True)
+@click.option("--dim", default=512, show_default=True, help="Numbers of a feature.")
+@click.option("--doc", is_flag=True, help="Write the table into docs/workers.md.")
 @click.option("--folder", type=click.Path(path_type=Path), hidden=True)
-def main(sizes: str, out: Path | None, step: str | None, folder: Path | None) -> None:
-    if step and folder:
-        click.echo(json.dumps(measure(step, folder)))
+def main(sizes: str, dim: int, doc: bool, folder: Path | None) -> None:
+    if folder:
+        click.echo(json.dumps(measure(folder, dim)))
         return
     counts = [int(size) for size in sizes.split(",")]
     found: dict[str, list[str]] = {name: [] for name in STEPS}
@@ -78,23 +71,31 @@ def main(sizes: str, out: Path | None, step: str | None, folder: Path | None) ->
             root = Path(name)
             quick_plan(root / "images", 1 + count // CROPS, CROPS).save(root / "plan")
             for one in STEPS:
-                found[one].append(f"{_in_process(one, root)['mib']:,.0f}")
-                click.echo(f"{count:,} regions, {one}: {found[one][-1]} MiB")
+                found[one].append(f"{_in_process(root, dim)['mib']:,.0f}")
+                click.echo(f"{count:,} regions, {one}: {found[one][-1]} MiB", err=True)
+    text = table(found, counts, dim)
+    click.echo(text)
+    if doc:
+        replace_block(DOC, "bench.memory", text)
+
+
+def table(found: dict[str, list[str]], counts: list[int], dim: int) -> str:
     heads = " | ".join(f"{count:,} regions" for count in counts)
-    lines = [
-        f"| MiB at most, {DIM}-d float16 | {heads} |",
-        f"| --- | {' | '.join('---:' for _ in counts)} |",
-        *(f"| {one}: {WORDS[one]} | {' | '.join(found[one])} |" for one in STEPS),
-        "",
-        f"{'; '.join(machine())}. `python -m bench.memory --sizes {sizes}`",
-    ]
-    click.echo("\n".join(lines))
-    if out:
-        write_whole(out, ("\n".join(lines) + "\n").encode())
+    sizes = ",".join(f"{count:_}" for count in counts)
+    return "\n".join(
+        [
+            f"| MiB at most, {dim}-d float16 | {heads} |",
+            f"| --- | {' | '.join('---:' for _ in counts)} |",
+            *(f"| {one}: {words} | {' | '.join(found[one])} |" for one, words in STEPS.items()),
+            "",
+            f"{'; '.join(machine())}. `python -m bench.memory --sizes {sizes} --dim {dim}`",
+            "",
+        ]
+    )
 
 
-def _in_process(step: str, folder: Path) -> dict[str, float]:
-    words = [sys.executable, "-m", "bench.memory", "--step", step, "--folder", str(folder)]
+def _in_process(folder: Path, dim: int) -> dict[str, float]:
+    words = [sys.executable, "-m", "bench.memory", "--folder", str(folder), "--dim", str(dim)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE)
     measured: dict[str, float] = json.loads(done.stdout)
     return measured

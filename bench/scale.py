@@ -5,6 +5,7 @@ docs/scale.md, each line marked as measured or extrapolated. Takes under a minut
 """
 
 import io
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +26,15 @@ from fdbpl.clip.shapes import random_model
 from fdbpl.features import STREAM_BYTES
 from fdbpl.files import readable_json, sha256, write_whole
 from fdbpl.machine import machine
+from fdbpl.plan import IMAGE
 from fdbpl.regions import REGION
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MODELS = {"tiny": "fdbpl-tiny-student", "ViT-B-32": "ViT-B-32"}
 WIDTHS = {"student": 512, "teacher": 1024}  # of ViT-B/32 and of ViT-H/14
 GFLOP = {"ViT-B-32": 8.8, "ViT-H-14": 335.0}  # of one image forward
-IMAGE = (500, 375)  # pixels of a usual image of ImageNet
+PICTURE = (500, 375)  # pixels of a usual image of ImageNet
+PATH = "images/train/n01440764/n01440764_10026.JPEG"
 SCENES = {"ImageNet-1k": (1_281_167, 50), "a billion regions": (20_000_000, 50)}
 DAY = 24
 
@@ -51,7 +54,7 @@ def measure(batch: int, rows: int, repeats: int) -> dict[str, float]:
     torch.set_num_threads(1)
     found = {}
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    picture = Image.fromarray(noise).resize(IMAGE)  # smooth, as photographs are
+    picture = Image.fromarray(noise).resize(PICTURE)  # smooth, as photographs are
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=90)
     found["decode_image_s"] = seconds(lambda: np.asarray(Image.open(file).convert("RGB")), repeats)
@@ -69,7 +72,7 @@ def measure(batch: int, rows: int, repeats: int) -> dict[str, float]:
         regions = np.zeros(rows, REGION)
         random = np.random.default_rng(1)
         regions["image"], regions["crop"] = np.arange(rows) // 50, np.arange(rows) % 50
-        regions["box"] = random.integers(0, IMAGE[1], regions["box"].shape)
+        regions["box"] = random.integers(0, PICTURE[1], regions["box"].shape)
         regions["flip"] = random.integers(0, 2, rows)
         columns["key"] = random.integers(0, 256, (rows, KEY_BYTES), np.uint8)
         columns |= {name: regions[name] for name in REGION.names or ()}
@@ -89,7 +92,7 @@ def measure(batch: int, rows: int, repeats: int) -> dict[str, float]:
 def per_region(found: dict[str, float]) -> str:
     """Return the table of what was measured."""
     rows = {
-        f"decode an image of {IMAGE[0]} x {IMAGE[1]} (once for its regions), ms":
+        f"decode an image of {PICTURE[0]} x {PICTURE[1]} (once for its regions), ms":
             1e3 * found["decode_image_s"],
         **{f"crop and resize, {name}, ms": 1e3 * found[f"crop_{name}_s"] for name in MODELS},
         **{f"encode, {name}, ms": 1e3 * found[f"encode_{name}_s"] for name in MODELS},
@@ -132,7 +135,8 @@ def scene(images: int, crops: int, found: dict[str, float], price: float) -> dic
         "both region stores": size(in_store),
         "shards of the caches": f"{shards:,}",
         "segments of the stores, as workers write them": f"{2 * -(-regions // CHUNK_VIEWS):,}",
-        "plan and keys in a build's memory": size(regions * (REGION.itemsize + KEY_BYTES)),
+        "a plan's regions, on disk": size(regions * REGION.itemsize),
+        "a plan's images, in memory": size(images * (IMAGE.itemsize + sys.getsizeof(PATH))),
         "decoding and cropping, both models, core hours": f"{2 * pixels_h:,.0f}",
         "student ViT-B/32, core hours": f"{student_h:,.0f}",
         "teacher ViT-H/14 on such cores, core hours": f"{teacher_h:,.0f}",

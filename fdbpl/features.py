@@ -14,7 +14,8 @@ from fdbpl.cache.stream import FeatureStream, row_bytes
 STREAM_BYTES = 256 << 20  # of one model's features in memory, where not all are held
 
 Lookup = Callable[[Tensor], Tensor]
-"""Rows (...) of the plan's regions to one model's unit features (..., D), in float32."""
+"""Rows (...) of the plan's regions to what is known of each in float32: one model's unit features
+(..., D), or a number (...)."""
 
 FeatureSource = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Rows (...) to student features (..., D) and teacher features (..., E)."""
@@ -51,7 +52,7 @@ class PairedFeatures:
 
 @dataclass(frozen=True)
 class CachedColumn:
-    """One model's features (R, D) of all regions in memory: all that is left of its tower."""
+    """One model's features (R, D), or a number (R,), of all regions in memory."""
 
     features: Tensor
 

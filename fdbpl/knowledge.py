@@ -1,9 +1,7 @@
 """What must be known of the training cache as a whole before a method can learn from parts."""
 
-import tempfile
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,11 @@ from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
 from fdbpl.refinement import image_knowledge, refined_log_probabilities
-from fdbpl.scratch import ScratchRows
+from fdbpl.scratch import ChosenRows, ScratchRows
 from fdbpl.training import Task
 
 REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
+PARTS_AHEAD = 64  # that a source is told of at a time: all regions' rows would be 8 bytes each
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -34,54 +33,76 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
         task: its features are read once for every image of the picks.
         needs: of the method.
         picks: the images (I,) of every seed, equally many.
+
+    Raises:
+        UserError: there is no room for what stands in files for temporary use.
     """
     images = np.unique(np.concatenate([np.asarray(one) for one in picks]))
     places = [np.searchsorted(images, np.asarray(pick)) for pick in picks]
-    with tempfile.TemporaryDirectory() as folder:
-        means, verdicts, levels = _look(task, torch.from_numpy(images), Path(folder))
-        of_seeds = np.stack([levels[rows].ravel() for rows in places])  # no seed knows another's
-        of_seeds.sort(axis=-1)
-        known = replace(task, levels=torch.from_numpy(of_seeds))
-        if "refined" not in needs:
-            return known
-        refined = torch.zeros(len(picks), len(task.labels), len(task.teacher.vectors))
-        for run, rows in enumerate(places):
-            refined[run, torch.from_numpy(images)[rows]] = refined_log_probabilities(
-                means.at(rows), verdicts.at(rows)
-            )
-    return replace(known, refined=refined)
+    means, verdicts, levels = _look(task, torch.from_numpy(images), needs)
+    if "levels" in needs:
+        task = replace(task, levels=_of_seeds(levels, places))
+    if "refined" in needs:
+        task = replace(task, refined=_refined(means, verdicts, images, places, len(task.labels)))
+    return task
 
 
 def _look(
-    task: Task, images: Tensor, folder: Path
+    task: Task, images: Tensor, needs: Set[Extra]
 ) -> tuple[ScratchRows, ScratchRows, NDArray[np.float32]]:
-    """Return mean features (I, E), verdicts (I, C) and informativeness (I, crops).
+    """Return what `needs` asks: mean features (I, E), verdicts (I, C), informativeness (I, crops).
 
-    What is wide stands in files of the folder: of all images it may be more than memory holds.
+    A function of its own, so that no features are held beyond it.
     """
     classes, width = task.teacher.vectors.shape
-    means = ScratchRows(folder / "means", width)
-    verdicts = ScratchRows(folder / "verdicts", classes)
-    levels = np.empty((len(images), task.crops), np.float32)
-    steps = [_regions(part, task.crops) for part in _parts(images, task.crops)]
+    means, verdicts = ScratchRows(width), ScratchRows(classes)
+    levels = np.empty((len(images) if "levels" in needs else 0, task.crops), np.float32)
     done = 0
-    for _, features in in_order(task.features, steps):
+    for part, _, (_, features) in _read(task, images):
         log_p = task.teacher.log_probabilities(features)
-        mean, verdict = image_knowledge(features, log_p)
-        means.append(mean)
-        verdicts.append(verdict)
-        levels[done : done + len(mean)] = informativeness(log_p)
-        done += len(mean)
+        if "levels" in needs:
+            levels[done : done + len(part)] = informativeness(log_p)
+        if "refined" in needs:
+            mean, verdict = image_knowledge(features, log_p)
+            means.append(mean)
+            verdicts.append(verdict)
+        done += len(part)
     return means, verdicts, levels
 
 
-def _parts(images: Tensor, crops: int) -> Sequence[Tensor]:
-    return torch.split(images, max(1, REGIONS_AT_ONCE // crops))
+def _of_seeds(levels: NDArray[np.float32], places: Sequence[Ints]) -> Tensor:
+    """Return (S, I * crops) of (I, crops), ascending: no seed knows of another's images."""
+    found = np.empty((len(places), len(places[0]) * levels.shape[1]), np.float32)
+    for run, rows in enumerate(places):
+        np.take(levels, rows, axis=0, out=found[run].reshape(len(rows), -1), mode="clip")
+        found[run].sort()
+    return torch.from_numpy(found)
 
 
-def _regions(images: Tensor, crops: int) -> Tensor:
-    """Return the rows (I, crops) of all regions of images (I,)."""
-    return images[:, None] * crops + torch.arange(crops)
+def _refined(
+    means: ScratchRows, verdicts: ScratchRows, images: Ints, places: Sequence[Ints], count: int
+) -> ChosenRows:
+    """Return (S, N, C), zero for the images that a seed has not picked."""
+    refined = ScratchRows(verdicts.width)
+    refined.append(torch.zeros(1, verdicts.width))  # row 0 is that of images not picked
+    index = np.zeros((len(places), count), np.int64)
+    for run, rows in enumerate(places):
+        index[run, images[rows]] = len(refined) + np.arange(len(rows))
+        for part in refined_log_probabilities(means.at(rows), verdicts.at(rows)):
+            refined.append(part)
+    return refined.at(index)
+
+
+def _read(task: Task, images: Tensor) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
+    """Yield images (n,), the rows (n, crops) of their regions and both models' features of them.
+
+    What a part holds is bounded, and so is what is told of the parts to come.
+    """
+    parts = torch.split(images, max(1, REGIONS_AT_ONCE // task.crops))
+    for start in range(0, len(parts), PARTS_AHEAD):
+        some = parts[start : start + PARTS_AHEAD]
+        rows = [part[:, None] * task.crops + torch.arange(task.crops) for part in some]
+        yield from zip(some, rows, in_order(task.features, rows), strict=True)
 
 
 def remembered(task: Task, run: int, images: Ints) -> NDArray[np.float32]:
@@ -143,11 +164,11 @@ def _samples(task: Task, run: int, images: Ints) -> Iterator[tuple[Pairs, Floats
     """Yield features and weights of the images' regions, and their classes, part by part."""
     if task.refined is None:
         raise ValueError("a memory and a bridge need the task's `refined`")
-    parts = _parts(torch.from_numpy(images), task.crops)
-    steps = [_regions(part, task.crops).flatten() for part in parts]
-    found = in_order(task.features, steps)
-    for part, rows, (student, teacher) in zip(parts, steps, found, strict=True):
-        classes = task.refined[run, part].exp().repeat_interleave(task.crops, dim=0)
-        weights = torch.ones(len(rows)) if task.areas is None else task.areas[rows]
-        pairs = student.cpu().numpy(), teacher.cpu().numpy(), weights.cpu().numpy()
+    for part, regions, (student, teacher) in _read(task, torch.from_numpy(images)):
+        rows = regions.flatten()
+        refined = task.refined[run, part.numpy()]
+        classes = refined.exp().repeat_interleave(task.crops, dim=0)
+        weights = torch.ones(len(rows)) if task.areas is None else task.areas(rows)
+        flat = student.flatten(0, 1), teacher.flatten(0, 1)
+        pairs = flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()
         yield pairs, classes.cpu().numpy()

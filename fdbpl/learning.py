@@ -134,7 +134,7 @@ def learn(
     teacher_scale: float,
     labels: Ints,
     anchors: Floats | None = None,
-    areas: Floats | None = None,
+    areas: Floats | Lookup | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -157,7 +157,8 @@ def learn(
             labels read them.
         anchors: (C, D) the student's own `template_vectors` of a hand-written template; only
             methods that keep near to them, or build a bridge, need them.
-        areas: (R,) the share of its image that each region shows; by default the whole.
+        areas: (R,) the share of its image that each region shows, or a function from rows to
+            them; by default the whole.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -181,7 +182,6 @@ def learn(
     counts = [len(images) for images in chosen.values()]
     if len(set(counts)) > 1:
         raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
-    shares = np.ones(len(labels) * crops) if areas is None else areas
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
@@ -190,7 +190,7 @@ def learn(
         text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float(),
-        areas=torch.from_numpy(shares).float(),
+        areas=_whole if areas is None else _lookup(areas),
     )
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
@@ -241,7 +241,12 @@ def _text(
     )
 
 
-def _lookup(features: Floats | Lookup) -> Lookup:
-    if isinstance(features, np.ndarray):
-        return CachedColumn(torch.from_numpy(features))
-    return features
+def _lookup(values: Floats | Lookup) -> Lookup:
+    if isinstance(values, np.ndarray):
+        return CachedColumn(torch.from_numpy(values))
+    return values
+
+
+def _whole(rows: Tensor) -> Tensor:
+    """Return that regions show the whole of their images."""
+    return torch.ones(rows.shape)

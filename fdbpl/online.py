@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.encoding import ImageEncoder
@@ -32,17 +33,16 @@ class OnlineTower:
         Raises:
             UserError: an image is missing, does not decode, or is not the planned one.
         """
-        features = np.concatenate(list(self._encoded(rows.flatten().tolist())))
+        features = np.concatenate(list(self._encoded(self._plan.regions[rows.flatten().numpy()])))
         return torch.from_numpy(features).view(*rows.shape, -1)
 
-    def _encoded(self, rows: list[int]) -> Iterator[np.ndarray]:
+    def _encoded(self, regions: NDArray[np.void]) -> Iterator[np.ndarray]:
         size = self._encoder.batch_size
-        for start in range(0, len(rows), size):
-            pixels = [self._pixels(row) for row in rows[start : start + size]]
+        for start in range(0, len(regions), size):
+            pixels = [self._pixels(region) for region in regions[start : start + size]]
             yield self._encoder.encode(np.stack(pixels))
 
-    def _pixels(self, row: int) -> np.ndarray:
-        region = self._plan.regions[row]
+    def _pixels(self, region: np.void) -> np.ndarray:
         place = int(region["image"])
         content = self._plan.images["hash"][place].tobytes()
         image = decode(self._folder / self._plan.paths[place], content)

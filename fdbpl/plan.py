@@ -5,6 +5,7 @@ arrays of fixed-width records, `images.npy` and `regions.npy`. It holds no path 
 image paths are relative to the dataset's folder.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.errors import UserError
+from fdbpl.file_rows import Rows
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
-from fdbpl.regions import REGION
+from fdbpl.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 
 VERSION = 1
 TRAIN, TEST = 0, 1
@@ -49,7 +51,8 @@ class Plan:
         paths: of every image, relative to the dataset's folder.
         images: IMAGE records in the order of `paths`: training images, then test images.
         shots: for each seed the rows of `images` to learn from, ascending.
-        regions: REGION records of the training images, in the order of images and crops.
+        regions: REGION records of the training images, in the order of images and crops; of a
+            loaded plan they stay in its file, and are read from it by parts.
         policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
         vocabulary: names to learn from in place of the base classes' names; mostly none.
@@ -63,7 +66,7 @@ class Plan:
     paths: tuple[str, ...]
     images: NDArray[np.void]
     shots: Mapping[int, tuple[int, ...]]
-    regions: NDArray[np.void]
+    regions: Regions
     policy: Mapping[str, Any]
     notes: Mapping[str, list[str]]
     vocabulary: tuple[str, ...] = ()
@@ -100,20 +103,22 @@ class Plan:
         """Regions of each training image."""
         return int(self.policy["per_image"])
 
-    @property
-    def areas(self) -> NDArray[np.float32]:
-        """The share of its image that each region shows, (R,)."""
-        images = self.images[: len(self.regions) // max(self.crops, 1)]
-        sizes = images["width"].astype(np.float64) * images["height"]
-        x0, y0, x1, y1 = self.regions["box"].astype(np.float64).T
-        shares = (x1 - x0) * (y1 - y0) / np.repeat(sizes, self.crops)
+    def areas(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the share of its image that each of the regions `rows` (...) shows, (...)."""
+        regions = self.regions[rows]
+        images = self.images[regions["image"]]
+        box = regions["box"].astype(np.float64)
+        shown = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+        shares = shown / (images["width"].astype(np.float64) * images["height"])
         return np.asarray(shares, np.float32)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that decides which features are needed, and in which order."""
-        arrays = self.images.tobytes() + self.regions.tobytes()
-        return sha256(sha256(arrays).encode() + canonical_json(self._text()))
+        arrays = hashlib.sha256(self.images.tobytes())
+        for part in in_parts(self.regions):
+            arrays.update(part.tobytes())
+        return sha256(arrays.hexdigest().encode() + canonical_json(self._text()))
 
     def _text(self) -> dict[str, Any]:
         # without a vocabulary no key for it: plans and caches that people have stay as they are
@@ -139,11 +144,11 @@ class Plan:
                 readable_json({**self._text(), "digest": self.digest})
             )
             np.save(aside / "images.npy", self.images, allow_pickle=False)
-            np.save(aside / "regions.npy", self.regions, allow_pickle=False)
+            write_regions(aside / "regions.npy", self.regions)
 
     @classmethod
     def load(cls, folder: Path) -> "Plan":
-        """Read a saved plan.
+        """Read a saved plan. Its regions are those of today whatever is saved over it later.
 
         Raises:
             UserError: there is none, or it is damaged, or of another version.
@@ -164,18 +169,17 @@ class Plan:
                 paths=tuple(text["paths"]),
                 images=np.load(folder / "images.npy", allow_pickle=False),
                 shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
-                regions=np.load(folder / "regions.npy", allow_pickle=False),
+                regions=open_regions(folder / "regions.npy"),
                 policy=text["policy"],
                 notes=text["notes"],
                 vocabulary=tuple(text.get("vocabulary", ())),
             )
-            kinds = (plan.images.dtype, plan.regions.dtype)
-            sound = kinds == (IMAGE, REGION) and text["digest"] == plan.digest
+            sound = plan.images.dtype == IMAGE and text["digest"] == plan.digest
         except FileNotFoundError as error:
             raise UserError(
                 f"{error.filename}: no such file. Run fdbpl prepare-crops {folder.name} first."
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError):
+        except (*NO_NPY, KeyError, TypeError, AttributeError, OSError, EOFError):
             sound = False
         if not sound:
             raise UserError(f"{folder}: a damaged plan. Run prepare-crops again.")

@@ -183,20 +183,12 @@ def _law(regions: RegionParams) -> CropPolicy:
 
 
 def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.void]:
-    law = _law(regions)
-    drawn = [
-        draw_regions(
-            regions.seed,
-            row,
-            image["hash"].tobytes(),
-            int(image["width"]),
-            int(image["height"]),
-            regions.per_image,
-            law,
-        )
-        for row, image in enumerate(images)
-    ]
-    return np.concatenate([np.empty(0, REGION), *drawn])
+    law, count = _law(regions), regions.per_image
+    drawn = np.empty((len(images), count), REGION)
+    for row, image in enumerate(images):
+        size = int(image["width"]), int(image["height"])
+        drawn[row] = draw_regions(regions.seed, row, image["hash"].tobytes(), *size, count, law)
+    return drawn.ravel()
 
 
 class _Reader:

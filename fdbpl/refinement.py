@@ -6,6 +6,7 @@ teacher's features of the images themselves, beginning with what the teacher rea
 and give each image one refined distribution over the classes. No label is read.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -34,8 +35,8 @@ def image_knowledge(features: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
     return F.normalize(features.mean(-2), dim=-1), joint.log_softmax(-1)
 
 
-def refined_log_probabilities(images: Parts, verdicts: Parts) -> Tensor:
-    """Return the refined log-probabilities (I, C) of images.
+def refined_log_probabilities(images: Parts, verdicts: Parts) -> Iterator[Tensor]:
+    """Yield the refined log-probabilities of images, part by part (n, C) of (I, C).
 
     In each round a class's prototype is the direction of the images' features, taken from their
     mean, by the probabilities so far; an image's new logits are its verdict plus SHARPNESS times
@@ -63,4 +64,5 @@ def refined_log_probabilities(images: Parts, verdicts: Parts) -> Tensor:
     for _ in range(ROUNDS):
         sums = [log_p(number).exp().T @ centred(number) for number in range(len(parts))]
         prototypes = F.normalize(torch.stack(sums).sum(0), dim=-1)
-    return torch.cat([log_p(number) for number in range(len(parts))])
+    for number in range(len(parts)):
+        yield log_p(number)

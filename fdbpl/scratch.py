@@ -1,13 +1,15 @@
 """Rows of numbers beside memory, for what is known of every image of a large data set."""
 
+import tempfile
 from collections.abc import Sized
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from fdbpl.errors import UserError
+from fdbpl.file_rows import FileRows, Rows
 
 
 class Parts(Sized, Protocol):
@@ -18,29 +20,57 @@ class Parts(Sized, Protocol):
 
 
 class ScratchRows:
-    """Rows (n, width) of float32 in a file, mapped only while some are read."""
+    """Rows (n, width) of float32 in a file without a name, mapped only while some are read.
 
-    def __init__(self, path: Path, width: int, rows: NDArray[np.int64] | None = None) -> None:
-        """Begin a file; or see some `rows` of one, in their order."""
-        self._path, self._width, self._rows = path, width, rows
+    The file is gone when nobody reads it any more, or when the process ends, however it ends.
+    """
+
+    def __init__(self, width: int) -> None:
+        """Begin without rows, in the folder for temporary files."""
+        self.width = width
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - FileRows closes it
+        self._rows = FileRows(self._file, np.dtype(("<f4", (width,))))
 
     def append(self, values: Tensor) -> None:
-        """Write rows (n, width) behind those before."""
-        with self._path.open("ab") as file:
-            values.contiguous().numpy().tofile(file)
+        """Write rows (n, width) behind those before.
 
-    def at(self, rows: NDArray[np.int64]) -> "ScratchRows":
-        """Return these rows as rows of their own, in this order."""
-        return ScratchRows(self._path, self._width, rows)
+        Raises:
+            UserError: there is no room for them.
+        """
+        try:
+            self._file.write(values.float().contiguous().numpy().data)
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"{tempfile.gettempdir()}: no more than {len(self):,} rows of knowledge of the "
+                f"images could be written: {error.strerror}. Make room, or set TMPDIR to a folder "
+                "on a larger disk."
+            ) from None
+
+    def at(self, rows: Rows) -> "ChosenRows":
+        """Return these rows in another order and shape; `append` may go on."""
+        return ChosenRows(self._rows, rows)
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self._mapped()) if self._rows is None else len(self._rows)
+        return len(self._rows)
 
     def __getitem__(self, part: slice) -> Tensor:
         """Read the rows of a slice (n, width)."""
-        wanted = part if self._rows is None else self._rows[part]
-        return torch.from_numpy(np.array(self._mapped()[wanted]))
+        return torch.from_numpy(self._rows[part])
 
-    def _mapped(self) -> NDArray[np.float32]:
-        return np.memmap(self._path, np.float32, "r").reshape(-1, self._width)
+
+class ChosenRows:
+    """Rows of a file by an index (...) of their numbers: as a tensor (..., width) is read."""
+
+    def __init__(self, rows: FileRows, index: Rows) -> None:
+        """See rows of a file at the places of an index."""
+        self._rows, self._index = rows, index
+
+    def __len__(self) -> int:
+        """The length of the index."""
+        return len(self._index)
+
+    def __getitem__(self, part: Any) -> Tensor:
+        """Read the rows at a part of the index, given as numpy takes it."""
+        return torch.from_numpy(self._rows[self._index[part]])

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.features import FeatureSource, Teacher, in_order
+from fdbpl.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
 from fdbpl.schedule import epoch_steps, learning_rate
+from fdbpl.scratch import ChosenRows
 
 INACTIVE_SHARE = 0.01
 
@@ -36,9 +37,10 @@ class Task:
         scale: the student's logit scale.
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
-        areas: (R,) the share of its image that each region shows.
+        areas: rows (...) of regions to the share (...) of its image that each shows.
         levels: (S, N) for every seed the informativeness of the regions it learns from, ascending.
-        refined: (S, N, C) for every seed and image what the teacher makes of the whole image.
+        refined: (S, N, C) for every seed and image what the teacher makes of the whole image, in
+            a file.
     """
 
     labels: Tensor
@@ -48,9 +50,9 @@ class Task:
     text: TextEncoder | LikeliestText
     scale: float
     anchors: Tensor | None = None
-    areas: Tensor | None = None
+    areas: Lookup | None = None
     levels: Tensor | None = None
-    refined: Tensor | None = None
+    refined: ChosenRows | None = None
 
 
 @dataclass(frozen=True)
@@ -152,15 +154,15 @@ def _encode(
 
 def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
     """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
-    runs = torch.arange(len(images))[:, None]
+    runs = np.arange(len(images))[:, None]
     return Batch(
         student=student,
         teacher=task.teacher.log_probabilities(teacher),
         labels=task.labels[images],
         anchors=task.anchors,
-        areas=None if task.areas is None else task.areas[rows],
+        areas=None if task.areas is None else task.areas(rows),
         levels=task.levels,
-        refined=None if task.refined is None else task.refined[runs, images],
+        refined=None if task.refined is None else task.refined[runs, images.numpy()],
     )
 
 

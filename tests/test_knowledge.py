@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
+from test_refinement import refined
 from torch import Tensor
 
 from fdbpl import knowledge
 from fdbpl.bridge import Moments
 from fdbpl.discriminant import discriminant
-from fdbpl.features import Teacher
+from fdbpl.features import CachedColumn, Teacher
 from fdbpl.knowledge import bridged, remembered, with_knowledge
 from fdbpl.methods.terms import informativeness
-from fdbpl.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.refinement import image_knowledge
 from fdbpl.training import Task
 
 IMAGES, CROPS, CLASSES = 12, 3, 4
@@ -58,16 +59,30 @@ def test_levels_are_those_of_the_seeds_own_regions_ascending(task: Task) -> None
         assert torch.equal(levels, wanted)
 
 
+def all_refined(task: Task) -> Tensor:
+    """What a task knows of all images for both seeds, (2, IMAGES, CLASSES)."""
+    assert task.refined is not None
+    assert len(task.refined) == 2
+    return task.refined[:]
+
+
 def test_refined_is_known_at_the_picked_images_only(task: Task) -> None:
-    refined = with_knowledge(task, BOTH, PICKS).refined
-    assert refined is not None
-    assert refined.shape == (2, IMAGES, CLASSES)
+    known = with_knowledge(task, {"refined"}, PICKS)
+    assert known.levels is None
+    found = all_refined(known)
+    assert found.shape == (2, IMAGES, CLASSES)
     for run, pick in enumerate(PICKS):
-        wanted = refined_log_probabilities(*image_knowledge(*regions_of(task, pick)))
-        torch.testing.assert_close(refined[run, pick], wanted)
-        assert torch.allclose(refined[run, pick].exp().sum(-1), torch.ones(4))
+        assert torch.equal(found[run, pick], refined(*image_knowledge(*regions_of(task, pick))))
+        assert torch.allclose(found[run, pick].exp().sum(-1), torch.ones(4))
         others = np.setdiff1d(np.arange(IMAGES), pick)
-        assert (refined[run, others] == 0).all()
+        assert (found[run, others] == 0).all()
+
+
+def test_refined_is_read_by_runs_and_images_as_a_tensor_is(task: Task) -> None:
+    known = with_knowledge(task, BOTH, PICKS)
+    whole, runs, images = all_refined(known), np.arange(2)[:, None], np.stack(PICKS)
+    assert torch.equal(known.refined[runs, images], whole[runs, images])
+    assert torch.equal(known.refined[1, PICKS[1]], whole[1, PICKS[1]])
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])
@@ -82,22 +97,23 @@ def test_how_many_images_are_held_at_once_changes_nothing(
         return task.features(rows)
 
     monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", at_once * CROPS + 1)
+    monkeypatch.setattr(knowledge, "PARTS_AHEAD", 2)
     parts = with_knowledge(replace(task, features=features), BOTH, PICKS)
     assert max(asked) == at_once * CROPS
     assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it
     torch.testing.assert_close(parts.levels, whole.levels)
-    torch.testing.assert_close(parts.refined, whole.refined)
+    torch.testing.assert_close(all_refined(parts), all_refined(whole))
 
 
 def test_no_seed_learns_of_anothers_images(task: Task) -> None:
     together = with_knowledge(task, BOTH, PICKS)
     assert together.levels is not None
-    assert together.refined is not None
+    refined_together = all_refined(together)
     for run, pick in enumerate(PICKS):
         alone = with_knowledge(task, BOTH, [pick])
         torch.testing.assert_close(alone.levels, together.levels[run : run + 1])
-        torch.testing.assert_close(alone.refined, together.refined[run : run + 1])
-    assert not torch.allclose(together.refined[0, 2], together.refined[1, 2], atol=1e-3)
+        torch.testing.assert_close(alone.refined[:], refined_together[run : run + 1])
+    assert not torch.allclose(refined_together[0, 2], refined_together[1, 2], atol=1e-3)
 
 
 def with_features(task: Task) -> Task:
@@ -108,16 +124,16 @@ def with_features(task: Task) -> Task:
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
         return student[rows], task.features(rows)[1]
 
-    return replace(with_knowledge(task, BOTH, PICKS), features=features, areas=areas)
+    return replace(with_knowledge(task, BOTH, PICKS), features=features, areas=CachedColumn(areas))
 
 
 def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(task: Task) -> None:
     known = with_features(task)
     for run, pick in enumerate(PICKS):
-        rows = (pick[:, None] * CROPS + np.arange(CROPS)).ravel()
-        features = known.features(torch.from_numpy(rows))[0].numpy()
+        rows = torch.from_numpy((pick[:, None] * CROPS + np.arange(CROPS)).ravel())
+        features = known.features(rows)[0].numpy()
         classes = np.repeat(known.refined[run, pick].exp().numpy(), CROPS, axis=0)
-        wanted = discriminant([(features, classes, known.areas[rows].numpy())])
+        wanted = discriminant([(features, classes, known.areas(rows).numpy())])
         np.testing.assert_allclose(remembered(known, run, pick), wanted, rtol=1e-4)
 
 

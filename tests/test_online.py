@@ -92,7 +92,7 @@ def task_of(setting: Setting, features: FeatureSource) -> Task:
         text=text_encoder(setting.student, names),
         scale=setting.student.logit_scale,
         anchors=torch.from_numpy(template_vectors(setting.student, names, plan.template)),
-        areas=torch.from_numpy(plan.areas),
+        areas=lambda rows: torch.from_numpy(plan.areas(rows.numpy())),
     )
 
 

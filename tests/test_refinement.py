@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fdbpl import refinement
 from fdbpl.refinement import ROUNDS, SHARPNESS, image_knowledge, refined_log_probabilities
+from fdbpl.scratch import Parts
 
 seeds = st.integers(0, 999)
 Rows = list[list[float]]
@@ -25,6 +26,10 @@ def directions(seed: int, *shape: int) -> Tensor:
 def log_probabilities(seed: int, *shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
+
+
+def refined(images: Parts, verdicts: Parts) -> Tensor:
+    return torch.cat(tuple(refined_log_probabilities(images, verdicts)))
 
 
 def plain_unit(row: list[float]) -> list[float]:
@@ -94,7 +99,7 @@ def test_an_images_knowledge_equals_its_formula(seed: int, regions: int) -> None
 @given(seed=seeds, count=st.integers(2, 9))
 def test_refined_probabilities_equal_the_plain_loop(seed: int, count: int) -> None:
     images, verdicts = directions(seed, count, 6), log_probabilities(seed + 1, count, 4)
-    found = refined_log_probabilities(images, verdicts)
+    found = refined(images, verdicts)
     wanted = plain_refined(images.tolist(), verdicts.tolist())
     np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-8)
 
@@ -102,7 +107,7 @@ def test_refined_probabilities_equal_the_plain_loop(seed: int, count: int) -> No
 @given(seed=seeds, count=st.integers(1, 9))
 def test_rows_are_distributions(seed: int, count: int) -> None:
     images, verdicts = directions(seed, count, 6).float(), log_probabilities(seed, count, 4).float()
-    found = refined_log_probabilities(images, verdicts)
+    found = refined(images, verdicts)
     assert found.shape == (count, 4)
     assert torch.isfinite(found).all()
     assert (found <= 0).all()
@@ -116,8 +121,8 @@ def test_rows_are_distributions(seed: int, count: int) -> None:
 def test_the_order_of_images_does_not_matter(seed: int) -> None:
     images, verdicts = directions(seed, 9, 6), log_probabilities(seed + 1, 9, 4)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
-    found = refined_log_probabilities(images[order], verdicts[order])
-    assert torch.allclose(found, refined_log_probabilities(images, verdicts)[order], atol=1e-7)
+    found = refined(images[order], verdicts[order])
+    assert torch.allclose(found, refined(images, verdicts)[order], atol=1e-7)
 
 
 @given(seed=seeds)
@@ -131,9 +136,9 @@ def test_regions_that_tell_nothing_have_no_say_in_the_verdict(seed: int) -> None
 
 def test_without_sharpness_the_verdict_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     images, verdicts = directions(0, 9, 6), log_probabilities(1, 9, 4)
-    assert not torch.allclose(refined_log_probabilities(images, verdicts), verdicts, atol=0.1)
+    assert not torch.allclose(refined(images, verdicts), verdicts, atol=0.1)
     monkeypatch.setattr(refinement, "SHARPNESS", 0.0)
-    assert torch.allclose(refined_log_probabilities(images, verdicts), verdicts, atol=1e-12)
+    assert torch.allclose(refined(images, verdicts), verdicts, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -151,6 +156,6 @@ def test_images_that_gather_by_class_are_named_better(seed: int) -> None:
     def accuracy(log_p: Tensor) -> float:
         return (log_p.argmax(-1) == labels).double().mean().item()
 
-    before, after = accuracy(verdicts), accuracy(refined_log_probabilities(images, verdicts))
+    before, after = accuracy(verdicts), accuracy(refined(images, verdicts))
     assert before < 0.75
     assert after > before + 0.15

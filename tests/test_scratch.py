@@ -1,52 +1,96 @@
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_refinement import directions, log_probabilities
+from test_refinement import directions, log_probabilities, refined
 
 from fdbpl import refinement
-from fdbpl.refinement import refined_log_probabilities
+from fdbpl.errors import UserError
 from fdbpl.scratch import ScratchRows
 
+KILLED = """
+import os, signal, torch
+from fdbpl.scratch import ScratchRows
+rows = ScratchRows(2)
+rows.append(torch.ones(9, 2))
+print(len(rows), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
-def scratch(path: Path, values: torch.Tensor, at_once: int = 3) -> ScratchRows:
-    path.unlink(missing_ok=True)
-    rows = ScratchRows(path, values.shape[1])
+
+def scratch(values: torch.Tensor, at_once: int = 3) -> ScratchRows:
+    rows = ScratchRows(values.shape[1])
     for part in torch.split(values, at_once):
         rows.append(part)
     return rows
 
 
 @given(
-    count=st.integers(1, 9),
+    count=st.integers(0, 9),
     width=st.integers(1, 4),
     start=st.integers(0, 9),
     stop=st.integers(0, 9),
-    order=st.lists(st.integers(0, 100), min_size=1, max_size=12),
+    data=st.data(),
 )
-def test_rows_come_back_by_slices(
-    tmp_path_factory: pytest.TempPathFactory, count, width, start, stop, order
-) -> None:
+def test_rows_come_back_as_of_a_tensor(count, width, start, stop, data) -> None:
     values = torch.arange(count * width, dtype=torch.float32).view(count, width) / 7
-    rows = scratch(tmp_path_factory.getbasetemp() / "rows", values)
+    rows = scratch(values)
     assert len(rows) == count
     assert torch.equal(rows[start:stop], values[start:stop])
-    chosen = torch.tensor(order) % count
-    some = rows.at(chosen.numpy())
-    assert len(some) == len(chosen)
-    assert torch.equal(some[start:stop], values[chosen][start:stop])
+    shape = data.draw(st.sampled_from([(5,), (2, 3)])) if count else (0,)
+    index = np.random.default_rng(start).integers(0, max(count, 1), shape)
+    some = rows.at(index)
+    rows.append(torch.ones(1, width))  # changes nothing of what was chosen
+    assert len(some) == len(index)
+    assert torch.equal(some[start:stop], values[index[start:stop]])
+    if index.ndim == 2:
+        assert torch.equal(
+            some[[[0], [1]], [[2, 0], [1, 1]]], values[index[[[0], [1]], [[2, 0], [1, 1]]]]
+        )
 
 
 def test_refining_from_files_and_in_parts_is_refining_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = directions(1, 40, 6).float()
     verdicts = log_probabilities(2, 40, 5).float()
-    whole = refined_log_probabilities(images, verdicts)
-    files = scratch(tmp_path / "images", images), scratch(tmp_path / "verdicts", verdicts)
-    assert torch.equal(refined_log_probabilities(*files), whole)
+    whole = refined(images, verdicts)
+    files = scratch(images), scratch(verdicts)
+    assert torch.equal(refined(*files), whole)
     for at_once in (1, 7, 39):
         monkeypatch.setattr(refinement, "IMAGES_AT_ONCE", at_once)
-        torch.testing.assert_close(refined_log_probabilities(*files), whole)
+        torch.testing.assert_close(refined(*files), whole)
+
+
+def test_the_file_has_no_name_and_outlives_its_maker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    some = scratch(torch.ones(4, 2)).at(np.array([2, 0]))
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(some[:], torch.ones(2, 2))
+
+
+def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env={"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-9, b"9\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
+    with pytest.raises(UserError, match=r"No space left on device\. Make room, or set TMPDIR"):
+        ScratchRows(2).append(torch.ones(3, 2))

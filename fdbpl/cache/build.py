@@ -23,6 +23,7 @@ from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encod
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json
 from fdbpl.images import DECODER
+from fdbpl.regions import REGION
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
 SHARD_BYTES = 64 << 20  # of one shard, before compression, and of the features it is made from
@@ -98,9 +99,10 @@ def build_cache(
     vectors = (text or {}).get("template")
     writer = CacheWriter(url, identity)
     for part, keys, features in builder.stored(slice(0, regions)):
-        taken = {name: plan.regions[name][part] for name in plan.regions.dtype.names or ()}
+        taken = plan.regions[part]
+        columns = {name: taken[name] for name in REGION.names or ()}
         kept = payload.encode(features, vectors)
-        writer.add("train", {"key": keys, **taken, **kept})
+        writer.add("train", {"key": keys, **columns, **kept})
     for part, keys, features in builder.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
         kept = payload.of_tests.encode(features, vectors)

@@ -90,7 +90,7 @@ def chunk_of(plan: Plan, views: Views, places: Places) -> Chunk:
     images, rows = np.unique(views.images[places], return_inverse=True)
     return Chunk(
         paths=tuple(plan.paths[image] for image in images.tolist()),
-        hashes=image_hashes(plan)[images],
+        hashes=image_hashes(plan, images),
         images=rows,
         keys=views.keys[places],
         boxes=views.boxes[places],

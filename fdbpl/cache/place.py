@@ -1,6 +1,7 @@
 """A folder on any fsspec filesystem, in which files appear whole or not at all."""
 
 import io
+import os
 import random
 import secrets
 import time
@@ -114,11 +115,16 @@ class Place:
         """
         path = self._path(folder) if folder else self._root
         try:
-            entries = self._reading(folder, lambda: self._fs.ls(path, detail=True))
+            return sorted(self._reading(folder, lambda: self._listed(path)))
         except FileNotFoundError:
             return []
-        files = [entry["name"] for entry in entries if entry["type"] == "file"]
-        return sorted(name.rsplit("/", 1)[-1] for name in files)
+
+    def _listed(self, path: str) -> list[str]:
+        if self._is_local:  # without fsspec's details, which take a kilobyte of memory a file
+            with os.scandir(path) as entries:
+                return [entry.name for entry in entries if entry.is_file()]
+        found = self._fs.ls(path, detail=True)
+        return [one["name"].rsplit("/", 1)[-1] for one in found if one["type"] == "file"]
 
     def remove(self, name: str) -> None:
         """Remove the file if it is there. Raises UserError when it stays."""

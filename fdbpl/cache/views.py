@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
 from fdbpl.files import canonical_json, sha256
+from fdbpl.region_file import Regions
 
 Box = tuple[int, int, int, int]
 Places = NDArray[np.int64]
@@ -18,8 +19,8 @@ class Plan(Protocol):
     """What is read of a plan. Arrays are in canonical order.
 
     name: of the dataset; digest: of the plan; paths: image files relative to the dataset's folder;
-    images: structured, with `hash` of 16 bytes; regions: REGION of the training images; test: (n,)
-    rows of test images in `images`.
+    images: structured, with `hash` of 16 bytes; regions: REGION of the training images, read by
+    parts; test: (n,) rows of test images in `images`.
     """
 
     @property
@@ -31,7 +32,7 @@ class Plan(Protocol):
     @property
     def images(self) -> NDArray[Any]: ...  # noqa: D102
     @property
-    def regions(self) -> NDArray[Any]: ...  # noqa: D102
+    def regions(self) -> Regions: ...  # noqa: D102
     @property
     def test(self) -> NDArray[Any]: ...  # noqa: D102
 
@@ -76,9 +77,9 @@ def views_of(plan: Plan, digest: str, part: slice) -> Views:
     )
 
 
-def image_hashes(plan: Plan) -> Keys:
-    """Return the (images, 16) content hashes."""
-    return np.ascontiguousarray(plan.images["hash"]).view(np.uint8).reshape(-1, 16)
+def image_hashes(plan: Plan, rows: Places | slice = slice(None)) -> Keys:
+    """Return the (n, 16) content hashes of some rows of the plan's images, or of all."""
+    return np.ascontiguousarray(plan.images["hash"][rows]).view(np.uint8).reshape(-1, 16)
 
 
 def image_list_digest(plan: Plan) -> str:

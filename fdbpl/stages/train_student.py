@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
@@ -128,7 +129,7 @@ def task_of(
         "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
         "labels": np.searchsorted(np.asarray(plan.base), labels),
         "anchors": student.learned,
-        "areas": plan.areas,
+        "areas": lambda rows: torch.from_numpy(plan.areas(rows.numpy())),
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,

@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdbpl import region_view
 from fdbpl.benchmarks.dataset import UNKNOWN
@@ -131,7 +130,7 @@ def _regions(
     if plan.images["split"][row] == TEST:
         place = np.flatnonzero(plan.test == row)
         return [whole], [False], {r: c.features("test")[place] for r, c in caches.items()}
-    places: NDArray[np.intp] = np.flatnonzero(plan.regions["image"] == row)
+    places = slice(row * plan.crops, (row + 1) * plan.crops)
     regions = plan.regions[places]
     features: dict[Role, Floats] = {r: c.features("train")[places] for r, c in caches.items()}
     boxes = [(left, top, right, bottom) for left, top, right, bottom in regions["box"].tolist()]
