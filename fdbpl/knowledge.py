@@ -11,7 +11,6 @@ from torch import Tensor
 
 from fdbpl.bridge import HeldOut, Pairs, held_out
 from fdbpl.discriminant import discriminant
-from fdbpl.errors import UserError
 from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.terms import informativeness
@@ -136,15 +135,9 @@ def bridged(
         images: (I,) that the seed learns from.
         seed: of the halves in which classes are held out.
         share: of the bridge beside the student's own class vectors.
-
-    Raises:
-        UserError: the task has no `anchors`.
     """
     if task.anchors is None:
-        raise UserError(
-            "this method builds a bridge and needs anchors, and none were given. Pass "
-            "learn(anchors=...), or set its bridge_share to 0."
-        )
+        raise ValueError("a bridge needs the task's `anchors`")
 
     def regions() -> Iterator[tuple[Pairs, Ints]]:
         for pairs, classes in _samples(task, run, images):

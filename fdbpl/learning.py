@@ -182,6 +182,11 @@ def learn(
     counts = [len(images) for images in chosen.values()]
     if len(set(counts)) > 1:
         raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
+    if learned.inference.bridge_share and likeliest is None and anchors is None:
+        raise UserError(
+            f"method {method!r} builds a bridge and needs anchors, and none were given. Pass "
+            "learn(anchors=...), or set its bridge_share to 0."
+        )
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,

@@ -84,6 +84,7 @@ EXTRAS_OFF = {
     "inference": "positive",
     "template_share": 0,
     "memory_share": 0,
+    "bridge_share": 0,
 }
 
 

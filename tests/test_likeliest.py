@@ -116,6 +116,7 @@ def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor
         labels=np.zeros(IMAGES, np.int64),
         crops=CROPS,
         picks={1: np.arange(8), 2: np.arange(4, 12)},
+        anchors=unit(rng, len(NAMES), 32),
         likeliest=count,
         method=method,
         params=PARAMS,
