@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.blocks import replace_block
 from fdbpl.files import readable_json, write_whole
 from fdbpl.machine import commit, machine
 
@@ -62,7 +63,4 @@ def number(value: Any) -> str:
 
 def put(name: str, text: str, page: Path = PAGE) -> None:
     """Put `text` between the markers of `name`; everything around it stays."""
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-    before, rest = page.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end, 1)[1]
-    write_whole(page, f"{before}{begin}\n{text}\n\n{end}{after}".encode())
+    replace_block(page, name, f"\n{text}\n\n")

@@ -16,6 +16,7 @@ from bench import (
     end_to_end,
     finding,
     payloads,
+    readme,
     report,
     scaling,
     schedule,
@@ -229,6 +230,20 @@ def test_budgets_change_the_parts_and_not_the_loss(tmp_path: Path) -> None:
     assert whole["parts"] == 1 < parted["parts"]
     assert whole["loss"] == parted["loss"]
     assert "| 1 |" in budget.section(found)
+
+
+def test_the_readme_quotes_runs_beside_steps() -> None:
+    about = {"student": "s", "teacher": "t", "batch": 32, "threads": 1}
+    steps = [
+        {"classes": 24, "online_ms": 60_000, "teacher_cached_ms": 9000, "engine_ms": 300,
+         "online_over_engine": 200.0, "teacher_cached_over_engine": 30.0, "settings": about},
+    ]  # fmt: skip
+    unit = {"first_ratio": 5.4, "runs_ratio": 17.6, "all_ratio": 40.2}
+    units = [{"classes": n, "crops": c, **unit} for n in (24, 1000) for c in (5, 10)]
+    text = readme.speed(steps, {"units": units})
+    assert "| 24 | 60.0 | 9.00 | 0.300 | 200 | 30.0 |" in text
+    assert "| 24 | 10 | 5.40 | 17.6 | 40.2 |" in text
+    assert "1,000" not in text
 
 
 def tried(seconds: float, steps: int, **h: float) -> dict[str, schedule.Tried]:
