@@ -36,8 +36,9 @@ def verify(context: click.Context, url: str) -> None:
     for fault in found.faults:
         click.echo(fault)
     click.echo(
-        f"{'damaged' if found.faults else 'sound'}: {found.caches} caches and {found.segments} "
-        f"segments of region stores, {found.bytes:,} bytes, {len(found.faults)} faults"
+        f"{'damaged' if found.faults else 'sound'}: {_some(found.caches, 'cache')} and "
+        f"{_some(found.segments, 'segment')} of region stores, {_some(found.bytes, 'byte')}, "
+        f"{_some(len(found.faults), 'fault')}"
     )
     context.exit(DAMAGED if found.faults else 0)
 
@@ -102,3 +103,7 @@ def gc(store: str, caches: tuple[str, ...], delete: bool) -> None:
 
     done = sweep(store, held_keys(caches), delete=delete)
     click.echo("\n".join(sweep_lines(done, delete)))
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

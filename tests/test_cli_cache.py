@@ -54,7 +54,7 @@ def damage(path: Path, position: int = -1) -> None:
 def test_verify_says_sound_and_what_was_read(root: Path) -> None:
     one = run("verify", root / "caches" / "birds" / "teacher")
     assert one.exit_code == 0, one.output
-    assert one.stdout.startswith("sound: 1 caches and 0 segments")
+    assert one.stdout.startswith("sound: 1 cache and 0 segments")
     everything = run("verify", root)
     assert everything.exit_code == 0
     assert "4 caches and" in everything.stdout
