@@ -40,18 +40,19 @@ def speed(steps: list[dict[str, Any]], whole: dict[str, Any]) -> str:
     """Return what a step costs three ways, and beside it what runs from nothing cost."""
     about = steps[0]["settings"]
     heads = {"classes": "classes", "a": "teacher and student online, s",
-             "b": "teacher cached, s", "c": "fdbpl, s", "online_over_engine": "times faster",
-             "teacher_cached_over_engine": "than teacher cached"}  # fmt: skip
+             "b": "teacher cached, s", "c": "fdbpl, s", "online_over_engine": "online / fdbpl",
+             "teacher_cached_over_engine": "teacher cached / fdbpl"}  # fmt: skip
     ways = {"a": "online_ms", "b": "teacher_cached_ms", "c": "engine_ms"}
     rows = [{**row, **{key: row[ms] / 1000 for key, ms in ways.items()}} for row in steps]
     ends = {"classes": "classes", "crops": "crops an image", "first_ratio": "first run",
             "runs_ratio": f"{RUNS} runs on one cache",
             "all_ratio": "all methods x 3 seeds"}  # fmt: skip
+    off = max(max(row["loss_rel"], row["grad_rel"]) for row in steps)
     most = max(row["classes"] for row in whole["units"] if row["classes"] <= 100)
     units = [row for row in whole["units"] if row["classes"] == most and row["crops"] in CROPS]
     return (
         f"A training step of {about['student']} taught by {about['teacher']}, batch "
-        f"{about['batch']}, {about['threads']} CPU thread, loss and gradient equal:\n\n"
+        f"{about['batch']}, {about['threads']} CPU thread, loss and gradient\nequal to {off:.0e}:\n\n"
         f"{finding.rows(heads, rows)}\n\n"
         "A step is not a run: the cache has to be built first. Times less than online from nothing "
         "to\nlearned prompts, counted from measured units:\n\n"

@@ -236,7 +236,8 @@ def test_the_readme_quotes_runs_beside_steps() -> None:
     about = {"student": "s", "teacher": "t", "batch": 32, "threads": 1}
     steps = [
         {"classes": 24, "online_ms": 60_000, "teacher_cached_ms": 9000, "engine_ms": 300,
-         "online_over_engine": 200.0, "teacher_cached_over_engine": 30.0, "settings": about},
+         "online_over_engine": 200.0, "teacher_cached_over_engine": 30.0, "settings": about,
+         "loss_rel": 1e-7, "grad_rel": 3e-6},
     ]  # fmt: skip
     unit = {"first_ratio": 5.4, "runs_ratio": 17.6, "all_ratio": 40.2}
     units = [{"classes": n, "crops": c, **unit} for n in (24, 1000) for c in (5, 10)]
