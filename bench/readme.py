@@ -52,7 +52,8 @@ def speed(steps: list[dict[str, Any]], whole: dict[str, Any]) -> str:
     units = [row for row in whole["units"] if row["classes"] == most and row["crops"] in CROPS]
     return (
         f"A training step of {about['student']} taught by {about['teacher']}, batch "
-        f"{about['batch']}, {about['threads']} CPU thread, loss and gradient\nequal to {off:.0e}:\n\n"
+        f"{about['batch']}, {about['threads']} CPU thread, loss and\ngradient equal to {off:.0e}:"
+        "\n\n"
         f"{finding.rows(heads, rows)}\n\n"
         "A step is not a run: the cache has to be built first. Times less than online from nothing "
         "to\nlearned prompts, counted from measured units:\n\n"
