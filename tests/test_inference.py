@@ -103,6 +103,10 @@ def test_a_bridge_needs_both_models_vectors(missing: str) -> None:
     share = Inference(bridge_share=0.5)
     found = share.decision(sides, 10.0, names, bridge=bridge, **given)
     np.testing.assert_allclose(found.bridged, 0.5 * across(bridge, **by_role(given)), rtol=1e-6)
+    there = share.decision(sides, 10.0, names, bridge=bridge, learned_names=["a", "c"], **given)
+    assert np.array_equal(there.bridged, found.bridged)
+    elsewhere = share.decision(sides, 10.0, names, bridge=bridge, learned_names=["a", "d"], **given)
+    assert elsewhere.bridged is None
     for plain in (POSITIVE_ONLY.decision(sides, 10.0, names, bridge=bridge),
                   share.decision(sides, 10.0, names, **given)):  # fmt: skip
         assert plain.bridged is None

@@ -82,7 +82,8 @@ class Inference:
             teacher: (C, E) the teacher's, for a method that built a bridge.
             memory: (L, D + 1) the discriminant of the classes learned, of a method that has one.
             learned_names: their L names.
-            bridge: (D, 1 + D + E) of a method that built one.
+            bridge: (D, 1 + D + E) of a method that built one. It is one domain's, and serves
+                where all classes learned are among the C.
 
         Raises:
             UserError: the method needs a hand-written prompt and none is given, or has a bridge
@@ -92,6 +93,8 @@ class Inference:
         if memory is not None and self.memory_share:
             known = Memory.over(memory, learned_names, class_names, self.memory_share)
         vectors = self.classifier(sides, template)
+        if not set(learned_names) <= set(class_names):
+            return Decision(vectors, scale, known)  # of another domain the bridge knows nothing
         return Decision(vectors, scale, known, self.bridged(bridge, template, teacher))
 
     def bridged(
