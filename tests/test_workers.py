@@ -231,6 +231,7 @@ MOSTLY_WORKERS = ("worker", "worker", "worker", "all")
 
 
 @pytest.mark.slow
+@pytest.mark.kills
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("kind", "seconds", "victims"),
