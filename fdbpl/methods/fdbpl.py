@@ -103,7 +103,7 @@ class Fdbpl:
 
     @property
     def needs(self) -> frozenset[Extra]:
-        """What must be known of the training cache as a whole, the memory's part included."""
+        """What must be known of the training cache as a whole, for memory and bridge too."""
         wanted: dict[Extra, bool] = {
             "levels": self.options.weight == "rank",
             "refined": any(
