@@ -88,7 +88,7 @@ class Way:
         self.optimiser = torch.optim.SGD([self.contexts], lr=0.002, momentum=0.9)
         self.scale = student.logit_scale
         self.parts = 1
-        student.text_tower.to(s.device)
+        student.move_text(s.device)
         tokens = tokenize_prompts(student, POSITIVE, tuple(names))
         self.text = self._text(student, tokens)
 

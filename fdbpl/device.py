@@ -1,8 +1,9 @@
-"""Which device the towers run on."""
+"""Which device the towers run on, and how numbers come there."""
 
 import os
 
 import torch
+from torch import Tensor
 
 from fdbpl.errors import UserError
 from fdbpl.processes import WORKER
@@ -21,3 +22,20 @@ def choose_device(wanted: str) -> str:
         return "cpu"
     count, number = torch.cuda.device_count(), os.environ.get(WORKER)
     return "cuda" if number is None or count == 1 else f"cuda:{int(number) % count}"
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Return the values on a device; on the way to a GPU nobody waits for what it still does."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def resident(values: Tensor, device: torch.device) -> Tensor:
+    """Return the values on a device if they leave it three quarters of its free memory, else here.
+
+    A processor's memory is the one they already lie in.
+    """
+    if device.type == "cuda" and 4 * values.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return values
+    return values.to(device)

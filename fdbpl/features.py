@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fdbpl.cache.cache import Cache
 from fdbpl.cache.stream import FeatureStream, row_bytes
+from fdbpl.device import moved
 
+CPU = torch.device("cpu")
 STREAM_BYTES = 256 << 20  # of one model's features in memory, where not all are held
 
 Lookup = Callable[[Tensor], Tensor]
@@ -18,7 +20,7 @@ Lookup = Callable[[Tensor], Tensor]
 (..., D), or a number (...)."""
 
 FeatureSource = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Rows (...) to student features (..., D) and teacher features (..., E)."""
+"""Rows (...) to student features (..., D) and teacher features (..., E), where training runs."""
 
 
 @runtime_checkable
@@ -36,29 +38,35 @@ def in_order(source: Callable[[Tensor], Any], steps: Sequence[Tensor]) -> Iterat
 
 @dataclass(frozen=True)
 class PairedFeatures:
-    """The features of student and teacher, each from its own source."""
+    """The features of student and teacher, each from its own source, brought to one device."""
 
     student: Lookup
     teacher: Lookup
+    device: torch.device = CPU
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Ask both for the rows."""
-        return self.student(rows), self.teacher(rows)
+        return self._here((self.student(rows), self.teacher(rows)))
 
     def in_order(self, steps: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Ask both for the rows of each step."""
-        yield from zip(in_order(self.student, steps), in_order(self.teacher, steps), strict=True)
+        both = zip(in_order(self.student, steps), in_order(self.teacher, steps), strict=True)
+        yield from map(self._here, both)
+
+    def _here(self, both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        student, teacher = both
+        return moved(student, self.device), moved(teacher, self.device)
 
 
 @dataclass(frozen=True)
 class CachedColumn:
-    """One model's features (R, D), or a number (R,), of all regions in memory."""
+    """One model's features (R, D), or a number (R,), of all regions in memory, of any device."""
 
     features: Tensor
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Look the rows up, in float32."""
-        return self.features[rows].float()
+        return self.features[moved(rows, self.features.device)].float()
 
 
 @dataclass(frozen=True)

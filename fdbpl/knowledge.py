@@ -40,7 +40,7 @@ def with_knowledge(task: Task, needs: Set[Extra], picks: Sequence[Sequence[int] 
     places = [np.searchsorted(images, np.asarray(pick)) for pick in picks]
     means, verdicts, levels = _look(task, torch.from_numpy(images), needs)
     if "levels" in needs:
-        task = replace(task, levels=_of_seeds(levels, places))
+        task = replace(task, levels=_of_seeds(levels, places).to(task.device))
     if "refined" in needs:
         task = replace(task, refined=_refined(means, verdicts, images, places, len(task.labels)))
     return task
@@ -60,7 +60,7 @@ def _look(
     for part, _, (_, features) in _read(task, images):
         log_p = task.teacher.log_probabilities(features)
         if "levels" in needs:
-            levels[done : done + len(part)] = informativeness(log_p)
+            levels[done : done + len(part)] = informativeness(log_p).cpu()
         if "refined" in needs:
             mean, verdict = image_knowledge(features, log_p)
             means.append(mean)

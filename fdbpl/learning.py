@@ -14,10 +14,12 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.decision import Decision
+from fdbpl.device import resident
 from fdbpl.errors import UserError
-from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.features import CPU, CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.knowledge import bridged, remembered, with_knowledge
 from fdbpl.likeliest import LikeliestText
+from fdbpl.methods.batch import Extra
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
@@ -42,7 +44,12 @@ def template_vectors(
     for template in templates:
         require_room(clip, class_names, [template.format(name) for name in class_names])
     vectors = open_clip.build_zero_shot_classifier(
-        clip.network, clip.tokenizer, list(class_names), list(templates), num_classes_per_batch=64
+        clip.network,
+        clip.tokenizer,
+        list(class_names),
+        list(templates),
+        num_classes_per_batch=64,
+        device=clip.text_device,
     )
     return vectors.T.contiguous().cpu().numpy()
 
@@ -69,7 +76,8 @@ def class_vectors(
     """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
     words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
-        return text_encoder(clip, class_names, words=words)(contexts).cpu().numpy()
+        encoder = text_encoder(clip, class_names, words=words)
+        return encoder(contexts.to(clip.text_device)).cpu().numpy()
 
 
 def classifier(
@@ -141,6 +149,7 @@ def learn(
     method: str = "fdbpl",
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
+    device: str | None = None,
     report: Report = silent,
 ) -> dict[int, Trained]:
     """Learn a method's contexts from features of regions, for every seed.
@@ -168,6 +177,8 @@ def learn(
         method: a trained method's name.
         options: of an FDBPL preset, to change some.
         params: the optimiser and its schedule.
+        device: "cpu", "cuda" or "cuda:1": where to learn. The student's text tower moves there,
+            and so do features given whole, if they fit; by default it is where the tower is.
         report: follows the epochs.
 
     Returns:
@@ -187,32 +198,38 @@ def learn(
             f"method {method!r} builds a bridge and needs anchors, and none were given. Pass "
             "learn(anchors=...), or set its bridge_share to 0."
         )
+    if device is not None:
+        clip.move_text(device)
+    here = clip.text_device
     task = Task(
         labels=torch.from_numpy(np.asarray(labels, np.int64)),
         crops=crops,
-        features=PairedFeatures(_lookup(student), _lookup(teacher)),
-        teacher=Teacher(torch.from_numpy(teacher_vectors), teacher_scale),
+        features=PairedFeatures(_lookup(student, here), _lookup(teacher, here), here),
+        teacher=Teacher(torch.from_numpy(teacher_vectors).to(here), teacher_scale),
         text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
-        anchors=None if anchors is None else torch.from_numpy(anchors).float(),
-        areas=_whole if areas is None else _lookup(areas),
+        anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
+        areas=_whole if areas is None else _lookup(areas, CPU),
     )
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
     names = min(likeliest or len(class_names), len(class_names))
     with threads_for(len(counts) * start.numel() * names):
-        if learned.needs:
-            task = with_knowledge(task, learned.needs, list(chosen.values()))
+        recalls = likeliest is None and learned.inference.recalls
+        beside: frozenset[Extra] = frozenset({"refined"} if recalls else ())
+        if learned.needs | beside:
+            task = with_knowledge(task, learned.needs | beside, list(chosen.values()))
         trained = train(
             learned.objective,
             start,
-            task,
+            # what no step reads is not fetched for every step
+            task if "refined" in learned.needs else replace(task, refined=None),
             params or TrainParams(),
             images,
             report,
             learned.diagnose,
         )
-        if likeliest is not None:
+        if not recalls:
             return trained
         return {
             seed: _knowing(one, task, run, seed, images[seed], learned.inference)
@@ -246,9 +263,9 @@ def _text(
     )
 
 
-def _lookup(values: Floats | Lookup) -> Lookup:
+def _lookup(values: Floats | Lookup, device: torch.device) -> Lookup:
     if isinstance(values, np.ndarray):
-        return CachedColumn(torch.from_numpy(values))
+        return CachedColumn(resident(torch.from_numpy(values), device))
     return values
 
 

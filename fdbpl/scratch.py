@@ -38,7 +38,7 @@ class ScratchRows:
             UserError: there is no room for them.
         """
         try:
-            self._file.write(values.float().contiguous().numpy().data)
+            self._file.write(values.float().cpu().contiguous().numpy().data)
             self._file.flush()
         except OSError as error:
             raise UserError(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
+from fdbpl.device import moved
 from fdbpl.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Batch, Objective, Terms
@@ -26,6 +27,9 @@ Ints = NDArray[np.integer[Any]]
 @dataclass(frozen=True)
 class Task:
     """What a method learns from, whatever the method.
+
+    Training runs on the device of the teacher's vectors; `anchors` and `levels` lie there, and
+    what `features` and `text` give. The others are small, and follow step by step.
 
     Attributes:
         labels: (N,) for every image its position among the classes learned.
@@ -53,6 +57,11 @@ class Task:
     areas: Lookup | None = None
     levels: Tensor | None = None
     refined: ChosenRows | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where training runs."""
+        return self.teacher.vectors.device
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def train(
 
     Args:
         objective: of the method.
-        start: contexts (K, M, W) that every seed starts from.
+        start: contexts (K, M, W) that every seed starts from, where the task is.
         task: what to learn from.
         params: the optimiser and its schedule.
         picks: for each seed the images (I,) to learn from, equally many; the seed decides the
@@ -135,9 +144,10 @@ def train(
         for name, total in sums.items():
             means.setdefault(name, []).append(total / len(steps))
         report(epoch + 1, params.epochs)
+    learned = contexts.detach().cpu()
     curves = {name: torch.stack(values, dim=1).tolist() for name, values in means.items()}
     return {
-        seed: _outcome(contexts.detach()[run], curves, gradients, diagnoses, run)
+        seed: _outcome(learned[run], curves, gradients, diagnoses, run)
         for run, seed in enumerate(picks)
     }
 
@@ -155,14 +165,16 @@ def _encode(
 def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
     """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
     runs = np.arange(len(images))[:, None]
+    areas = None if task.areas is None else task.areas(rows)
+    refined = None if task.refined is None else task.refined[runs, images.numpy()]
     return Batch(
         student=student,
         teacher=task.teacher.log_probabilities(teacher),
-        labels=task.labels[images],
+        labels=moved(task.labels[images], task.device),
         anchors=task.anchors,
-        areas=None if task.areas is None else task.areas(rows),
+        areas=None if areas is None else moved(areas, task.device),
         levels=task.levels,
-        refined=None if task.refined is None else task.refined[runs, images.numpy()],
+        refined=None if refined is None else moved(refined, task.device),
     )
 
 

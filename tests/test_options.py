@@ -64,12 +64,16 @@ def test_the_presets_are_as_the_record_has_them() -> None:
 def test_a_presets_inference_and_needs() -> None:
     assert trained_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 0.75)
     assert trained_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
-    assert trained_method("fdbpl").needs == {"refined"}
-    for share in ("memory_share", "bridge_share", "prototype_weight"):
-        assert trained_method("paper", {share: 1.0}).needs == {"refined"}
-    assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels", "refined"}
+    assert not trained_method("fdbpl").needs
+    for share in ("memory_share", "bridge_share"):
+        changed = trained_method("paper", {share: 1.0})
+        assert changed.inference.recalls
+        assert not changed.needs
+    assert trained_method("paper", {"prototype_weight": 1.0}).needs == {"refined"}
+    assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels"}
     for name in set(TRAINED) - {"fdbpl"}:
         assert not trained_method(name).needs
+        assert not trained_method(name).inference.recalls
         if name != "fdbpl_prompts":
             assert trained_method(name).inference == POSITIVE_ONLY
 

@@ -33,12 +33,16 @@ CODE_OF_INPUTS = (
     "regions.py",
 )
 CODE_OF_TRAINING = (
-    *("clip", "methods", "decision.py", "discriminant.py", "evaluation.py", "features.py"),
+    *("clip", "methods", "bridge.py", "decision.py", "device.py", "discriminant.py"),
     *(
+        "evaluation.py",
+        "features.py",
+        "file_rows.py",
         "knowledge.py",
         "learning.py",
         "refinement.py",
         "schedule.py",
+        "scratch.py",
         "stages/evaluate.py",
         "stages/train_student.py",
     ),

@@ -50,6 +50,22 @@ class ClipModel:
             self.network if isinstance(self.network, CLIP) else self.network.get_submodule("text")
         )
 
+    @property
+    def text_device(self) -> torch.device:
+        """Where the text tower is, and with it all that is learned."""
+        return next(self.text_tower.parameters()).device  # type: ignore[no-any-return]
+
+    def move_text(self, device: str) -> None:
+        """Bring the text tower to a device; the image tower stays where it is."""
+        tower = self.text_tower
+        for name, child in tower.named_children():
+            if name != "visual":
+                child.to(device)
+        for name, own in list(tower.named_parameters(recurse=False)):
+            setattr(tower, name, torch.nn.Parameter(own.to(device), requires_grad=False))
+        for name, own in list(tower.named_buffers(recurse=False)):
+            setattr(tower, name, own.to(device))
+
 
 def load_model(params: ModelParams, role: str) -> ClipModel:
     """Load the model that `params` describes.

@@ -57,27 +57,27 @@ def group_classes(lengths: Sequence[int], device: torch.device, slot: int) -> li
     for last, length in enumerate([*lengths, None]):
         own = lengths[first:last]
         if length is None or slot * (length * len(own) - sum(own)) > cheap:
-            groups.append(_group(torch.tensor(own, device=device), start))
+            groups.append(_group(own, start, device))
             first, start = last, start + sum(own)
     return groups
 
 
-def _group(lengths: Tensor, start: int) -> Group:
-    count, size = len(lengths), int(lengths.max())
-    device = lengths.device
-    slots = torch.arange(size, device=device).expand(count, -1)  # (classes, length)
+def _group(names: Sequence[int], start: int, device: torch.device) -> Group:
+    """Lay out names of so many tokens; decided here, so that no device is waited for."""
+    count, size, lengths = len(names), max(names), torch.tensor(names)
+    slots = torch.arange(size).expand(count, -1)  # (classes, length)
     last = lengths[:, None] - 1
-    padded = bool((lengths != size).any())
+    padded = min(names) != size
     firsts = (lengths.cumsum(0) - lengths)[:, None]
     return Group(
         classes=count,
         length=size,
-        rows=slice(start, start + int(lengths.sum())),
-        ends=lengths.cumsum(0) - 1,
-        spread=(firsts + slots.minimum(last)).flatten() if padded else None,
-        gather=(slots <= last).flatten().nonzero()[:, 0] if padded else None,
+        rows=slice(start, start + sum(names)),
+        ends=(lengths.cumsum(0) - 1).to(device),
+        spread=(firsts + slots.minimum(last)).flatten().to(device) if padded else None,
+        gather=(slots <= last).flatten().nonzero()[:, 0].to(device) if padded else None,
         later=torch.ones(size, size, dtype=torch.bool, device=device).triu(1),
-        after=(slots > last)[:, None] if padded else None,
+        after=(slots > last)[:, None].to(device) if padded else None,
     )
 
 
@@ -111,7 +111,7 @@ class Packing:
 def pack(sets: int, prefix: int, groups: Sequence[Group]) -> Packing:
     """Lay out `sets` contexts, each a prefix of so many tokens and the groups."""
     device = groups[0].ends.device
-    shared = _group(torch.tensor([prefix], device=device), 0)
+    shared = _group([prefix], 0, device)
     ends, start = [], sets * prefix
     for group in groups:
         firsts = start + group.tokens * torch.arange(sets, device=device)

@@ -131,6 +131,7 @@ def estimate(params: Params, work: Workspace, report: Report = silent) -> Estima
         encoding[role], widths[role] = _encoding(params, role, clips[role], own, needs, device)
         report(done, total)
     training = []
+    clips["student"].move_text(device)
     for done, need in enumerate(learning, start=len(ROLES) + 1):
         training.append(_training(params, clips["student"], need, sum(widths.values())))
         report(done, total)

@@ -81,6 +81,8 @@ def _step(clip: ClipModel, method: Method, names: Sequence[str], params: Params)
         sides = features.view(*contexts.shape[:2], *features.shape[1:])
         terms = method.objective(batch, sides, clip.logit_scale)
         torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if contexts.is_cuda:
+            torch.cuda.synchronize()
 
     with threads_for(seeds * start.numel() * len(names)):
         return _seconds(step)
@@ -90,14 +92,14 @@ def _random_batch(seeds: int, regions: int, classes: int, clip: ClipModel) -> Ba
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator).to(clip.text_device)
 
     width = text_encoder(clip, ["thing"])(draw(1, 4, _width(clip))).shape[-1]
     log_p = draw(seeds, regions, classes).log_softmax(-1)
     return Batch(
         student=F.normalize(draw(seeds, regions, width), dim=-1),
         teacher=log_p,
-        labels=torch.zeros(seeds, regions, dtype=torch.long),
+        labels=torch.zeros_like(log_p[..., 0], dtype=torch.long),
         anchors=F.normalize(draw(classes, width), dim=-1),
         areas=draw(seeds, regions).sigmoid(),
         levels=draw(seeds, regions).sigmoid().sort().values,

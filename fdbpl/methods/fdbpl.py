@@ -103,16 +103,10 @@ class Fdbpl:
 
     @property
     def needs(self) -> frozenset[Extra]:
-        """What must be known of the training cache as a whole, for memory and bridge too."""
+        """What must be known of the training cache as a whole."""
         wanted: dict[Extra, bool] = {
             "levels": self.options.weight == "rank",
-            "refined": any(
-                (
-                    self.options.prototype_weight,
-                    self.options.memory_share,
-                    self.options.bridge_share,
-                )
-            ),
+            "refined": self.options.prototype_weight > 0,
         }
         return frozenset(extra for extra, is_wanted in wanted.items() if is_wanted)
 
@@ -188,8 +182,8 @@ def released_second_difference(difference: Tensor) -> Tensor:
 
 def active_pairs(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
     """Return the share (...) of pairs of different classes whose hinge is not at rest."""
-    active = torch.zeros(labels.shape[:-1])
-    pairs = torch.zeros(labels.shape[:-1])
+    active = torch.zeros(labels.shape[:-1], device=labels.device)
+    pairs = torch.zeros_like(active)
     for a in range(labels.shape[-1]):  # a diagnosis of one batch: plain before fast
         y_a = labels[..., a : a + 1]
         at_a = similarity.gather(-1, y_a.expand(labels.shape)[..., None]).squeeze(-1)  # S[b, y_a]

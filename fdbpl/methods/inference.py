@@ -37,6 +37,11 @@ class Inference:
     memory_share: float = 0.0
     bridge_share: float = 0.0
 
+    @property
+    def recalls(self) -> bool:
+        """Whether it takes what the teacher makes of whole images, beside what was learned."""
+        return bool(self.memory_share or self.bridge_share)
+
     def classifier(self, sides: Floats, template: Floats | None = None) -> NDArray[np.float32]:
         """Return the unit vectors (C, D) that decide.
 

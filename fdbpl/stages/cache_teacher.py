@@ -63,6 +63,7 @@ def _cache_all(
     for role in roles:
         encoder = image_encoder(params, role)
         clip = encoder.clip
+        clip.move_text(choose_device(params.device))
         scales |= {role: clip.logit_scale, "own": clip.logit_scale}
         for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
             text = {"template": template_vectors(clip, plan.class_names, plan.template)}

@@ -84,12 +84,14 @@ def _cached(
 
 def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Source:
     folder: Path = open_dataset(plan.name, params.data).folder
+    device = choose_device(params.device)
+    clip.move_text(device)
     vectors = template_vectors(clip, plan.class_names, plan.template)
     encoder = ImageEncoder(
         clip,
         precision=precision,
         batch_size=params.train.batch,
-        device=choose_device(params.device),
+        device=device,
     )
     learned = (
         template_vectors(clip, plan.vocabulary, plan.template)

@@ -10,6 +10,7 @@ import torch
 
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.device import choose_device
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
@@ -106,7 +107,8 @@ def _require_features(params: Params, plan: Plan, methods: list[str]) -> None:
             "other names than the dataset's classes. Wanted float16, float32 or int8."
         )
     for method in methods:
-        if "refined" in trained_method(method, params.objectives.get(method)).needs:
+        wanted = trained_method(method, params.objectives.get(method))
+        if "refined" in wanted.needs or wanted.inference.recalls:
             raise UserError(
                 f"cache.payload is {params.cache.payload!r}, but method {method!r} learns from the "
                 "teacher's features too. Wanted float16, float32 or int8; or methods that learn "
@@ -133,6 +135,7 @@ def task_of(
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
+        "device": choose_device(params.device),
     }
 
 

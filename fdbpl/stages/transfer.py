@@ -172,9 +172,13 @@ def _text_tower(params: Params) -> Carry:
 
     @cache
     def student() -> Any:
-        from fdbpl.clip.model import load_model  # loads torch, which untrained methods do without
+        # these load torch, which untrained methods do without
+        from fdbpl.clip.model import load_model
+        from fdbpl.device import choose_device
 
-        return load_model(params.student, "student")
+        clip = load_model(params.student, "student")
+        clip.move_text(choose_device(params.device))
+        return clip
 
     def carry(
         prompts: Artifact, class_names: Sequence[str], template: Vectors, teacher: Vectors
