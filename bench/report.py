@@ -1,4 +1,4 @@
-"""Put measurements into docs/performance.md: python -m bench.report step=steps.json encode=...
+"""Put measurements into the documentation: python -m bench.report step=steps.json encode=...
 
 Each word is a section's name and a JSON file that the benchmark of that name wrote. Sections that
 are not named stay as they are.
@@ -10,7 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import budget, encode, end_to_end, finding, pipeline, scaling, schedule, step
+from bench import (
+    budget,
+    encode,
+    end_to_end,
+    finding,
+    new_classes,
+    pipeline,
+    scaling,
+    schedule,
+    step,
+)
+
+METHODS = Path("docs/methods.md")
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
@@ -20,7 +32,10 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "encode": encode.section,
     "scaling": scaling.section,
     "pipeline": pipeline.section,
+    "new_classes": new_classes.section,
+    "tried": new_classes.section,
 }
+PAGES = dict.fromkeys(SECTIONS, finding.PAGE) | {"new_classes": METHODS, "tried": METHODS}
 
 
 def main(words: list[str]) -> None:
@@ -29,7 +44,7 @@ def main(words: list[str]) -> None:
         if name not in SECTIONS or not path:
             sys.exit(f"{word!r}: wanted NAME=FILE, NAME one of {', '.join(SECTIONS)}")
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        finding.put(name, SECTIONS[name](found))
+        finding.put(name, SECTIONS[name](found), PAGES[name])
 
 
 if __name__ == "__main__":

@@ -65,13 +65,13 @@ class Moments:
         return np.hstack([means[:width, None], about / variance])
 
 
-def across(bridge: Floats, student: Floats, teacher: Floats) -> Doubles:
+def across(bridge: Floats, student: Floats, teacher: Floats, ridge: float = RIDGE) -> Doubles:
     """Return (C, D + 1): of each class the weights in the student's features, then the offset.
 
     With Sxx and Sxy the bridge's covariances, Nxx and Nxy those of the names' unit features under
     both text towers, divided by the trace of Nxx, the map is
 
-        M = (Sxx + NAMES Nxx + RIDGE I / D)^-1 (Sxy + NAMES Nxy)
+        M = (Sxx + NAMES Nxx + ridge I / D)^-1 (Sxy + NAMES Nxy)
 
     and a class's weights are M (t_c - the mean of t), its offset minus their product with the mean
     of x. All are scaled so that their values vary over regions as much as those of the student's
@@ -81,6 +81,7 @@ def across(bridge: Floats, student: Floats, teacher: Floats) -> Doubles:
         bridge: (D, 1 + D + E) as `Moments.bridge` gives.
         student: u (C, D) unit class features under a hand-written prompt.
         teacher: t (C, E) the teacher's.
+        ridge: in mean variances of the student's features.
     """
     width = len(bridge)
     mean, within, between = np.split(np.asarray(bridge, np.float64), [1, 1 + width], axis=1)
@@ -88,8 +89,8 @@ def across(bridge: Floats, student: Floats, teacher: Floats) -> Doubles:
     u, t = u - u.mean(axis=0), t - t.mean(axis=0)
     with threadpool_limits(1, user_api="blas"):
         weight = NAMES / max(float((u * u).sum()), 1e-12)
-        ridge = RIDGE / width * np.eye(width)
-        mapped = np.linalg.solve(within + weight * u.T @ u + ridge, between + weight * u.T @ t)
+        flat = ridge / width * np.eye(width)
+        mapped = np.linalg.solve(within + weight * u.T @ u + flat, between + weight * u.T @ t)
         weights = t @ mapped.T
         own, other = (float(((one @ within) * one).sum()) for one in (u, weights))
         weights *= np.sqrt(own / max(other, 1e-12))

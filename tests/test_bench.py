@@ -175,8 +175,9 @@ def test_every_payload_is_measured_and_the_default_loses_little(
 
 
 def test_every_section_of_the_page_has_its_place() -> None:
-    page = finding.PAGE.read_text(encoding="utf-8")
-    for name in report.SECTIONS:
+    assert report.PAGES.keys() == report.SECTIONS.keys()
+    for name, path in report.PAGES.items():
+        page = path.read_text(encoding="utf-8")
         assert page.count(f"<!-- {name}:begin -->\n") == 1, name
         assert page.count(f"<!-- {name}:end -->") == 1, name
 
