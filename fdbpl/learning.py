@@ -16,7 +16,7 @@ from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.decision import Decision
 from fdbpl.device import resident
 from fdbpl.errors import UserError
-from fdbpl.features import CPU, CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.knowledge import bridged, remembered, with_knowledge
 from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Extra
@@ -209,7 +209,7 @@ def learn(
         text=_text(clip, class_names, params or TrainParams(), likeliest),
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
-        areas=_whole if areas is None else _lookup(areas, CPU),
+        areas=_whole if areas is None else _lookup(areas, here),
     )
     start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}

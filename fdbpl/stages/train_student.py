@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
 from fdbpl.errors import UserError
+from fdbpl.features import Lookup
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
@@ -26,6 +28,8 @@ from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training import Trained
 from fdbpl.workspace import Workspace, learned_name
+
+REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held
 
 
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -131,12 +135,21 @@ def task_of(
         "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
         "labels": np.searchsorted(np.asarray(plan.base), labels),
         "anchors": student.learned,
-        "areas": lambda rows: torch.from_numpy(plan.areas(rows.numpy())),
+        "areas": _areas(plan, held=isinstance(student.features, np.ndarray)),
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,
         "device": choose_device(params.device),
     }
+
+
+def _areas(plan: Plan, *, held: bool) -> Floats | Lookup:
+    """Return the share of its image that each region shows; in memory where features are, too."""
+    if not held:
+        return lambda rows: torch.from_numpy(plan.areas(rows.numpy()))
+    count = len(plan.regions)
+    bounds = [*range(0, count, REGIONS_AT_ONCE), count]
+    return np.concatenate([plan.areas(np.arange(*part)) for part in pairwise(bounds)])
 
 
 def _part_of(report: Report, done: int, methods: list[str]) -> Report:
