@@ -22,7 +22,7 @@ import zstandard
 
 from bench.cache_formats import FORMATS, Array, Rows
 from fdbpl.cache.codec import Shard, encode_shard
-from fdbpl.schedule import epoch_batches
+from fdbpl.training.schedule import epoch_batches
 
 FLIPPED_REGIONS = 320
 

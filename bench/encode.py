@@ -29,8 +29,8 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
 from fdbpl.images import decode
 from fdbpl.params import RegionParams
-from fdbpl.plan import Plan
-from fdbpl.planning import make_plan
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import make_plan
 
 SIZE = (500, 375)
 PICTURES = 16  # different ones; more files are copies with other content hashes

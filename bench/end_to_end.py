@@ -27,14 +27,14 @@ from bench.train import prepared
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.model import load_model
-from fdbpl.learning import learn
 from fdbpl.methods.names import TRAINED
 from fdbpl.params import Params, check_params, read_params
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.stages.cache_teacher import image_encoder
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.training.learning import learn
 from fdbpl.workspace import Workspace
 
 CROPS = "1,5,10,50"

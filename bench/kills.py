@@ -25,7 +25,7 @@ from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl import processes
 from fdbpl.cache import build as building
 from fdbpl.params import WorkerParams
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from flows.workers import open_pool
 
 IMAGES, CROPS = 26, 20

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdbpl.bridge import RIDGE, Moments, across
 from fdbpl.cache.cache import open_cache
-from fdbpl.discriminant import values
-from fdbpl.features import Teacher
+from fdbpl.methods.bridge import RIDGE, Moments, across
+from fdbpl.methods.discriminant import values
 from fdbpl.methods.options import PRESETS
-from fdbpl.plan import Plan
-from fdbpl.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.regions.plan import Plan
+from fdbpl.training.features import Teacher
+from fdbpl.training.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.workspace import Workspace
 
 SHARE = PRESETS["fdbpl"].bridge_share

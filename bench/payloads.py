@@ -19,14 +19,14 @@ from fdbpl.ablation.trials import inputs_workspace, run_trials
 from fdbpl.cache.cache import Cache
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import ClassList, make_payload
+from fdbpl.evaluation.rejection import log_softmax
 from fdbpl.files import write_whole
 from fdbpl.machine import machine
 from fdbpl.params import DEFAULT_PATH, Params, read_params
 from fdbpl.payload_names import is_of_classes
-from fdbpl.plan import Plan
 from fdbpl.progress import progress
-from fdbpl.rejection import log_softmax
-from fdbpl.reporting import TITLES, markdown
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.tables import TITLES, markdown
 from fdbpl.stages.caches import open_role
 
 EXACT = "float32"

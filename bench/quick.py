@@ -15,8 +15,8 @@ from PIL import Image
 from fdbpl.cache import Counts, RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.images import content_hash
-from fdbpl.plan import IMAGE, TEST, Plan
-from fdbpl.regions import REGION, CropPolicy, draw_regions
+from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
+from fdbpl.regions.plan import IMAGE, TEST, Plan
 
 SIDE = 64  # pixels of an image
 POLICY = {"seed": 0, **CropPolicy().fields()}

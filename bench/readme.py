@@ -11,7 +11,7 @@ from typing import Any
 from bench import finding
 from bench.blocks import replace_block
 from bench.end_to_end import RUNS
-from fdbpl.reporting import averages_table
+from fdbpl.reporting.tables import averages_table
 
 CROPS = (1, 10, 50)
 

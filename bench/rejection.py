@@ -4,7 +4,7 @@
 
 FILE lists the development datasets and seeds, which must be trained already. All weights in tenths
 that add up to one are tried; the best has the highest AUROC, averaged over seeds, then datasets,
-then kinds of outsiders. fdbpl/rejection.py keeps what this finds for `fdbpl`.
+then kinds of outsiders. fdbpl/evaluation/rejection.py keeps what this finds for `fdbpl`.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.evaluation.rejection import auroc
 from fdbpl.params import read_params
-from fdbpl.rejection import auroc
 from fdbpl.stages.rejection import Sample, sample
 from fdbpl.workspace import Workspace
 

@@ -23,11 +23,11 @@ from fdbpl.cache.codec import BLOCK_BYTES, encode_shard, read_shard
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
-from fdbpl.features import STREAM_BYTES
 from fdbpl.files import readable_json, sha256, write_whole
 from fdbpl.machine import machine
-from fdbpl.plan import IMAGE
-from fdbpl.regions import REGION
+from fdbpl.regions.boxes import REGION
+from fdbpl.regions.plan import IMAGE
+from fdbpl.training.features import STREAM_BYTES
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MODELS = {"tiny": "fdbpl-tiny-student", "ViT-B-32": "ViT-B-32"}

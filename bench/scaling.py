@@ -26,8 +26,8 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.learning import starting_contexts
 from fdbpl.methods.table import POSITIVE, trained_method
+from fdbpl.training.learning import starting_contexts
 
 DATASETS = ["textures", "icons", "dishes", "scenes"]
 CROPS = 10

@@ -23,15 +23,15 @@ from rich.progress import track
 from bench import finding
 from bench.train import prepared, steps_of
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.decision import Decision
-from fdbpl.evaluation import base_to_new, over_seeds
-from fdbpl.learning import class_vectors, learn
+from fdbpl.evaluation.accuracy import base_to_new, over_seeds
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.table import trained_method
 from fdbpl.params import Params, TrainParams, check_params, read_params
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.training.learning import class_vectors, learn
 from fdbpl.workspace import Workspace
 
 DATASETS = "icons,vehicles,dishes,scenes,landcover"

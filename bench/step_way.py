@@ -24,10 +24,10 @@ from fdbpl.clip.prompting import PlainText, TextEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.features import Teacher
-from fdbpl.learning import starting_contexts
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.table import POSITIVE, trained_method
+from fdbpl.training.features import Teacher
+from fdbpl.training.learning import starting_contexts
 
 WARM_CLASSES = 10
 TEACHER_SCALE = 100.0

@@ -22,10 +22,10 @@ from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import make_payload
 from fdbpl.cache.stream import row_bytes, windows
 from fdbpl.clip.model import load_model
-from fdbpl.features import StreamedFeatures, cached_features
-from fdbpl.learning import learn, template_vectors
 from fdbpl.params import ModelParams, TrainParams
-from fdbpl.schedule import epoch_steps
+from fdbpl.training.features import StreamedFeatures, cached_features
+from fdbpl.training.learning import learn, template_vectors
+from fdbpl.training.schedule import epoch_steps
 
 SHARD_ROWS = 1 << 15
 TEACHER_DIM = 1024  # of ViT-H/14

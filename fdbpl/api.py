@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.decision import Decision
-from fdbpl.evaluation import accuracy, base_to_new, harmonic_mean
-from fdbpl.learning import class_vectors, classifier, learn, template_vectors
+from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams
+from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
 
 __all__ = [
     "Decision",

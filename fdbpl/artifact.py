@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from fdbpl.decision import Decision, Memory
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256, write_whole
+from fdbpl.methods.decision import Decision, Memory
 
 KEY = "fdbpl"
 SIDES = ("positive", "negative")
@@ -37,7 +37,7 @@ class Artifact:
     that classify: the positive side's, or what the method makes of both sides. Where the method
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
-    it adds to the cosines (`fdbpl.bridge`). `about` says kind, method, options, student
+    it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, options, student
     (architecture, weights, activation), class names, template or words, parameters, seed.
     """
 

@@ -121,7 +121,7 @@ def data_picks(
     from fdbpl.benchmarks.picks import picks_table
     from fdbpl.benchmarks.registry import given_picks, open_dataset
     from fdbpl.files import write_whole
-    from fdbpl.planning import choose_shots
+    from fdbpl.regions.planning import choose_shots
 
     params = _read(params_path)
     usual_shots, usual_seeds = (params.shots, params.seeds) if params else (SHOTS, SEEDS)

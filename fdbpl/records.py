@@ -20,7 +20,7 @@ from fdbpl.cache.cache import open_cache
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
 from fdbpl.methods.names import LEARNED
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.workspace import Workspace
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from fdbpl.evaluation import over_seeds
-from fdbpl.reporting import TITLES
+from fdbpl.evaluation.accuracy import over_seeds
+from fdbpl.reporting.tables import TITLES
 from fdbpl.workspace import Workspace
 
 

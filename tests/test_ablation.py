@@ -18,9 +18,9 @@ from fdbpl.ablation.summary import Row, summarise
 from fdbpl.ablation.trials import CODE_OF_INPUTS, CODE_OF_TRAINING, Trial, code_digest
 from fdbpl.cli import main
 from fdbpl.errors import UserError
+from fdbpl.evaluation.statistics import paired_bootstrap
 from fdbpl.params import Params
 from fdbpl.stages import run_stage
-from fdbpl.statistics import paired_bootstrap
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
@@ -118,7 +118,7 @@ def test_the_code_that_decides_is_there_and_packaged_weights_count() -> None:
     home = Path(fdbpl.__file__).parent
     for part in (*CODE_OF_INPUTS, *CODE_OF_TRAINING):
         assert (home / part).exists(), part
-    assert code_digest(("methods",)) != code_digest(("methods", "training.py"))
+    assert code_digest(("methods",)) != code_digest(("methods", "training"))
 
 
 def test_the_numbers_are_the_records(calls: Calls) -> None:

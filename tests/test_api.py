@@ -11,7 +11,7 @@ from fdbpl import api
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
 from fdbpl.params import TrainParams
-from fdbpl.training import Trained
+from fdbpl.training.loop import Trained
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")
 WORDS = "a photo of a {}."

@@ -28,7 +28,7 @@ from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.evaluation import over_seeds
+from fdbpl.evaluation.accuracy import over_seeds
 from fdbpl.params import Params, TrainParams, check_params
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace

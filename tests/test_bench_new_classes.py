@@ -13,7 +13,7 @@ from workspaces import draw, prepare, workspace_params
 from bench import new_classes
 from bench.new_classes_ways import LIMITS, SHARE, TRIED, WRITTEN, Both
 from fdbpl.cache.cache import open_cache
-from fdbpl.evaluation import accuracy
+from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.inference import Inference
 from fdbpl.workspace import Workspace
 

@@ -14,7 +14,7 @@ from fdbpl.cache.payload import make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash
-from fdbpl.regions import REGION, CropPolicy, draw_regions
+from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 
 IMAGES = 12
 CROPS = 5

@@ -11,14 +11,14 @@ from workspaces import draw, prepare, workspace_params
 
 from fdbpl.cache.manifest import OtherCache
 from fdbpl.errors import UserError
-from fdbpl.evaluation import base_to_new
-from fdbpl.learning import learn
+from fdbpl.evaluation.accuracy import base_to_new
+from fdbpl.evaluation.rejection import log_softmax
 from fdbpl.params import Params, check_params
-from fdbpl.plan import Plan
-from fdbpl.rejection import log_softmax
+from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import open_caches, open_role, untrained
 from fdbpl.stages.sources import Source, teacher_source
 from fdbpl.stages.train_student import task_of, train_student
+from fdbpl.training.learning import learn
 from fdbpl.workspace import Workspace
 
 PAYLOADS = ("float32", "float16", "int8", "logits", "top1", "top2")

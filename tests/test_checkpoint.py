@@ -15,7 +15,7 @@ from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
-from fdbpl.learning import class_vectors, template_vectors
+from fdbpl.training.learning import class_vectors, template_vectors
 
 NAMES = ["sea", "forest path", "old street"]
 

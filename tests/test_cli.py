@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
-from fdbpl.evaluation import accuracy
-from fdbpl.plan import Plan
+from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.regions.plan import Plan
 from fdbpl.workspace import Workspace
 
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")

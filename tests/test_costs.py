@@ -4,7 +4,7 @@ import pytest
 from workspaces import evaluated_workspace, train, workspace_params
 
 from fdbpl.params import Params
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.results import costs
 from fdbpl.results.costs import measure_costs
 from fdbpl.workspace import Workspace

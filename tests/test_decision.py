@@ -3,7 +3,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.decision import Decision, Memory
+from fdbpl.methods.decision import Decision, Memory
 
 seeds = st.integers(0, 999)
 NAMES = ["ant", "bee", "crow", "bee", "duck"]

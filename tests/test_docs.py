@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from fdbpl.evaluation.rejection import WEIGHTS
 from fdbpl.methods.options import PRESETS, FdbplOptions
 from fdbpl.params import OwnDataset, Params
-from fdbpl.rejection import WEIGHTS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

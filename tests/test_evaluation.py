@@ -6,8 +6,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.decision import Decision
-from fdbpl.evaluation import (
+from fdbpl.evaluation.accuracy import (
     accuracy,
     accuracy_of_scores,
     base_to_new,
@@ -16,6 +15,7 @@ from fdbpl.evaluation import (
     over_seeds,
     over_targets,
 )
+from fdbpl.methods.decision import Decision
 
 per_cent = st.floats(0, 100)
 FEATURES = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0.6, 0.8]])

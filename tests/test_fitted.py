@@ -4,8 +4,8 @@ from conftest import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdbpl.discriminant import discriminant, values
-from fdbpl.fitted import PENALTIES, Shots, fit_probe, gda, linear_probe, tip_adapter
+from fdbpl.evaluation.fitted import PENALTIES, Shots, fit_probe, gda, linear_probe, tip_adapter
+from fdbpl.methods.discriminant import discriminant, values
 
 seeds = st.integers(0, 999)
 

@@ -9,8 +9,8 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.bridge import Moments, across
 from fdbpl.errors import UserError
+from fdbpl.methods.bridge import Moments, across
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 
 seeds = st.integers(0, 999)

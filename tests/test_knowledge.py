@@ -9,14 +9,14 @@ from conftest import unit
 from test_refinement import refined
 from torch import Tensor
 
-from fdbpl import knowledge
-from fdbpl.bridge import Moments
-from fdbpl.discriminant import discriminant
-from fdbpl.features import CachedColumn, Teacher
-from fdbpl.knowledge import bridged, remembered, with_knowledge
+from fdbpl.methods.bridge import Moments
+from fdbpl.methods.discriminant import discriminant
 from fdbpl.methods.terms import informativeness
-from fdbpl.refinement import image_knowledge
-from fdbpl.training import Task
+from fdbpl.training import knowledge
+from fdbpl.training.features import CachedColumn, Teacher
+from fdbpl.training.knowledge import bridged, remembered, with_knowledge
+from fdbpl.training.loop import Task
+from fdbpl.training.refinement import image_knowledge
 
 IMAGES, CROPS, CLASSES = 12, 3, 4
 BOTH = frozenset({"levels", "refined"})

@@ -16,7 +16,7 @@ from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED, open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams, RegionParams
-from fdbpl.planning import make_plan
+from fdbpl.regions.planning import make_plan
 
 TEMPLATES = {
     "oxford_pets": "a photo of a {}, a type of pet.",

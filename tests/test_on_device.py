@@ -21,17 +21,17 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.device import resident
-from fdbpl.features import CachedColumn, PairedFeatures, Teacher
-from fdbpl.learning import (
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.table import POSITIVE, trained_method
+from fdbpl.params import TrainParams
+from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
+from fdbpl.training.learning import (
     class_vectors,
     learn,
     starting_contexts,
     template_vectors,
 )
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import POSITIVE, trained_method
-from fdbpl.params import TrainParams
-from fdbpl.training import Task, train
+from fdbpl.training.loop import Task, train
 
 META = torch.device("meta")
 NAMES = ("cat", "dog", "sea side", "maltese puppy")

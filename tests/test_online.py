@@ -17,19 +17,19 @@ from fdbpl.cache.payload import make_payload
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
-from fdbpl.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from fdbpl.images import ChangedImage
-from fdbpl.knowledge import with_knowledge
-from fdbpl.learning import starting_contexts, template_vectors, text_encoder
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method
-from fdbpl.online import OnlineTower
 from fdbpl.params import RegionParams, TrainParams, check_params
-from fdbpl.plan import Plan
-from fdbpl.planning import make_plan
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import make_plan
 from fdbpl.stages import run_stage
-from fdbpl.training import Task, Trained, train
+from fdbpl.training.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
+from fdbpl.training.knowledge import with_knowledge
+from fdbpl.training.learning import starting_contexts, template_vectors, text_encoder
+from fdbpl.training.loop import Task, Trained, train
+from fdbpl.training.online import OnlineTower
 from fdbpl.workspace import Workspace
 
 STEPS = 20

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fdbpl import outsiders
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.registry import is_drawn
+from fdbpl.evaluation import outsiders
 from fdbpl.params import DataParams, OwnDataset
-from fdbpl.plan import IMAGE, TEST, Plan
-from fdbpl.regions import REGION
+from fdbpl.regions.boxes import REGION
+from fdbpl.regions.plan import IMAGE, TEST, Plan
 
 WITH_EMPTY_GROUND = [
     "objects", "animals", "vehicles", "flowers", "dishes", "aircraft", "figures",

@@ -13,10 +13,10 @@ from test_cli import STAGES, Project
 
 from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
-from fdbpl.evaluation import accuracy
+from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, LABELLED, TRAINED, UNTRAINED
-from fdbpl.plan import Plan
 from fdbpl.records import read_records
+from fdbpl.regions.plan import Plan
 from fdbpl.workspace import Workspace
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")

@@ -20,8 +20,8 @@ from fdbpl.cache.payload import (
     similarities,
 )
 from fdbpl.errors import UserError
+from fdbpl.evaluation.rejection import log_softmax
 from fdbpl.payload_names import of_role, require_known
-from fdbpl.rejection import log_softmax
 
 SCALE = 40.0
 NAMES = tuple(f"class {i}" for i in range(12))

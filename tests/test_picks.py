@@ -27,8 +27,8 @@ from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.cli import main
 from fdbpl.errors import UserError
 from fdbpl.params import DataParams, RegionParams
-from fdbpl.plan import Plan
-from fdbpl.planning import TABLE, choose_shots, make_plan
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import TABLE, choose_shots, make_plan
 
 LEARNED_FROM = [name for name in LAYOUTS if name not in SHIFTED["imagenet"]]
 

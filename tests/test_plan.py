@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 
-from fdbpl import region_file
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
 from fdbpl.params import RegionParams
-from fdbpl.plan import Plan
-from fdbpl.planning import make_plan
+from fdbpl.regions import region_file
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import make_plan
 
 FILES = ["images.npy", "plan.json", "regions.npy"]
 CODE = """
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.params import RegionParams
-from fdbpl.planning import make_plan
+from fdbpl.regions.planning import make_plan
 dataset = read_folder("pets", Path(sys.argv[1]), "{}")
 make_plan(dataset, regions=RegionParams(), shots=2, seeds=[2, 1]).save(Path(sys.argv[2]))
 """

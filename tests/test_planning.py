@@ -13,8 +13,8 @@ from fdbpl.benchmarks.folder import read_folder
 from fdbpl.errors import UserError
 from fdbpl.images import content_hash, decode
 from fdbpl.params import RegionParams
-from fdbpl.plan import TEST, TRAIN, Plan
-from fdbpl.planning import Shots, Split, make_plan
+from fdbpl.regions.plan import TEST, TRAIN, Plan
+from fdbpl.regions.planning import Shots, Split, make_plan
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
 DAMAGED = b"\x89PNG\r\n\x1a\n and no more"

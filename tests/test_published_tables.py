@@ -10,11 +10,11 @@ from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.benchmarks.registry import SHIFTED as VERSIONS
-from fdbpl.evaluation import harmonic_mean, over_targets
+from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
 from fdbpl.files import readable_json
 from fdbpl.methods.names import FITTED
 from fdbpl.params import check_params
-from fdbpl.published_results import (
+from fdbpl.reporting.published_results import (
     AVERAGES,
     AWESOME,
     BASE_TO_NEW,
@@ -24,8 +24,8 @@ from fdbpl.published_results import (
     SHIFTED,
     TRANSDUCTIVE,
 )
-from fdbpl.published_tables import SOURCE, TARGETS, backbone_of, published_tables
-from fdbpl.reporting import compare
+from fdbpl.reporting.published_tables import SOURCE, TARGETS, backbone_of, published_tables
+from fdbpl.reporting.tables import compare
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace
 

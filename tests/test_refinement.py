@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdbpl import refinement
-from fdbpl.refinement import ROUNDS, SHARPNESS, image_knowledge, refined_log_probabilities
-from fdbpl.scratch import Parts
+from fdbpl.training import refinement
+from fdbpl.training.refinement import ROUNDS, SHARPNESS, image_knowledge, refined_log_probabilities
+from fdbpl.training.scratch import Parts
 
 seeds = st.integers(0, 999)
 Rows = list[list[float]]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fdbpl import region_file
-from fdbpl.region_file import in_parts, open_regions, write_regions
-from fdbpl.regions import REGION, CropPolicy, draw_regions
+from fdbpl.regions import region_file
+from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
+from fdbpl.regions.region_file import in_parts, open_regions, write_regions
 
 
 def regions(count: int) -> np.ndarray:

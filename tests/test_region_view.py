@@ -10,8 +10,8 @@ from workspaces import evaluated_workspace, workspace_params
 from fdbpl.cli import main
 from fdbpl.errors import UserError
 from fdbpl.params import Params
-from fdbpl.plan import Plan
-from fdbpl.region_view import Guess, Known, RegionView, draw, draw_sheet, seen
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.region_view import Guess, Known, RegionView, draw, draw_sheet, seen
 from fdbpl.stages.view_regions import find_image, view_regions
 from fdbpl.workspace import Workspace
 

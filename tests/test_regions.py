@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdbpl.errors import UserError
-from fdbpl.regions import DRAWS, REGION, TRIES, CropPolicy, _draws, draw_regions
+from fdbpl.regions.boxes import DRAWS, REGION, TRIES, CropPolicy, _draws, draw_regions
 
 HASH = bytes(range(16))
 POLICY = CropPolicy()

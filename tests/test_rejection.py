@@ -4,8 +4,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.decision import Decision
-from fdbpl.rejection import (
+from fdbpl.evaluation.rejection import (
     WEIGHTS,
     Pair,
     Scorer,
@@ -17,6 +16,7 @@ from fdbpl.rejection import (
     scores,
     sureness,
 )
+from fdbpl.methods.decision import Decision
 
 few = st.lists(st.integers(-4, 4), min_size=1, max_size=30).map(np.array)  # with many ties
 rates = st.sampled_from([0.05, 0.5, 0.8, 0.95, 1.0])

@@ -14,10 +14,10 @@ from workspaces import FakeEncoder, evaluated_workspace, workspace_params
 
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy
+from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.evaluation.rejection import auroc
 from fdbpl.params import Params
-from fdbpl.rejection import auroc
-from fdbpl.rejection_report import SCORE_TITLES, datasets_table, scores_table, usual_table
+from fdbpl.reporting.rejection_report import SCORE_TITLES, datasets_table, scores_table, usual_table
 from fdbpl.stages import run_stage
 from fdbpl.stages.rejection import sample
 from fdbpl.workspace import Workspace

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fdbpl.evaluation import harmonic_mean
+from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.files import readable_json
 from fdbpl.methods.names import FITTED, KNOWN
-from fdbpl.reporting import BASE_ONLY, TITLES, averages_table, compare, datasets_table, plot
+from fdbpl.reporting.tables import BASE_ONLY, TITLES, averages_table, compare, datasets_table, plot
 
 PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]

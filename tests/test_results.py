@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from fdbpl.cli import main
 from fdbpl.errors import UserError
-from fdbpl.evaluation import harmonic_mean
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.evaluation.statistics import Interval, paired_bootstrap
 from fdbpl.params import Params, check_params
 from fdbpl.results import sections, standing
 from fdbpl.results.costs import Cost
 from fdbpl.results.page import page
 from fdbpl.results.world import World, read_world
-from fdbpl.statistics import Interval, paired_bootstrap
 from fdbpl.workspace import Workspace
 
 SEEDS = ("1", "2", "3")

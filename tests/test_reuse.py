@@ -12,8 +12,8 @@ from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import Counts, RegionStore, build_cache
 from fdbpl.cache.payload import make_payload
 from fdbpl.params import RegionParams
-from fdbpl.plan import Plan
-from fdbpl.planning import make_plan
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import make_plan
 
 CLASSES = {f"class {letter}": (6, 2) for letter in "abcdef"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.params import TrainParams
-from fdbpl.schedule import epoch_batches, learning_rate
+from fdbpl.training.schedule import epoch_batches, learning_rate
 
 seeds = st.integers(0, 2**32 - 1)
 

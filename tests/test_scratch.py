@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_refinement import directions, log_probabilities, refined
 
-from fdbpl import refinement
 from fdbpl.errors import UserError
-from fdbpl.scratch import ScratchRows
+from fdbpl.training import refinement
+from fdbpl.training.scratch import ScratchRows
 
 KILLED = """
 import os, signal, torch
-from fdbpl.scratch import ScratchRows
+from fdbpl.training.scratch import ScratchRows
 rows = ScratchRows(2)
 rows.append(torch.ones(9, 2))
 print(len(rows), flush=True)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl import statistics
-from fdbpl.statistics import Interval, paired_bootstrap
+from fdbpl.evaluation import statistics
+from fdbpl.evaluation.statistics import Interval, paired_bootstrap
 
 RNG = np.random.default_rng(0)
 

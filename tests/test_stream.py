@@ -13,14 +13,14 @@ from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.payload import make_payload
 from fdbpl.cache.stream import FeatureStream, row_bytes, windows
-from fdbpl.features import (
+from fdbpl.training.features import (
     CachedColumn,
     PairedFeatures,
     StreamedFeatures,
     cached_features,
     in_order,
 )
-from fdbpl.schedule import epoch_steps
+from fdbpl.training.schedule import epoch_steps
 
 ROWS, DIM = 120, 6
 FEATURES = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("<f2")

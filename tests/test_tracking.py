@@ -18,10 +18,10 @@ from fdbpl.ablation.grid import changed
 from fdbpl.ablation.summary import Row
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
-from fdbpl.plan import Plan
+from fdbpl.evaluation.statistics import Interval
 from fdbpl.records import Records, read_records
+from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
-from fdbpl.statistics import Interval
 from fdbpl.tracking import runs as tracking
 from fdbpl.workspace import Workspace
 

@@ -10,24 +10,24 @@ from test_refinement import plain_knowledge, plain_refined
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
-from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy
-from fdbpl.features import CachedColumn, PairedFeatures, Teacher
-from fdbpl.learning import (
+from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.decision import Decision
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.options import PRESETS
+from fdbpl.methods.table import trained_method
+from fdbpl.params import TrainParams
+from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
+from fdbpl.training.learning import (
     class_vectors,
     learn,
     starting_contexts,
     template_vectors,
     text_encoder,
 )
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.options import PRESETS
-from fdbpl.methods.table import trained_method
-from fdbpl.params import TrainParams
-from fdbpl.schedule import epoch_batches
-from fdbpl.training import Task, Trained, gradient_norms, inactive_terms, train
+from fdbpl.training.loop import Task, Trained, gradient_norms, inactive_terms, train
+from fdbpl.training.schedule import epoch_batches
 
 NAMES = ("cat", "dog", "sea side", "maltese puppy")
 CROPS, IMAGES = 3, 16

@@ -13,14 +13,14 @@ from workspaces import carry, draw, evaluated_workspace, prepare, train, workspa
 
 from fdbpl.artifact import Artifact
 from fdbpl.cache import open_cache
-from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy
+from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.decision import Decision
 from fdbpl.params import Params
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.transfer import require_transfer, transfer_tables
 from fdbpl.stages import run_stage
 from fdbpl.stages.transfer import measure_transfer
-from fdbpl.transfer import require_transfer, transfer_tables
 from fdbpl.workspace import Workspace
 
 TO = ["cars", "birds-inked", "ships"]

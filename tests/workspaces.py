@@ -15,12 +15,12 @@ from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.payload import make_payload
-from fdbpl.decision import Decision
 from fdbpl.files import readable_json
+from fdbpl.methods.decision import Decision
 from fdbpl.params import Params, check_params
 from fdbpl.payload_names import of_role
-from fdbpl.plan import Plan
-from fdbpl.planning import Split, make_plan
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import Split, make_plan
 from fdbpl.stages import run_stage
 from fdbpl.stages.caches import class_list
 from fdbpl.stages.targets import own_targets

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from fdbpl.ablation.summary import BASELINE, SIDES, Row
-from fdbpl.reporting import TITLES, markdown
-from fdbpl.statistics import Interval
+from fdbpl.evaluation.statistics import Interval
+from fdbpl.reporting.tables import TITLES, markdown
 
 MARKS = "os^DvP*X"
 

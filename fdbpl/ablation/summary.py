@@ -8,9 +8,9 @@ from typing import Any
 
 from fdbpl.ablation.grid import REFERENCE, Changes, Setting
 from fdbpl.ablation.trials import Trial, Trials
+from fdbpl.evaluation.statistics import Interval, paired_bootstrap
 from fdbpl.files import canonical_json, sha256
 from fdbpl.params import Params
-from fdbpl.statistics import Interval, paired_bootstrap
 
 SIDES = ("positive", "negative")
 BASELINE = "kdpl"

@@ -18,35 +18,15 @@ from fdbpl.cache.cache import open_cache
 from fdbpl.files import canonical_json, locked, readable_json, sha256, write_whole
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.params import Params
-from fdbpl.plan import Plan
 from fdbpl.progress import Report, silent
+from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace
 
-CODE_OF_INPUTS = (
-    "benchmarks",
-    "cache",
-    "clip",
-    "images.py",
-    "plan.py",
-    "planning.py",
-    "regions.py",
-)
+CODE_OF_INPUTS = ("benchmarks", "cache", "clip", "file_rows.py", "images.py", "regions")
 CODE_OF_TRAINING = (
-    *("clip", "methods", "bridge.py", "decision.py", "device.py", "discriminant.py"),
-    *(
-        "evaluation.py",
-        "features.py",
-        "file_rows.py",
-        "knowledge.py",
-        "learning.py",
-        "refinement.py",
-        "schedule.py",
-        "scratch.py",
-        "stages/evaluate.py",
-        "stages/train_student.py",
-    ),
-    "training.py",
+    *("clip", "methods", "training", "device.py", "file_rows.py"),
+    *("evaluation/accuracy.py", "stages/evaluate.py", "stages/train_student.py"),
 )
 
 

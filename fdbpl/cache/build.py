@@ -23,7 +23,7 @@ from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encod
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json
 from fdbpl.images import DECODER
-from fdbpl.regions import REGION
+from fdbpl.regions.boxes import REGION
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
 SHARD_BYTES = 64 << 20  # of one shard, before compression, and of the features it is made from

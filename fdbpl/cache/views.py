@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
 from fdbpl.files import canonical_json, sha256
-from fdbpl.region_file import Regions
+from fdbpl.regions.region_file import Regions
 
 Box = tuple[int, int, int, int]
 Places = NDArray[np.int64]

@@ -8,8 +8,8 @@ from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.params import Params
-from fdbpl.plan import Plan
-from fdbpl.planning import Split
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import Split
 from fdbpl.stages.targets import own_targets
 from fdbpl.workspace import Workspace
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.images import decode
-from fdbpl.learning import starting_contexts, text_encoder
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.table import Method
 from fdbpl.params import Params
-from fdbpl.threads import threads_for
+from fdbpl.training.learning import starting_contexts, text_encoder
+from fdbpl.training.threads import threads_for
 
 SECONDS = 3.0  # what one measurement may take, about
 REPEATS = 3

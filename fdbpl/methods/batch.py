@@ -27,7 +27,8 @@ class Batch:
             some methods keep near to.
         areas: (..., B) the share of its image that a region shows.
         levels: (..., N) informativeness of all regions that the run learns from, ascending.
-        refined: (..., B, C) log-probabilities for the region's image, by `fdbpl.refinement`.
+        refined: (..., B, C) log-probabilities for the region's image, by
+            `fdbpl.training.refinement`.
 
     The last four are None where nobody gave them.
     """

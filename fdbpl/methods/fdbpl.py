@@ -11,12 +11,12 @@
     total = Lsim + Lrej + 0.001 Lmut + 0.1 (Ldif1 + Ldif2),         y_b = argmax pT_b
 
 That total is the paper's; Lpro, with pR what the teacher makes of the whole image
-(`fdbpl.refinement`), and Lkeep are ours. z+ = s f U^T and z- = s f V^T are the logits under the
-positive and the negative context. p is p+ in the paper; with `similarity: difference` it is the
-softmax of s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative context
-takes part in what is distilled, and what is subtracted is learned with what it is from. w may
-also be the rank of the region's informativeness in the training cache, or the share of its image
-that it shows. The options name what the public record leaves open; the presets fix them.
+(`fdbpl.training.refinement`), and Lkeep are ours. z+ = s f U^T and z- = s f V^T are the logits
+under the positive and the negative context. p is p+ in the paper; with `similarity: difference` it
+is the softmax of s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative
+context takes part in what is distilled, and what is subtracted is learned with what it is from. w
+may also be the rank of the region's informativeness in the training cache, or the share of its
+image that it shows. The options name what the public record leaves open; the presets fix them.
 """
 
 from collections.abc import Mapping

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.bridge import across
-from fdbpl.decision import Decision, Memory
 from fdbpl.errors import UserError
+from fdbpl.methods.bridge import across
+from fdbpl.methods.decision import Decision, Memory
 
 Floats = NDArray[np.floating[Any]]
 
@@ -27,9 +27,9 @@ class Inference:
         negative_share: lambda of the difference z+ - lambda z-; 0 ignores the negative context.
         template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
         memory_share: of what was remembered of the classes seen, in the logits
-            (`fdbpl.decision.Memory`); 0 remembers nothing.
-        bridge_share: of what the teacher's class vectors say across a bridge (`fdbpl.bridge`),
-            beside the cosines; 0 builds none.
+            (`fdbpl.methods.decision.Memory`); 0 remembers nothing.
+        bridge_share: of what the teacher's class vectors say across a bridge, beside the cosines
+            (`fdbpl.methods.bridge`); 0 builds none.
     """
 
     negative_share: float = 0.0

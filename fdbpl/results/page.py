@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from fdbpl.evaluation.statistics import COVERAGE
 from fdbpl.params import ModelParams, Params
-from fdbpl.reporting import TITLES, markdown
+from fdbpl.reporting.tables import TITLES, markdown
 from fdbpl.results import sections
 from fdbpl.results.costs import REAL, Cost
 from fdbpl.results.sections import Section
 from fdbpl.results.world import World
-from fdbpl.statistics import COVERAGE
 
 
 def page(

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fdbpl.evaluation import harmonic_mean
-from fdbpl.reporting import TITLES, datasets_table, markdown
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.reporting.tables import TITLES, datasets_table, markdown
 from fdbpl.results import standing
 from fdbpl.results.standing import Table, difference, mean_of, spelled, verdict
 from fdbpl.results.world import World

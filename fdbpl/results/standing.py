@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fdbpl.statistics import Interval, paired_bootstrap
+from fdbpl.evaluation.statistics import Interval, paired_bootstrap
 
 BOOTSTRAP_SEED = 0
 

@@ -12,13 +12,13 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.device import choose_device
-from fdbpl.learning import template_vectors
 from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
-from fdbpl.plan import Plan
 from fdbpl.progress import progress
+from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import Role, class_list
 from fdbpl.stages.workers import OpenPool, local_pool
+from fdbpl.training.learning import template_vectors
 from fdbpl.workspace import Workspace
 
 

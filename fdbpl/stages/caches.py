@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.views import image_list_digest
-from fdbpl.decision import Decision
+from fdbpl.methods.decision import Decision
 from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.weights import weights_source
 from fdbpl.workspace import Workspace
 

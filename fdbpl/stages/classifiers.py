@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
-from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.plan import Plan
-from fdbpl.rejection import Pair
+from fdbpl.evaluation.rejection import Pair
+from fdbpl.methods.decision import Decision
+from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import ZERO_SHOT, Role
 from fdbpl.stages.evaluate import learned_classifier
 from fdbpl.workspace import Workspace

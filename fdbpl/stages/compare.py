@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fdbpl import reporting, unlabelled_report
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
 from fdbpl.params import Params
-from fdbpl.published_tables import backbone_of, published_tables, unlike_published
-from fdbpl.transfer import require_transfer, transfer_tables
+from fdbpl.reporting import tables as reporting
+from fdbpl.reporting import unlabelled_report
+from fdbpl.reporting.published_tables import backbone_of, published_tables, unlike_published
+from fdbpl.reporting.transfer import require_transfer, transfer_tables
 from fdbpl.workspace import Workspace
 
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache.cache import Cache
-from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy, accuracy_of_scores, base_to_new
+from fdbpl.evaluation.accuracy import accuracy, accuracy_of_scores, base_to_new
+from fdbpl.evaluation.fitted import Shots, gda, linear_probe, tip_adapter
 from fdbpl.files import readable_json, write_whole
-from fdbpl.fitted import Shots, gda, linear_probe, tip_adapter
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
-from fdbpl.plan import Plan
-from fdbpl.reporting import TITLES
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace

@@ -9,7 +9,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
 from fdbpl.methods.inference import POSITIVE_ONLY
 from fdbpl.methods.names import IMPORTED
-from fdbpl.training import Trained
+from fdbpl.training.loop import Trained
 
 
 def bring_in(

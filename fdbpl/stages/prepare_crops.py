@@ -3,9 +3,9 @@
 from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.params import Params
-from fdbpl.plan import Plan
-from fdbpl.planning import Split, make_plan
 from fdbpl.progress import progress
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planning import Split, make_plan
 from fdbpl.workspace import Workspace
 
 

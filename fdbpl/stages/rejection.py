@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl import outsiders, rejection_report
-from fdbpl import rejection as rules
 from fdbpl.benchmarks.playground.datasets import has_empty_ground
 from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
+from fdbpl.evaluation import outsiders
+from fdbpl.evaluation import rejection as rules
 from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.names import LEARNED, UNTRAINED, usable
 from fdbpl.params import Params
-from fdbpl.plan import TEST, Plan
+from fdbpl.regions.plan import TEST, Plan
+from fdbpl.reporting import rejection_report
 from fdbpl.stages.caches import Role, open_caches
 from fdbpl.stages.classifiers import Classifier, Classifiers
 from fdbpl.workspace import Workspace

@@ -13,12 +13,12 @@ from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
-from fdbpl.features import Lookup, cached_features
-from fdbpl.learning import template_vectors
-from fdbpl.online import OnlineTower
 from fdbpl.params import Params
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import Role, open_role
+from fdbpl.training.features import Lookup, cached_features
+from fdbpl.training.learning import template_vectors
+from fdbpl.training.online import OnlineTower
 from fdbpl.workspace import Workspace
 
 

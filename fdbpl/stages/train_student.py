@@ -13,20 +13,20 @@ from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
 from fdbpl.errors import UserError
-from fdbpl.features import Lookup
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
-from fdbpl.learning import Floats, class_vectors, learn
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import IMPORTED, TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.payload_names import is_of_classes
-from fdbpl.plan import Plan
 from fdbpl.progress import Report, progress
-from fdbpl.reporting import TITLES
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
-from fdbpl.training import Trained
+from fdbpl.training.features import Lookup
+from fdbpl.training.learning import Floats, class_vectors, learn
+from fdbpl.training.loop import Trained
 from fdbpl.workspace import Workspace, learned_name
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
 from fdbpl.benchmarks.registry import is_shifted
-from fdbpl.decision import Decision
 from fdbpl.errors import UserError
-from fdbpl.evaluation import accuracy, over_targets
+from fdbpl.evaluation.accuracy import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import LEARNED, usable
 from fdbpl.params import Params, TransferParams
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting.transfer import transferable
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
-from fdbpl.transfer import transferable
 from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
@@ -185,7 +185,7 @@ def _text_tower(params: Params) -> Carry:
     ) -> Decision:
         import torch
 
-        from fdbpl.learning import class_vectors
+        from fdbpl.training.learning import class_vectors
 
         clip = student()
         if prompts.about["student"] != dict(clip.identity):

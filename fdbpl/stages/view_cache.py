@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fdbpl import region_view
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
+from fdbpl.evaluation.rejection import sureness
 from fdbpl.files import write_whole
 from fdbpl.images import decode
 from fdbpl.params import DataParams
-from fdbpl.plan import Plan
-from fdbpl.region_view import Known
-from fdbpl.rejection import sureness
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting import region_view
+from fdbpl.reporting.region_view import Known
 from fdbpl.stages.view_regions import guesses
 from fdbpl.workspace import Workspace
 

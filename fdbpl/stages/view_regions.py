@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from fdbpl import region_view
 from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
+from fdbpl.evaluation.rejection import Floats, log_softmax, sureness
 from fdbpl.files import write_whole
 from fdbpl.images import decode
 from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params
-from fdbpl.plan import TEST, Plan
-from fdbpl.region_view import Box, Guess, RegionView
-from fdbpl.rejection import Floats, log_softmax, sureness
-from fdbpl.rejection_report import SCORE_TITLES
+from fdbpl.regions.plan import TEST, Plan
+from fdbpl.reporting import region_view
+from fdbpl.reporting.region_view import Box, Guess, RegionView
+from fdbpl.reporting.rejection_report import SCORE_TITLES
 from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
 from fdbpl.stages.classifiers import Classifiers
 from fdbpl.stages.rejection import base_scorer, learned_from

@@ -8,7 +8,7 @@ from typing import Any
 from fdbpl.ablation.grid import spell
 from fdbpl.ablation.summary import Row
 from fdbpl.records import SeedRecord, SummaryRecord
-from fdbpl.reporting import TITLES
+from fdbpl.reporting.tables import TITLES
 
 NAMES = {
     "base": "base_acc",

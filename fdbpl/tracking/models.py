@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import fdbpl
 from fdbpl.records import SeedRecord
-from fdbpl.reporting import TITLES
+from fdbpl.reporting.tables import TITLES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.discriminant import discriminant, values
+from fdbpl.methods.discriminant import discriminant, values
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

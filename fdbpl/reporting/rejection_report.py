@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import mean
 from typing import Any, BinaryIO
 
-from fdbpl.reporting import TITLES, markdown
+from fdbpl.reporting.tables import TITLES, markdown
 
 KINDS = ("empty", "new-class", "other-dataset")
 """Of outsiders: regions of base images without a thing, images of new classes, foreign images."""

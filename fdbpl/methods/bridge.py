@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from fdbpl.discriminant import Doubles, values
+from fdbpl.methods.discriminant import Doubles, values
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -6,11 +6,11 @@ Transductive methods have a column or a table of their own.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from fdbpl import published_results as published
 from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
-from fdbpl.evaluation import harmonic_mean
+from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.methods.names import LEARNED
-from fdbpl.reporting import TITLES, markdown, number, with_deviation
+from fdbpl.reporting import published_results as published
+from fdbpl.reporting.tables import TITLES, markdown, number, with_deviation
 
 COMPARED = ("zero_shot", *LEARNED)
 """Our methods that stand beside others' zero-shot and learned prompts."""

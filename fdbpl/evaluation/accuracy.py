@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.decision import Decision
+from fdbpl.methods.decision import Decision
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

@@ -13,19 +13,19 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
-from fdbpl.decision import Decision
 from fdbpl.device import resident
 from fdbpl.errors import UserError
-from fdbpl.features import CachedColumn, Lookup, PairedFeatures, Teacher
-from fdbpl.knowledge import bridged, remembered, with_knowledge
-from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Extra
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
-from fdbpl.threads import threads_for
-from fdbpl.training import Task, Trained, train
+from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.training.knowledge import bridged, remembered, with_knowledge
+from fdbpl.training.likeliest import LikeliestText
+from fdbpl.training.loop import Task, Trained, train
+from fdbpl.training.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

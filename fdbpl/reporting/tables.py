@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
-from fdbpl.evaluation import over_datasets, over_seeds
+from fdbpl.evaluation.accuracy import over_datasets, over_seeds
 
 TITLES = {
     "zero_shot": "zero-shot",

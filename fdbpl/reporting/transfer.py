@@ -5,7 +5,7 @@ from typing import Any
 
 from fdbpl.errors import UserError
 from fdbpl.methods.names import LEARNED, UNTRAINED
-from fdbpl.reporting import TITLES, markdown, with_deviation
+from fdbpl.reporting.tables import TITLES, markdown, with_deviation
 
 KINDS = ("cross-dataset", "shifted")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.discriminant import values
+from fdbpl.methods.discriminant import values
 
 Floats = NDArray[np.floating[Any]]
 
@@ -18,8 +18,8 @@ class Memory:
     """What the regions of training say of the classes they show.
 
     Attributes:
-        discriminant: (C, D + 1) as `fdbpl.discriminant` gives, by label; rows of classes that
-            training never saw mean nothing.
+        discriminant: (C, D + 1) as `fdbpl.methods.discriminant` gives, by label; rows of classes
+            that training never saw mean nothing.
         seen: (C,) whether training saw the class.
         share: of the discriminants' values in the logits.
     """

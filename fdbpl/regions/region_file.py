@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fdbpl.file_rows import FileRows, Rows
-from fdbpl.regions import REGION
+from fdbpl.regions.boxes import REGION
 
 AT_ONCE = 1 << 18  # regions held at any time, 6.5 MB
 NO_NPY = (ValueError, SyntaxError, TokenError)  # what numpy makes of a header that is none

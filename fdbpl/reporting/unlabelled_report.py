@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from statistics import mean, stdev
 from typing import Any, BinaryIO
 
-from fdbpl.reporting import TITLES, markdown, with_deviation
+from fdbpl.reporting.tables import TITLES, markdown, with_deviation
 
 KINDS = {
     "accuracy": "Learned from images without classes; accuracy over all classes in per cent:",

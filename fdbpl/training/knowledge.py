@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.bridge import HeldOut, Pairs, held_out
-from fdbpl.discriminant import discriminant
-from fdbpl.features import in_order
 from fdbpl.methods.batch import Extra
+from fdbpl.methods.bridge import HeldOut, Pairs, held_out
+from fdbpl.methods.discriminant import discriminant
 from fdbpl.methods.terms import informativeness
-from fdbpl.refinement import image_knowledge, refined_log_probabilities
-from fdbpl.scratch import ChosenRows, ScratchRows
-from fdbpl.training import Task
+from fdbpl.training.features import in_order
+from fdbpl.training.loop import Task
+from fdbpl.training.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.training.scratch import ChosenRows, ScratchRows
 
 REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
 PARTS_AHEAD = 64  # that a source is told of at a time: all regions' rows would be 8 bytes each

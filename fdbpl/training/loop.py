@@ -11,13 +11,13 @@ from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.device import moved
-from fdbpl.features import FeatureSource, Lookup, Teacher, in_order
-from fdbpl.likeliest import LikeliestText
 from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
-from fdbpl.schedule import epoch_steps, learning_rate
-from fdbpl.scratch import ChosenRows
+from fdbpl.training.features import FeatureSource, Lookup, Teacher, in_order
+from fdbpl.training.likeliest import LikeliestText
+from fdbpl.training.schedule import epoch_steps, learning_rate
+from fdbpl.training.scratch import ChosenRows
 
 INACTIVE_SHARE = 0.01
 

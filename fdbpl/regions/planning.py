@@ -14,9 +14,9 @@ from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash, decode
 from fdbpl.params import RegionParams
-from fdbpl.plan import IMAGE, TEST, TRAIN, Plan
 from fdbpl.progress import Report, silent
-from fdbpl.regions import REGION, CropPolicy, draw_regions
+from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
+from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
 
 Shots = int | Literal["all"]
 Split = Literal["halves", "all", "test-only"]

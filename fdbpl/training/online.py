@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.images import decode
-from fdbpl.plan import Plan
+from fdbpl.regions.plan import Plan
 
 
 class OnlineTower:

@@ -20,7 +20,7 @@ from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.errors import UserError
 from fdbpl.file_rows import Rows
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
-from fdbpl.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
+from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 
 VERSION = 1
 TRAIN, TEST = 0, 1

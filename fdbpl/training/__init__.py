@@ -1,0 +1,1 @@
+"""Training: from features and names to prompts."""
