@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "budget": budget.section,
     "end_to_end": end_to_end.section,
     "schedule": schedule.section,
+    "schedule_whole": schedule.section,
     "encode": encode.section,
     "scaling": scaling.section,
     "pipeline": pipeline.section,

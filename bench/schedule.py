@@ -37,7 +37,7 @@ from fdbpl.workspace import Workspace
 DATASETS = "icons,vehicles,dishes,scenes,landcover"
 SEEDS = "11,12,13"
 ALL = 4096  # a batch of all images there are
-GRID = {16: (25, 10, 5), 32: (50, 20, 10, 5), ALL: (100, 50, 25, 15)}  # epochs by batch
+GRID = {16: (25, 10, 5), 32: (50, 20, 10, 5), ALL: (100, 50, 25, 15, 5)}  # epochs by batch
 RATES = (1, 3, 10)  # times the standard rate
 KEPT = 0.95
 LEAST_GAIN = 1.0

@@ -25,7 +25,7 @@ from fdbpl.workspace import Workspace
 
 CODE_OF_INPUTS = ("benchmarks", "cache", "clip", "file_rows.py", "images.py", "regions")
 CODE_OF_TRAINING = (
-    *("clip", "methods", "training", "device.py", "file_rows.py"),
+    *("clip", "methods", "training", "blas.py", "device.py", "file_rows.py"),
     *("evaluation/accuracy.py", "stages/evaluate.py", "stages/train_student.py"),
 )
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from fdbpl.blas import one_thread
 from fdbpl.errors import UserError
 from fdbpl.payload_names import WANTED, is_of_classes, require_known
 
@@ -269,7 +269,7 @@ def similarities(features: Floats, vectors: Floats | None) -> NDArray[np.float32
     right = np.ascontiguousarray(vectors.T, np.float32)
     found = np.empty((len(features), right.shape[1]), np.float32)
     block = np.zeros((_BLOCK, features.shape[1]), np.float32)
-    with threadpool_limits(1):
+    with one_thread():
         for start in range(0, len(features), _BLOCK):
             part = features[start : start + _BLOCK]
             block[: len(part)] = part

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from fdbpl.blas import one_thread
 from fdbpl.methods.discriminant import Doubles, values
 
 Floats = NDArray[np.floating[Any]]
@@ -46,7 +46,7 @@ class Moments:
         ones = np.ones((len(student), 1))
         x = np.hstack([ones, np.asarray(student, np.float64)])
         both = np.hstack([x, np.asarray(teacher, np.float64)])
-        with threadpool_limits(1, user_api="blas"):  # no bit shall depend on the machine's cores
+        with one_thread():
             return cls((x * np.asarray(weights, np.float64)[:, None]).T @ both)
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -87,7 +87,7 @@ def across(bridge: Floats, student: Floats, teacher: Floats, ridge: float = RIDG
     mean, within, between = np.split(np.asarray(bridge, np.float64), [1, 1 + width], axis=1)
     u, t = (np.asarray(one, np.float64) for one in (student, teacher))
     u, t = u - u.mean(axis=0), t - t.mean(axis=0)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         weight = NAMES / max(float((u * u).sum()), 1e-12)
         flat = ridge / width * np.eye(width)
         mapped = np.linalg.solve(within + weight * u.T @ u + flat, between + weight * u.T @ t)

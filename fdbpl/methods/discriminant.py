@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+
+from fdbpl.blas import one_thread
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -38,7 +39,7 @@ def discriminant(parts: Iterable[Part]) -> Doubles:
         x = np.asarray(features, np.float64)
         p = np.asarray(probabilities, np.float64) * np.asarray(weights, np.float64)[:, None]
         count += len(x)
-        with threadpool_limits(1, user_api="blas"):  # no bit shall depend on the machine's cores
+        with one_thread():
             mass, sums = mass + p.sum(axis=0), sums + p.T @ x
             squares = squares + (x * p.sum(axis=1)[:, None]).T @ x
     total, width = mass.sum(), sums.shape[1]
@@ -48,7 +49,7 @@ def discriminant(parts: Iterable[Part]) -> Doubles:
     share = width / (width + count - 1)
     variance = max(float(np.trace(within)) / width, 1e-12)
     shrunk = (1 - share) * within + share * variance * np.eye(width)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         weighing = np.linalg.solve(shrunk, means.T).T
     offsets = -0.5 * (means * weighing).sum(axis=1, keepdims=True)
     return np.hstack([weighing, offsets])
