@@ -11,7 +11,7 @@ decision = api.classifier(clip, learned[1], names, all_names, api.inference("fdb
 print(api.accuracy(test_features, test_labels, decision, among=range(len(all_names))))
 
 `anchors`, and the teacher's class vectors at the end, are what "fdbpl" builds its bridge with.
-`learn` also takes `areas`, by which it weighs regions.
+`learn` also takes `areas`, by which it weighs regions, and `device`, where to learn.
 """
 
 from collections.abc import Mapping
