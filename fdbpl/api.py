@@ -11,7 +11,8 @@ decision = api.classifier(clip, learned[1], names, all_names, api.inference("fdb
 print(api.accuracy(test_features, test_labels, decision, among=range(len(all_names))))
 
 `anchors`, and the teacher's class vectors at the end, are what "fdbpl" builds its bridge with.
-`learn` also takes `areas`, by which it weighs regions, and `device`, where to learn.
+`learn` also takes `areas`, by which it weighs regions; `device`, where to learn; and an `Interim`,
+from which a long training goes on if it was interrupted.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,12 @@ from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams
+from fdbpl.training.interim import Interim
 from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
 
 __all__ = [
     "Decision",
+    "Interim",
     "accuracy",
     "base_to_new",
     "class_vectors",

@@ -17,6 +17,7 @@ from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.regions.plan import Plan
+from fdbpl.training.schedule import learning_rate
 from fdbpl.workspace import Workspace
 
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
@@ -126,6 +127,30 @@ def test_more_seeds_and_crops_encode_only_what_is_new(done: Project) -> None:
     said = done("cache-teacher", "mine").stdout
     assert "encoded 0" not in said
     assert "reused 0" not in said
+
+
+def test_an_interrupted_training_goes_on(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = done.outputs()
+
+    def fails(_params: object, epoch: int) -> float:
+        rates.append(epoch)
+        if len(rates) == 4:  # in the second epoch of the second method
+            raise KeyboardInterrupt
+        return learning_rate(_params, epoch)  # type: ignore[arg-type]
+
+    rates: list[int] = []
+    monkeypatch.setattr("fdbpl.training.interim.SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("fdbpl.training.loop.learning_rate", fails)
+        assert done("train-student", "mine").exit_code != 0
+    interims = {path for path in done.outputs().keys() - before.keys() if "interim" in path}
+    assert {Path(path).name for path in interims} == {
+        "mine-coop.safetensors", "mine-fdbpl.safetensors",
+    }  # fmt: skip
+    result = done("train-student", "mine")
+    assert "  coop: interrupted before, was done\n" in result.stdout
+    assert "  fdbpl: interrupted before, went on in epoch 1 of 2\n" in result.stdout
+    assert done.outputs() == before
 
 
 def test_runs_stand_apart(done: Project) -> None:

@@ -8,13 +8,12 @@ whole, so an ablation that was stopped goes on where it stood.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fdbpl
 from fdbpl.ablation.grid import Setting
 from fdbpl.cache.cache import open_cache
+from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
 from fdbpl.files import canonical_json, locked, readable_json, sha256, write_whole
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.params import Params
@@ -22,12 +21,6 @@ from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace
-
-CODE_OF_INPUTS = ("benchmarks", "cache", "clip", "file_rows.py", "images.py", "regions")
-CODE_OF_TRAINING = (
-    *("clip", "methods", "training", "blas.py", "device.py", "file_rows.py"),
-    *("evaluation/accuracy.py", "stages/evaluate.py", "stages/train_student.py"),
-)
 
 
 @dataclass(frozen=True)
@@ -150,17 +143,3 @@ def _run(
                 **{name: history[name] for name in ("gradients", "inactive")},
             }
         yield method, {"dataset": dataset, "method": method, "seeds": seeds}
-
-
-@cache
-def code_digest(parts: tuple[str, ...]) -> str:
-    """Return the digest of modules and packages of fdbpl, packaged weights included."""
-    home = Path(fdbpl.__file__).parent
-    files = [
-        file
-        for part in parts
-        for file in ([home / part] if part.endswith(".py") else sorted((home / part).rglob("*")))
-        if file.is_file() and "__pycache__" not in file.parts
-    ]
-    digests = [[file.relative_to(home).as_posix(), sha256(file.read_bytes())] for file in files]
-    return sha256(canonical_json(digests))

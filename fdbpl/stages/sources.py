@@ -31,12 +31,14 @@ class Source:
         vectors: (C, D) its class vectors under the dataset's template, all classes by label.
         learned: (L, D) those of the plan's `learned_names`, under the same template.
         logit_scale: of the model.
+        digest: of all that decides the features.
     """
 
     features: NDArray[np.floating[Any]] | Lookup
     vectors: NDArray[np.floating[Any]]
     learned: NDArray[np.floating[Any]]
     logit_scale: float
+    digest: str
 
 
 def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:
@@ -79,6 +81,7 @@ def _cached(
         vectors=vectors,
         learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
         logit_scale=cache.manifest.identity.model["logit_scale"],
+        digest=cache.manifest.digest,
     )
 
 
@@ -98,4 +101,5 @@ def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Sour
         if plan.vocabulary
         else vectors[list(plan.base)]
     )
-    return Source(OnlineTower(plan, folder, encoder), vectors, learned, clip.logit_scale)
+    tower, digest = OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
+    return Source(tower, vectors, learned, clip.logit_scale, digest)

@@ -11,6 +11,7 @@ import torch
 
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.code import CODE_OF_TRAINING, code_digest
 from fdbpl.device import choose_device
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
@@ -25,6 +26,7 @@ from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training.features import Lookup
+from fdbpl.training.interim import Interim
 from fdbpl.training.learning import Floats, class_vectors, learn
 from fdbpl.training.loop import Trained
 from fdbpl.workspace import Workspace, learned_name
@@ -68,14 +70,24 @@ def learn_prompts(
     written = Written(student.vectors, teacher.vectors)
     notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
+    interims: dict[str, Interim] = {}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
         for done, method in enumerate(methods):
             options = params.objectives.get(method)
+            interims[method] = Interim(
+                work.interim(dataset, method),
+                _decides(params, plan, method, (student.digest, teacher.digest)),
+            )
             runs = learn(
-                clip, **task, method=method, options=options, report=_part_of(report, done, methods)
+                clip,
+                **task,
+                method=method,
+                options=options,
+                interim=interims[method],
+                report=_part_of(report, done, methods),
             )
             for seed, trained in runs.items():
                 about = {
@@ -90,6 +102,9 @@ def learn_prompts(
             notes += doubts(about, len(plan.base))
         if brought:
             notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
+    for method, interim in interims.items():
+        interim.remove()
+        notes += _resumed(method, interim.resumed, params.train.epochs)
     lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained", *notes]
     left_out = [TITLES[name] for name in listed if name not in methods]
     if left_out:
@@ -150,6 +165,25 @@ def _areas(plan: Plan, *, held: bool) -> Floats | Lookup:
     count = len(plan.regions)
     bounds = [*range(0, count, REGIONS_AT_ONCE), count]
     return np.concatenate([plan.areas(np.arange(*part)) for part in pairwise(bounds)])
+
+
+def _resumed(method: str, epoch: int | None, epochs: int) -> list[str]:
+    """Say where an interrupted training went on."""
+    if epoch is None:
+        return []
+    where = "was done" if epoch == epochs else f"went on in epoch {epoch + 1} of {epochs}"
+    return [f"  {method}: interrupted before, {where}"]
+
+
+def _decides(params: Params, plan: Plan, method: str, sources: tuple[str, str]) -> str:
+    """Return a digest of all that decides a method's training."""
+    decides = [
+        *(plan.digest, *sources),
+        *(method, dict(trained_method(method, params.objectives.get(method)).options)),
+        *(params.train.model_dump(), params.teacher.logit_scale, params.seeds),
+        *(choose_device(params.device), torch.__version__, code_digest(CODE_OF_TRAINING)),
+    ]
+    return sha256(canonical_json(decides))
 
 
 def _part_of(report: Report, done: int, methods: list[str]) -> Report:

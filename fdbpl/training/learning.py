@@ -22,6 +22,7 @@ from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
 from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.training.interim import Interim
 from fdbpl.training.knowledge import bridged, remembered, with_knowledge
 from fdbpl.training.likeliest import LikeliestText
 from fdbpl.training.loop import Task, Trained, train
@@ -150,6 +151,7 @@ def learn(
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
     device: str | None = None,
+    interim: Interim | None = None,
     report: Report = silent,
 ) -> dict[int, Trained]:
     """Learn a method's contexts from features of regions, for every seed.
@@ -179,6 +181,7 @@ def learn(
         params: the optimiser and its schedule.
         device: "cpu", "cuda" or "cuda:1": where to learn. The student's text tower moves there,
             and so do features given whole, if they fit; by default it is where the tower is.
+        interim: keeps where a long training stands; given again, it goes on from there.
         report: follows the epochs.
 
     Returns:
@@ -228,6 +231,7 @@ def learn(
             images,
             report,
             learned.diagnose,
+            interim,
         )
         if not recalls:
             return trained

@@ -15,11 +15,13 @@ from fdbpl.methods.batch import Batch, Objective, Terms
 from fdbpl.params import TrainParams
 from fdbpl.progress import Report, silent
 from fdbpl.training.features import FeatureSource, Lookup, Teacher, in_order
+from fdbpl.training.interim import Interim, Standing
 from fdbpl.training.likeliest import LikeliestText
 from fdbpl.training.schedule import epoch_steps, learning_rate
 from fdbpl.training.scratch import ChosenRows
 
 INACTIVE_SHARE = 0.01
+_CONTEXTS, _MOMENTUM = "contexts", "momentum_buffer"
 
 Ints = NDArray[np.integer[Any]]
 
@@ -95,6 +97,7 @@ def train(
     picks: Mapping[int, Ints],
     report: Report = silent,
     diagnose: Objective | None = None,
+    interim: Interim | None = None,
 ) -> dict[int, Trained]:
     """Minimise `objective` over the contexts by SGD, as the CoOp family does, for every seed.
 
@@ -111,6 +114,7 @@ def train(
             order of images and crops.
         report: follows the epochs.
         diagnose: asked where gradients are probed; it takes what the objective takes.
+        interim: keeps where the training stands, so that it goes on if it was interrupted.
 
     Returns:
         The outcome for each seed.
@@ -120,36 +124,93 @@ def train(
         [contexts], lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
     )
     probed = {0, params.epochs // 2, params.epochs - 1}
-    means: dict[str, list[Tensor]] = {}
-    gradients: dict[int, dict[str, Tensor]] = {}
-    diagnoses: dict[int, dict[str, Tensor]] = {}
-    for epoch in range(params.epochs):
+    run = _Run(contexts, optimiser)
+    if interim is not None and (standing := interim.load()) is not None:
+        run.restore(standing)
+    for epoch in range(run.epoch, params.epochs):
         optimiser.param_groups[0]["lr"] = learning_rate(params, epoch)
-        sums: dict[str, Tensor] = {}
-        steps = epoch_steps(picks, crops=task.crops, batch=params.batch, epoch=epoch)
+        steps = epoch_steps(
+            picks, crops=task.crops, batch=params.batch, epoch=epoch, start=run.step
+        )
         found = in_order(task.features, [torch.from_numpy(rows) for _, rows in steps])
         for (images, rows), (student, teacher) in zip(steps, found, strict=True):
             known = _batch(task, torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
             batch, text = _encode(task.text, contexts, known)
             terms = objective(batch, text, task.scale)
-            if epoch in probed and not sums:
-                gradients[epoch] = gradient_norms(terms, contexts)
+            if epoch in probed and not run.step:
+                run.gradients[epoch] = gradient_norms(terms, contexts)
                 if diagnose is not None:
                     with torch.no_grad():
-                        diagnoses[epoch] = dict(diagnose(batch, text, task.scale))
+                        run.diagnoses[epoch] = dict(diagnose(batch, text, task.scale))
             optimiser.zero_grad()
             torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
-        for name, total in sums.items():
-            means.setdefault(name, []).append(total / len(steps))
+            run.add(terms)
+            if interim is not None:
+                interim.save_if_due(run.standing)
+        run.close_epoch()
         report(epoch + 1, params.epochs)
+    if interim is not None:
+        interim.finish(run.standing)
     learned = contexts.detach().cpu()
-    curves = {name: torch.stack(values, dim=1).tolist() for name, values in means.items()}
+    curves = {name: torch.stack(values, dim=1).tolist() for name, values in run.means.items()}
     return {
-        seed: _outcome(learned[run], curves, gradients, diagnoses, run)
-        for run, seed in enumerate(picks)
+        seed: _outcome(learned[number], curves, run.gradients, run.diagnoses, number)
+        for number, seed in enumerate(picks)
     }
+
+
+class _Run:
+    """What changes while a training runs, so that it can be put down and taken up again."""
+
+    def __init__(self, contexts: Tensor, optimiser: torch.optim.SGD) -> None:
+        self._contexts, self._optimiser = contexts, optimiser
+        self.epoch = self.step = 0
+        self._sums: dict[str, Tensor] = {}
+        self.means: dict[str, list[Tensor]] = {}
+        self.gradients: dict[int, dict[str, Tensor]] = {}
+        self.diagnoses: dict[int, dict[str, Tensor]] = {}
+
+    def add(self, terms: Terms) -> None:
+        """Count a step."""
+        self._sums = {name: self._sums.get(name, 0) + one.detach() for name, one in terms.items()}
+        self.step += 1
+
+    def close_epoch(self) -> None:
+        """Note the means of the epoch's terms, and begin the next."""
+        for name, total in self._sums.items():
+            self.means.setdefault(name, []).append(total / self.step)
+        self.epoch, self.step, self._sums = self.epoch + 1, 0, {}
+
+    def standing(self) -> Standing:
+        """Return all that the steps to come and the outcome depend on."""
+        found = {_CONTEXTS: self._contexts}
+        momentum = self._optimiser.state[self._contexts].get(_MOMENTUM)
+        if momentum is not None:
+            found[_MOMENTUM] = momentum
+        found |= {f"sums/{name}": total for name, total in self._sums.items()}
+        found |= {f"means/{name}": torch.stack(values) for name, values in self.means.items()}
+        for kind in ("gradients", "diagnoses"):
+            for epoch, values in getattr(self, kind).items():
+                found |= {f"{kind}/{epoch}/{name}": value for name, value in values.items()}
+        return Standing(self.epoch, self.step, found)
+
+    def restore(self, standing: Standing) -> None:
+        """Take up what `standing` returned."""
+        self.epoch, self.step = standing.epoch, standing.step
+        here = {name: one.to(self._contexts.device) for name, one in standing.tensors.items()}
+        with torch.no_grad():
+            self._contexts.copy_(here.pop(_CONTEXTS))
+        if _MOMENTUM in here:
+            self._optimiser.state[self._contexts][_MOMENTUM] = here.pop(_MOMENTUM)
+        for path, value in here.items():
+            kind, *place, name = path.split("/")
+            if kind == "sums":
+                self._sums[name] = value
+            elif kind == "means":
+                self.means[name] = list(value)
+            else:
+                getattr(self, kind).setdefault(int(place[0]), {})[name] = value
 
 
 def _encode(

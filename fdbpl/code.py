@@ -1,0 +1,27 @@
+"""Which code decides what: digests by which remembered results are told from outdated ones."""
+
+from functools import cache
+from pathlib import Path
+
+import fdbpl
+from fdbpl.files import canonical_json, sha256
+
+CODE_OF_INPUTS = ("benchmarks", "cache", "clip", "file_rows.py", "images.py", "regions")
+CODE_OF_TRAINING = (
+    *("clip", "methods", "training", "blas.py", "device.py", "file_rows.py"),
+    *("evaluation/accuracy.py", "stages/evaluate.py", "stages/train_student.py"),
+)
+
+
+@cache
+def code_digest(parts: tuple[str, ...]) -> str:
+    """Return the digest of modules and packages of fdbpl, packaged weights included."""
+    home = Path(fdbpl.__file__).parent
+    files = [
+        file
+        for part in parts
+        for file in ([home / part] if part.endswith(".py") else sorted((home / part).rglob("*")))
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+    digests = [[file.relative_to(home).as_posix(), sha256(file.read_bytes())] for file in files]
+    return sha256(canonical_json(digests))
