@@ -17,7 +17,6 @@ from flows import dvc
 
 AT_ONCE = 2
 HOURS = 24 * 7  # of a stage chain; whoever wants less interrupts it
-LAST = ("compare", "rejection")
 _speaking = threading.Lock()
 
 
@@ -32,8 +31,7 @@ def run(lanes: int) -> None:
     _share_cores(lanes)
     waves: list[list[list[str]]] = []  # each reads what the one before it writes
     if changed:
-        waves = [[[target] for target in _datasets(params, changed)], [["transfer"]]]
-        waves.append([["--single-item", stage] for stage in LAST])
+        waves = [_datasets(params, changed), [["compare"], ["--single-item", "rejection"]]]
     with ThreadPoolExecutor(lanes) as pool:
         try:
             for wave in waves:
@@ -56,15 +54,19 @@ def _together(pool: ThreadPoolExecutor, wave: Sequence[Sequence[str]]) -> None:
         raise dvc.DvcFailed("\n".join(failures))
 
 
-def _datasets(params: Params, changed: set[str]) -> list[str]:
-    """Return the last stage of every dataset that has any to run, then of the transfer's training.
+def _datasets(params: Params, changed: set[str]) -> list[list[str]]:
+    """Return the last stage of every dataset that has any to run, and of the transfer's training.
 
-    The transfer comes last: it draws its source's pictures, if no dataset's stage has.
+    The transfer's training takes longest, so that it is begun first; behind its source, whose
+    pictures and regions it shares.
     """
     of = {stage.split("@")[1] for stage in changed if "@" in stage}
-    wanted = [f"evaluate@{dataset}" for dataset in params.datasets if dataset in of]
-    own = {"prepare-transfer", "cache-transfer", "train-transfer"}
-    return [*wanted, "train-transfer"] if own & changed else wanted
+    wanted = [[f"evaluate@{dataset}"] for dataset in params.datasets if dataset in of]
+    if not {"prepare-transfer", "cache-transfer", "train-transfer"} & changed:
+        return wanted
+    source = [f"evaluate@{params.transfer.source}"] if params.transfer else []
+    before = source if source in wanted else []
+    return [[*before, "train-transfer"], *(one for one in wanted if one != source)]
 
 
 def _bring_up_to_date(words: Sequence[str]) -> None:

@@ -58,14 +58,26 @@ def ended(project: Path) -> list[str]:
     return [" ".join(call[:-1]) for call in calls(project) if call[-1] == "end"]
 
 
-def test_datasets_then_transfer_then_tables_then_whatever_is_left(project: Path) -> None:
+def test_datasets_and_transfer_then_tables_then_whatever_is_left(project: Path) -> None:
     changed(project, "prepare-crops@icons", "evaluate@dishes", "train-transfer")
     assert lanes.main(["2"]) == 0
     done = ended(project)
     assert sorted(done[:3]) == ["evaluate@dishes", "evaluate@icons", "train-transfer"]
-    assert done[3] == "transfer"
-    assert sorted(done[4:6]) == ["--single-item compare", "--single-item rejection"]
-    assert done[6:] == [""]
+    assert sorted(done[3:5]) == ["--single-item rejection", "compare"]
+    assert done[5:] == [""]
+
+
+@pytest.mark.parametrize("source", ["icons", "dishes", "elsewhere"])
+def test_the_transfer_is_first_and_behind_its_source(project: Path, source: str) -> None:
+    params = json.loads((project / "params.yaml").read_text())
+    params["transfer"] = {"source": source, "targets": ["bad"]}
+    (project / "params.yaml").write_text(json.dumps(params))
+    changed(project, "evaluate@icons", "evaluate@dishes", "prepare-transfer")
+    assert lanes.main(["1"]) == 0
+    own = "" if source == "elsewhere" else f"evaluate@{source} "
+    others = [f"evaluate@{one}" for one in ("icons", "dishes") if one != source]
+    wanted = [f"{own}train-transfer", *others, "compare"]
+    assert ended(project)[: len(wanted)] == wanted
 
 
 def test_what_is_up_to_date_is_not_asked_for(project: Path) -> None:

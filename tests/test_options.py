@@ -110,19 +110,23 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("option", FdbplOptions.model_fields)
-def test_every_option_changes_the_loss_the_start_or_the_inference(option: str) -> None:
+def test_every_option_changes_the_training_or_the_inference(option: str) -> None:
     batch, text = problem(1)
     also, value = ALTERNATIVES[option]
+    changes: tuple[dict[str, Any], ...] = ({}, {option: value})
+    before, after = (trained_method("paper", {**WHOLE, **also, **more}) for more in changes)
+    old, new = (method.objective(batch, text, SCALE) for method in (before, after))
+    assert old.keys() == new.keys()
+    moved = any(abs(new[name].item() - old[name].item()) > 1e-4 for name in old)
+    learns_otherwise = moved or before.starts != after.starts
+    assert learns_otherwise == (before.training != after.training)
+    assert learns_otherwise or before.inference != after.inference
 
-    def effect(changes: dict[str, Any]) -> tuple[dict[str, float], Inference, tuple[str, ...]]:
-        method = trained_method("paper", {**WHOLE, **also, **changes})
-        terms = method.objective(batch, text, SCALE)
-        return {k: term.item() for k, term in terms.items()}, method.inference, method.starts
 
-    before, after = effect({}), effect({option: value})
-    assert before[0].keys() == after[0].keys()
-    moved = any(abs(after[0][name] - before[0][name]) > 1e-4 for name in before[0])
-    assert moved or before[1:] != after[1:]
+def test_presets_of_one_objective_agree_in_their_training_and_no_others() -> None:
+    of = {name: trained_method(name).training for name in TRAINED}
+    assert of["fdbpl"] == of["fdbpl_prompts"]
+    assert len(set(of.values())) == len(TRAINED) - 1
 
 
 def test_a_share_of_the_negative_side_reaches_the_inference_that_asks_for_it() -> None:

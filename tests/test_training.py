@@ -188,6 +188,27 @@ def test_the_seeds_of_one_pass_learn_as_each_alone(clip: ClipModel, features, na
     assert (together[1].contexts - together[2].contexts).abs().max() > 1e-3
 
 
+def in_bytes(trained: Trained) -> dict[str, object]:
+    arrays = {"contexts": trained.contexts.numpy(), "memory": trained.memory}
+    arrays["bridge"] = trained.bridge
+    there = {name: array.tobytes() for name, array in arrays.items() if array is not None}
+    return {**vars(trained), **dict.fromkeys(arrays), **there}
+
+
+def test_what_another_method_of_the_same_training_learned_is_taken(
+    clip: ClipModel, features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = learned(clip, features)
+    taught = {1: learned(clip, features, "fdbpl_prompts")}
+    assert taught[1].memory is None
+    monkeypatch.setattr("fdbpl.training.learning.train", None)  # is not called
+    for given in (taught, {1: wanted}):
+        found = learned(clip, features, taught=given)
+        assert in_bytes(found) == in_bytes(wanted)
+        alone = learned(clip, features, "fdbpl_prompts", taught=given)
+        assert in_bytes(alone) == in_bytes(taught[1])
+
+
 @pytest.mark.parametrize(
     "options", [{"weight": "rank"}, {"weight": "entropy", "keep_weight": 0.3, "mutual_weight": 0.1}]
 )

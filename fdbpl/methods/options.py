@@ -14,6 +14,8 @@ MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 """Margins (m1, m2) where none are given, by the unit of the differences."""
 
+_OF_INFERENCE = ("inference", "template_share", "memory_share", "bridge_share")
+
 
 class FdbplOptions(Section):
     """What varies among FDBPL's presets; the defaults are the paper's."""
@@ -81,6 +83,12 @@ PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
 )
 """`fdbpl_prompts` is `fdbpl` by its learned numbers alone, with the template's share that was best
 so."""
+
+
+def without_inference(options: FdbplOptions) -> FdbplOptions:
+    """Return the options with those set to their defaults that no training step reads."""
+    read = options.model_dump(exclude=set(_OF_INFERENCE))
+    return FdbplOptions.model_validate(read)
 
 
 def with_overrides(preset: str, overrides: Mapping[str, Any]) -> FdbplOptions:

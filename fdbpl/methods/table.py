@@ -13,7 +13,7 @@ from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.names import TRAINED
-from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.methods.options import PRESETS, with_overrides, without_inference
 
 POSITIVE = "a photo of a"
 
@@ -24,6 +24,7 @@ class Method:
 
     Attributes:
         name: as in `params.yaml`.
+        training: what its contexts depend on; methods that agree in it learn the same ones.
         starts: the words each context starts from: the positive, then perhaps the negative.
         objective: what training minimises.
         options: what distinguishes it, for the record.
@@ -33,6 +34,7 @@ class Method:
     """
 
     name: str
+    training: tuple[Any, ...]
     starts: tuple[str, ...]
     objective: Objective
     options: Mapping[str, Any]
@@ -61,6 +63,7 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
         share = options.negative_share if options.inference == "difference" else 0.0
         return Method(
             name,
+            ("fdbpl", without_inference(options)),
             (POSITIVE, options.negative_start),
             objective,
             options.model_dump(),
@@ -72,4 +75,4 @@ def trained_method(name: str, overrides: Mapping[str, Any] | None = None) -> Met
         raise UserError(f"method {name!r} is not trained, wanted one of {', '.join(TRAINED)}.")
     if overrides:
         raise UserError(f"method {name!r} has no options, found {dict(overrides)}.")
-    return Method(name, (POSITIVE,), _PLAIN[name], {})
+    return Method(name, (name,), (POSITIVE,), _PLAIN[name], {})

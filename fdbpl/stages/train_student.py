@@ -71,12 +71,15 @@ def learn_prompts(
     notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     interims: dict[str, Interim] = {}
+    taught: dict[tuple[Any, ...], dict[int, Trained]] = {}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
         for done, method in enumerate(methods):
             options = params.objectives.get(method)
+            described = trained_method(method, options)
+            part = _part_of(report, done, methods)
             interims[method] = Interim(
                 work.interim(dataset, method),
                 _decides(params, plan, method, (student.digest, teacher.digest)),
@@ -87,13 +90,13 @@ def learn_prompts(
                 method=method,
                 options=options,
                 interim=interims[method],
-                report=_part_of(report, done, methods),
+                taught=taught.get(described.training),
+                report=part,
             )
+            taught.setdefault(described.training, runs)
+            part(params.train.epochs, params.train.epochs)
             for seed, trained in runs.items():
-                about = {
-                    **_about(plan, clip, seed),
-                    **_of_method(trained_method(method, options), plan, params),
-                }
+                about = {**_about(plan, clip, seed), **_of_method(described, plan, params)}
                 _save(trained, about, clip, written, folder)
                 inactive[method].update(trained.inactive)
         for seed, (found, origin) in brought.items():

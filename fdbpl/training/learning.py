@@ -152,6 +152,7 @@ def learn(
     params: TrainParams | None = None,
     device: str | None = None,
     interim: Interim | None = None,
+    taught: Mapping[int, Trained] | None = None,
     report: Report = silent,
 ) -> dict[int, Trained]:
     """Learn a method's contexts from features of regions, for every seed.
@@ -182,6 +183,8 @@ def learn(
         device: "cpu", "cuda" or "cuda:1": where to learn. The student's text tower moves there,
             and so do features given whole, if they fit; by default it is where the tower is.
         interim: keeps where a long training stands; given again, it goes on from there.
+        taught: what this returned, of the same data, for a method that agrees in
+            `Method.training`: its contexts are taken, and not learned a second time.
         report: follows the epochs.
 
     Returns:
@@ -219,25 +222,26 @@ def learn(
     names = min(likeliest or len(class_names), len(class_names))
     with threads_for(len(counts) * start.numel() * names):
         recalls = likeliest is None and learned.inference.recalls
+        steps_need: frozenset[Extra] = learned.needs if taught is None else frozenset()
         beside: frozenset[Extra] = frozenset({"refined"} if recalls else ())
-        if learned.needs | beside:
-            task = with_knowledge(task, learned.needs | beside, list(chosen.values()))
-        trained = train(
+        needs = steps_need | beside
+        if needs:
+            task = with_knowledge(task, needs, list(chosen.values()))
+        trained = taught or train(
             learned.objective,
             start,
             # what no step reads is not fetched for every step
-            task if "refined" in learned.needs else replace(task, refined=None),
+            task if "refined" in steps_need else replace(task, refined=None),
             params or TrainParams(),
             images,
             report,
             learned.diagnose,
             interim,
         )
-        if not recalls:
-            return trained
+        inference = learned.inference if recalls else POSITIVE_ONLY
         return {
-            seed: _knowing(one, task, run, seed, images[seed], learned.inference)
-            for run, (seed, one) in enumerate(trained.items())
+            seed: _knowing(trained[seed], task, run, seed, images[seed], inference)
+            for run, seed in enumerate(images)
         }
 
 
@@ -245,12 +249,12 @@ def _knowing(
     trained: Trained, task: Task, run: int, seed: int, images: Ints, inference: Inference
 ) -> Trained:
     """Return what a seed learned together with what follows from its regions in closed form."""
+    memory = bridge = tried = None
     if inference.memory_share:
-        trained = replace(trained, memory=remembered(task, run, images))
+        memory = remembered(task, run, images)
     if inference.bridge_share:
         bridge, tried = bridged(task, run, images, seed=seed, share=inference.bridge_share)
-        trained = replace(trained, bridge=bridge, held_out=tried)
-    return trained
+    return replace(trained, memory=memory, bridge=bridge, held_out=tried)
 
 
 def _text(
