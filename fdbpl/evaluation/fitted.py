@@ -17,6 +17,9 @@ Ints = NDArray[np.integer[Any]]
 PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Strengths of the linear probe's L2 penalty, the strongest first."""
 FOLDS = 4
+DAMPING = 100
+"""Of the probe's coordinates, times the penalty: the loss is curved as the features spread, times
+how undecided the samples are, which is about a hundredth at the optimum."""
 ENOUGH_FOR_ALL = 2**18
 """Numbers in a step's logits from which BLAS's own choice of threads is used: below it, on a
 machine that has anything else to do, threads mostly wait for one another."""
@@ -68,6 +71,10 @@ def linear_probe(shots: Shots) -> LinearProbe:
 def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) -> LinearProbe:
     """Minimise mean_n CE(softmax(W f_n + b), y_n) + penalty / 2 ||W||^2 by L-BFGS.
 
+    It steps in the features' principal axes, from their mean, each in units of its spread: there
+    the loss is curved about alike in all directions, and several times fewer steps reach the same
+    optimum.
+
     Args:
         shots: all of their regions are samples.
         penalty: > 0, which makes the optimum unique but for a shift of b.
@@ -79,32 +86,40 @@ def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) ->
     _, crops, width = shots.features.shape
     labels = np.repeat(shots.labels, crops)
     classes = int(shots.labels.max()) + 1
-    ones = np.ones((len(labels), 1))
-    samples = np.hstack([shots.features.reshape(-1, width).astype(np.float64), ones])
     wanted = np.eye(classes)[labels]
-
-    def loss(flat: Floats) -> tuple[float, Floats]:
-        parameters = flat.reshape(classes, width + 1)
-        weights = parameters[:, :width]
-        logits = samples @ parameters.T
-        logits -= logits.max(axis=1, keepdims=True)
-        powers = np.exp(logits)
-        sums = powers.sum(axis=1, keepdims=True)
-        entropy = np.mean(np.log(sums[:, 0]) - logits[np.arange(len(labels)), labels])
-        gradient = (powers / sums - wanted).T @ samples / len(labels)
-        gradient[:, :width] += penalty * weights
-        return float(entropy + penalty / 2 * np.sum(weights**2)), gradient.ravel()
-
-    origin = (
-        np.zeros((classes, width + 1))
-        if start is None
-        else np.hstack([start.weights, start.bias[:, None]])
-    )
+    features = shots.features.reshape(-1, width).astype(np.float64)
     options = {"maxiter": 1000, "gtol": 1e-5}
     with threadpool_limits(1 if wanted.size < ENOUGH_FOR_ALL else None, user_api="blas"):
+        mean = features.mean(axis=0)
+        axes, spread = _principal(features - mean, DAMPING * penalty)
+        samples = np.hstack([(features - mean) @ axes / spread, np.ones((len(labels), 1))])
+        penalties = np.append(penalty / spread**2, 0.0)
+
+        def loss(flat: Floats) -> tuple[float, Floats]:
+            parameters = flat.reshape(classes, width + 1)
+            logits = samples @ parameters.T
+            logits -= logits.max(axis=1, keepdims=True)
+            powers = np.exp(logits)
+            sums = powers.sum(axis=1, keepdims=True)
+            entropy = np.mean(np.log(sums[:, 0]) - logits[np.arange(len(labels)), labels])
+            pull = penalties * parameters
+            gradient = (powers / sums - wanted).T @ samples / len(labels) + pull
+            return float(entropy + np.sum(pull * parameters) / 2), gradient.ravel()
+
+        origin = np.zeros((classes, width + 1))
+        if start is not None:
+            origin[:, :width] = start.weights @ axes * spread
+            origin[:, width] = start.bias + start.weights @ mean
         done = minimize(loss, origin.ravel(), jac=True, method="L-BFGS-B", options=options)
-    found = done.x.reshape(classes, width + 1)
-    return LinearProbe(found[:, :width], found[:, width], penalty)
+        found = done.x.reshape(classes, width + 1)
+        weights = found[:, :width] / spread @ axes.T
+        return LinearProbe(weights, found[:, width] - weights @ mean, penalty)
+
+
+def _principal(centred: Floats, damping: float) -> tuple[Floats, Floats]:
+    """Return the principal axes (D, D), one a column, and the damped spread (D,) along each."""
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    return axes, np.sqrt(variances.clip(min=0) + damping)
 
 
 def _choose(shots: Shots, folds: int) -> float:
