@@ -17,6 +17,8 @@ from flows import dvc
 
 AT_ONCE = 2
 HOURS = 24 * 7  # of a stage chain; whoever wants less interrupts it
+TABLES = [["--single-item", "transfer", "compare"], ["--single-item", "rejection"]]
+"""Single items, because a lane that looked at all that they rest on would want to write it."""
 _speaking = threading.Lock()
 
 
@@ -31,7 +33,7 @@ def run(lanes: int) -> None:
     _share_cores(lanes)
     waves: list[list[list[str]]] = []  # each reads what the one before it writes
     if changed:
-        waves = [_datasets(params, changed), [["compare"], ["--single-item", "rejection"]]]
+        waves = [_datasets(params, changed), TABLES]
     with ThreadPoolExecutor(lanes) as pool:
         try:
             for wave in waves:

@@ -63,7 +63,7 @@ def test_datasets_and_transfer_then_tables_then_whatever_is_left(project: Path) 
     assert lanes.main(["2"]) == 0
     done = ended(project)
     assert sorted(done[:3]) == ["evaluate@dishes", "evaluate@icons", "train-transfer"]
-    assert sorted(done[3:5]) == ["--single-item rejection", "compare"]
+    assert sorted(done[3:5]) == ["--single-item rejection", "--single-item transfer compare"]
     assert done[5:] == [""]
 
 
@@ -76,7 +76,7 @@ def test_the_transfer_is_first_and_behind_its_source(project: Path, source: str)
     assert lanes.main(["1"]) == 0
     own = "" if source == "elsewhere" else f"evaluate@{source} "
     others = [f"evaluate@{one}" for one in ("icons", "dishes") if one != source]
-    wanted = [f"{own}train-transfer", *others, "compare"]
+    wanted = [f"{own}train-transfer", *others, "--single-item transfer compare"]
     assert ended(project)[: len(wanted)] == wanted
 
 
