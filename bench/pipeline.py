@@ -28,6 +28,7 @@ IMPORTS = {
     "numpy": "import numpy",
     "torch": "import torch",
     "torch and open_clip": "import open_clip",
+    "the same, as a stage loads it": "import fdbpl.stages; fdbpl.stages.load('open_clip')",
     "dvc": "import dvc.cli, dvc.repo",
     "prefect": "import prefect",
     "mlflow": "from mlflow import MlflowClient",

@@ -42,14 +42,14 @@ def run_stage(
 
     Imports the stage alone, because planning and evaluating need neither torch nor open_clip.
     """
-    function = getattr(_imported(f"fdbpl.stages.{stage}"), stage)
+    function = getattr(load(f"fdbpl.stages.{stage}"), stage)
     inputs = (params, work) if stage in OVER_ALL else (params, dataset, work)
     options = {"open_pool": open_pool} if open_pool and stage in ENCODING else {}
     lines: list[str] = function(*inputs, **options)
     return lines
 
 
-def _imported(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
     """Import a module without looking for garbage among what it brings, then or later.
 
     Modules stay. Looking through torch's, again and again, took a fifth of the time that the
