@@ -1,4 +1,5 @@
 import gc
+import subprocess
 import sys
 
 import pytest
@@ -46,3 +47,9 @@ def test_the_collector_rests_while_a_stage_is_imported_and_no_longer(
         assert gc.isenabled() == was_enabled
     finally:
         sys.modules.pop("fdbpl.stages.stage_of_a_test", None)
+
+
+def test_a_process_that_loaded_a_stage_ends_without_a_word() -> None:
+    code = "from fdbpl.stages import load; load('open_clip')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""

@@ -1,5 +1,6 @@
 """The stages, one module each: read inputs from a workspace, write outputs into it."""
 
+import atexit
 import gc
 import os
 import sys
@@ -63,5 +64,6 @@ def load(name: str) -> ModuleType:
         return import_module(name)
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # or libraries complain at the end of what they find there
         if was_enabled:
             gc.enable()
