@@ -1,16 +1,15 @@
 """Everything once more in a further world: `python -m bench.further_world second` (or `third`).
 
-Another pair of tiny models is pre-trained from other seeds (about twenty minutes on two cores) and
-a general bridge learned for it, both skipped where they lie there already; all pictures are drawn
-from another seed, and every stage runs in runs/second-world by the settings of params.yaml.
-`fdbpl results --also second-world` then shows it as further evidence: nothing was chosen there.
+Another pair of tiny models is pre-trained from other seeds (about twenty minutes on two cores,
+skipped where they lie there already), all pictures are drawn from another seed, and every stage
+runs in runs/second-world by the settings of params.yaml. `fdbpl results --also second-world` then
+shows it as further evidence: nothing was ever chosen there.
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-from bench.general_bridge import build
 from fdbpl.params import DEFAULT_PATH, Params, read_params
 from fdbpl.stages import OVER_ALL, PER_DATASET, run_stage
 from fdbpl.workspace import Workspace
@@ -25,10 +24,7 @@ def main(name: str) -> None:
     models = {role: work.root / "models" / role for role in ROLES}
     missing = {role: path for role, path in models.items() if not weights(role, path).exists()}
     pretrain(missing, WORLDS[name])
-    bridge = work.root / "models" / "bridge.safetensors"
-    params = in_world(read_params(DEFAULT_PATH), WORLDS[name], models, bridge)
-    if missing or not bridge.exists():
-        print("\n".join(build(params, Workspace(work.root / "general"), bridge)), flush=True)
+    params = in_world(read_params(DEFAULT_PATH), WORLDS[name], models)
     for dataset in params.datasets:
         for stage in PER_DATASET:
             print("\n".join(run_stage(stage, params, work, dataset)), flush=True)
@@ -56,8 +52,8 @@ def weights(role: str, folder: Path) -> Path:
     return folder / f"fdbpl-tiny-{role}.safetensors"
 
 
-def in_world(params: Params, world: int, models: dict[str, Path], bridge: Path) -> Params:
-    """Return the parameters with a further world's pictures, models and bridge."""
+def in_world(params: Params, world: int, models: dict[str, Path]) -> Params:
+    """Return the parameters with a further world's pictures and models."""
     changes = {
         role: getattr(params, role).model_copy(
             update={"weights": str(weights(role, folder)), "activation": "gelu"}
@@ -65,7 +61,7 @@ def in_world(params: Params, world: int, models: dict[str, Path], bridge: Path) 
         for role, folder in models.items()
     }
     data = params.data.model_copy(update={"world": world})
-    return params.model_copy(update={"data": data, "bridge": str(bridge), **changes})
+    return params.model_copy(update={"data": data, **changes})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What tells classes never seen: python -m bench.new_classes --json FILE [--work FOLDER]...
 
 Each FOLDER holds the plans and caches of a finished run, such as that of `make demo` or of
-`bench.further_world`. For every way of classifying the table shows its accuracy on new classes over
-that of the generic prompt. No contexts take part. With --tried it shows what was tried instead of
-the general bridge, for development datasets; without, how far bridges could go that learned from
-the evaluated images themselves, as no method may.
+`bench.second_world`. For every way of classifying the table shows its accuracy on new classes over
+that of the generic prompt. No contexts take part. With --tried it shows what was tried instead of,
+or beside, `fdbpl`'s bridge, for development datasets; without, how far bridges could go that
+learned from the evaluated images themselves, as no method may: what is missing is then not in the
+student's features, but in what regions of other classes tell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from bench.new_classes_ways import LIMITS, TRIED, WRITTEN, Both, Way
 
 DEVELOPMENT = "icons,vehicles,dishes,scenes,landcover"
 EVIDENCE = "objects,animals,flowers,aircraft,textures,figures"
-BRIDGE = "with the general bridge"
+BRIDGE = "the template, with `fdbpl`'s bridge"
 
 
 def gains(

@@ -14,9 +14,7 @@ from fdbpl.cache.cache import open_cache
 from fdbpl.methods.bridge import RIDGE, Moments, across
 from fdbpl.methods.discriminant import values
 from fdbpl.methods.options import PRESETS
-from fdbpl.params import AUTO
 from fdbpl.regions.plan import Plan
-from fdbpl.stages.general_bridge import covariances_of, general_bridge
 from fdbpl.training.features import Teacher
 from fdbpl.training.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.workspace import Workspace
@@ -39,13 +37,11 @@ class Both:
     generic: Floats
     ensemble: Floats
     teacher_scale: float
-    general: Floats | None
 
     @classmethod
     def open(cls, folder: str, dataset: str) -> "Both":
         """Read the plan and the caches of a dataset."""
         work = Workspace(Path(folder))
-        own = work.root / "models" / "bridge.safetensors"  # of a further world
         student, teacher = (
             open_cache(work.cache(dataset, role)) for role in ("student", "teacher")
         )
@@ -57,13 +53,6 @@ class Both:
             generic=student.text("generic"),
             ensemble=student.text("ensemble"),
             teacher_scale=teacher.manifest.identity.model["logit_scale"],
-            general=covariances_of(
-                general_bridge(
-                    str(own) if own.exists() else AUTO,
-                    student.manifest.identity.encoder,
-                    teacher.manifest.identity.encoder,
-                )
-            ),
         )
 
     @cached_property
@@ -90,11 +79,9 @@ class Both:
         found: NDArray[np.bool_] = chosen == labels[among]
         return found
 
-    def bridged(
-        self, moments: Moments, ridge: float = RIDGE, general: Floats | None = None
-    ) -> Floats:
+    def bridged(self, moments: Moments, ridge: float = RIDGE) -> Floats:
         """Return the scores (n, C) of the template and a bridge, as `fdbpl` has them."""
-        rows = across(moments.bridge(general), *self.names, ridge)
+        rows = across(moments.bridge(), *self.names, ridge)
         plain = self.images[0].astype(np.float64) @ self.names[0].T
         return plain + SHARE * values(rows, self.images[0])
 
@@ -107,18 +94,8 @@ def _template(one: Both, _seed: int, _every: Sequence[Both]) -> Floats:
     return one.images[0] @ one.names[0].T
 
 
-def _own(one: Both, seed: int, _every: Sequence[Both]) -> Floats:
+def _bridge(one: Both, seed: int, _every: Sequence[Both]) -> Floats:
     return one.bridged(one.of_shots(seed))
-
-
-def _general(one: Both, seed: int, _every: Sequence[Both]) -> Floats:
-    return one.bridged(one.of_shots(seed), general=one.general)
-
-
-def _others(one: Both, seed: int, every: Sequence[Both]) -> Floats:
-    """Take the regions of the other datasets for general ones: no picture of the one at hand."""
-    others = [other.of_shots(seed).bridge()[:, 1:] for other in every if other is not one]
-    return one.bridged(one.of_shots(seed), general=np.mean(others, axis=0))
 
 
 def _chosen(one: Both, seed: int, every: Sequence[Both]) -> Floats:
@@ -133,14 +110,14 @@ def _chosen(one: Both, seed: int, every: Sequence[Both]) -> Floats:
 
     best = max((one.names[0], one.generic, one.ensemble), key=agreement)
     change = one.images[0].astype(np.float64) @ (best - one.names[0]).T
-    return _own(one, seed, every) + change
+    return _bridge(one, seed, every) + change
 
 
 def _centred(one: Both, seed: int, every: Sequence[Both]) -> Floats:
     """Take half of the regions' mean off the images (Zhou et al. 2023, of the images' side)."""
     rows = one.rows(seed)
     mean = np.average(one.regions[0][rows], axis=0, weights=one.plan.areas(rows))
-    return _own(one, seed, every) - HALF * (mean @ one.names[0].T)
+    return _bridge(one, seed, every) - HALF * (mean @ one.names[0].T)
 
 
 def _whitened(one: Both, seed: int, every: Sequence[Both]) -> Floats:
@@ -157,7 +134,7 @@ def _whitened(one: Both, seed: int, every: Sequence[Both]) -> Floats:
     found = np.linalg.solve(within + ridge, u.T).T
     found *= np.sqrt(((u @ within) * u).sum() / ((found @ within) * found).sum())
     added = (one.images[0] - np.average(x, axis=0, weights=weights)) @ found.T
-    scores = _own(one, seed, every)
+    scores = _bridge(one, seed, every)
     scores[:, one.new] += HALF * added
     return scores
 
@@ -190,15 +167,13 @@ def _teacher(one: Both, _seed: int, _every: Sequence[Both]) -> Floats:
 
 WRITTEN: Mapping[str, Way] = {
     "the template": _template,
-    "with a bridge of its own regions": _own,
-    "with a bridge of the other datasets' regions": _others,
-    "with the general bridge": _general,
+    "the template, with `fdbpl`'s bridge": _bridge,
 }
 TRIED: Mapping[str, Way] = {
-    "of three prompts the one that agrees most with the teacher, with its own bridge": _chosen,
-    "half of the regions' mean taken off, with its own bridge": _centred,
-    "class vectors whitened by the regions, with its own bridge": _whitened,
-    "a bridge of the regions of all these datasets, by one mean": _pooled,
+    "of three prompts the one that agrees most with the teacher, with the bridge": _chosen,
+    "half of the regions' mean taken off, with the bridge": _centred,
+    "class vectors whitened by the regions, with the bridge": _whitened,
+    "a bridge of the regions of all these datasets": _pooled,
     "teacher": _teacher,
 }
 LIMITS: Mapping[str, Way] = {

@@ -25,9 +25,6 @@ KEY = "fdbpl"
 SIDES = ("positive", "negative")
 MEMORY = "memory"
 BRIDGE, BRIDGED = "bridge", "bridged"
-GENERAL = "general bridge"
-
-_WRITERS = {GENERAL: "bridge"}
 
 Floats = NDArray[np.float32]
 
@@ -40,8 +37,7 @@ class Artifact:
     that classify: the positive side's, or what the method makes of both sides. Where the method
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
-    it adds to the cosines (`fdbpl.methods.bridge`). A general bridge has `covariances`, (D, D + E)
-    (`fdbpl.stages.general_bridge`). `about` says kind, method, options, student
+    it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, options, student
     (architecture, weights, activation), class names, template or words, parameters, seed.
     """
 
@@ -65,7 +61,7 @@ class Artifact:
 
     @classmethod
     def load(cls, path: Path, kind: str) -> "Artifact":
-        """Read a file of this kind ("prompts", "classifier" or "general bridge").
+        """Read a file of this kind ("prompts" or "classifier").
 
         Raises:
             UserError: there is none, it is damaged, or it is of another kind.
@@ -78,7 +74,7 @@ class Artifact:
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
-                f"Wanted a file that fdbpl {_WRITERS.get(kind, 'train-student')} wrote."
+                "Wanted a file that fdbpl train-student wrote."
             ) from None
         if found != kind:
             raise UserError(f"{path}: holds {found!r}, wanted {kind!r}.")

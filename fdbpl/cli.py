@@ -168,23 +168,6 @@ def regions(
 
 
 @main.command()
-@click.argument("datasets", nargs=-1, required=True)
-@_PARAMS
-@click.option("--run", default=None, metavar="RUN", help="Of runs/RUN, not DVC's outputs.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
-def bridge(datasets: tuple[str, ...], params_path: Path, run: str | None, out: Path) -> None:
-    """Learn how student and teacher see alike, from the caches of DATASETS, for other datasets.
-
-    The more kinds of pictures the better; no label is read. Name the file as `bridge` in
-    params.yaml, and the method fdbpl takes it for classes that no training image shows.
-    """
-    from fdbpl.stages.general_bridge import make_general_bridge
-
-    work = _workspace(run)
-    click.echo("\n".join(make_general_bridge(read_params(params_path), datasets, work, out)))
-
-
-@main.command()
 @_PARAMS
 @click.option("--run", default=None, metavar="RUN", help="For runs/RUN, not DVC's outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

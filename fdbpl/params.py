@@ -23,7 +23,6 @@ DEFAULT_PATH = Path("params.yaml")
 
 SEEDS = [1, 2, 3]
 SHOTS = 16
-AUTO, NONE = "auto", "none"
 """The field's protocol: images of each class, and seeds of the draws."""
 
 
@@ -247,7 +246,6 @@ class Params(Section):
     train: TrainParams = TrainParams()
     transfer: TransferParams | None = None
     imported: ImportedParams = ImportedParams()
-    bridge: str = AUTO
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +54,8 @@ def test_the_template_and_the_teacher_are_judged_as_the_pipeline_judges(work, ev
 @pytest.mark.parametrize(
     ("title", "moments"),
     [
-        ("with a bridge of its own regions", lambda one, every: one.of_shots(2)),
-        ("a bridge of the regions of all these datasets, by one mean",
+        (new_classes.BRIDGE, lambda one, every: one.of_shots(2)),
+        ("a bridge of the regions of all these datasets",
          lambda one, every: every[0].of_shots(2) + every[1].of_shots(2)),
     ],
 )  # fmt: skip
@@ -74,23 +73,10 @@ def test_a_bridge_adds_to_the_template_what_inference_adds(
 
 
 def test_one_of_equal_prompts_is_as_good_as_the_template(every: list[Both]) -> None:
-    title = "of three prompts the one that agrees most with the teacher, with its own bridge"
+    title = "of three prompts the one that agrees most with the teacher, with the bridge"
     for one in every:
-        pair = (title, "with a bridge of its own regions")
-        found, wanted = (EVERY_WAY[way](one, 1, every) for way in pair)
+        found, wanted = (EVERY_WAY[way](one, 1, every) for way in (title, new_classes.BRIDGE))
         assert np.array_equal(found, wanted)
-
-
-def test_the_others_regions_are_a_general_bridge_and_without_one_there_is_ones_own(every) -> None:
-    birds, boats = every
-    found = EVERY_WAY["with a bridge of the other datasets' regions"](birds, 1, every)
-    elsewhere = boats.of_shots(1).bridge()[:, 1:]
-    assert np.array_equal(found, birds.bridged(birds.of_shots(1), general=elsewhere))
-    assert birds.general is None
-    own = EVERY_WAY["with a bridge of its own regions"](birds, 1, every)
-    assert np.array_equal(EVERY_WAY[new_classes.BRIDGE](birds, 1, every), own)
-    has_one = replace(birds, general=elsewhere)
-    assert np.array_equal(EVERY_WAY[new_classes.BRIDGE](has_one, 1, every), found)
 
 
 def test_every_way_tells_something_of_every_image(every: list[Both]) -> None:

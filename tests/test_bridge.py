@@ -6,7 +6,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.methods.bridge import GENERAL, NAMES, RIDGE, HeldOut, Moments, across, held_out
+from fdbpl.methods.bridge import NAMES, RIDGE, HeldOut, Moments, across, held_out
 
 seeds = st.integers(0, 999)
 REGIONS, WIDTH, OTHER, CLASSES = 60, 5, 7, 6
@@ -45,28 +45,6 @@ def test_moments_of_parts_add_up(seed: int, cut: int) -> None:
     head, tail = [one[:cut] for one in pairs], [one[cut:] for one in pairs]
     found = (Moments.of(*head) + Moments.of(*tail)).bridge()
     np.testing.assert_allclose(found, Moments.of(*pairs).bridge(), atol=1e-12)
-
-
-@given(seeds)
-def test_of_a_general_bridge_only_the_mean_is_the_regions_own(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    own, elsewhere = Moments.of(*pairs_of(rng)), Moments.of(*pairs_of(rng, 90)).bridge()[:, 1:]
-    found = own.bridge(elsewhere)
-    np.testing.assert_array_equal(found[:, 0], own.bridge()[:, 0])
-    np.testing.assert_allclose(found[:, 1:], GENERAL * elsewhere, rtol=1e-12)
-
-
-@given(seeds)
-def test_a_general_bridge_is_hardly_pulled_by_ridge_and_names(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    turn = rng.standard_normal((WIDTH, WIDTH))
-    x = unit(rng, 400, WIDTH)
-    elsewhere = Moments.of(x, x @ turn, np.ones(400)).bridge()[:, 1:]
-    u, t = unit(rng, CLASSES, WIDTH).astype(float), unit(rng, CLASSES, WIDTH).astype(float)
-    rows = across(Moments.of(*pairs_of(rng)).bridge(elsewhere), u, t)[:, :-1]
-    wanted = (t - t.mean(0)) @ turn.T
-    cosines = (rows * wanted).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(wanted, axis=1)
-    assert cosines.min() > 0.999
 
 
 @given(seeds)

@@ -181,7 +181,6 @@ def test_prompts_learned_from_logits_are_those_learned_from_features(
             vectors,
             vectors[list(plan.base)],
             10.0,
-            {},
             "drawn",
         )
         teacher = teacher_source(chosen, plan, works[payload])

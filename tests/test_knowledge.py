@@ -190,24 +190,6 @@ def test_a_bridge_is_built_where_held_out_classes_gain_by_it() -> None:
     np.testing.assert_allclose(bridge, wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("good", [True, False])
-def test_a_general_bridge_takes_the_place_of_the_regions_own_and_is_tried_too(good: bool) -> None:
-    task, images = bridging(teacher_sees=True)
-    rows = torch.arange(len(images) * CROPS)
-    student, teacher = (one.numpy() for one in task.features(rows))
-    ones = np.ones(len(rows))
-    general = Moments.of(student, teacher if good else -teacher, ones).bridge()[:, 1:]
-    bridge, (without, found) = bridged(task, 0, images, seed=1, share=0.75, general=general)
-    if good:
-        assert bridge is not None
-        wanted = Moments.of(student, teacher, ones).bridge(general)
-        np.testing.assert_allclose(bridge, wanted, rtol=1e-5)
-        assert found > without
-    else:
-        assert bridge is None
-        assert found <= without
-
-
 def test_no_bridge_is_built_where_they_do_not() -> None:
     task, images = bridging(teacher_sees=False)
     bridge, (without, with_bridge) = bridged(task, 0, images, seed=1, share=0.75)

@@ -54,7 +54,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "inference": "difference",
         "template_share": 8.0,
         "memory_share": 0.5,
-        "bridge_share": 1.0,
+        "bridge_share": 0.75,
     }
     assert PRESETS["fdbpl"].model_dump() == ours
     alone = {**ours, "template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
@@ -62,7 +62,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
 
 
 def test_a_presets_inference_and_needs() -> None:
-    assert trained_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 1.0)
+    assert trained_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 0.75)
     assert trained_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
     assert not trained_method("fdbpl").needs
     for share in ("memory_share", "bridge_share"):

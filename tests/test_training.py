@@ -188,16 +188,6 @@ def test_the_seeds_of_one_pass_learn_as_each_alone(clip: ClipModel, features, na
     assert (together[1].contexts - together[2].contexts).abs().max() > 1e-3
 
 
-def test_a_general_bridge_is_taken_and_its_shape_is_looked_at(clip: ClipModel, features) -> None:
-    general = np.hstack([np.eye(32), np.zeros((32, 24))]).astype("f4")
-    found = learned(clip, features, general=general)
-    assert torch.equal(found.contexts, learned(clip, features).contexts)
-    assert found.held_out is not None
-    assert found.held_out != learned(clip, features).held_out
-    with pytest.raises(UserError, match=r"general bridge is \(32, 32\), wanted \(32, 56\)"):
-        learned(clip, features, general=general[:, :32])
-
-
 def in_bytes(trained: Trained) -> dict[str, object]:
     arrays = {"contexts": trained.contexts.numpy(), "memory": trained.memory}
     arrays["bridge"] = trained.bridge

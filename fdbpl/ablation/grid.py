@@ -10,7 +10,7 @@ import yaml
 
 from fdbpl.errors import UserError
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
-from fdbpl.params import NONE, Params, check_params
+from fdbpl.params import Params, check_params
 
 REFERENCE = "reference"
 
@@ -164,15 +164,14 @@ def _whole_objectives(params: Params) -> dict[str, dict[str, Any]]:
 def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
     """Return the grid that is taken when none is named.
 
-    Regions: how many and how large; the payload; no general bridge; then every option of the
-    preset. Options are read from their model, so that a new one is in the grid without a word here.
+    Regions: how many and how large; the payload; then every option of the preset. Options are
+    read from their model, so that a new one is in the grid without a word here.
     """
     own = with_overrides(preset, params.objectives.get(preset, {}))
     factors = [
         Factor("regions.per_image", (1, 2, 5, 10, 20, 50)),
         Factor("regions.scale", ([0.08, 1.0], [0.3, 1.0], [0.08, 0.3])),
         Factor("cache.payload", ("float32", "float16", "int8")),
-        Factor("bridge", (NONE,)),
     ]
     for name in FdbplOptions.model_fields:
         values = tuple(value for value in _alternatives(name, own) if _allowed(preset, name, value))

@@ -20,7 +20,6 @@ from fdbpl.params import Params
 from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
-from fdbpl.stages.general_bridge import general_bridge
 from fdbpl.workspace import Workspace
 
 
@@ -109,21 +108,14 @@ def _make_inputs(params: Params, dataset: str, work: Workspace) -> None:
 def _key(params: Params, dataset: str, method: str, work: Workspace) -> str:
     changes = params.objectives.get(method, {})
     preset = method in PRESETS
-    options = with_overrides(method, changes) if preset else None
-    teacher, student = (
-        open_cache(work.cache(dataset, role)).manifest for role in ("teacher", "student")
-    )
-    bridge = None
-    if options and options.bridge_share:
-        models = (student.identity.encoder, teacher.identity.encoder)
-        bridge = general_bridge(params.bridge, *models)
     decides = {
         "dataset": dataset,
         "plan": Plan.load(work.plan(dataset)).digest,
-        "caches": [teacher.digest, student.digest],
+        "caches": [
+            open_cache(work.cache(dataset, role)).manifest.digest for role in ("teacher", "student")
+        ],
         "method": method,
-        "options": options.model_dump() if options else changes,
-        "bridge": bridge and bridge.digest,
+        "options": with_overrides(method, changes).model_dump() if preset else changes,
         "train": params.train.model_dump(),
         "teacher_scale": params.teacher.logit_scale,
         "seeds": params.seeds,

@@ -7,11 +7,7 @@ carries the student's features into the teacher's space, where the teacher's own
 judge them, those of classes that no region showed included. No label is read, and what decides
 stays linear in the student's features.
 
-Regions of some classes tell little of how the features of others go together. Regions of general
-pictures, of whatever shows, tell more, and have to be looked at once for a pair of models: their
-covariances, a general bridge, then take the place of the dataset's own.
-
-Whether a bridge helps on classes never seen can be tried: `held_out` fits the map on some of the
+Whether that helps on classes never seen can be tried: `held_out` fits the map on some of the
 classes and asks about the regions of the others.
 """
 
@@ -34,7 +30,6 @@ Pairs = tuple[Floats, Floats, Floats]
 # Chosen on development sets, with the share in `fdbpl.methods.options`.
 RIDGE = 10.0  # in mean variances of the student's features
 NAMES = 0.3  # weight of the names' covariances beside the regions', each of trace one
-GENERAL = 3000.0  # times a general bridge's covariances, beside which ridge and names hardly count
 SPLITS = 3  # of the classes into two halves, each of which is once held out
 
 
@@ -58,19 +53,13 @@ class Moments:
         """Return the sums over the regions of both."""
         return Moments(self._sums + other._sums)
 
-    def bridge(self, general: Floats | None = None) -> Doubles:
+    def bridge(self) -> Doubles:
         """Return (D, 1 + D + E): the mean of x, its covariance, and that of x with y.
 
         Both covariances are divided by the total variance of x.
-
-        Args:
-            general: (D, D + E) such covariances of general regions, to take their place: from
-                the regions here comes the mean alone.
         """
         total, width = max(self._sums[0, 0], 1e-12), len(self._sums) - 1
         means = self._sums[0, 1:] / total
-        if general is not None:
-            return np.hstack([means[:width, None], GENERAL * np.asarray(general, np.float64)])
         about = self._sums[1:, 1:] / total - np.outer(means[:width], means)
         variance = max(float(np.trace(about[:, :width])), 1e-12)
         return np.hstack([means[:width, None], about / variance])
@@ -152,7 +141,6 @@ def held_out(
     student: Floats,
     teacher: Floats,
     share: float,
-    general: Floats | None = None,
 ) -> tuple[float, float]:
     """Return how often the regions of held-out classes are told right without and with a bridge.
 
@@ -165,10 +153,9 @@ def held_out(
         student: u (C, D) unit class features under a hand-written prompt.
         teacher: t (C, E) the teacher's.
         share: of the bridge beside u.
-        general: covariances (D, D + E) that bridges are made of, where they are not the regions'.
     """
     trials = [
-        (np.flatnonzero(held), across(rest.bridge(general), student, teacher)[held])
+        (np.flatnonzero(held), across(rest.bridge(), student, teacher)[held])
         for held, rest in known.trials()
     ]
     right, total = np.zeros(2), 0.0

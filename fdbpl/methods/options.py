@@ -68,7 +68,7 @@ _OURS = FdbplOptions(
     inference="difference",
     template_share=8.0,
     memory_share=0.5,
-    bridge_share=1.0,
+    bridge_share=0.75,
 )
 
 PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(

@@ -31,7 +31,6 @@ class Source:
         vectors: (C, D) its class vectors under the dataset's template, all classes by label.
         learned: (L, D) those of the plan's `learned_names`, under the same template.
         logit_scale: of the model.
-        model: its architecture, weights and activation, among more.
         digest: of all that decides the features.
     """
 
@@ -39,7 +38,6 @@ class Source:
     vectors: NDArray[np.floating[Any]]
     learned: NDArray[np.floating[Any]]
     logit_scale: float
-    model: Mapping[str, str]
     digest: str
 
 
@@ -83,7 +81,6 @@ def _cached(
         vectors=vectors,
         learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
         logit_scale=cache.manifest.identity.model["logit_scale"],
-        model=cache.manifest.identity.encoder,
         digest=cache.manifest.digest,
     )
 
@@ -105,4 +102,4 @@ def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Sour
         else vectors[list(plan.base)]
     )
     tower, digest = OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
-    return Source(tower, vectors, learned, clip.logit_scale, clip.identity, digest)
+    return Source(tower, vectors, learned, clip.logit_scale, digest)

@@ -23,7 +23,6 @@ from fdbpl.payload_names import is_of_classes
 from fdbpl.progress import Report, progress
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.tables import TITLES
-from fdbpl.stages.general_bridge import covariances_of, general_bridge
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
 from fdbpl.training.features import Lookup
@@ -67,7 +66,6 @@ def learn_prompts(
     }
     student = student_source(params, plan, work, clip)
     teacher = teacher_source(params, plan, work)
-    general = general_bridge(params.bridge, student.model, teacher.model)
     task = task_of(params, plan, clip, student, teacher)
     written = Written(student.vectors, teacher.vectors)
     notes: list[str] = []
@@ -99,8 +97,6 @@ def learn_prompts(
             part(params.train.epochs, params.train.epochs)
             for seed, trained in runs.items():
                 about = {**_about(plan, clip, seed), **_of_method(described, plan, params)}
-                if described.inference.bridge_share:
-                    about["general_bridge"] = general and general.digest
                 _save(trained, about, clip, written, folder)
                 inactive[method].update(trained.inactive)
         for seed, (found, origin) in brought.items():
@@ -158,7 +154,6 @@ def task_of(
         "labels": np.searchsorted(np.asarray(plan.base), labels),
         "anchors": student.learned,
         "areas": _areas(plan, held=isinstance(student.features, np.ndarray)),
-        "general": covariances_of(general_bridge(params.bridge, student.model, teacher.model)),
         "crops": plan.crops,
         "picks": {seed: plan.shots[seed] for seed in params.seeds},
         "params": params.train,

@@ -122,13 +122,7 @@ def remembered(task: Task, run: int, images: Ints) -> NDArray[np.float32]:
 
 
 def bridged(
-    task: Task,
-    run: int,
-    images: Ints,
-    *,
-    seed: int,
-    share: float,
-    general: Floats | None = None,
+    task: Task, run: int, images: Ints, *, seed: int, share: float
 ) -> tuple[NDArray[np.float32] | None, tuple[float, float]]:
     """Return the bridge (D, 1 + D + E) of one seed's regions, and how it did on held-out classes.
 
@@ -141,7 +135,6 @@ def bridged(
         images: (I,) that the seed learns from.
         seed: of the halves in which classes are held out.
         share: of the bridge beside the student's own class vectors.
-        general: (D, D + E) covariances of general regions, to be the bridge in place of these's.
     """
     if task.anchors is None:
         raise ValueError("a bridge needs the task's `anchors`")
@@ -154,10 +147,10 @@ def bridged(
     known = HeldOut(len(vectors), seed)
     for pairs, told in regions():
         known.add(pairs, told)
-    without, with_bridge = held_out(known, regions(), anchors, vectors, share, general)
+    without, with_bridge = held_out(known, regions(), anchors, vectors, share)
     if with_bridge <= without:
         return None, (without, with_bridge)
-    return known.whole().bridge(general).astype(np.float32), (without, with_bridge)
+    return known.whole().bridge().astype(np.float32), (without, with_bridge)
 
 
 def _samples(task: Task, run: int, images: Ints) -> Iterator[tuple[Pairs, Floats]]:

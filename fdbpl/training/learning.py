@@ -144,7 +144,6 @@ def learn(
     labels: Ints,
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
-    general: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -172,8 +171,6 @@ def learn(
             methods that keep near to them, or build a bridge, need them.
         areas: (R,) the share of its image that each region shows, or a function from rows to
             them; by default the whole.
-        general: (D, D + E) covariances of general regions (`fdbpl.stages.general_bridge`); methods
-            that build a bridge make it of these, and of the regions given where there are none.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -207,8 +204,6 @@ def learn(
             f"method {method!r} builds a bridge and needs anchors, and none were given. Pass "
             "learn(anchors=...), or set its bridge_share to 0."
         )
-    if general is not None and anchors is not None:
-        _require_shape(general, anchors.shape[1], teacher_vectors.shape[1])
     if device is not None:
         clip.move_text(device)
     here = clip.text_device
@@ -245,37 +240,21 @@ def learn(
         )
         inference = learned.inference if recalls else POSITIVE_ONLY
         return {
-            seed: _knowing(trained[seed], task, run, seed, images[seed], inference, general)
+            seed: _knowing(trained[seed], task, run, seed, images[seed], inference)
             for run, seed in enumerate(images)
         }
 
 
 def _knowing(
-    trained: Trained,
-    task: Task,
-    run: int,
-    seed: int,
-    images: Ints,
-    inference: Inference,
-    general: Floats | None,
+    trained: Trained, task: Task, run: int, seed: int, images: Ints, inference: Inference
 ) -> Trained:
     """Return what a seed learned together with what follows from its regions in closed form."""
     memory = bridge = tried = None
     if inference.memory_share:
         memory = remembered(task, run, images)
     if inference.bridge_share:
-        share = inference.bridge_share
-        bridge, tried = bridged(task, run, images, seed=seed, share=share, general=general)
+        bridge, tried = bridged(task, run, images, seed=seed, share=inference.bridge_share)
     return replace(trained, memory=memory, bridge=bridge, held_out=tried)
-
-
-def _require_shape(general: Floats, student: int, teacher: int) -> None:
-    """Raise UserError unless a general bridge is (student, student + teacher)."""
-    if general.shape != (student, student + teacher):
-        raise UserError(
-            f"the general bridge is {general.shape}, wanted {(student, student + teacher)}: the "
-            f"student's features have {student} numbers, the teacher's {teacher}."
-        )
 
 
 def _text(
