@@ -1,10 +1,10 @@
 """What tells classes never seen: python -m bench.new_classes --json FILE [--work FOLDER]...
 
 Each FOLDER holds the plans and caches of a finished run, such as that of `make demo` or of
-`bench.second_world`. For every way of classifying the table shows its accuracy on new classes over
+`bench.further_world`. For every way of classifying the table shows its accuracy on new classes over
 that of the generic prompt. No contexts take part. With --tried it shows what was tried instead of,
-or beside, `fdbpl`'s bridge, for development datasets; without, how far bridges could go that
-learned from the evaluated images themselves, as no method may: what is missing is then not in the
+or beside, `fdbpl`'s bridge, for development datasets; without, how far a bridge could go that
+learned from other images of the same classes, as no method may: what is missing is then not in the
 student's features, but in what regions of other classes tell.
 """
 
@@ -24,19 +24,19 @@ BRIDGE = "the template, with `fdbpl`'s bridge"
 
 
 def gains(
-    ways: Mapping[str, Way], every: Sequence[Both], seeds: Sequence[int]
+    ways: Mapping[str, Way], shown: Sequence[Both], every: Sequence[Both], seeds: Sequence[int]
 ) -> dict[str, list[float]]:
-    """Return the points over the generic prompt, one for each dataset, by way.
+    """Return the points over the generic prompt, one for each dataset shown, by way.
 
     First the generic prompt's own accuracy; last, the standard error of the bridge's points over
     a dataset's images, each with its mean over the seeds.
     """
-    generic = [one.right(one.images[0] @ one.generic.T) for one in every]
+    generic = [one.right(one.images[0] @ one.generic.T) for one in shown]
     found = {"the generic prompt, %": [100 * float(right.mean()) for right in generic]}
     errors: list[float] = []
     for title, way in ways.items():
         found[title] = []
-        for one, base in zip(every, generic, strict=True):
+        for one, base in zip(shown, generic, strict=True):
             rights = [one.right(way(one, seed, every)) for seed in seeds]
             change = np.mean(rights, axis=0) - base
             found[title].append(100 * float(change.mean()))
@@ -56,8 +56,9 @@ def main(work: tuple[str, ...], tried: bool, seeds: str, path: Path) -> None:
     ways = {**WRITTEN, **(TRIED if tried else LIMITS)}
     runs = {}
     for folder in work:
-        every = [Both.open(folder, name) for name in names]
-        runs[folder] = gains(ways, every, [int(seed) for seed in seeds.split(",")])
+        every = {name: Both.open(folder, name) for name in f"{DEVELOPMENT},{EVIDENCE}".split(",")}
+        shown, chosen = [every[name] for name in names], [int(seed) for seed in seeds.split(",")]
+        runs[folder] = gains(ways, shown, list(every.values()), chosen)
     words = [f"--work {folder}" for folder in work] + ["--tried"] * tried
     finding.save(
         path, f"new_classes {' '.join(words)}", {"seeds": seeds}, datasets=names, runs=runs

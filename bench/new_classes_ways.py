@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdbpl.cache.cache import open_cache
-from fdbpl.methods.bridge import RIDGE, Moments, across
+from fdbpl.methods.bridge import Moments, across
 from fdbpl.methods.discriminant import values
 from fdbpl.methods.options import PRESETS
 from fdbpl.regions.plan import Plan
@@ -20,7 +20,8 @@ from fdbpl.training.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.workspace import Workspace
 
 SHARE = PRESETS["fdbpl"].bridge_share
-WEAK = RIDGE / 1000
+STRONG = 1000.0  # times covariances of many images: beside them ridge and names hardly count
+FOLDS = 10  # into which evaluated images are cut
 HALF = 0.5  # of the mean that is taken off, and of what whitened vectors add
 
 Floats = NDArray[np.floating[Any]]
@@ -79,12 +80,17 @@ class Both:
         found: NDArray[np.bool_] = chosen == labels[among]
         return found
 
-    def bridged(self, moments: Moments, ridge: float = RIDGE) -> Floats:
+    def bridged(self, moments: Moments) -> Floats:
         """Return the scores (n, C) of the template and a bridge, as `fdbpl` has them."""
-        rows = across(moments.bridge(), *self.names, ridge)
-        plain = self.images[0].astype(np.float64) @ self.names[0].T
-        return plain + SHARE * values(rows, self.images[0])
+        return self.across(moments.bridge(), SHARE)
 
+    def across(self, bridge: Floats, share: float) -> Floats:
+        """Return the scores (n, C) of the template and a share of a bridge (D, 1 + D + E)."""
+        plain = self.images[0].astype(np.float64) @ self.names[0].T
+        return plain + share * values(across(bridge, *self.names), self.images[0])
+
+
+OTHERS = "a bridge of the regions of the other ten datasets"
 
 Way = Callable[[Both, int, Sequence[Both]], Floats]
 """A dataset, a seed and all datasets to the scores (n, C) of the test images."""
@@ -153,12 +159,26 @@ def _pooled(one: Both, seed: int, every: Sequence[Both]) -> Floats:
     return one.bridged(reduce(Moments.__add__, [other.of_shots(seed) for other in every]))
 
 
-def _seen(one: Both, _seed: int, _every: Sequence[Both], ridge: float = RIDGE) -> Floats:
-    return one.bridged(Moments.of(*one.images, np.ones(len(one.images[0]))), ridge)
+def _others(one: Both, seed: int, every: Sequence[Both]) -> Floats:
+    """Take the other datasets' covariances, each alike, and of its own regions the mean alone."""
+    others = [other.of_shots(seed).bridge()[:, 1:] for other in every if other is not one]
+    mean = one.of_shots(seed).bridge()[:, :1]
+    pooled = np.hstack([mean, STRONG * np.mean(others, axis=0)])
+    return one.across(pooled, share=1.0)
 
 
-def _seen_weakly(one: Both, seed: int, every: Sequence[Both]) -> Floats:
-    return _seen(one, seed, every, WEAK)
+def _seen(one: Both, seed: int, _every: Sequence[Both]) -> Floats:
+    """Judge each tenth of the evaluated images by a bridge of the other nine tenths."""
+    student, teacher = one.images
+    fold = np.random.default_rng(seed).permutation(len(student)) % FOLDS
+    scores = np.empty((len(student), len(one.names[0])))
+    for left in range(FOLDS):
+        kept = fold != left
+        moments = Moments.of(student[kept], teacher[kept], np.ones(int(kept.sum())))
+        mean, covariances = np.split(moments.bridge(), [1], axis=1)
+        bridge = np.hstack([mean, STRONG * covariances])
+        scores[~kept] = one.across(bridge, share=1.0)[~kept]
+    return scores
 
 
 def _teacher(one: Both, _seed: int, _every: Sequence[Both]) -> Floats:
@@ -173,11 +193,12 @@ TRIED: Mapping[str, Way] = {
     "of three prompts the one that agrees most with the teacher, with the bridge": _chosen,
     "half of the regions' mean taken off, with the bridge": _centred,
     "class vectors whitened by the regions, with the bridge": _whitened,
-    "a bridge of the regions of all these datasets": _pooled,
+    "a bridge of the regions of all datasets": _pooled,
+    OTHERS: _others,
     "teacher": _teacher,
 }
 LIMITS: Mapping[str, Way] = {
-    "a bridge of the evaluated images": _seen,
-    "the same, with a thousandth of the ridge": _seen_weakly,
+    OTHERS: _others,
+    "a bridge of other images of the same classes": _seen,
     "teacher": _teacher,
 }

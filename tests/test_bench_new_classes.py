@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from workspaces import draw, prepare, workspace_params
 
 from bench import new_classes
-from bench.new_classes_ways import LIMITS, SHARE, TRIED, WRITTEN, Both
+from bench.new_classes_ways import LIMITS, OTHERS, SHARE, TRIED, WRITTEN, Both
 from fdbpl.cache.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.inference import Inference
@@ -55,7 +56,7 @@ def test_the_template_and_the_teacher_are_judged_as_the_pipeline_judges(work, ev
     ("title", "moments"),
     [
         (new_classes.BRIDGE, lambda one, every: one.of_shots(2)),
-        ("a bridge of the regions of all these datasets",
+        ("a bridge of the regions of all datasets",
          lambda one, every: every[0].of_shots(2) + every[1].of_shots(2)),
     ],
 )  # fmt: skip
@@ -77,6 +78,25 @@ def test_one_of_equal_prompts_is_as_good_as_the_template(every: list[Both]) -> N
     for one in every:
         found, wanted = (EVERY_WAY[way](one, 1, every) for way in (title, new_classes.BRIDGE))
         assert np.array_equal(found, wanted)
+
+
+def test_the_other_datasets_regions_stand_in_for_ones_own(every: list[Both]) -> None:
+    birds, boats = every
+    mean, elsewhere = birds.of_shots(1).bridge()[:, :1], boats.of_shots(1).bridge()[:, 1:]
+    wanted = birds.across(np.hstack([mean, 1000 * elsewhere]), share=1.0)
+    assert np.allclose(EVERY_WAY[OTHERS](birds, 1, every), wanted, atol=1e-9)
+
+
+def test_no_image_is_judged_by_a_bridge_that_saw_it(every: list[Both]) -> None:
+    way = EVERY_WAY["a bridge of other images of the same classes"]
+    one, other = every[0], every[1]
+    for image in range(3):
+        moved = one.images[1].copy()
+        moved[image] = other.images[1][image]  # the teacher's view of one image
+        scores = way(replace(one, images=(one.images[0], moved)), 1, every)
+        changed = np.abs(scores - way(one, 1, every)).max(axis=1) > 1e-12
+        assert not changed[image]
+        assert changed.any()
 
 
 def test_every_way_tells_something_of_every_image(every: list[Both]) -> None:
