@@ -1,5 +1,6 @@
 """Unpacking archives from elsewhere: nothing lands outside the folder, and no link leads there."""
 
+import platform
 import shutil
 import stat
 import tarfile
@@ -25,8 +26,8 @@ def unpack(archive: Path, folder: Path, report: Report = silent) -> None:
 
     Raises:
         UserError: the archive is damaged, needs more room than there is, or holds an entry that
-            leads outside, a link that does, or a link in a zip at all; then nothing outside
-            `folder` has been touched.
+            leads outside, a link that does, or a link in a zip at all; or Python is too old to
+            unpack a tar safely. Then nothing outside `folder` has been touched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -73,6 +74,11 @@ def _require_inside(archive: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path, report: Report) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            f"{archive}: to unpack it safely needs Python 3.11.4 or later, and this is "
+            f"{platform.python_version()}. Unpack it into {folder} by hand: tar -xf {archive.name}"
+        )
     with tarfile.open(archive) as packed:
         entries = packed.getmembers()
 
