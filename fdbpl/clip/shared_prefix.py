@@ -6,8 +6,10 @@ for every class, so their keys and values are computed once a layer and shared. 
 classes and contexts lie in one matrix without padding, so that a layer is four large products.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -22,7 +24,8 @@ from fdbpl.clip.tokens import PromptTokens
 Precision = Literal["fp32", "bf16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_PARTS = 4  # of the budget: three hold what their backward pass needs, one is worked on
+_PARTS = 4  # of the budget, at least: the last is worked on, the others hold what they need
+_CACHED = 8 << 20  # bytes of a part's widest matrix on a processor: of more, caches hold too little
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class SharedPrefixText:
         tokens: of the prompts.
         precision: of products and attention; residuals, norms and features are in float32.
             There is no fp16: the towers' residuals leave its range.
-        memory_mb: for what the backward pass needs, in MiB. Where all classes need more, they
-            are taken in parts, and those that the budget does not hold are computed again in the
-            backward pass. Equal but for the order of sums.
+        memory_mb: for what the backward pass needs, in MiB. Parts of the classes that the budget
+            does not hold are computed again in the backward pass. Equal but for the order of sums,
+            as are the parts that a processor's caches want.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SharedPrefixText:
         self._blocks = [FrozenBlock(block, dtype) for block in blocks]
         self._memory = None if memory_mb is None else memory_mb << 20
         width, layers = tower.positional_embedding.shape[1], len(blocks)
+        self._widest = 16 * width  # bytes of a token where it is widest, in float32
         self._token_bytes = width * (layers * (8 + 9 * dtype.itemsize) + 16 * dtype.itemsize)
         device = tower.token_embedding.weight.device
         lengths = torch.tensor([len(suffix) for suffix in tokens.suffixes])
@@ -98,14 +102,29 @@ class SharedPrefixText:
         return torch.nn.functional.normalize(features, dim=-1)
 
     def parts(self, sets: int) -> list[_Part]:
-        """Split the classes for `sets` contexts: into one part where the budget allows it."""
+        """Split the classes for `sets` contexts, as caches and the budget want it."""
         if sets not in self._parts:
-            limit = len(self._embedded)
-            if self._memory is not None:
-                allowed = max(1, self._memory // self._token_bytes // sets)
-                limit = limit if limit <= allowed else max(1, allowed // _PARTS)
-            self._parts[sets] = list(self._split(sets, limit))
+            limit, allowed = len(self._embedded), self._allowed(sets)
+            if limit > allowed:
+                limit = allowed // _PARTS
+            if self._embedded.device.type == "cpu":
+                limit = min(limit, _CACHED // self._widest // sets)
+            self._parts[sets] = list(self._split(sets, max(1, limit)))
         return self._parts[sets]
+
+    def held(self, sets: int) -> int:
+        """Return how many parts the budget holds, from the first on, while another is worked on."""
+        sizes = [self._first + len(part.embedded) // sets for part in self.parts(sets)]
+        allowed = self._allowed(sets)
+        if sum(sizes) <= allowed:
+            return len(sizes)
+        return sum(total + max(sizes) <= allowed for total in accumulate(sizes))
+
+    def _allowed(self, sets: int) -> int:
+        """Return the tokens of each context whose needs the budget holds."""
+        if self._memory is None:
+            return sys.maxsize
+        return self._memory // self._token_bytes // sets
 
     def _split(self, sets: int, limit: int) -> Iterator[_Part]:
         """Yield parts of at most `limit` tokens a context, at least one class each."""
@@ -155,8 +174,7 @@ class _Ends(Function):
 
     @staticmethod
     def forward(ctx: Any, prefix: Tensor, engine: SharedPrefixText) -> Tensor:
-        parts = engine.parts(len(prefix))
-        held = _PARTS - 1 if len(parts) > 1 else 1
+        parts, held = engine.parts(len(prefix)), engine.held(len(prefix))
         ctx.engine, ctx.held = engine, []
         ends = []
         for index, part in enumerate(parts):

@@ -53,8 +53,8 @@ def run_stage(
 def load(name: str) -> ModuleType:
     """Import a module without looking for garbage among what it brings, then or later.
 
-    Modules stay. Looking through torch's, again and again, took a sixth of the time that the
-    import takes (`bench.pipeline`), and as much again while a small model learns.
+    Modules stay. Looking through torch's, again and again, takes about a sixth of the import's
+    time (`bench.pipeline`).
     """
     if name in sys.modules:
         return import_module(name)  # which waits, if another thread is still at it
