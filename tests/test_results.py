@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from result_records import DATASETS, LIFT, SEEDS, comparison, rejection, transfer
 
 from fdbpl.cli import main
 from fdbpl.errors import UserError
@@ -21,68 +21,13 @@ from fdbpl.results.page import page
 from fdbpl.results.world import World, read_world
 from fdbpl.workspace import Workspace
 
-SEEDS = ("1", "2", "3")
-DATASETS = ("objects", "icons", "flowers", "textures")
 MODEL = {"architecture": "small", "weights": "tiny"}
-LIFT = {"zero_shot_generic": 0, "coop": 3, "kdpl": 1, "fdbpl": 2}
 COSTS = [Cost("kdpl", 256, 2048, 0, 2.5), Cost("fdbpl", 512, 4096, 645, 4.25)]
 
 
 def parameters(**changes: Any) -> Params:
     raw = {"datasets": list(DATASETS), "development": ["icons"], "methods": list(LIFT)}
     return check_params({**raw, "student": MODEL, "teacher": MODEL, **changes})
-
-
-def comparison(lift: Mapping[str, float] = LIFT, *, datasets: tuple[str, ...] = DATASETS) -> Any:
-    """Methods that are better by their `lift`, each dataset and seed a little different."""
-    methods: dict[str, Any] = {}
-    for method, more in lift.items():
-        cells = {}
-        for place, dataset in enumerate(datasets):
-            seeds = {}
-            for seed in SEEDS:
-                base = 50 + place + more + 0.01 * int(seed) * (place - 1) * more
-                seeds[seed] = {"base": base, "new": base + 9, "h": harmonic_mean(base, base + 9)}
-            cells[dataset] = {**seeds["2"], "h_std": 0.5, "seeds": seeds}
-        methods[method] = {"avg": {"base": 1.0, "new": 1.0, "h": 1.0}, "datasets": cells}
-    return {"methods": methods}
-
-
-def transfer(lift: Mapping[str, float] = LIFT) -> Any:
-    targets = {"icons": "cross-dataset", "flowers": "cross-dataset", "objects-hard": "shifted"}
-    methods = {
-        method: {
-            "seeds": {
-                seed: {"objects": 70, **{name: 40 + more + 5 * len(name) for name in targets}}
-                for seed in SEEDS
-            },
-            "targets": {},
-            "avg": {},
-        }
-        for method, more in lift.items()
-    }
-    kinds = {name: {"kind": kind} for name, kind in targets.items()}
-    return {"source": "objects", "targets": kinds, "methods": methods}
-
-
-def rejection(ours: float = 80, theirs: float = 70) -> Any:
-    def cells(value: float) -> Any:
-        datasets = {
-            name: {"auroc": value, "seeds": {seed: {"auroc": value, "fpr95": 9} for seed in SEEDS}}
-            for name in DATASETS
-        }
-        without = {name: cell for name, cell in datasets.items() if name != "textures"}
-        return {"empty": {"datasets": without}, "new-class": {"datasets": datasets}}
-
-    def ece(value: float) -> Any:
-        return {"datasets": {name: {"ece": value, "seeds": {}} for name in DATASETS}}
-
-    return {
-        "methods": {
-            "kdpl": {"ece": ece(7), "scores": {"max_softmax": cells(theirs), "energy": cells(75)}},
-            "fdbpl": {"ece": ece(5), "scores": {"max_softmax": cells(60), "combined": cells(ours)}},
-        }
-    }
 
 
 def world(**changes: Any) -> World:
@@ -218,11 +163,43 @@ def test_another_world_is_evidence_of_its_own() -> None:
     lower = {**LIFT, "fdbpl": 0.5}
     other = World("second", comparison(lower), None, None)
     text = written(world(), other)
+    fresh = part(text, "Evidence: second, base to new")
+    kindred = part(text, "Evidence: second, base to new, kinds that development knows")
+    assert "- FDBPL, ours does not beat, and falls behind, KDPL in H on 3 datasets" in fresh
+    assert "- FDBPL, ours does not beat, and falls behind, KDPL in H on 1 dataset" in kindred
+    assert "| icons " not in fresh
+    assert "| icons " in kindred
+
+
+def test_several_worlds_are_told_together_and_each_in_its_own_sections() -> None:
+    other = World("second", comparison({**LIFT, "fdbpl": -4}), None, rejection())
+    text = written(world(), other)
     words = part(text, "In plain words, from evidence alone")
-    assert "- second, base to new: FDBPL, ours does not beat, and falls behind, KDPL" in words
-    assert "- second, base to new, kinds that development knows: FDBPL, ours" in words
-    assert "| icons " not in part(text, "Evidence: second, base to new")
-    assert "| icons " in part(text, "Evidence: second, base to new, kinds that development knows")
+    assert "- all worlds, base to new: FDBPL, ours" in words
+    assert "- base to new:" not in words
+    assert "icons" not in words
+    assert "3 (H 3, new 3) of 3 in this world, 0 (H 0, new 0) of 3 in second." in words
+    assert "transfer" not in words  # of which one world has no record
+    joined = row(part(text, "Evidence: all worlds, base to new"), "FDBPL, ours")
+    alone = [
+        row(part(text, f"Evidence: {title}base to new"), "FDBPL, ours")
+        for title in ("", "second, ")
+    ]
+    assert float(joined[1]) == pytest.approx(np.mean([float(one[1]) for one in alone]), abs=0.011)
+    assert "- FDBPL, ours beats KDPL in H" in part(text, "Evidence: base to new")
+
+
+def test_worlds_without_a_method_in_common_are_not_told_together() -> None:
+    other = World("second", comparison({"paper": 1}), None, None)
+    text = written(world(), other)
+    assert "all worlds, base to new" not in text
+    assert "Evidence: second, base to new" in text
+
+
+def test_points_on_new_classes_are_told_by_dataset() -> None:
+    words = part(written(world()), "In plain words, from evidence alone")
+    (line,) = [line for line in words.splitlines() if "on new classes" in line]
+    assert "objects +1.96, flowers +2.04, textures +2.08." in line
 
 
 def test_costs_machine_commit_and_settings_are_told() -> None:

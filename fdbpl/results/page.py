@@ -8,6 +8,7 @@ from fdbpl.reporting.tables import TITLES, markdown
 from fdbpl.results import sections
 from fdbpl.results.costs import REAL, Cost
 from fdbpl.results.sections import Section
+from fdbpl.results.together import together
 from fdbpl.results.world import World
 
 
@@ -34,29 +35,31 @@ def page(
     """
     developed = [name for name in world.datasets if name in params.development]
     evidence = [name for name in world.datasets if name not in params.development]
-    of_evidence = list(_sections(world, evidence, developed))
-    of_others = [
-        (f"{other.title}, {title}", section)
-        for other in others
-        for title, section in _parts_of_other(other, params.development)
+    of_each = [
+        *_sections(world, evidence, developed),
+        *(
+            (f"{other.title}, {title}", section)
+            for other in others
+            for title, section in _parts_of_other(other, params.development)
+        ),
     ]
+    of_all = list(_of_all([world, *others], evidence, developed)) if others else []
     of_development = list(_sections(world, developed, evidence, shifted=False))
-    told = [(title, line) for title, one in [*of_evidence, *of_others] for line in one.verdicts]
     parts = [
         "# Results",
         f"Written by `fdbpl results` at commit {commit or 'unknown'}, on {', '.join(machine)}. "
         "No number here was typed by hand.",
         _how(params, world),
         "## In plain words, from evidence alone",
-        "\n".join(f"- {title}: {line}" for title, line in told) or "Nothing to say yet.",
-        *_titled([(f"Evidence: {title}", one) for title, one in of_evidence], "##"),
+        *_plainly(of_all or of_each, [world, *others], evidence),
+        *_titled([(f"Evidence: {title}", one.body) for title, one in of_all], "##"),
+        *_titled([(f"Evidence: {title}", _with_words(one)) for title, one in of_each], "##"),
         *_missing(world),
-        *_titled([(f"Evidence: {title}", one) for title, one in of_others], "##"),
         "## Development",
         f"Choices were made on {', '.join(developed)}: what follows is no evidence."
         if developed
         else "params.yaml names no development datasets, so choices may have been made on any.",
-        *_titled([(f"Development: {title}", one) for title, one in of_development], "###"),
+        *_titled([(f"Development: {title}", one.body) for title, one in of_development], "###"),
         *(["### Development: what was tried", ablation.strip()] if ablation else []),
         "## Costs",
         _costs(costs, params, world),
@@ -77,6 +80,45 @@ def _sections(
         yield "rejection, AUROC", rejected
 
 
+def _of_all(
+    worlds: Sequence[World], datasets: Sequence[str], apart: Sequence[str]
+) -> Iterator[tuple[str, Section]]:
+    """Yield the sections of what all worlds have of these datasets, taken together."""
+    joined = together(worlds)
+    if not joined.methods:
+        return
+    shared = [name for name in datasets if name in joined.datasets]
+    for title, section in _sections(joined, shared, apart):
+        yield f"{joined.title}, {title}", section
+
+
+def _plainly(
+    told: Sequence[tuple[str, Section]], worlds: Sequence[World], datasets: Sequence[str]
+) -> Iterator[str]:
+    """Yield what the sections say, and what each of several worlds says by itself in short."""
+    lines = [f"- {title}: {line}" for title, one in told for line in one.verdicts]
+    yield "\n".join(lines) or "Nothing to say yet."
+    if len(worlds) == 1:
+        return
+    counts = [
+        f"{above} of {len(shared)} in {world.title}"
+        for world in worlds
+        if (shared := [name for name in datasets if name in world.datasets])
+        and (above := sections.above_generic(world, shared))
+    ]
+    yield (
+        f"All worlds are {', '.join(world.title for world in worlds)} taken together: a "
+        "dataset's runs are those of all. What each says by itself stands in its own sections. "
+        + (f"Datasets above the generic prompt: {', '.join(counts)}." if counts else "")
+    ).strip()
+
+
+def _with_words(section: Section) -> str:
+    """Return what a section says and then its body."""
+    words = "\n".join(f"- {line}" for line in section.verdicts)
+    return f"{words}\n\n{section.body}" if words else section.body
+
+
 def _parts_of_other(world: World, development: Sequence[str]) -> Iterator[tuple[str, Section]]:
     """Yield the sections of a world in which nothing was chosen.
 
@@ -90,14 +132,14 @@ def _parts_of_other(world: World, development: Sequence[str]) -> Iterator[tuple[
             yield f"{title}, kinds that development knows", section
 
 
-def _titled(found: Sequence[tuple[str, Section]], level: str) -> Iterator[str]:
+def _titled(found: Sequence[tuple[str, str]], level: str) -> Iterator[str]:
     """Yield titles and bodies; a title that repeats stands once."""
     before = ""
-    for title, section in found:
+    for title, body in found:
         if title != before:
             yield f"{level} {title[0].upper()}{title[1:]}"
         before = title
-        yield section.body
+        yield body
 
 
 def _missing(world: World) -> Iterator[str]:

@@ -33,13 +33,7 @@ class Section:
 
 def base_to_new(world: World, datasets: Sequence[str]) -> Section:
     """Compare all methods on some datasets of a world, base to new."""
-    measured = {
-        method: {
-            measure: standing.accuracies(world.comparison, method, datasets, measure)
-            for measure in ("base", "new", "h")
-        }
-        for method in world.methods
-    }
+    measured = _measured(world, datasets)
     h = {method: tables["h"] for method, tables in measured.items()}
     rivals = [rival for rival in RIVALS if h.get(rival)]
     head = ("method", "base", "new", "H", "mean H", *(f"H - {TITLES[rival]}" for rival in rivals))
@@ -63,14 +57,31 @@ def base_to_new(world: World, datasets: Sequence[str]) -> Section:
         verdicts = list(_against(h, rivals, f"H on {_count(datasets)}"))
         verdicts += [_halves(measured, rival) for rival in rivals]
         if above := _above_generic(measured, OURS):
-            verdicts.append(
-                f"{TITLES[OURS]} is above {TITLES[GENERIC]} on {above} of {_count(datasets)}."
-            )
+            verdicts += [
+                f"{TITLES[OURS]} is above {TITLES[GENERIC]} on {above} of {_count(datasets)}.",
+                _new_over_generic(measured),
+            ]
     if fitted := [TITLES[method] for method in measured if not h[method]]:
         text.insert(
             1, f"No new and no H, since it knows the base classes alone: {', '.join(fitted)}."
         )
     return Section("\n\n".join(text), tuple(verdicts))
+
+
+def above_generic(world: World, datasets: Sequence[str]) -> str:
+    """Say on how many datasets ours is above the generic prompt: "5 (H 6, new 5)", or nothing."""
+    measured = _measured(world, datasets)
+    return _above_generic(measured, OURS) if OURS in measured else ""
+
+
+def _measured(world: World, datasets: Sequence[str]) -> dict[str, dict[str, Table | None]]:
+    return {
+        method: {
+            measure: standing.accuracies(world.comparison, method, datasets, measure)
+            for measure in ("base", "new", "h")
+        }
+        for method in world.methods
+    }
 
 
 def _against(tables: dict[str, Table | None], rivals: Sequence[str], measure: str) -> Iterator[str]:
@@ -117,6 +128,19 @@ def _above_generic(measured: dict[str, dict[str, Table | None]], method: str) ->
         wins.append({d for d in ours if mean_of({d: ours[d]}) > mean_of({d: theirs[d]})})
     both = wins[0] & wins[1]
     return f"{len(both)} (H {len(wins[0])}, new {len(wins[1])})"
+
+
+def _new_over_generic(measured: dict[str, dict[str, Table | None]]) -> str:
+    """Say what is gained on new classes over the generic prompt, and on which datasets."""
+    ours, theirs = (measured[method]["new"] or {} for method in (OURS, GENERIC))
+    told = ", ".join(
+        f"{name} {mean_of({name: seeds}) - mean_of({name: theirs[name]}):+.2f}"
+        for name, seeds in ours.items()
+    )
+    return (
+        f"{TITLES[OURS]} minus {TITLES[GENERIC]} on new classes: "
+        f"{spelled(difference(ours, theirs))}; {told}."
+    )
 
 
 def _by_dataset(world: World, methods: Sequence[str], datasets: Sequence[str]) -> str:
