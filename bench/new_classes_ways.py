@@ -23,6 +23,7 @@ SHARE = PRESETS["fdbpl"].bridge_share
 STRONG = 1000.0  # times covariances of many images: beside them ridge and names hardly count
 FOLDS = 10  # into which evaluated images are cut
 HALF = 0.5  # of the mean that is taken off, and of what whitened vectors add
+FOREIGN = 3.0  # weight of the covariances of all datasets' names, of trace one beside the regions'
 
 Floats = NDArray[np.floating[Any]]
 
@@ -159,6 +160,18 @@ def _pooled(one: Both, seed: int, every: Sequence[Both]) -> Floats:
     return one.bridged(reduce(Moments.__add__, [other.of_shots(seed) for other in every]))
 
 
+def _named(one: Both, seed: int, every: Sequence[Both]) -> Floats:
+    """Let the names of all datasets, as both text towers see them, tell of the map as well."""
+    u, t = (
+        np.concatenate([other.names[side] - other.names[side].mean(axis=0) for other in every])
+        for side in (0, 1)
+    )
+    weight = FOREIGN / float((u * u).sum())
+    bridge = one.of_shots(seed).bridge()
+    bridge[:, 1:] += weight * np.hstack([u.T @ u, u.T @ t])
+    return one.across(bridge, SHARE)
+
+
 def _others(one: Both, seed: int, every: Sequence[Both]) -> Floats:
     """Take the other datasets' covariances, each alike, and of its own regions the mean alone."""
     others = [other.of_shots(seed).bridge()[:, 1:] for other in every if other is not one]
@@ -194,6 +207,7 @@ TRIED: Mapping[str, Way] = {
     "half of the regions' mean taken off, with the bridge": _centred,
     "class vectors whitened by the regions, with the bridge": _whitened,
     "a bridge of the regions of all datasets": _pooled,
+    "names of all datasets for further pairs, with the bridge": _named,
     OTHERS: _others,
     "teacher": _teacher,
 }
