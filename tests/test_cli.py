@@ -16,6 +16,7 @@ from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.training.schedule import learning_rate
 from fdbpl.workspace import Workspace
@@ -119,6 +120,24 @@ def test_everything_again_gives_the_same_bytes_and_encodes_nothing(done: Project
     assert done.outputs() == before
     assert said[1].count("encoded 0, reused") == 2
     assert all(str(done.folder).encode() not in data for data in before.values())
+
+
+def test_two_classes_one_learned_and_one_new_go_through_all_methods(project: Project) -> None:
+    draw_folder(project.folder / "pair", {"ant": (3, 2), "bee": (3, 2)})
+    methods = [*UNTRAINED, *FITTED, *TRAINED]
+    project.change(
+        data={"own": {"mine": {"folder": "pair"}}}, methods=methods, train={"batch": 4, "lr": 0.01}
+    )
+    planned = project.all_stages()[0]
+    assert "mine: 2 classes (1 base, 1 new)" in planned
+    comparison = json.loads(Path("runs/default/metrics/compare.json").read_text())
+    assert list(comparison["methods"]) == methods
+    for found in comparison["methods"].values():  # one class competes with none
+        assert found["datasets"]["mine"]["base"] == 100
+        assert found["datasets"]["mine"]["new"] in (100, None)  # a probe knows no new class
+    result = project("rejection")
+    assert result.exit_code == 0, result.output
+    assert "NaN" not in Path("runs/default/metrics/rejection.json").read_text()
 
 
 def test_more_seeds_and_crops_encode_only_what_is_new(done: Project) -> None:

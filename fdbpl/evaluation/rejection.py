@@ -76,10 +76,13 @@ def logsumexp(logits: Floats) -> Doubles:
 
 
 def sureness(logits: Floats) -> Doubles:
-    """Return 1 - H(p) / ln C of each row's softmax (n,), in [0, 1]: 0 where p is uniform."""
+    """Return 1 - H(p) / ln C of each row's softmax (n,), in [0, 1]: 0 where p is uniform.
+
+    Of a single class it is 1.
+    """
     log_p = log_softmax(logits)
     entropy = -(np.exp(log_p) * log_p).sum(axis=1)
-    result: Doubles = np.clip(1 - entropy / math.log(log_p.shape[1]), 0, 1)
+    result: Doubles = np.clip(1 - entropy / math.log(max(2, log_p.shape[1])), 0, 1)
     return result
 
 

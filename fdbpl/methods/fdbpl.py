@@ -131,7 +131,7 @@ class Fdbpl:
             "second_hinges_active": active_pairs(similarity, labels, self.options.margins[1]),
             "negative_entropy_informative": weighted_mean(disorder, high),
             "negative_entropy_uninformative": weighted_mean(disorder, 1 - high),
-            "negative_cosine": cosines / (classes * (classes - 1)),
+            "negative_cosine": cosines / max(1, classes * (classes - 1)),
         }
 
     def weights(self, batch: Batch) -> Tensor:

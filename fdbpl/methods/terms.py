@@ -34,8 +34,11 @@ def entropy(log_p: Tensor) -> Tensor:
 
 
 def informativeness(log_p: Tensor) -> Tensor:
-    """Return w = 1 - H(p) / ln C of each row (..., B), in [0, 1]: how sure the teacher is."""
-    return (1 - entropy(log_p) / math.log(log_p.shape[-1])).clamp(0, 1)
+    """Return w = 1 - H(p) / ln C of each row (..., B), in [0, 1]: how sure the teacher is.
+
+    Of a single class it is 1: half of two classes is one.
+    """
+    return (1 - entropy(log_p) / math.log(max(2, log_p.shape[-1]))).clamp(0, 1)
 
 
 def rank(values: Tensor, levels: Tensor) -> Tensor:
