@@ -1,4 +1,8 @@
+from typing import Any
+
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +16,10 @@ from fdbpl.ablation.grid import (
     spell,
 )
 from fdbpl.errors import UserError
-from fdbpl.methods.options import PRESETS, FdbplOptions
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.fdbpl import Fdbpl
+from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
+from fdbpl.methods.table import trained_method
 from fdbpl.params import Params, check_params
 
 MODEL = {"architecture": "small", "weights": "tiny"}
@@ -137,15 +144,59 @@ def test_the_default_grid_is_valid_and_touches_every_live_option() -> None:
     assert len(settings) > len(factors)
     varied = {factor.key.partition(".")[2] for factor in factors if factor.key.startswith("fdbpl.")}
     own = PRESETS["fdbpl"]
-    still = {
-        name
-        for name in FdbplOptions.model_fields
-        if getattr(own, f"{name.rpartition('_')[0]}_weight", None) == 0
-    }
+    assert varied >= {name for name in FdbplOptions.model_fields if name.endswith("_weight")}
     words = {name for name, field in FdbplOptions.model_fields.items() if field.annotation is str}
     assert words == {"negative_start"}  # free text has no alternatives to try
-    assert varied | still == set(FdbplOptions.model_fields) - words
+    for name in set(FdbplOptions.model_fields) - words - varied:
+        other = own.model_copy(update={name: other_value(name, own)})
+        assert bearing(other) == bearing(own), name
     assert {"regions.per_image", "regions.scale", "cache.payload"} < {one.key for one in factors}
+
+
+ALL_TERMS = {f"{term}_weight": 0.5 for term in ("first", "second", "keep", "prototype")}
+NO_WEIGHT = {"weight": "none", "inference": "positive", "similarity": "positive"}
+
+
+@pytest.mark.parametrize("own", [{}, {"weight": "entropy", **ALL_TERMS}, NO_WEIGHT])
+def test_every_setting_of_the_default_grid_can_change_something(own: dict[str, Any]) -> None:
+    reference = params(objectives={"fdbpl": own})
+    bears = bearing(with_overrides("fdbpl", own))
+    for factor in default_factors(reference):
+        preset, _, option = factor.key.partition(".")
+        for value in factor.values if preset == "fdbpl" else ():
+            assert bearing(with_overrides("fdbpl", {**own, option: value})) != bears, factor.key
+
+
+def other_value(name: str, own: FdbplOptions) -> Any:
+    words = getattr(FdbplOptions.model_fields[name].annotation, "__args__", ())
+    value = getattr(own, name)
+    return next((word for word in words if isinstance(word, str) and word != value), 0.77)
+
+
+def bearing(options: FdbplOptions) -> tuple[Any, ...]:
+    """Return what training and deciding make of options: loss and gradient, and the inference."""
+    rng = torch.Generator().manual_seed(0)
+    student, text = (
+        F.normalize(torch.randn(shape, generator=rng, dtype=torch.float64), dim=-1)
+        for shape in ((6, 8), (2, 4, 8))
+    )
+    teacher, refined = (
+        (3 * torch.randn(6, 4, generator=rng, dtype=torch.float64)).log_softmax(-1)
+        for _ in range(2)
+    )
+    batch = Batch(
+        student=student,
+        teacher=teacher,
+        labels=teacher.argmax(dim=-1),
+        areas=torch.rand(6, generator=rng, dtype=torch.float64),
+        levels=torch.rand(9, generator=rng, dtype=torch.float64).sort().values,
+        refined=refined,
+    )
+    text.requires_grad_()
+    loss = torch.stack(list(Fdbpl(options)(batch, text, 10.0).values())).sum()
+    (slope,) = torch.autograd.grad(loss, text)
+    method = trained_method("fdbpl", options.model_dump())
+    return (loss.item(), slope.flatten().tolist(), method.inference)
 
 
 def test_the_default_grid_switches_terms_off_and_on() -> None:

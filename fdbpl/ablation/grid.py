@@ -164,8 +164,9 @@ def _whole_objectives(params: Params) -> dict[str, dict[str, Any]]:
 def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
     """Return the grid that is taken when none is named.
 
-    Regions: how many and how large; the payload; then every option of the preset. Options are
-    read from their model, so that a new one is in the grid without a word here.
+    Regions: how many and how large; the payload; then every option of the preset that bears on
+    anything. Options are read from their model, so that a new one is in the grid without a word
+    here.
     """
     own = with_overrides(preset, params.objectives.get(preset, {}))
     factors = [
@@ -173,7 +174,7 @@ def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
         Factor("regions.scale", ([0.08, 1.0], [0.3, 1.0], [0.08, 0.3])),
         Factor("cache.payload", ("float32", "float16", "int8")),
     ]
-    for name in FdbplOptions.model_fields:
+    for name in (option for option in FdbplOptions.model_fields if _is_read(option, own)):
         values = tuple(value for value in _alternatives(name, own) if _allowed(preset, name, value))
         if values:
             factors.append(Factor(f"{preset}.{name}", values))
@@ -183,28 +184,43 @@ def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
 def _alternatives(name: str, own: FdbplOptions) -> tuple[Any, ...]:
     """Return what to try in place of an option's own value.
 
-    A word: every other word. A switch: the other way. A term's weight: nothing and double; if it
-    is nothing, the option's default. A share in what decides: nothing, half, double, and a
-    hundred times, which leaves hardly anything else. Another number: half and double, unless it
-    belongs to a term that has no weight.
+    A word: every other word. A term's weight: nothing and double; if it is nothing, the option's
+    default. A share in what decides: nothing, half, double, and a
+    hundred times, which leaves hardly anything else. Another number: half and double.
     """
     value, field = getattr(own, name), FdbplOptions.model_fields[name]
     margins = dict(zip(("first_margin", "second_margin"), own.margins, strict=True))
     value = margins.get(name, value)  # None stands for the margin of the unit
     words = getattr(field.annotation, "__args__", ())
-    term, _, kind = name.rpartition("_")
-    if isinstance(value, bool):
-        return (not value,)
+    kind = name.rpartition("_")[2]
     if isinstance(value, str):
         return tuple(word for word in words if isinstance(word, str) and word != value)
-    without_term = kind != "weight" and getattr(own, f"{term}_weight", None) == 0
-    if without_term or not isinstance(value, int | float):
+    if not isinstance(value, int | float):
         return ()
     if kind == "share":
         return (0.0, value / 2, 2 * value, 100 * value) if value else ()
     if kind == "weight":
         return (0.0, 2 * value) if value else (field.get_default() or 0.1,)
     return (value // 2 if isinstance(value, int) else value / 2, 2 * value)
+
+
+def _is_read(name: str, own: FdbplOptions) -> bool:
+    """Return whether an option bears on anything: whether the term that reads it counts."""
+    weighs = own.weight != "none"  # else all regions inform, and there is nothing to reject
+    read_where = {
+        "weight_power": weighs,
+        "weight_temperature": own.weight == "entropy",
+        "normalise": weighs,
+        "rejection": weighs and own.rejection_weight > 0,
+        "rejection_weight": weighs,
+        "mutual": own.mutual_weight > 0,
+        "difference_unit": own.first_weight + own.second_weight > 0,
+        "first_margin": own.first_weight > 0,
+        "second": own.second_weight > 0,
+        "second_margin": own.second_weight > 0 and own.second == "hinge",
+        "negative_share": "difference" in (own.similarity, own.inference),
+    }
+    return read_where.get(name, True)
 
 
 def _allowed(preset: str, name: str, value: Any) -> bool:
