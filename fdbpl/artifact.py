@@ -38,7 +38,8 @@ class Artifact:
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
     it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, options, student
-    (architecture, weights, activation), class names, template or words, parameters, seed.
+    (architecture, weights, activation), teacher, dataset, plan, class names, the template, what
+    classifies, parameters and seed.
     """
 
     arrays: Mapping[str, Floats]

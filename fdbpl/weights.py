@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from fdbpl.params import ModelParams
+from fdbpl.params import ModelParams, TeacherParams
 
 TINY = "tiny"
 
@@ -22,3 +22,8 @@ def weights_source(params: ModelParams) -> str:
 def about_model(params: ModelParams) -> dict[str, str]:
     """Return what records say of a model: its architecture, and where its weights come from."""
     return {"architecture": params.architecture, "weights": weights_source(params)}
+
+
+def about_teacher(params: TeacherParams) -> dict[str, str]:
+    """Return what prompts say of who taught them: the model, and whose temperature was taken."""
+    return {**about_model(params), "logit_scale": params.logit_scale}

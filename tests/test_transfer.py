@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from workspaces import carry, draw, evaluated_workspace, prepare, train, workspace_params
+from workspaces import DIM, carry, draw, evaluated_workspace, prepare, train, workspace_params
 
-from fdbpl.artifact import Artifact
+from fdbpl.artifact import BRIDGE, Artifact
 from fdbpl.cache import open_cache
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy
@@ -21,6 +21,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import require_transfer, transfer_tables
 from fdbpl.stages import run_stage
 from fdbpl.stages.transfer import measure_transfer
+from fdbpl.weights import about_teacher
 from fdbpl.workspace import Workspace
 
 TO = ["cars", "birds-inked", "ships"]
@@ -185,6 +186,24 @@ def test_prompts_of_another_plan_are_refused(tmp_path: Path, work: Workspace) ->
         measured(more, work)
     train(more, "birds", work.source)
     measured(more, work)
+
+
+def test_a_bridge_to_another_teacher_is_refused(
+    tmp_path: Path, params: Params, work: Workspace
+) -> None:
+    path = work.source.learned("birds", "fdbpl", 1, "prompts")
+    prompts = Artifact.load(path, "prompts")
+    bridge = np.zeros((DIM, 1 + 2 * DIM), np.float32)
+
+    def taught_by(teacher: dict[str, str]) -> None:
+        about = {**prompts.about, "teacher": teacher}
+        Artifact({**prompts.arrays, BRIDGE: bridge}, about).save(path)
+
+    taught_by(about_teacher(params.teacher))
+    measured(params, work)
+    taught_by({**about_teacher(params.teacher), "weights": "tag other"})
+    with pytest.raises(UserError, match=r"leads to teacher .*tag other.* train-transfer again"):
+        measured(params, work)
 
 
 def test_the_tables(work: Workspace) -> None:

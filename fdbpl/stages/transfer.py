@@ -20,7 +20,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import transferable
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
-from fdbpl.weights import about_model
+from fdbpl.weights import about_model, about_teacher
 from fdbpl.workspace import Workspace
 
 Vectors = NDArray[np.floating[Any]]
@@ -120,12 +120,18 @@ def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, learned under this plan and no other."""
     found = {}
     methods = usable(params.methods, labels=plan.teaches_labels)
+    teacher = about_teacher(params.teacher)
     for method in (name for name in methods if name in LEARNED):
         for seed in params.seeds:
             path = place.learned(plan.name, method, seed, "prompts")
             if not path.is_file():
                 raise UserError(f"{path}: no such file. Run fdbpl train-transfer first.")
             prompts = Artifact.load(path, "prompts")
+            if BRIDGE in prompts.arrays and prompts.about["teacher"] != teacher:
+                raise UserError(
+                    f"{path}: its bridge leads to teacher {prompts.about['teacher']}, wanted "
+                    f"{teacher}. Run fdbpl train-transfer again."
+                )
             if prompts.about["plan"] != plan.digest:
                 raise UserError(
                     f"{path}: learned under plan {prompts.about['plan'][:12]}, wanted "
