@@ -1,9 +1,12 @@
 """Worlds taken together, from small records in the stages' formats."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from result_records import DATASETS, LIFT, SEEDS, comparison, rejection, transfer
 
+from fdbpl.errors import UserError
 from fdbpl.results.standing import accuracies, aurocs, mean_of, transferred
 from fdbpl.results.together import together
 from fdbpl.results.world import World
@@ -57,3 +60,24 @@ def test_only_what_all_have_is_kept() -> None:
     assert joined.methods == ["coop", "fdbpl"]
     assert joined.datasets == list(DATASETS[1:])
     assert (joined.transfer, joined.rejection) == (None, None)
+
+
+def test_a_world_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="--also one stands twice"):
+        together([WORLDS[0], WORLDS[1], WORLDS[0]])
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"source": "icons"}, "other: transfers from icons, wanted objects as in one"),
+        (
+            {"targets": {**transfer()["targets"], "icons": {"kind": "shifted"}}},
+            "other: icons is shifted, wanted cross-dataset as in one",
+        ),
+    ],
+)
+def test_transfers_of_unlike_kinds_are_not_averaged(changed: dict[str, Any], says: str) -> None:
+    other = World("other", comparison(), {**transfer(), **changed}, None)
+    with pytest.raises(UserError, match=says):
+        together([WORLDS[0], other])

@@ -49,7 +49,7 @@ def page(
         "# Results",
         f"Written by `fdbpl results` at commit {commit or 'unknown'}, on {', '.join(machine)}. "
         "No number here was typed by hand.",
-        _how(params, world),
+        _how(params, world, 1 + len(others)),
         "## In plain words, from evidence alone",
         *_plainly(of_all or of_each, [world, *others], evidence),
         *_titled([(f"Evidence: {title}", one.body) for title, one in of_all], "##"),
@@ -150,7 +150,7 @@ def _missing(world: World) -> Iterator[str]:
         yield "Rejection: no record. Run `dvc repro`, or `fdbpl rejection`."
 
 
-def _how(params: Params, world: World) -> str:
+def _how(params: Params, world: World, worlds: int) -> str:
     regions, train = params.regions, params.train
     objectives = "; ".join(
         f"{preset}: {', '.join(f'{name} {value}' for name, value in options.items())}"
@@ -165,8 +165,13 @@ def _how(params: Params, world: World) -> str:
         + ". Per cent everywhere. H is that of the averaged halves, as the field publishes it; "
         "mean H is the mean over datasets and seeds. Differences are paired by dataset and seed: "
         f"the mean, and its {COVERAGE} % interval by a percentile bootstrap that draws datasets, "
-        "and within them seeds. With as few datasets as here such an interval is somewhat too "
-        "narrow."
+        "and within them seeds. "
+        + (
+            "Where worlds are taken together, all runs of a dataset are drawn from as one pool. "
+            if worlds > 1
+            else ""
+        )
+        + "With as few datasets as here such an interval is somewhat too narrow."
     )
 
 

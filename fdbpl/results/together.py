@@ -5,6 +5,7 @@ from functools import reduce
 from statistics import mean
 from typing import Any
 
+from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import over_seeds
 from fdbpl.results.world import World
 
@@ -16,7 +17,14 @@ def together(worlds: Sequence[World]) -> World:
 
     It holds what all of them hold: methods, datasets, targets, and of transfer and rejection
     neither where one lacks it. Means are taken anew, over the runs of all.
+
+    Raises:
+        UserError: two worlds of one title, or transfers that are not of one kind.
     """
+    titles = [world.title for world in worlds]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise UserError(f"--also {title} stands twice, wanted every world once.")
     return World(
         "all worlds",
         _comparison(worlds),
@@ -40,6 +48,8 @@ def _comparison(worlds: Sequence[World]) -> Record:
 
 def _transfer(worlds: Sequence[World]) -> Record:
     records = [world.transfer or {} for world in worlds]
+    for world, record in zip(worlds, records, strict=True):
+        _require_one_kind(worlds[0].title, records[0], world.title, record)
     by_method = [record["methods"] for record in records]
     targets = _common([record["targets"] for record in records])
     return {
@@ -50,6 +60,22 @@ def _transfer(worlds: Sequence[World]) -> Record:
             for method in _common(by_method)
         },
     }
+
+
+def _require_one_kind(title: str, wanted: Record, other: str, found: Record) -> None:
+    """Refuse to average what differs: transfers from other sources, or of other kinds."""
+    if found["source"] != wanted["source"]:
+        raise UserError(
+            f"{other}: transfers from {found['source']}, wanted {wanted['source']} as in {title}. "
+            "Leave that world out, or run its transfer again."
+        )
+    for name in _common([wanted["targets"], found["targets"]]):
+        is_now, was = found["targets"][name]["kind"], wanted["targets"][name]["kind"]
+        if is_now != was:
+            raise UserError(
+                f"{other}: {name} is {is_now}, wanted {was} as in {title}. Leave that world out, "
+                "or run its transfer again."
+            )
 
 
 def _rejection(worlds: Sequence[World]) -> Record:
