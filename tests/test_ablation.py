@@ -15,12 +15,14 @@ from fdbpl.ablation import report, trials
 from fdbpl.ablation.ablate import ablate
 from fdbpl.ablation.grid import Factor, Setting, parse_factor
 from fdbpl.ablation.summary import Row, summarise
-from fdbpl.ablation.trials import CODE_OF_INPUTS, CODE_OF_TRAINING, Trial, code_digest
+from fdbpl.ablation.trials import Trial
 from fdbpl.cli import main
+from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
 from fdbpl.errors import UserError
 from fdbpl.evaluation.statistics import paired_bootstrap
 from fdbpl.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.training import decides
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
@@ -108,7 +110,8 @@ def test_a_stopped_ablation_goes_on_where_it_stood(
 def test_other_code_is_another_trial(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     run("train.lr=0.1")
     calls.clear()
-    monkeypatch.setattr(trials, "code_digest", lambda parts: f"other {parts[0]}")
+    for module in (trials, decides):
+        monkeypatch.setattr(module, "code_digest", lambda parts: f"other {parts[0]}")
     run("train.lr=0.1")
     assert calls.count(("prepare_crops", "birds", ())) == 1
     assert len([call for call in calls if call[0] == "train_student"]) == 4

@@ -26,7 +26,7 @@ def a_context(tokens: int = 4, seed: int = 0, width: int = 64) -> torch.Tensor:
 
 def refusal(path: Path, clip: ClipModel) -> str:
     with pytest.raises(UserError) as error:
-        read_checkpoint(path, clip)
+        read_checkpoint(path, clip, NAMES)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -38,7 +38,7 @@ def refusal(path: Path, clip: ClipModel) -> str:
 def test_a_context_is_read_as_it_was_saved(tmp_path, clip, tokens, name, dtype) -> None:
     context = a_context(tokens)
     path = coop_checkpoint(tmp_path / "model.pth.tar-50", clip, context, name=name, dtype=dtype)
-    found = read_checkpoint(path, clip)
+    found = read_checkpoint(path, clip, NAMES)
     assert torch.equal(found.context, context.to(dtype).float())
     assert found.context.dtype == torch.float32
     assert found.classes == 5
@@ -48,7 +48,7 @@ def test_a_context_is_read_as_it_was_saved(tmp_path, clip, tokens, name, dtype) 
 def test_weights_alone_are_enough(tmp_path: Path, clip: ClipModel) -> None:
     for content in ({"ctx": a_context()}, {"state_dict": {"ctx": a_context()}}):
         torch.save(content, tmp_path / "plain.pth")
-        found = read_checkpoint(tmp_path / "plain.pth", clip)
+        found = read_checkpoint(tmp_path / "plain.pth", clip, NAMES)
         assert torch.equal(found.context, a_context())
         assert found.classes is None
 
@@ -65,7 +65,7 @@ def test_a_context_of_any_length_gives_the_plain_ways_vectors(clip, tokens: int)
 def test_the_embeddings_of_words_classify_as_the_words_do(tmp_path, clip) -> None:
     words = "a very good photo of one nice"
     path = coop_checkpoint(tmp_path / "x.tar", clip, embed_words(clip, words), dtype=torch.float32)
-    vectors = class_vectors(clip, read_checkpoint(path, clip).context[None], NAMES)[0]
+    vectors = class_vectors(clip, read_checkpoint(path, clip, NAMES).context[None], NAMES)[0]
     assert np.allclose(vectors, template_vectors(clip, NAMES, words + " {}."), atol=2e-6)
 
 
@@ -81,7 +81,7 @@ def test_the_schedule_and_the_optimiser_are_not_made(tmp_path, clip, monkeypatch
         monkeypatch.setattr(kind, "__setstate__", fail, raising=False)
         monkeypatch.setattr(kind, "__init__", fail)
     before = set(torch.serialization.get_safe_globals())  # torch keeps them in no order
-    assert read_checkpoint(path, clip).classes == 5
+    assert read_checkpoint(path, clip, NAMES).classes == 5
     assert set(torch.serialization.get_safe_globals()) == before
 
 
@@ -118,6 +118,7 @@ def test_a_value_of_numpy_is_named(tmp_path: Path, clip: ClipModel) -> None:
         ({"context": torch.zeros(5, 4, 64)}, "a context for each of 5 classes (CSC)"),
         ({"context": torch.zeros(4, 32)}, "'ctx' has shape [4, 32], wanted (M, 64)"),
         ({"context": torch.zeros(0, 64)}, "'ctx' has shape [0, 64], wanted (M, 64)"),
+        ({"context": torch.zeros(74, 64)}, "'ctx' has 74 tokens, and class name 'sea' makes"),
         ({"context": torch.zeros(64)}, "'ctx' has shape [64], wanted (M, 64)"),
         ({"context": torch.full((4, 64), torch.nan)}, "values that are not finite"),
         ({"more": "meta_net.linear1.weight"}, "holds 'meta_net.linear1.weight' beside 'ctx'"),

@@ -1,7 +1,6 @@
 """Trials: one method under one setting on one dataset, each done once and then remembered.
 
-A trial is known by the digest of all that decides it: the plan, both caches, the method with its
-options, the optimiser, the seeds, and the code that trains and evaluates. Its record is written
+A trial is known by the digest of all that decides its training. Its record is written
 whole, so an ablation that was stopped goes on where it stood.
 """
 
@@ -13,13 +12,13 @@ from typing import Any
 
 from fdbpl.ablation.grid import Setting
 from fdbpl.cache.cache import open_cache
-from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
+from fdbpl.code import CODE_OF_INPUTS, code_digest
 from fdbpl.files import canonical_json, locked, readable_json, sha256, write_whole
-from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.params import Params
 from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
+from fdbpl.training.decides import training_digest
 from fdbpl.workspace import Workspace
 
 
@@ -106,22 +105,10 @@ def _make_inputs(params: Params, dataset: str, work: Workspace) -> None:
 
 
 def _key(params: Params, dataset: str, method: str, work: Workspace) -> str:
-    changes = params.objectives.get(method, {})
-    preset = method in PRESETS
-    decides = {
-        "dataset": dataset,
-        "plan": Plan.load(work.plan(dataset)).digest,
-        "caches": [
-            open_cache(work.cache(dataset, role)).manifest.digest for role in ("teacher", "student")
-        ],
-        "method": method,
-        "options": with_overrides(method, changes).model_dump() if preset else changes,
-        "train": params.train.model_dump(),
-        "teacher_scale": params.teacher.logit_scale,
-        "seeds": params.seeds,
-        "code": code_digest(CODE_OF_TRAINING),
-    }
-    return sha256(canonical_json(decides))
+    sources = [
+        open_cache(work.cache(dataset, role)).manifest.digest for role in ("student", "teacher")
+    ]
+    return training_digest(params, Plan.load(work.plan(dataset)), method, sources)
 
 
 def _run(

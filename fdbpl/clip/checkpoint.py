@@ -7,6 +7,7 @@ same; what holds more is another method's.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -66,8 +67,13 @@ class LearnedElsewhere:
     classes: int | None
 
 
-def read_checkpoint(path: Path, clip: ClipModel) -> LearnedElsewhere:
+def read_checkpoint(path: Path, clip: ClipModel, class_names: Sequence[str]) -> LearnedElsewhere:
     """Read the context of a checkpoint, and see that it is of this student.
+
+    Args:
+        path: of the checkpoint.
+        clip: the student.
+        class_names: what it shall stand before.
 
     Raises:
         UserError: there is no such file; it holds anything but plain weights; it has no context,
@@ -107,6 +113,7 @@ def read_checkpoint(path: Path, clip: ClipModel) -> LearnedElsewhere:
     prefix = state.get("token_prefix")
     if prefix is not None:
         _require_same_tower(path, prefix, clip)
+    _require_room(path, len(context), clip, class_names)
     return LearnedElsewhere(context, sha256(data), None if prefix is None else len(prefix))
 
 
@@ -156,6 +163,15 @@ def _require_same_tower(path: Path, prefix: Tensor, clip: ClipModel) -> None:
             f"{clip.identity['architecture']}: its start token has another embedding. Set student "
             "to the model it was learned with."
         )
+
+
+def _require_room(path: Path, tokens: int, clip: ClipModel, class_names: Sequence[str]) -> None:
+    """See that every class name has room behind the context."""
+    words = " ".join(["x"] * tokens)  # a letter is a token of every CLIP's tokenizer
+    try:
+        tokenize_prompts(clip, words, tuple(class_names))
+    except UserError as error:
+        raise UserError(f"{path}: 'ctx' has {tokens} tokens, and {error}") from None
 
 
 def _some(names: Any) -> str:

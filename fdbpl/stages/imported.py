@@ -9,17 +9,18 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
 from fdbpl.methods.inference import POSITIVE_ONLY
 from fdbpl.methods.names import IMPORTED
+from fdbpl.regions.plan import Plan
 from fdbpl.training.loop import Trained
 
 
 def bring_in(
-    checkpoint: str | None, dataset: str, seed: int, clip: ClipModel
+    checkpoint: str | None, plan: Plan, seed: int, clip: ClipModel
 ) -> tuple[Trained, dict[str, Any]]:
     """Return the contexts of one seed, without a history, and what is known of them.
 
     Args:
         checkpoint: path of a checkpoint, {} standing for the seed.
-        dataset: what it was learned on, for the error.
+        plan: of the dataset it was learned on.
         seed: of its training.
         clip: the student.
 
@@ -28,10 +29,10 @@ def bring_in(
     """
     if checkpoint is None:
         raise UserError(
-            f"methods has {IMPORTED!r}, and section imported no checkpoint of {dataset}. Name it "
+            f"methods has {IMPORTED!r}, and section imported no checkpoint of {plan.name}. Name it "
             "in params.yaml."
         )
-    found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip)
+    found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip, plan.class_names)
     about = {
         "method": IMPORTED,
         "options": {},

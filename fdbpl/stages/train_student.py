@@ -11,7 +11,6 @@ import torch
 
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.code import CODE_OF_TRAINING, code_digest
 from fdbpl.device import choose_device
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
@@ -25,10 +24,12 @@ from fdbpl.regions.plan import Plan
 from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
+from fdbpl.training.decides import training_digest
 from fdbpl.training.features import Lookup
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import Floats, class_vectors, learn
 from fdbpl.training.loop import Trained
+from fdbpl.weights import about_teacher
 from fdbpl.workspace import Workspace, learned_name
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held
@@ -61,13 +62,14 @@ def learn_prompts(
     _require_features(params, plan, methods)
     clip = load_model(params.student, "student")
     brought = {  # before the training, which a wrong file shall not cost
-        seed: bring_in(checkpoint, dataset, seed, clip)
+        seed: bring_in(checkpoint, plan, seed, clip)
         for seed in (params.seeds if IMPORTED in params.methods else ())
     }
     student = student_source(params, plan, work, clip)
     teacher = teacher_source(params, plan, work)
     task = task_of(params, plan, clip, student, teacher)
     written = Written(student.vectors, teacher.vectors)
+    told = about_teacher(params.teacher)
     notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     interims: dict[str, Interim] = {}
@@ -82,7 +84,7 @@ def learn_prompts(
             part = _part_of(report, done, methods)
             interims[method] = Interim(
                 work.interim(dataset, method),
-                _decides(params, plan, method, (student.digest, teacher.digest)),
+                training_digest(params, plan, method, (student.digest, teacher.digest)),
             )
             runs = learn(
                 clip,
@@ -96,7 +98,11 @@ def learn_prompts(
             taught.setdefault(described.training, runs)
             part(params.train.epochs, params.train.epochs)
             for seed, trained in runs.items():
-                about = {**_about(plan, clip, seed), **_of_method(described, plan, params)}
+                about = {
+                    **_about(plan, clip, seed),
+                    **_of_method(described, plan, params),
+                    "teacher": told,
+                }
                 _save(trained, about, clip, written, folder)
                 inactive[method].update(trained.inactive)
         for seed, (found, origin) in brought.items():
@@ -178,17 +184,6 @@ def _resumed(method: str, epoch: int | None, epochs: int) -> list[str]:
     return [f"  {method}: interrupted before, {where}"]
 
 
-def _decides(params: Params, plan: Plan, method: str, sources: tuple[str, str]) -> str:
-    """Return a digest of all that decides a method's training."""
-    decides = [
-        *(plan.digest, *sources),
-        *(method, dict(trained_method(method, params.objectives.get(method)).options)),
-        *(params.train.model_dump(), params.teacher.logit_scale, params.seeds),
-        *(choose_device(params.device), torch.__version__, code_digest(CODE_OF_TRAINING)),
-    ]
-    return sha256(canonical_json(decides))
-
-
 def _part_of(report: Report, done: int, methods: list[str]) -> Report:
     """Follow one method's epochs as a part of all methods' epochs."""
     return lambda epoch, epochs: report(done * epochs + epoch, len(methods) * epochs)
@@ -201,6 +196,7 @@ def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
         "dataset": plan.name,
         "plan": plan.digest,
         "class_names": list(plan.class_names),
+        "template": plan.template,
         "seed": seed,
     }
 
