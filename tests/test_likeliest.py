@@ -11,6 +11,7 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.errors import UserError
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.names import LABELLED, TRAINED
@@ -104,7 +105,9 @@ def test_a_step_equals_the_plain_way_over_its_names(clip: ClipModel) -> None:
     assert torch.allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6)
 
 
-def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor]:
+def learned(
+    clip: ClipModel, method: str, count: int | None, **options: object
+) -> dict[int, Tensor]:
     rng = np.random.default_rng(0)
     runs = learn(
         clip,
@@ -119,6 +122,7 @@ def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor
         anchors=unit(rng, len(NAMES), 32),
         likeliest=count,
         method=method,
+        options=options or None,
         params=PARAMS,
     )
     return {seed: run.contexts for seed, run in runs.items()}
@@ -149,3 +153,9 @@ def test_fewer_names_teach_something_else(clip: ClipModel, method: str) -> None:
         assert contexts.shape == start.shape
         assert (contexts - all_names[seed]).abs().max() > 1e-4
         assert (contexts - start).abs().max() > 1e-4
+
+
+def test_a_rank_among_all_names_is_not_asked_of_some(clip: ClipModel) -> None:
+    learned(clip, "paper", len(NAMES), weight="rank")
+    with pytest.raises(UserError, match=f"learns from 2 of {len(NAMES)} names"):
+        learned(clip, "paper", 2, weight="rank")

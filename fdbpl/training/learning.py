@@ -192,9 +192,16 @@ def learn(
 
     Raises:
         UserError: an unknown method or option, a class name too long for the student, no anchors
-            for a method that needs them, or seeds that learn from unequally many images.
+            for a method that needs them, seeds that learn from unequally many images, or weights
+            by rank where a step learns from some of the names.
     """
     learned = trained_method(method, options)
+    if "levels" in learned.needs and likeliest is not None and likeliest < len(class_names):
+        # a region's informativeness among a batch's names has no place among those of all names
+        raise UserError(
+            f"method {method!r} weighs regions by rank, but a step learns from {likeliest} of "
+            f"{len(class_names)} names. Set its weight to entropy, area or none."
+        )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     counts = [len(images) for images in chosen.values()]
     if len(set(counts)) > 1:
