@@ -1,6 +1,6 @@
 """Classifiers fitted to the labelled regions of the shots, without torch: base classes only.
 
-Both read the student's cached features of all regions of each shot, and no test image.
+All read the student's cached features of all regions of each shot, and no test image.
 """
 
 from dataclasses import dataclass
