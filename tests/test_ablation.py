@@ -22,7 +22,7 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation.statistics import paired_bootstrap
 from fdbpl.params import Params
 from fdbpl.stages import run_stage
-from fdbpl.training import decides
+from fdbpl.training import digest
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
@@ -110,7 +110,7 @@ def test_a_stopped_ablation_goes_on_where_it_stood(
 def test_other_code_is_another_trial(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     run("train.lr=0.1")
     calls.clear()
-    for module in (trials, decides):
+    for module in (trials, digest):
         monkeypatch.setattr(module, "code_digest", lambda parts: f"other {parts[0]}")
     run("train.lr=0.1")
     assert calls.count(("prepare_crops", "birds", ())) == 1

@@ -18,7 +18,7 @@ from fdbpl.params import Params
 from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
-from fdbpl.training.decides import training_digest
+from fdbpl.training.digest import training_digest
 from fdbpl.workspace import Workspace
 
 

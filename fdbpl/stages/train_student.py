@@ -24,7 +24,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
-from fdbpl.training.decides import training_digest
+from fdbpl.training.digest import training_digest
 from fdbpl.training.features import Lookup
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import Floats, class_vectors, learn
