@@ -15,6 +15,7 @@ from fdbpl.evaluation.accuracy import base_to_new
 from fdbpl.evaluation.rejection import log_softmax
 from fdbpl.params import Params, check_params
 from fdbpl.regions.plan import Plan
+from fdbpl.stages import caches
 from fdbpl.stages.caches import open_caches, open_role, untrained
 from fdbpl.stages.sources import Source, teacher_source
 from fdbpl.stages.train_student import task_of, train_student
@@ -141,6 +142,14 @@ def test_another_generator_is_named(made, monkeypatch: pytest.MonkeyPatch) -> No
     plan = Plan.load(works["float16"].plan("birds"))
     monkeypatch.setitem(plan.policy, "generator", "philox-2")
     with pytest.raises(OtherCache, match=r'policy.generator is "philox-1", wanted "philox-2"'):
+        open_role("teacher", params, plan, works["float16"])
+
+
+def test_pixels_of_another_decoder_are_named(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, works = made
+    plan = Plan.load(works["float16"].plan("birds"))
+    monkeypatch.setattr(caches, "DECODER", "fdbpl-2/pillow-99")
+    with pytest.raises(OtherCache, match=r'decoder is "fdbpl-.*, wanted "fdbpl-2/pillow-99"'):
         open_role("teacher", params, plan, works["float16"])
 
 

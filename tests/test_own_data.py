@@ -17,6 +17,8 @@ from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, LABELLED, TRAINED, UNTRAINED
 from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
+from fdbpl.reporting import region_view
+from fdbpl.reporting.region_view import Known
 from fdbpl.workspace import Workspace
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
@@ -77,6 +79,19 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     comparison = json.loads(WORK.comparison("json").read_text())
     assert comparison["methods"] == {}
     assert list(comparison["unlabelled"]) == ["mine"]
+
+
+def test_pictures_without_a_class_are_drawn_without_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Known] = []
+    monkeypatch.setattr(region_view, "draw_sheet", lambda _, tiles, __: drawn.extend(tiles))
+    for stage in STAGES[:2]:
+        assert project(stage, "mine").exit_code == 0
+    cache = WORK.cache("mine", "teacher")
+    result = project("cache", "inspect", str(cache), "--out", "out.png", "--count", "3")
+    assert result.exit_code == 0, result.output
+    assert [known.label for _, known in drawn] == 3 * ["class unknown"]
 
 
 def test_a_labelled_folder_is_the_test(project: Project) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.views import image_list_digest
+from fdbpl.images import DECODER
 from fdbpl.methods.decision import Decision
 from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
@@ -53,6 +54,7 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
             "kind": role,
             "model": {"source": weights_source(model)},
             "encoder": encoder,
+            "decoder": DECODER,
             "dataset": plan.name,
             "policy": dict(plan.policy),
             "payload": _payload(role, params, plan),

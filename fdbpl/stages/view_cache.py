@@ -15,7 +15,7 @@ from fdbpl.params import DataParams
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Known
-from fdbpl.stages.view_regions import guesses
+from fdbpl.stages.view_regions import class_of, guesses
 from fdbpl.workspace import Workspace
 
 
@@ -57,8 +57,7 @@ def view_cache(
         image = decode(folder / plan.paths[row], plan.images["hash"][row].tobytes())
         left, top, right, bottom = region["box"].tolist()
         shown = region_view.seen(image, (left, top, right, bottom), bool(region["flip"]))
-        name = plan.class_names[plan.images["label"][row]]
-        tiles.append((shown, Known(name, float(w), likeliest)))
+        tiles.append((shown, Known(class_of(plan, row), float(w), likeliest)))
     file = io.BytesIO()
     title = (
         f"{identity.dataset}: {len(tiles)} of {len(plan.regions):,} regions, as the "
@@ -71,7 +70,7 @@ def view_cache(
 
 def _plan_folder(url: str, dataset: str) -> Path:
     """Return where the plan of the cache at `url` is in a workspace: plans/NAME by caches/NAME."""
-    folder = Path(url.removeprefix("file://")).resolve()
+    folder = Path(url.removeprefix("file://")).absolute()
     if "://" in url.removeprefix("file://") or folder.parts[-3:-1] != ("caches", dataset):
         raise UserError(
             f"{url}: not at caches/{dataset}/ROLE, so where its plan is cannot be told. Say --plan."

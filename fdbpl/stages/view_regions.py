@@ -88,14 +88,15 @@ def view_regions(
             boxes, flips, sureness(known), found, of_both, strict=True
         )
     ]
-    title = f"{dataset}/{plan.paths[row]}: {_class_of(plan, row)}    ({method}, seed {seed})"
+    title = f"{dataset}/{plan.paths[row]}: {class_of(plan, row)}    ({method}, seed {seed})"
     file = io.BytesIO()
     region_view.draw(title, picture, views, SCORE_TITLES[score], file)
     write_whole(out, file.getvalue())
     return f"{len(views)} regions of {plan.paths[row]}: {out}"
 
 
-def _class_of(plan: Plan, row: int) -> str:
+def class_of(plan: Plan, row: int) -> str:
+    """Return the name of an image's class, or that it is unknown."""
     label = int(plan.images["label"][row])
     return "class unknown" if label == UNKNOWN else plan.class_names[label]
 
