@@ -138,3 +138,24 @@ def test_what_is_damaged_or_of_another_training_is_ignored(
     found = Interim(path, key)
     assert bits(data.learn(clip, "coop", interim=found)) == bits(data.learn(clip, "coop"))
     assert found.resumed is None
+
+
+def test_no_flipped_bit_is_taken_for_another_place(
+    clip: ClipModel, data: Data, tmp_path: Path, at_once
+) -> None:
+    path = tmp_path / "interim"
+    with pytest.raises(Interrupted):
+        data.learn(clip, "coop", stop=5, interim=Interim(path, "key"))
+    whole = path.read_bytes()
+    wanted = Interim(path, "key").load()
+    assert wanted is not None
+    head = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(head):
+        for bit in range(8):
+            content = bytearray(whole)
+            content[place] ^= 1 << bit
+            path.write_bytes(content)
+            found = Interim(path, "key").load()
+            if found is not None:  # as where the head's own spaces are touched
+                assert (found.epoch, found.step) == (wanted.epoch, wanted.step)
+                assert list(found.tensors) == list(wanted.tensors)

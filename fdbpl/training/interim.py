@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fdbpl.clip.model import state_digest
-from fdbpl.files import write_whole
+from fdbpl.files import canonical_json, sha256, write_whole
 
 SECONDS = 60.0  # at least, between two writings
 
@@ -51,12 +51,14 @@ class Interim:
             with safe_open(self._path, framework="pt") as file:
                 about = json.loads(file.metadata()["about"])
                 tensors = {name: file.get_tensor(name) for name in about["order"]}
+            found = Standing(about["epoch"], about["step"], tensors)
+            is_whole = about["digest"] == self._digest(found)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
-        if about["key"] != self._key or about["digest"] != state_digest(tensors):
+        if not is_whole:
             return None
-        self._is_written, self.resumed = True, about["epoch"]
-        return Standing(about["epoch"], about["step"], tensors)
+        self._is_written, self.resumed = True, found.epoch
+        return found
 
     def save_if_due(self, standing: Callable[[], Standing]) -> None:
         """Write where the training stands, unless that was done a short time ago."""
@@ -75,11 +77,15 @@ class Interim:
     def _save(self, standing: Standing) -> None:
         tensors = {name: one.detach().cpu().clone() for name, one in standing.tensors.items()}
         about = {
-            "key": self._key,
             "epoch": standing.epoch,
             "step": standing.step,
             "order": list(tensors),
-            "digest": state_digest(tensors),
+            "digest": self._digest(standing),
         }
         write_whole(self._path, save(tensors, metadata={"about": json.dumps(about)}))
         self._is_written, self._last = True, time.monotonic()
+
+    def _digest(self, standing: Standing) -> str:
+        """Return a digest of the training and of all that is known of where it stands."""
+        place = [self._key, standing.epoch, standing.step, list(standing.tensors)]
+        return sha256(canonical_json([*place, state_digest(standing.tensors)]))
