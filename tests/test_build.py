@@ -10,7 +10,7 @@ from PIL import Image
 
 from fdbpl.cache import build as building
 from fdbpl.cache import build_cache, encode, open_cache, region_features
-from fdbpl.cache.payload import make_payload
+from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, content_hash
@@ -206,7 +206,10 @@ def test_equal_images_are_encoded_once(tmp_path, folder) -> None:
     assert (train[-CROPS:] == train[:CROPS]).all()
 
 
-def test_an_image_is_decoded_once_for_all_its_views(tmp_path, folder, monkeypatch) -> None:
+@pytest.mark.parametrize("batch", [8, 6, 5, 2])
+def test_an_image_is_decoded_once_for_a_batch_of_its_views(
+    tmp_path, folder, monkeypatch, batch: int
+) -> None:
     plan = make_plan(folder)
     plan = replace(plan, test=np.arange(IMAGES))  # training images are tested on, too
     decoded: Counter = Counter()
@@ -216,8 +219,56 @@ def test_an_image_is_decoded_once_for_all_its_views(tmp_path, folder, monkeypatc
         return Image.open(path).convert("RGB")
 
     monkeypatch.setattr(encode, "decode", counting)
-    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert decoded == Counter({folder / path: 1 for path in plan.paths})
+    encoder = FakeEncoder(batch_size=batch)
+    build(plan, folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
+    views = Counter(plan.regions["image"].tolist()) + Counter(plan.test.tolist())
+    assert set(views.values()) == {1, 1 + CROPS}
+    for image, path in enumerate(plan.paths):
+        assert decoded[folder / path] == -(-views[image] // batch)
+
+
+def test_what_stands_ready_is_bounded_however_many_views_an_image_has(
+    tmp_path, folder, monkeypatch
+) -> None:
+    plan = make_plan(folder)
+    most = 0
+
+    class Watched(FakeEncoder):
+        def pixels(self, image, box, flip) -> np.ndarray:
+            nonlocal most
+            ready[0] += 1
+            most = max(most, ready[0])
+            return super().pixels(image, box, flip)
+
+        def encode(self, pixels: np.ndarray) -> np.ndarray:
+            ready[0] -= len(pixels)
+            return super().encode(pixels)
+
+    ready = [0]
+    build(plan, folder, Watched(batch_size=2), RegionStore(tmp_path / "s"), tmp_path / "c")
+    assert 0 < most <= 2 * (2 + 2 * 2 + 1)  # a batch, what two threads have ahead, one at work
+
+
+def test_shards_of_tests_are_bounded_too_where_they_keep_more(
+    tmp_path, folder, monkeypatch
+) -> None:
+    classes = ClassList(
+        tuple(f"class {n}" for n in range(100)), "{}.", tuple(range(50)), "own", 9.0
+    )
+    payload = make_payload("top1", classes)
+    monkeypatch.setattr(building, "SHARD_BYTES", 3 * 400)  # of three tests' logits
+    build(
+        make_plan(folder),
+        folder,
+        FakeEncoder(),
+        RegionStore(tmp_path / "s"),
+        tmp_path / "c",
+        payload=payload,
+        text={"template": np.eye(100, 8, dtype=np.float32)},
+    )
+    found = open_cache(tmp_path / "c").manifest.tables["test"]
+    assert found.rows > 3
+    assert max(shard.rows for shard in found.shards) == 3
 
 
 def test_batches_never_exceed_the_encoders_size(tmp_path, folder) -> None:

@@ -163,7 +163,8 @@ class _Builder:
         pixels = {"decoder": DECODER, "dtype": self.dtype.str}
         self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
         self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
-        widest = max(payload.row_bytes(encoder.dim), encoder.dim * self.dtype.itemsize)
+        rows = (payload.row_bytes(encoder.dim), payload.of_tests.row_bytes(encoder.dim))
+        widest = max(*rows, encoder.dim * self.dtype.itemsize)
         self._shard_rows = max(1, SHARD_BYTES // widest)
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size

@@ -79,10 +79,12 @@ class Chunk:
         left, top, right, bottom = self.boxes[view].tolist()
         return left, top, right, bottom
 
-    def by_image(self) -> Iterator[range]:
-        """Yield the views of each image."""
+    def by_image(self, most: int) -> Iterator[range]:
+        """Yield the views of each image, of more than `most` as many at a time."""
         starts = [*(np.flatnonzero(np.diff(self.images)) + 1).tolist(), len(self)]
-        yield from itertools.starmap(range, itertools.pairwise([0, *starts]))
+        for start, stop in itertools.pairwise([0, *starts]):
+            for first in range(start, stop, most):
+                yield range(first, min(first + most, stop))
 
 
 def chunk_of(plan: Plan, views: Views, places: Places) -> Chunk:
@@ -116,14 +118,15 @@ class ChunkEncoder:
         keep: Callable[[Keys, NDArray[np.float32]], None],
         report: Callable[[int], None],
     ) -> None:
-        """Encode chunk after chunk; each image is decoded once for all its views in a chunk.
+        """Encode chunk after chunk; each image is decoded once for a batch of its views.
 
         keep: called with keys (n, 16) and features (n, dim) of each chunk, and of what was encoded
         of the last one when this ends early; report: called with the views of each batch.
         Raises UserError naming the file when an image does not decode or is not the planned one,
         and when the encoder's features are not finite.
         """
-        jobs = ((chunk, views) for chunk in chunks for views in chunk.by_image())
+        batch = self.encoder.batch_size  # what stands ready, decoded and cut, is bounded by it
+        jobs = ((chunk, views) for chunk in chunks for views in chunk.by_image(batch))
         cropped = _ahead(self._cropped, jobs, self.threads)
         for _, crops in itertools.groupby(cropped, lambda one: id(one[0])):
             self._run_one(*_joined(crops), keep, report)
