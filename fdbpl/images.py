@@ -22,6 +22,9 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 # The size from which Pillow suspects a decompression bomb: 0.27 GB of RGB pixels.
 MAX_PIXELS = 89_478_485
 
+MAX_RATIO = 500
+"""Of an image's longer side to its shorter, which is enlarged to the size that a model sees."""
+
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,7 +73,8 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
         reason = _reason(data, error)
         raise UnreadableImage(
             f"{path}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
-            f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels: replace or remove it"
+            f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels, its longer side at most "
+            f"{MAX_RATIO} times its shorter: replace or remove it"
         ) from error
 
 
@@ -103,6 +107,8 @@ def _pixels(data: bytes) -> Image.Image:
         width, height = image.size
         if width * height > MAX_PIXELS:  # known from the header, before any memory is taken
             raise ValueError(f"{width:,} x {height:,} pixels")
+        if max(width, height) > MAX_RATIO * min(width, height):  # resized by its shorter side
+            raise ValueError(f"{width:,} x {height:,} pixels, over {MAX_RATIO:,} to 1")
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         rgb = _rgb(image)
@@ -131,8 +137,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Keep the high byte of 16-bit grey, as Pillow does for 16-bit colour; it would clip grey."""
+    """Keep the high byte of 16-bit grey, as Pillow does for 16-bit colour; it would clip grey.
+
+    A PNG may name one value that is transparent: white, as all that is laid on white.
+    """
     values = np.asarray(image).astype(np.int64)
     if values.size and not 0 <= values.min() <= values.max() <= 0xFFFF:
         raise ValueError(f"grey values {values.min()} to {values.max()}, outside 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    shown = values != image.info.get("transparency")
+    return Image.fromarray(np.where(shown, values >> 8, 0xFF).astype(np.uint8))

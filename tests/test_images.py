@@ -93,6 +93,13 @@ def test_sixteen_bit_grey_keeps_the_high_byte(tmp_path: Path, name: str) -> None
     assert [decode(path).getpixel((x, 0))[0] for x in range(5)] == [0, 0, 1, 128, 255]
 
 
+def test_sixteen_bit_grey_that_is_transparent_is_white(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 0x1200, 0x34FF]], np.uint16))
+    image.save(tmp_path / "a.png", transparency=0x1200)
+    found = decode(tmp_path / "a.png")
+    assert [found.getpixel((x, 0))[0] for x in range(3)] == [0, 255, 0x34]
+
+
 def test_sixteen_bit_colour_is_read_alike(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -275,6 +282,14 @@ def test_decompression_bombs_are_refused_before_memory_is_taken(tmp_path: Path, 
     )
     with pytest.raises(UnreadableImage, match=r"bomb\.png.*pixels"):
         decode(path)
+
+
+@pytest.mark.parametrize("size", [(2, 1001), (1001, 2)])
+def test_a_thread_of_pixels_is_refused_since_its_test_view_would_be_huge(tmp_path, size) -> None:
+    path = save(tmp_path, "thread.png", Image.new("RGB", size))
+    with pytest.raises(UnreadableImage, match=r"thread\.png.* over 500 to 1"):
+        decode(path)
+    assert decode(save(tmp_path, "long.png", Image.new("RGB", (2, 1000)))).size == (2, 1000)
 
 
 def test_a_file_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
