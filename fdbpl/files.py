@@ -1,13 +1,14 @@
 """Writing whole or not at all, and the one spelling of JSON that digests are taken of."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,56 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; on success it takes the place of `path`, else it vanishes."""
+    """Give an empty folder to fill; on success it takes the place of `path`, else it vanishes.
+
+    Two may be filled at once: the last to be done stays. What a killed process left is removed,
+    and put back if it was on its way out.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    new, old = aside / "new", aside / "old"
-    new.mkdir()
-    try:
-        yield new
-        if path.exists():
-            os.replace(path, old)
+    with ExitStack() as held:
+        with _holding(path.parent):
+            _remove_left(path)
+            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            held.enter_context(_holding(aside))
+        new, old = aside / "new", aside / "old"
+        new.mkdir()
         try:
-            os.replace(new, path)
-        except BaseException:
-            if old.exists():
-                os.replace(old, path)
-            raise
+            yield new
+            with _holding(path.parent):
+                if path.exists():
+                    os.replace(path, old)
+                try:
+                    os.replace(new, path)
+                except BaseException:
+                    if old.exists():
+                        os.replace(old, path)
+                    raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove folders beside `path` that were filled for it and that no process holds any more."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(BlockingIOError, FileNotFoundError), _holding(aside, wait=False):
+            if (aside / "old").exists() and not path.exists():
+                os.replace(aside / "old", path)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _holding(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder against others that do; the system frees it when the process ends.
+
+    Raises:
+        BlockingIOError: another holds it, and this does not wait.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        os.close(handle)
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,63 @@ def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
         (aside / "a").write_bytes(b"new")
     assert names(tmp_path) == ["out"]
     assert (folder / "a").read_bytes() == b"old"
+
+
+def test_folders_filled_at_once_take_their_place_one_after_the_other(tmp_path: Path) -> None:
+    folder = tmp_path / "parent" / "out"
+
+    def fill(who: int) -> None:
+        for turn in range(40):
+            with whole_folder(folder) as aside:
+                for name in "ab":
+                    (aside / name).write_text(f"{who} {turn}")
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fill, who) for who in range(4)]:
+            done.result()
+    assert names(folder) == ["a", "b"]
+    assert (folder / "a").read_text() == (folder / "b").read_text()
+    assert names(folder.parent) == ["out"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_process_left_is_removed_and_what_it_took_away_is_back(
+    tmp_path: Path, there: bool
+) -> None:
+    folder = tmp_path / "out"
+    left = tmp_path / ".out.abc"
+    (left / "old").mkdir(parents=True)
+    (left / "old" / "a").write_text("old")
+    if there:
+        folder.mkdir()
+        (folder / "a").write_text("newer")
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["out"]
+    assert (folder / "a").read_text() == ("newer" if there else "old")
+
+
+def test_what_another_is_filling_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with whole_folder(folder) as first:
+        (first / "a").write_text("first")
+        with whole_folder(folder) as second:
+            (second / "a").write_text("second")
+        assert (folder / "a").read_text() == "second"
+    assert (folder / "a").read_text() == "first"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, signal\n"
+        "from pathlib import Path\n"
+        "from fdbpl.files import whole_folder\n"
+        "with whole_folder(Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
+    assert len(names(tmp_path)) == 1  # what was being filled
+    with whole_folder(tmp_path / "out") as aside:
+        (aside / "a").touch()
+    assert names(tmp_path) == ["out"]
