@@ -14,7 +14,7 @@ from PIL import Image
 
 from fdbpl.cache import Counts, RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
-from fdbpl.images import content_hash
+from fdbpl.images import read_image
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, Plan
 
@@ -67,7 +67,7 @@ def quick_plan(folder: Path, images: int, crops: int) -> Plan:
     for record, path in zip(records, paths, strict=True):
         noise = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         Image.fromarray(noise).save(folder / path)
-        record["hash"] = np.frombuffer(content_hash(folder / path), np.uint8)
+        record["hash"] = np.frombuffer(read_image(folder / path)[0], np.uint8)
     records["width"] = records["height"] = SIDE
     records["split"][-1:] = TEST
     regions = np.zeros((images - 1, crops), REGION)

@@ -45,12 +45,13 @@ class ChangedImage(UserError):  # noqa: N818 - a state of the file
     """An image file whose content is no longer what the plan recorded."""
 
 
-def content_hash(path: Path) -> bytes:
-    """Return the 16-byte BLAKE2b digest of the file's bytes: the image's identity.
+def read_image(path: Path) -> tuple[bytes, Image.Image]:
+    """Return the file's identity, the 16-byte BLAKE2b digest of its bytes, and its pixels.
 
-    Raises UnreadableImage when the file cannot be read.
+    Raises UnreadableImage as `decode` does.
     """
-    return _hash(_read(path))
+    data = _read(path)
+    return _hash(data), _decoded(path, data)
 
 
 def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
@@ -67,6 +68,10 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
             f"{path}: content hash {_hash(data).hex()}, the plan has {expected_hash.hex()}: "
             "the file changed after the plan was made; run prepare-crops again"
         )
+    return _decoded(path, data)
+
+
+def _decoded(path: Path, data: bytes) -> Image.Image:
     try:
         return _pixels(data)
     except Exception as error:  # Pillow's readers raise a dozen types on damaged data

@@ -13,7 +13,7 @@ from fdbpl.cache import build_cache, encode, open_cache, region_features
 from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
-from fdbpl.images import UnreadableImage, content_hash
+from fdbpl.images import UnreadableImage, read_image
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 
 IMAGES = 12
@@ -91,7 +91,7 @@ def make_plan(folder: Path, train: int = 8, crops: int = CROPS) -> FakePlan:
     paths = sorted(path.name for path in folder.iterdir())
     images = np.zeros(len(paths), [("hash", "u1", (16,)), ("width", "<i4"), ("height", "<i4")])
     for row, path in zip(images, paths, strict=True):
-        row["hash"] = np.frombuffer(content_hash(folder / path), np.uint8)
+        row["hash"] = np.frombuffer(read_image(folder / path)[0], np.uint8)
         with Image.open(folder / path) as image:
             row["width"], row["height"] = image.size
     regions = [

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import struct
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fdbpl import images
-from fdbpl.images import ChangedImage, UnreadableImage, content_hash, decode
+from fdbpl.images import ChangedImage, UnreadableImage, decode, read_image
 
 RED = (255, 0, 0)
 BLUE = (0, 0, 255)
@@ -34,9 +35,10 @@ def near(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def test_the_hash_is_blake2b_of_the_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"abc")
-    assert content_hash(path).hex() == "cf4ab791c62b8d2b2109c90275287816"
+    path = save(tmp_path, "a.png", red_left_blue_right())
+    digest, image = read_image(path)
+    assert digest == hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    assert image.tobytes() == decode(path, digest).tobytes()
 
 
 def test_plain_rgb_is_kept(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_links_and_any_name_are_read(tmp_path: Path) -> None:
     (tmp_path / "folder").symlink_to(tmp_path)
     for place in (path, tmp_path / "a link.jpg", tmp_path / "folder" / path.name):
         assert decode(place).getpixel((0, 0)) == RED
-        assert content_hash(place) == content_hash(path)
+        assert read_image(place)[0] == read_image(path)[0]
 
 
 def test_links_to_nothing_are_named(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_links_to_nothing_are_named(tmp_path: Path) -> None:
 def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableImage, match=r"pipe\.jpg: cannot be read \(a directory or device"):
-        content_hash(tmp_path / "pipe.jpg")
+        read_image(tmp_path / "pipe.jpg")
 
 
 def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_files_that_are_no_images_are_named(tmp_path: Path, data: bytes) -> None
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    for read in (decode, content_hash):
+    for read in (decode, read_image):
         with pytest.raises(UnreadableImage, match=r"gone\.jpg"):
             read(tmp_path / "gone.jpg")
         with pytest.raises(UnreadableImage, match="directory"):
@@ -294,7 +296,7 @@ def test_a_thread_of_pixels_is_refused_since_its_test_view_would_be_huge(tmp_pat
 
 def test_a_file_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, "a.png", red_left_blue_right())
-    before = content_hash(path)
+    before = read_image(path)[0]
     assert decode(path, before).size == (32, 16)
     save(tmp_path, "a.png", Image.new("RGB", (4, 4)))
     with pytest.raises(ChangedImage, match=before.hex()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdbpl.benchmarks.dataset import Dataset
-from fdbpl.images import UnreadableImage, content_hash, decode
+from fdbpl.images import UnreadableImage, read_image
 from fdbpl.progress import Report, silent
 
 AT_ONCE = 256
@@ -50,8 +50,6 @@ def _look(folder: Path, path: str) -> bytes | str | None:
     if not os.path.lexists(folder / path):
         return None
     try:
-        digest = content_hash(folder / path)
-        decode(folder / path)
+        return read_image(folder / path)[0]
     except UnreadableImage as error:
         return str(error).removeprefix(f"{folder / path}: ")
-    return digest

@@ -12,7 +12,7 @@ from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.picks import Picks
 from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.errors import UserError
-from fdbpl.images import UnreadableImage, content_hash, decode
+from fdbpl.images import UnreadableImage, read_image
 from fdbpl.params import RegionParams
 from fdbpl.progress import Report, silent
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
@@ -205,11 +205,11 @@ class _Reader:
         if path in self.unreadable:
             return None
         try:
-            image = decode(self._folder / path)
-            self._known[path] = (content_hash(self._folder / path), image.width, image.height)
+            digest, image = read_image(self._folder / path)
         except UnreadableImage as error:  # without the folder: a plan holds no machine's path
             self.unreadable[path] = str(error).replace(f"{self._folder}/", "")
             return None
+        self._known[path] = (digest, image.width, image.height)
         return self._known[path]
 
     def known(self, path: str) -> tuple[bytes, int, int]:
