@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_build import FakeEncoder, build, contents, draw_images, make_plan
 from test_cache import IDENTITY
+from test_store import Counted, counted, some  # noqa: F401 - a fixture
 
 from fdbpl.cache.cache import CacheWriter
+from fdbpl.cache.codec import read_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
@@ -41,8 +43,8 @@ def fill(url: str | Path, *segments: tuple[int, ...], digest: str = DIGEST) -> N
 def hold(url: str | Path, *numbers: int) -> None:
     """Write a cache of some regions, the last of them as a test image."""
     writer = CacheWriter(url, IDENTITY)
-    for table, some in (("train", numbers[:-1]), ("test", numbers[-1:])):
-        writer.add(table, {"key": keys(*some), "feature": features(*some)})
+    for table, part in (("train", numbers[:-1]), ("test", numbers[-1:])):
+        writer.add(table, {"key": keys(*part), "feature": features(*part)})
     writer.finish()
 
 
@@ -126,6 +128,65 @@ def test_any_store_keeps_exactly_what_is_held(
             assert done.kept == len(there & held)
         assert done.dropped == 0
         assert done.segments[1] == len(segments(root / "store"))
+
+
+def test_held_keys_stand_in_the_order_of_the_caches(tmp_path: Path) -> None:
+    hold(tmp_path / "a" / "teacher", 7, 3, 5, 1)
+    hold(tmp_path / "b" / "teacher", 3, 9, 1, 2)
+    assert (held_keys([tmp_path / "a", tmp_path / "b"]) == keys(7, 3, 5, 1, 9, 2)).all()
+    assert (held_keys([tmp_path / "b", tmp_path]) == keys(3, 9, 1, 2, 7, 5)).all()
+
+
+@settings(max_examples=40)
+@given(
+    st.permutations(range(30)),
+    st.lists(st.integers(1, 29), min_size=1, unique=True).map(sorted),
+    st.integers(1, 400),
+    st.data(),
+)
+def test_large_segments_follow_the_caches_as_what_builds_wrote_did(
+    tmp_path_factory: pytest.TempPathFactory,
+    held: list[int],
+    cuts: list[int],
+    size: int,
+    data: st.DataObject,
+) -> None:
+    root = tmp_path_factory.mktemp("order")
+    # workers write in any order, and what is wanted of an image in any order too
+    parts = [data.draw(st.permutations(part.tolist())) for part in np.split(np.array(held), cuts)]
+    fill(root / "store", (99,), *map(tuple, parts))
+    hold(root / "c", *held)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SEGMENT_BYTES", size)
+        patch.setattr(sweeping, "SMALL", 1e9)
+        sweep(root / "store", held_keys([root / "c"]), delete=True)
+    place = Place(root / "store" / DIGEST)
+    written = [
+        [held.index(n) for n in read_shard(place.read(name), ["feature"])["feature"][:, 0]]
+        for name in segments(root / "store")
+    ]
+    assert [row for rows in sorted(written) for row in rows] == list(range(30))
+
+
+@pytest.mark.parametrize("shards", [4, 16, 32])
+def test_a_rebuild_from_a_cleaned_store_reads_it_about_once(
+    counted: type[Counted],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    shards: int,
+) -> None:
+    monkeypatch.setattr(sweeping, "SEGMENT_BYTES", 4 << 20)
+    url, (held, values) = "counted://swept", some(8192, dim=512)
+    store = RegionStore(url)
+    for start in range(0, 8192, 64):
+        part = slice(start, start + 64)
+        store.add(DIGEST, {}, held[part], values[part])
+    (done,) = sweep(url, held, delete=True)
+    assert done.segments == (128, 2)
+    lookup = RegionStore(url).lookup(DIGEST, held)
+    counted.fetched.clear()
+    for part in np.array_split(np.arange(8192), shards):
+        assert (lookup.find(held[part])[1] == values[part]).all()
+    assert sum(counted.fetched) < 1.5 * counted.size()
 
 
 def test_every_encoder_has_a_folder_of_its_own(tmp_path: Path) -> None:
