@@ -13,12 +13,14 @@ from test_cache import IDENTITY
 from test_store import Counted, counted, some  # noqa: F401 - a fixture
 
 from fdbpl.cache.cache import CacheWriter
-from fdbpl.cache.codec import read_shard
+from fdbpl.cache.codec import encode_shard, read_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
 from fdbpl.errors import UserError
+from fdbpl.files import sha256
 from fdbpl.upkeep import sweep as sweeping
+from fdbpl.upkeep.survey import verify
 from fdbpl.upkeep.sweep import Sweep, held_keys, sweep
 
 DIGEST = "ab" * 32
@@ -211,6 +213,48 @@ def test_a_damaged_segment_is_named_and_goes(tmp_path: Path) -> None:
     sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
     assert not victim.exists()
     assert sum(found(tmp_path / "store", 1, 2, 3, 4)) == 2
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_flipped_bit_takes_nothing_that_has_a_sound_copy(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("flip")
+    parts = data.draw(st.permutations([(1, 2, 3), (3, 4), (5, 1, 9), (2, 6)]))
+    fill(root / "store", *parts)
+    hold(root / "c", 1, 2, 3, 4, 5, 6)
+    names = segments(root / "store")
+    victim = root / "store" / DIGEST / data.draw(st.sampled_from(names))
+    content = bytearray(victim.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    hit = read_shard(victim.read_bytes(), ["feature"])["feature"][:, 0]
+    sound = {n for part in parts if set(part) != set(hit) for n in part}
+    victim.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SEGMENT_BYTES", data.draw(st.sampled_from([1, 50, 64 << 20])))
+        (would,) = sweep(root / "store", held_keys([root / "c"]), delete=False)
+        (done,) = sweep(root / "store", held_keys([root / "c"]), delete=True)
+    assert [victim.name in fault for fault in done.faults] == [True]
+    assert would.faults == done.faults
+    assert found(root / "store", *range(1, 7)) == [n in sound for n in range(1, 7)]
+    assert verify(root / "store").faults == ()
+
+
+def test_a_whole_shard_that_is_no_segment_is_named_and_goes(tmp_path: Path) -> None:
+    fill(tmp_path / "store", (1, 2))
+    hold(tmp_path / "c", 1, 2)
+    other = encode_shard({"other": np.zeros(3)})
+    name = f"{sha256(other)[:32]}.segment"
+    (tmp_path / "store" / DIGEST / name).write_bytes(other)
+    for faults in (
+        verify(tmp_path / "store").faults,
+        sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)[0].faults,
+    ):
+        assert [name in fault for fault in faults] == [True]
+    assert verify(tmp_path / "store").faults == ()
+    assert found(tmp_path / "store", 1, 2) == [True] * 2
 
 
 def test_a_kill_between_writing_and_removing_loses_nothing(

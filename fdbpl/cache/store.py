@@ -248,7 +248,7 @@ class _Segments:
     def _open(self, name: str) -> tuple[Keys, Column]:
         path = f"{self._digest}/{name}"
         with closing(self._place.open(path, whole=False)) as file:
-            return _segment_columns(Shard(file, self._place.url(path)))
+            return segment_columns(Shard(file, self._place.url(path)))
 
 
 def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
@@ -257,7 +257,7 @@ def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
     return np.split(ordered, np.flatnonzero(np.diff(segments[ordered])) + 1) if len(places) else []
 
 
-def _segment_columns(shard: Shard) -> tuple[Keys, Column]:
+def segment_columns(shard: Shard) -> tuple[Keys, Column]:
     """Return a segment's keys and its feature column; raise DamagedShard when it has neither."""
     columns = shard.head.columns
     shapes = {name: len(column.shape) for name, column in columns.items()}

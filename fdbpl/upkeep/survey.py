@@ -7,10 +7,11 @@ from pathlib import Path
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.codec import Shard
+from fdbpl.cache.keys import Keys
 from fdbpl.cache.layout import DamagedShard, damaged
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
-from fdbpl.cache.store import ABOUT, SUFFIX
+from fdbpl.cache.store import ABOUT, SUFFIX, segment_columns
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
 
@@ -75,9 +76,11 @@ def verify(url: str | Path) -> Verdict:
         for name in segment_names(place):
             segments += 1
             try:
-                size += _checked_segment(place, name)
+                size += checked_segment(place, name)[0]
             except DamagedShard as error:
                 faults.append(str(error))
+            except FileNotFoundError:
+                continue  # tidied away since it was listed
     return Verdict(len(whole), segments, size, tuple(faults))
 
 
@@ -86,16 +89,19 @@ def cache_bytes(cache: Cache) -> int:
     return sum(s.bytes for table in cache.manifest.tables.values() for s in table.shards)
 
 
-def _checked_segment(place: Place, name: str) -> int:
-    """Check a segment's name, which is its digest, and all blocks; return its bytes."""
-    try:
-        data = place.read(name)
-    except FileNotFoundError:
-        return 0  # tidied away since it was listed
+def checked_segment(place: Place, name: str) -> tuple[int, Keys]:
+    """Check a segment's name, which is its digest, and all blocks; return its bytes and keys.
+
+    Raises DamagedShard, FileNotFoundError, and UserError when it is of an unknown version or
+    cannot be read.
+    """
+    data = place.read(name)
     if sha256(data)[: len(name) - len(SUFFIX)] != name.removesuffix(SUFFIX):
         raise damaged(place.url(name), "its SHA-256 is not the one that it is named by")
-    Shard(data, place.url(name)).read()
-    return len(data)
+    shard = Shard(data, place.url(name))
+    keys, _ = segment_columns(shard)
+    shard.read(["feature"])
+    return len(data), keys
 
 
 def summaries(url: str | Path) -> Iterator[dict[str, str]]:

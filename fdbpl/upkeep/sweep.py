@@ -21,7 +21,7 @@ from fdbpl.cache.store import SUFFIX
 from fdbpl.cache.views import distinct
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
-from fdbpl.upkeep.survey import cache_urls, segment_names, store_urls
+from fdbpl.upkeep.survey import cache_urls, checked_segment, segment_names, store_urls
 
 SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression
 SMALL = 0.5  # of that: below it a segment is small
@@ -156,16 +156,18 @@ def _swept(url: str, held: Held, delete: bool) -> Sweep:
 
 
 def _judged(place: Place, names: Sequence[str], held: Held) -> tuple[list[Segment], list[str]]:
-    """Return the sound segments, with which rows stay, and the faults of the others."""
+    """Return the sound segments, with which rows stay, and the faults of the others.
+
+    Every byte is read: a segment whose keys alone are sound would pass for the first copy of what
+    it lost, and the sound copy would go.
+    """
     found: list[tuple[str, int, NDArray[np.bytes_]]] = []
     faults: list[str] = []
     for name in names:
         try:
-            with closing(place.open(name, whole=False)) as file:
-                shard = Shard(file, place.url(name))
-                keys = sortable(shard.read(["key"])["key"])
-            found.append((name, shard.head.total_bytes, keys))
-        except (DamagedShard, KeyError) as error:
+            size, keys = checked_segment(place, name)
+            found.append((name, size, sortable(keys)))
+        except DamagedShard as error:
             faults.append(str(error))
         except FileNotFoundError:
             continue  # tidied away since it was listed
