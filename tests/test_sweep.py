@@ -1,6 +1,7 @@
 """Cleaning a region store: what a cache holds stays readable, the rest goes."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -255,6 +256,33 @@ def test_a_whole_shard_that_is_no_segment_is_named_and_goes(tmp_path: Path) -> N
         assert [name in fault for fault in faults] == [True]
     assert verify(tmp_path / "store").faults == ()
     assert found(tmp_path / "store", 1, 2) == [True] * 2
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_what_killed_writers_left_goes_when_no_one_can_be_writing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    store = f"{scheme}{tmp_path}/store"
+    fill(store, (1, 2))
+    hold(tmp_path / "c", 1, 2)
+    place, (name,) = Place(f"{store}/{DIGEST}"), segments(store)
+    left = [f".{name}.x1y2z3", ".about.json.x1y2z3"]
+    for one in [*left, "notes.txt", ".hidden"]:
+        place.write(one, b"half")
+    others = [".hidden", "about.json", "notes.txt", name]
+
+    def swept(delete: bool) -> tuple[int, list[str]]:
+        (done,) = sweep(store, held_keys([tmp_path / "c"]), delete=delete)
+        return done.leftovers, [one for one in place.names() if one not in others]
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86_000)
+    assert swept(delete=True) == (0, sorted(left))
+    monkeypatch.setattr(time, "time", lambda: now + 87_000)
+    assert swept(delete=False) == (2, sorted(left))
+    assert swept(delete=True) == (2, [])
+    assert set(others) <= set(place.names())
+    assert found(store, 1, 2) == [True] * 2
 
 
 def test_a_kill_between_writing_and_removing_loses_nothing(

@@ -1,6 +1,7 @@
 """What lies below a URL: caches and region stores, and whether their files are sound."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from fdbpl.cache.place import Place
 from fdbpl.cache.store import ABOUT, SUFFIX, segment_columns
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
+
+LEFT_SECONDS = 24 * 60 * 60.0  # no single file takes so long to write
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,20 @@ def store_urls(url: str | Path) -> list[str]:
 def segment_names(place: Place) -> list[str]:
     """Return the names of the segments directly in a folder, sorted."""
     return [n for n in place.names() if n.endswith(SUFFIX) and not n.startswith(".")]
+
+
+def leftovers(place: Place) -> list[str]:
+    """Return the names of what killed writers of a store left half-written in a folder, sorted.
+
+    What is younger than a day may be another build's that is still at it.
+    """
+    names = [n for n in place.names() if n.startswith(".") and (SUFFIX in n or ABOUT in n)]
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):  # finished since it was listed
+            if place.age(name) > LEFT_SECONDS:
+                found.append(name)
+    return found
 
 
 def verify(url: str | Path) -> Verdict:

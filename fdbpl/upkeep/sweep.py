@@ -21,7 +21,7 @@ from fdbpl.cache.store import SUFFIX
 from fdbpl.cache.views import distinct
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
-from fdbpl.upkeep.survey import cache_urls, checked_segment, segment_names, store_urls
+from fdbpl.upkeep.survey import cache_urls, checked_segment, leftovers, segment_names, store_urls
 
 SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression
 SMALL = 0.5  # of that: below it a segment is small
@@ -77,6 +77,7 @@ class Sweep:
         segments: their number before and after.
         bytes: of the segments before and after; after, an estimate where nothing was written.
         faults: one line for each damaged segment, which counts as absent and goes too.
+        leftovers: files that killed writers left half-written, which go as well.
     """
 
     url: str
@@ -85,6 +86,7 @@ class Sweep:
     segments: tuple[int, int]
     bytes: tuple[int, int]
     faults: tuple[str, ...]
+    leftovers: int
 
 
 def held_keys(urls: Iterable[str | Path]) -> Keys:
@@ -131,13 +133,14 @@ def _swept(url: str, held: Held, delete: bool) -> Sweep:
     names = segment_names(place)
     segments, faults = _judged(place, names, held)
     damaged = sorted(set(names) - {segment.name for segment in segments})
+    left_behind = leftovers(place)
     again = _to_rewrite(segments)
     rows = [segment for segment in again if segment.stays.any()]
     before = sum(segment.bytes for segment in segments)
     left = before - sum(segment.bytes for segment in again)
     if delete:
         written = dict(_packed(place, rows))
-        for name in [*damaged, *(segment.name for segment in again)]:
+        for name in [*damaged, *left_behind, *(segment.name for segment in again)]:
             if name not in written:
                 place.remove(name)
         after, count = left + sum(written.values()), len(written)
@@ -152,6 +155,7 @@ def _swept(url: str, held: Held, delete: bool) -> Sweep:
         segments=(len(names), len(segments) - len(again) + count),
         bytes=(before, after),
         faults=tuple(faults),
+        leftovers=len(left_behind),
     )
 
 
