@@ -1,5 +1,6 @@
 """`fdbpl cache verify | ls | inspect | gc`: what they say, and their exit codes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -186,17 +187,26 @@ def test_inspect_draws_regions(root: Path) -> None:
 
 def test_gc_says_what_it_would_do_and_does_it_when_told(root: Path) -> None:
     shutil.rmtree(root / "caches" / "ships")
+    half = next((root / "store").glob("*/*.segment"))
+    half = half.with_name(f".{half.name}.x1y2z3")
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
     before = {path: path.read_bytes() for path in root.glob("store/*/*")}
     would = run("gc", root / "store", root / "caches")
     assert would.exit_code == 0, would.output
     assert "nothing was changed: say --delete" in would.stdout
+    assert "would remove 1 half-written" in would.stdout
     assert {path: path.read_bytes() for path in root.glob("store/*/*")} == before
     done = run("gc", root / "store", root / "caches", "--delete")
     assert done.exit_code == 0
     assert "freed" in done.stdout
+    assert "removed 1 half-written" in done.stdout
+    assert not half.exists()
     assert {path: path.read_bytes() for path in root.glob("store/*/*")} != before
     assert run("verify", root).exit_code == 0
-    assert "removed 0" in run("gc", root / "store", root / "caches", "--delete").stdout
+    again = run("gc", root / "store", root / "caches", "--delete").stdout
+    assert "removed 0" in again
+    assert "half-written" not in again
     assert run("gc", root / "store", root / "plans").exit_code == 2
     assert run("gc", root / "caches", root / "caches").exit_code == 2
 

@@ -1,9 +1,12 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from fdbpl.cache.place import Place
 from fdbpl.errors import UserError
@@ -54,6 +57,24 @@ def test_missing_files_are_told_as_such(place: Place) -> None:
     for whole in (True, False):
         with pytest.raises(FileNotFoundError):
             place.open("gone", whole=whole)
+
+
+def test_a_file_is_as_old_as_its_last_writing(place: Place, monkeypatch) -> None:
+    place.write("a", b"one")
+    assert -5 < place.age("a") < 60
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert 3595 < place.age("a") < 3660
+    place.remove("a")
+    with pytest.raises(FileNotFoundError):
+        place.age("a")
+
+
+def test_what_keeps_no_times_is_never_old(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "modified", AbstractFileSystem.modified)
+    place = Place(f"memory://{tmp_path}/cache")
+    place.write("a", b"one")
+    assert place.age("a") < 60
 
 
 def test_a_hard_linked_read_only_file_is_replaced_not_changed(tmp_path: Path) -> None:

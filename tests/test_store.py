@@ -1,7 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fdbpl.cache import store as storing
 from fdbpl.cache.codec import encode_shard
@@ -15,6 +18,34 @@ DIGEST = feature_digest(FIELDS)
 @pytest.fixture(params=["local", "memory"])
 def url(request, tmp_path: Path) -> str:
     return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path}/store"
+
+
+class Counted(MemoryFileSystem):
+    """A store in memory that counts what is fetched of it."""
+
+    protocol = "counted"
+    store: dict = {}  # noqa: RUF012 - as the class above keeps it
+    pseudo_dirs = [""]  # noqa: RUF012
+    fetched: list[int] = []  # noqa: RUF012 - bytes of each request
+
+    def cat_file(self, path, start=None, end=None, **options):
+        data = super().cat_file(path, start=start, end=end, **options)
+        self.fetched.append(len(data))
+        return data
+
+    @classmethod
+    def size(cls) -> int:
+        """Return the bytes of all files."""
+        return sum(len(file.getbuffer()) for file in cls.store.values())
+
+
+@pytest.fixture
+def counted() -> Iterator[type[Counted]]:
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    Counted.store.clear()
+    Counted.fetched.clear()
+    yield Counted
+    Counted.store.clear()
 
 
 def some(count: int, seed: int = 0, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -225,3 +256,29 @@ def test_a_hundred_thousand_keys_are_looked_up_at_once(tmp_path: Path) -> None:
     found, rows = find(RegionStore(tmp_path), DIGEST, keys[order])
     assert found.all()
     assert (rows == features[order]).all()
+
+
+@pytest.mark.parametrize("shards", [2, 8, 32])
+def test_a_large_remote_segment_is_read_about_once_however_many_shards_want_it(
+    counted: type[Counted], shards: int
+) -> None:
+    keys, features = some(8192, dim=512)
+    store = RegionStore("counted://large")
+    for part in (slice(0, 4096), slice(4096, 8192)):
+        store.add(DIGEST, FIELDS, keys[part], features[part])
+    lookup = RegionStore("counted://large").lookup(DIGEST, keys)
+    counted.fetched.clear()
+    for part in np.array_split(np.arange(len(keys)), shards):
+        assert (lookup.find(keys[part])[1] == features[part]).all()
+    assert sum(counted.fetched) < 1.5 * counted.size()
+
+
+def test_a_small_remote_segment_is_read_by_one_request(counted: type[Counted]) -> None:
+    keys, features = some(512, dim=512)
+    store = RegionStore("counted://small")
+    store.add(DIGEST, FIELDS, keys, features)
+    for wanted in (slice(0, 512), slice(500, 512)):
+        lookup = store.lookup(DIGEST, keys)
+        counted.fetched.clear()
+        assert (lookup.find(keys[wanted])[1] == features[wanted]).all()
+        assert len(counted.fetched) == 1

@@ -1,6 +1,7 @@
 """Cleaning a region store: what a cache holds stays readable, the rest goes."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_build import FakeEncoder, build, contents, draw_images, make_plan
 from test_cache import IDENTITY
+from test_store import Counted, counted, some  # noqa: F401 - a fixture
 
 from fdbpl.cache.cache import CacheWriter
+from fdbpl.cache.codec import encode_shard, read_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
 from fdbpl.errors import UserError
+from fdbpl.files import sha256
 from fdbpl.upkeep import sweep as sweeping
+from fdbpl.upkeep.survey import verify
 from fdbpl.upkeep.sweep import Sweep, held_keys, sweep
 
 DIGEST = "ab" * 32
@@ -41,8 +46,8 @@ def fill(url: str | Path, *segments: tuple[int, ...], digest: str = DIGEST) -> N
 def hold(url: str | Path, *numbers: int) -> None:
     """Write a cache of some regions, the last of them as a test image."""
     writer = CacheWriter(url, IDENTITY)
-    for table, some in (("train", numbers[:-1]), ("test", numbers[-1:])):
-        writer.add(table, {"key": keys(*some), "feature": features(*some)})
+    for table, part in (("train", numbers[:-1]), ("test", numbers[-1:])):
+        writer.add(table, {"key": keys(*part), "feature": features(*part)})
     writer.finish()
 
 
@@ -128,6 +133,65 @@ def test_any_store_keeps_exactly_what_is_held(
         assert done.segments[1] == len(segments(root / "store"))
 
 
+def test_held_keys_stand_in_the_order_of_the_caches(tmp_path: Path) -> None:
+    hold(tmp_path / "a" / "teacher", 7, 3, 5, 1)
+    hold(tmp_path / "b" / "teacher", 3, 9, 1, 2)
+    assert (held_keys([tmp_path / "a", tmp_path / "b"]) == keys(7, 3, 5, 1, 9, 2)).all()
+    assert (held_keys([tmp_path / "b", tmp_path]) == keys(3, 9, 1, 2, 7, 5)).all()
+
+
+@settings(max_examples=40)
+@given(
+    st.permutations(range(30)),
+    st.lists(st.integers(1, 29), min_size=1, unique=True).map(sorted),
+    st.integers(1, 400),
+    st.data(),
+)
+def test_large_segments_follow_the_caches_as_what_builds_wrote_did(
+    tmp_path_factory: pytest.TempPathFactory,
+    held: list[int],
+    cuts: list[int],
+    size: int,
+    data: st.DataObject,
+) -> None:
+    root = tmp_path_factory.mktemp("order")
+    # workers write in any order, and what is wanted of an image in any order too
+    parts = [data.draw(st.permutations(part.tolist())) for part in np.split(np.array(held), cuts)]
+    fill(root / "store", (99,), *map(tuple, parts))
+    hold(root / "c", *held)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SEGMENT_BYTES", size)
+        patch.setattr(sweeping, "SMALL", 1e9)
+        sweep(root / "store", held_keys([root / "c"]), delete=True)
+    place = Place(root / "store" / DIGEST)
+    written = [
+        [held.index(n) for n in read_shard(place.read(name), ["feature"])["feature"][:, 0]]
+        for name in segments(root / "store")
+    ]
+    assert [row for rows in sorted(written) for row in rows] == list(range(30))
+
+
+@pytest.mark.parametrize("shards", [4, 16, 32])
+def test_a_rebuild_from_a_cleaned_store_reads_it_about_once(
+    counted: type[Counted],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    shards: int,
+) -> None:
+    monkeypatch.setattr(sweeping, "SEGMENT_BYTES", 4 << 20)
+    url, (held, values) = "counted://swept", some(8192, dim=512)
+    store = RegionStore(url)
+    for start in range(0, 8192, 64):
+        part = slice(start, start + 64)
+        store.add(DIGEST, {}, held[part], values[part])
+    (done,) = sweep(url, held, delete=True)
+    assert done.segments == (128, 2)
+    lookup = RegionStore(url).lookup(DIGEST, held)
+    counted.fetched.clear()
+    for part in np.array_split(np.arange(8192), shards):
+        assert (lookup.find(held[part])[1] == values[part]).all()
+    assert sum(counted.fetched) < 1.5 * counted.size()
+
+
 def test_every_encoder_has_a_folder_of_its_own(tmp_path: Path) -> None:
     other = "cd" * 32
     fill(tmp_path / "store", (1, 2))
@@ -150,6 +214,75 @@ def test_a_damaged_segment_is_named_and_goes(tmp_path: Path) -> None:
     sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
     assert not victim.exists()
     assert sum(found(tmp_path / "store", 1, 2, 3, 4)) == 2
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_flipped_bit_takes_nothing_that_has_a_sound_copy(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("flip")
+    parts = data.draw(st.permutations([(1, 2, 3), (3, 4), (5, 1, 9), (2, 6)]))
+    fill(root / "store", *parts)
+    hold(root / "c", 1, 2, 3, 4, 5, 6)
+    names = segments(root / "store")
+    victim = root / "store" / DIGEST / data.draw(st.sampled_from(names))
+    content = bytearray(victim.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    hit = read_shard(victim.read_bytes(), ["feature"])["feature"][:, 0]
+    sound = {n for part in parts if set(part) != set(hit) for n in part}
+    victim.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SEGMENT_BYTES", data.draw(st.sampled_from([1, 50, 64 << 20])))
+        (would,) = sweep(root / "store", held_keys([root / "c"]), delete=False)
+        (done,) = sweep(root / "store", held_keys([root / "c"]), delete=True)
+    assert [victim.name in fault for fault in done.faults] == [True]
+    assert would.faults == done.faults
+    assert found(root / "store", *range(1, 7)) == [n in sound for n in range(1, 7)]
+    assert verify(root / "store").faults == ()
+
+
+def test_a_whole_shard_that_is_no_segment_is_named_and_goes(tmp_path: Path) -> None:
+    fill(tmp_path / "store", (1, 2))
+    hold(tmp_path / "c", 1, 2)
+    other = encode_shard({"other": np.zeros(3)})
+    name = f"{sha256(other)[:32]}.segment"
+    (tmp_path / "store" / DIGEST / name).write_bytes(other)
+    for faults in (
+        verify(tmp_path / "store").faults,
+        sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)[0].faults,
+    ):
+        assert [name in fault for fault in faults] == [True]
+    assert verify(tmp_path / "store").faults == ()
+    assert found(tmp_path / "store", 1, 2) == [True] * 2
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_what_killed_writers_left_goes_when_no_one_can_be_writing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    store = f"{scheme}{tmp_path}/store"
+    fill(store, (1, 2))
+    hold(tmp_path / "c", 1, 2)
+    place, (name,) = Place(f"{store}/{DIGEST}"), segments(store)
+    left = [f".{name}.x1y2z3", ".about.json.x1y2z3"]
+    for one in [*left, "notes.txt", ".hidden"]:
+        place.write(one, b"half")
+    others = [".hidden", "about.json", "notes.txt", name]
+
+    def swept(delete: bool) -> tuple[int, list[str]]:
+        (done,) = sweep(store, held_keys([tmp_path / "c"]), delete=delete)
+        return done.leftovers, [one for one in place.names() if one not in others]
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86_000)
+    assert swept(delete=True) == (0, sorted(left))
+    monkeypatch.setattr(time, "time", lambda: now + 87_000)
+    assert swept(delete=False) == (2, sorted(left))
+    assert swept(delete=True) == (2, [])
+    assert set(others) <= set(place.names())
+    assert found(store, 1, 2) == [True] * 2
 
 
 def test_a_kill_between_writing_and_removing_loses_nothing(

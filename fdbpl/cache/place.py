@@ -73,6 +73,20 @@ class Place:
         data: bytes = self._reading(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
+    def age(self, name: str) -> float:
+        """Return the seconds since the file was written, 0 where the filesystem keeps no times.
+
+        Raises FileNotFoundError, and UserError as `read`.
+        """
+
+        def written() -> float:
+            try:
+                return float(self._fs.modified(self._path(name)).timestamp())
+            except NotImplementedError:
+                return time.time()
+
+        return time.time() - self._reading(name, written)
+
     def open(self, name: str, *, whole: bool) -> BinaryIO:
         """Return the file open for reading. Raises FileNotFoundError, and UserError as `read`.
 

@@ -27,6 +27,10 @@ SUFFIX = ".segment"
 KEPT_KEYS = 8 << 20
 SCANNED_KEYS = 1 << 18  # looked through at a time
 
+# A remote segment is fetched whole unless so many of its bytes are not wanted: in the time that
+# the requests for its parts take, a connection carries about as many.
+SPARED_BYTES = 1 << 20
+
 Features = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -158,6 +162,7 @@ class _Segments:
         self._known: set[str] = set()
         self._keys: list[Keys | None] = []  # None: not kept
         self._kept = 0
+        self._rows: list[int] = []
         self.names: list[str] = []
         self.dim = 0
         self.dtype: np.dtype[Any] = np.dtype("<f2")
@@ -173,6 +178,7 @@ class _Segments:
         """Take up a segment with (n, 16) keys."""
         self._known.add(name)
         self.names.append(name)
+        self._rows.append(len(keys))
         keep = self._kept + len(keys) <= KEPT_KEYS
         self._kept += len(keys) if keep else 0
         self._keys.append(keys.copy() if keep else None)  # of a view only these rows
@@ -206,8 +212,9 @@ class _Segments:
     def features(self, number: int, rows: NDArray[np.int32]) -> Features:
         """Return the features of some rows of a segment. Raises _LostSegmentError."""
         path = f"{self._digest}/{self.names[number]}"
+        spared = (self._rows[number] - len(rows)) * self.dim * self.dtype.itemsize
         try:
-            with closing(self._place.open(path, whole=True)) as file:
+            with closing(self._place.open(path, whole=spared < SPARED_BYTES)) as file:
                 return Shard(file, self._place.url(path)).read(["feature"], rows)["feature"]
         except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
             self._faults.append(str(error))
@@ -241,7 +248,7 @@ class _Segments:
     def _open(self, name: str) -> tuple[Keys, Column]:
         path = f"{self._digest}/{name}"
         with closing(self._place.open(path, whole=False)) as file:
-            return _segment_columns(Shard(file, self._place.url(path)))
+            return segment_columns(Shard(file, self._place.url(path)))
 
 
 def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
@@ -250,7 +257,7 @@ def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
     return np.split(ordered, np.flatnonzero(np.diff(segments[ordered])) + 1) if len(places) else []
 
 
-def _segment_columns(shard: Shard) -> tuple[Keys, Column]:
+def segment_columns(shard: Shard) -> tuple[Keys, Column]:
     """Return a segment's keys and its feature column; raise DamagedShard when it has neither."""
     columns = shard.head.columns
     shapes = {name: len(column.shape) for name, column in columns.items()}

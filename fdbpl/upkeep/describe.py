@@ -95,6 +95,8 @@ def sweep_lines(done: Sequence[Sweep], deleted: bool) -> list[str]:
             f"{one.segments[0]:,} to {one.segments[1]:,} segments, "
             f"{before:,} to {'' if deleted else 'about '}{after:,} bytes"
         )
+        if one.leftovers:
+            lines.append(f"{one.url}: {verb} {one.leftovers:,} half-written files of killed builds")
     freed = sum(one.bytes[0] - one.bytes[1] for one in done)
     if deleted:
         return [*lines, f"freed {freed:,} bytes"]

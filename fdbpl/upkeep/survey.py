@@ -1,18 +1,22 @@
 """What lies below a URL: caches and region stores, and whether their files are sound."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.codec import Shard
+from fdbpl.cache.keys import Keys
 from fdbpl.cache.layout import DamagedShard, damaged
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
-from fdbpl.cache.store import ABOUT, SUFFIX
+from fdbpl.cache.store import ABOUT, SUFFIX, segment_columns
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
+
+LEFT_SECONDS = 24 * 60 * 60.0  # no single file takes so long to write
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,20 @@ def segment_names(place: Place) -> list[str]:
     return [n for n in place.names() if n.endswith(SUFFIX) and not n.startswith(".")]
 
 
+def leftovers(place: Place) -> list[str]:
+    """Return the names of what killed writers of a store left half-written in a folder, sorted.
+
+    What is younger than a day may be another build's that is still at it.
+    """
+    names = [n for n in place.names() if n.startswith(".") and (SUFFIX in n or ABOUT in n)]
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):  # finished since it was listed
+            if place.age(name) > LEFT_SECONDS:
+                found.append(name)
+    return found
+
+
 def verify(url: str | Path) -> Verdict:
     """Read every byte of the cache at `url`, or else of all caches and region stores below it.
 
@@ -75,9 +93,11 @@ def verify(url: str | Path) -> Verdict:
         for name in segment_names(place):
             segments += 1
             try:
-                size += _checked_segment(place, name)
+                size += checked_segment(place, name)[0]
             except DamagedShard as error:
                 faults.append(str(error))
+            except FileNotFoundError:
+                continue  # tidied away since it was listed
     return Verdict(len(whole), segments, size, tuple(faults))
 
 
@@ -86,16 +106,19 @@ def cache_bytes(cache: Cache) -> int:
     return sum(s.bytes for table in cache.manifest.tables.values() for s in table.shards)
 
 
-def _checked_segment(place: Place, name: str) -> int:
-    """Check a segment's name, which is its digest, and all blocks; return its bytes."""
-    try:
-        data = place.read(name)
-    except FileNotFoundError:
-        return 0  # tidied away since it was listed
+def checked_segment(place: Place, name: str) -> tuple[int, Keys]:
+    """Check a segment's name, which is its digest, and all blocks; return its bytes and keys.
+
+    Raises DamagedShard, FileNotFoundError, and UserError when it is of an unknown version or
+    cannot be read.
+    """
+    data = place.read(name)
     if sha256(data)[: len(name) - len(SUFFIX)] != name.removesuffix(SUFFIX):
         raise damaged(place.url(name), "its SHA-256 is not the one that it is named by")
-    Shard(data, place.url(name)).read()
-    return len(data)
+    shard = Shard(data, place.url(name))
+    keys, _ = segment_columns(shard)
+    shard.read(["feature"])
+    return len(data), keys
 
 
 def summaries(url: str | Path) -> Iterator[dict[str, str]]:

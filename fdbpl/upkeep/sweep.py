@@ -1,4 +1,8 @@
-"""Cleaning a region store: what no cache holds is removed, small segments become large ones."""
+"""Cleaning a region store: what no cache holds is removed, small segments become large ones.
+
+Large segments follow the order of the caches, in which builds ask for the rows, so that the rows of
+one shard of a cache lie side by side in few of them.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,23 +18,47 @@ from fdbpl.cache.keys import Keys, sortable
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import SUFFIX
+from fdbpl.cache.views import distinct
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
-from fdbpl.upkeep.survey import cache_urls, segment_names, store_urls
+from fdbpl.upkeep.survey import cache_urls, checked_segment, leftovers, segment_names, store_urls
 
 SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression
 SMALL = 0.5  # of that: below it a segment is small
 
 Array = NDArray[np.generic]
+Places = NDArray[np.int64]
+
+GOES = -1  # the place of a row that does not stay
+
+
+@dataclass(frozen=True)
+class Held:
+    """The keys (n,) that stay, ascending, and the place (n,) of each in the caches' order."""
+
+    keys: NDArray[np.bytes_]
+    places: Places
+
+    def find(self, keys: NDArray[np.bytes_]) -> Places:
+        """Return the place of each of some keys (m,), GOES where it is not held."""
+        if not len(self.keys):
+            return np.full(len(keys), GOES)
+        near = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[near] == keys, self.places[near], GOES)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment, and which of its rows (n,) stay."""
+    """One segment, and the place (n,) of each of its rows among the held keys, or GOES."""
 
     name: str
     bytes: int
-    stays: NDArray[np.bool_]
+    places: Places
+
+    @property
+    def stays(self) -> NDArray[np.bool_]:
+        """Which rows (n,) stay."""
+        return self.places != GOES
 
     @property
     def is_whole(self) -> bool:
@@ -49,6 +77,7 @@ class Sweep:
         segments: their number before and after.
         bytes: of the segments before and after; after, an estimate where nothing was written.
         faults: one line for each damaged segment, which counts as absent and goes too.
+        leftovers: files that killed writers left half-written, which go as well.
     """
 
     url: str
@@ -57,10 +86,11 @@ class Sweep:
     segments: tuple[int, int]
     bytes: tuple[int, int]
     faults: tuple[str, ...]
+    leftovers: int
 
 
 def held_keys(urls: Iterable[str | Path]) -> Keys:
-    """Return the keys (n, 16) of all that the caches at and below `urls` hold, each once.
+    """Return the keys (n, 16) that the caches at and below `urls` hold, each once, in their order.
 
     Raises UserError when there is no cache, or one cannot be read: it may hold anything.
     """
@@ -75,14 +105,15 @@ def held_keys(urls: Iterable[str | Path]) -> Keys:
         for one in caches:
             cache = open_cache(one)
             found += [cache.column(table, "key") for table in ("train", "test")]
-    keys: Keys = np.unique(np.concatenate(found), axis=0)
-    return keys
+    keys = np.concatenate(found)
+    return keys[distinct(keys)]
 
 
 def sweep(store: str | Path, held: Keys, *, delete: bool) -> list[Sweep]:
     """Clean every folder of the region store at `store`; return what was done.
 
-    held: the keys (n, 16) that stay; delete: whether to do it, or only to say what it would do.
+    held: the keys (n, 16) that stay, each once, in the order that large segments follow; delete:
+    whether to do it, or only to say what it would do.
     New segments are written whole before old ones go, so that a region that stays can be read at
     every moment; a build that runs meanwhile encodes again what it no longer finds.
     Raises UserError when there is no store, a segment is of an unknown version, or the place
@@ -91,22 +122,25 @@ def sweep(store: str | Path, held: Keys, *, delete: bool) -> list[Sweep]:
     urls = store_urls(store)
     if not urls:
         raise UserError(f"{Place(store).url()}: no region store here; wanted cache.store")
-    ordered = np.sort(sortable(held))
+    keys = sortable(held)
+    order = np.argsort(keys)
+    ordered = Held(keys[order], order)
     return [_swept(url, ordered, delete) for url in urls]
 
 
-def _swept(url: str, held: NDArray[np.bytes_], delete: bool) -> Sweep:
+def _swept(url: str, held: Held, delete: bool) -> Sweep:
     place = Place(url)
     names = segment_names(place)
     segments, faults = _judged(place, names, held)
     damaged = sorted(set(names) - {segment.name for segment in segments})
+    left_behind = leftovers(place)
     again = _to_rewrite(segments)
     rows = [segment for segment in again if segment.stays.any()]
     before = sum(segment.bytes for segment in segments)
-    left = sum(segment.bytes for segment in segments if segment not in again)
+    left = before - sum(segment.bytes for segment in again)
     if delete:
         written = dict(_packed(place, rows))
-        for name in [*damaged, *(segment.name for segment in again)]:
+        for name in [*damaged, *left_behind, *(segment.name for segment in again)]:
             if name not in written:
                 place.remove(name)
         after, count = left + sum(written.values()), len(written)
@@ -121,41 +155,33 @@ def _swept(url: str, held: NDArray[np.bytes_], delete: bool) -> Sweep:
         segments=(len(names), len(segments) - len(again) + count),
         bytes=(before, after),
         faults=tuple(faults),
+        leftovers=len(left_behind),
     )
 
 
-def _judged(
-    place: Place, names: Sequence[str], held: NDArray[np.bytes_]
-) -> tuple[list[Segment], list[str]]:
-    """Return the sound segments, with which rows stay, and the faults of the others."""
+def _judged(place: Place, names: Sequence[str], held: Held) -> tuple[list[Segment], list[str]]:
+    """Return the sound segments, with which rows stay, and the faults of the others.
+
+    Every byte is read: a segment whose keys alone are sound would pass for the first copy of what
+    it lost, and the sound copy would go.
+    """
     found: list[tuple[str, int, NDArray[np.bytes_]]] = []
     faults: list[str] = []
     for name in names:
         try:
-            with closing(place.open(name, whole=False)) as file:
-                shard = Shard(file, place.url(name))
-                keys = sortable(shard.read(["key"])["key"])
-            found.append((name, shard.head.total_bytes, keys))
-        except (DamagedShard, KeyError) as error:
+            size, keys = checked_segment(place, name)
+            found.append((name, size, sortable(keys)))
+        except DamagedShard as error:
             faults.append(str(error))
         except FileNotFoundError:
             continue  # tidied away since it was listed
-    everything = np.concatenate([np.empty(0, held.dtype), *(keys for _, _, keys in found)])
-    stays = np.zeros(len(everything), bool)
-    stays[np.unique(everything, return_index=True)[1]] = True  # of equal keys the first
-    stays &= _among(everything, held)
+    everything = np.concatenate([np.empty(0, held.keys.dtype), *(keys for _, _, keys in found)])
+    places = np.full(len(everything), GOES)
+    first = np.unique(everything, return_index=True)[1]  # of equal keys the first stays
+    places[first] = held.find(everything[first])
     ends = np.cumsum([len(keys) for _, _, keys in found])
-    parts = np.split(stays, ends[:-1]) if found else []
+    parts = np.split(places, ends[:-1]) if found else []
     return [Segment(n, size, part) for (n, size, _), part in zip(found, parts, strict=True)], faults
-
-
-def _among(keys: NDArray[np.bytes_], ordered: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-    """Tell which keys are among ascending ones."""
-    if not len(ordered):
-        return np.zeros(len(keys), bool)
-    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    among: NDArray[np.bool_] = ordered[place] == keys
-    return among
 
 
 def _to_rewrite(segments: Sequence[Segment]) -> list[Segment]:
@@ -163,14 +189,18 @@ def _to_rewrite(segments: Sequence[Segment]) -> list[Segment]:
     small = [s for s in segments if s.is_whole and s.bytes < SMALL * SEGMENT_BYTES]
     losing = [s for s in segments if not s.is_whole]
     joined = small if len(small) + sum(bool(s.stays.any()) for s in losing) > 1 else []
-    return sorted([*losing, *joined], key=lambda s: s.name)
+    return [*losing, *joined]
 
 
 def _packed(place: Place, segments: Sequence[Segment]) -> Iterator[tuple[str, int]]:
-    """Write the rows that stay as large segments; yield the name and bytes of each."""
-    waiting: list[Mapping[str, Array]] = []
+    """Write the rows that stay as large segments; yield the name and bytes of each.
+
+    Segments follow one another by the first place that each holds: those that a build wrote hold
+    neighbours, so it needs no sorting of all rows.
+    """
+    waiting: list[tuple[Places, Mapping[str, Array]]] = []
     size = 0
-    for segment in segments:
+    for segment in sorted(segments, key=lambda s: int(s.places[s.stays].min())):
         try:
             with closing(place.open(segment.name, whole=True)) as file:
                 shard = Shard(file, place.url(segment.name))
@@ -180,7 +210,7 @@ def _packed(place: Place, segments: Sequence[Segment]) -> Iterator[tuple[str, in
                 f"{place.url(segment.name)}: changed while the store was cleaned ({error}); "
                 "nothing was removed: run again"
             ) from error
-        waiting.append(columns)
+        waiting.append((segment.places[segment.stays], columns))
         size += sum(values.nbytes for values in columns.values())
         if size >= SEGMENT_BYTES:
             yield _written(place, waiting)
@@ -189,8 +219,13 @@ def _packed(place: Place, segments: Sequence[Segment]) -> Iterator[tuple[str, in
         yield _written(place, waiting)
 
 
-def _written(place: Place, parts: Sequence[Mapping[str, Array]]) -> tuple[str, int]:
-    data = encode_shard({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+def _written(place: Place, parts: Sequence[tuple[Places, Mapping[str, Array]]]) -> tuple[str, int]:
+    """Write rows as one segment, in the order of their places; return its name and bytes."""
+    order = np.argsort(np.concatenate([places for places, _ in parts]))
+    names = parts[0][1]
+    data = encode_shard(
+        {name: np.concatenate([columns[name] for _, columns in parts])[order] for name in names}
+    )
     name = sha256(data)[:32] + SUFFIX
     place.write(name, data)
     return name, len(data)
