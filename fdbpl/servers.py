@@ -67,7 +67,8 @@ class State:
         if not STATE.is_file():
             return None
         raw = json.loads(STATE.read_text(encoding="utf-8"))
-        found = {name: Started(**one) for name, one in raw.pop("processes").items()}
+        started = raw.pop("processes").items()
+        found = {name: Started(one["pid"], raw["mark"]) for name, one in started}
         return cls(processes=found, **raw)
 
     def save(self) -> None:
