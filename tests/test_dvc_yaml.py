@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from fdbpl.stages import OVER_ALL, PER_DATASET
+
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
@@ -134,6 +136,12 @@ def test_nothing_is_set_aside_that_no_stage_stands_on() -> None:
     found = set().union(*(closure(module_of(stage)) for stage in STAGES))
     assert set(ALWAYS_ASIDE) <= found
     assert set(ASIDE) == set(STAGES)
+
+
+def test_there_is_a_stage_for_every_module_and_dataset() -> None:
+    of_datasets = {stage for stage, about in STAGES.items() if "matrix" in about}
+    assert {stage.replace("_", "-") for stage in PER_DATASET} == of_datasets
+    assert {stage.replace("_", "-") for stage in OVER_ALL} == set(STAGES) - of_datasets
 
 
 @pytest.mark.parametrize("stage", STAGES)
