@@ -17,6 +17,7 @@ import click
 import yaml
 
 from bench import finding
+from fdbpl.stages import OVER_ALL, PER_DATASET
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATASETS = ["textures", "icons"]
@@ -77,7 +78,7 @@ class Bench:
 def measure(bench: Bench) -> dict[str, dict[str, float]]:
     imports = {name: bench.seconds("-c", code) for name, code in IMPORTS.items()}
     bench.run("-m", "dvc", "repro")
-    stages = 4 * len(DATASETS) + 4 + 1
+    stages = len(PER_DATASET) * len(DATASETS) + len(OVER_ALL)
     evaluate = ("-m", "flows.evaluate", DATASETS[0])
     repro = ("-m", "dvc", "repro", "--single-item", "--force", f"evaluate@{DATASETS[0]}")
     plain = bench.seconds(*evaluate, DVC_STAGE="evaluate")

@@ -19,6 +19,7 @@ from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.workspace import Workspace
 
 USER_MISTAKE = 2
+DVC_YAML = Path("dvc.yaml")
 
 
 class _Commands(click.Group):
@@ -82,8 +83,7 @@ def _whole_number(text: str) -> int:
 
 def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: bool) -> None:
     if dvc:
-        target = stage.replace("_", "-") + (f"@{dataset}" if dataset else "")
-        sys.exit(_dvc_repro(target, params_path))
+        sys.exit(_dvc_repro(stage.replace("_", "-"), dataset, params_path))
     work = _by_hand_workspace(run)
     click.echo("\n".join(run_stage(stage, read_params(params_path), work, dataset, _open_pool)))
 
@@ -106,9 +106,23 @@ def _workspace(run: str | None) -> Workspace:
     return Workspace(Path()) if run is None else _by_hand_workspace(run)
 
 
-def _dvc_repro(target: str, params_path: Path) -> int:
+def _dvc_repro(stage: str, dataset: str | None, params_path: Path) -> int:
+    """Run `dvc repro`, once sure that DVC knows the stage; return its exit code."""
     if params_path != DEFAULT_PATH:
         raise UserError(f"--dvc reads {DEFAULT_PATH}, not {params_path}. Leave out one of them.")
+    here = Path.cwd()
+    if not (DVC_YAML.is_file() and any((one / ".dvc").is_dir() for one in (here, *here.parents))):
+        raise UserError(
+            f"{here}: no {DVC_YAML} of a DVC project here. Run fdbpl in the project's folder, or "
+            "leave out --dvc."
+        )
+    listed = read_params(params_path).datasets
+    if dataset is not None and dataset not in listed:
+        raise UserError(
+            f"{params_path}: datasets has no {dataset!r}, which --dvc needs; it lists "
+            f"{', '.join(listed)}. Add it, or leave out --dvc."
+        )
+    target = stage if dataset is None else f"{stage}@{dataset}"
     command = [sys.executable, "-m", "dvc", "repro", target]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}

@@ -1,7 +1,8 @@
 """Processes that outlive the command that started them, and are found again to be ended.
 
-A process is known by its id and the moment it started, since ids are used again. All that descend
-from it carry a mark in their environment, so that none is left behind when its parent was killed.
+A process is known by its id and a mark in its environment, since ids are used again and clocks are
+set. All that descend from it carry the mark too, so that none is left behind when its parent was
+killed.
 """
 
 import os
@@ -23,17 +24,16 @@ GRACE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Started:
-    """A process: its id, and when it started in seconds since 1970."""
+    """A process: its id, and the mark it carries."""
 
     pid: int
-    since: float
+    mark: str
 
     def process(self) -> psutil.Process | None:
         """Return the process if it still runs, and is this one."""
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.since) < 0.1
-            if same and process.status() != psutil.STATUS_ZOMBIE:
+            if _carries(process, self.mark):
                 return process
         return None
 
@@ -50,18 +50,21 @@ def start(command: Sequence[str], environment: Mapping[str, str], mark: str, log
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Started(child.pid, psutil.Process(child.pid).create_time())
+    return Started(child.pid, mark)
 
 
 def marked(mark: str) -> list[psutil.Process]:
     """Return all living processes that carry `mark`, this one excepted."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            carries = process.environ().get(MARK) == mark
-            if carries and process.pid != os.getpid():
-                found.append(process)
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return [process for process in others if _carries(process, mark)]
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    """Tell whether a process lives and carries `mark`; one that ends meanwhile does not."""
+    try:
+        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def end(processes: Iterable[psutil.Process], grace: float = GRACE_SECONDS) -> None:

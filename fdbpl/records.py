@@ -6,6 +6,7 @@ whoever made them, where and how often.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,8 +106,8 @@ class Records:
 def read_records(datasets: list[str], work: Workspace) -> Records:
     """Read what the evaluated datasets among `datasets`, their comparison and the transfer say.
 
-    A dataset whose outputs are missing, damaged or do not belong together is left out, with a
-    note: its neighbours are whole all the same.
+    A dataset whose outputs are missing, damaged, of another shape or do not belong together is left
+    out, with a note: its neighbours are whole all the same.
     """
     seeds: list[SeedRecord] = []
     notes: list[str] = []
@@ -129,7 +130,13 @@ def read_records(datasets: list[str], work: Workspace) -> Records:
 
 
 def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
-    evaluated = _read_json(work.metrics(dataset), f"fdbpl evaluate {dataset}")
+    remedy = f"fdbpl evaluate {dataset}"
+    evaluated = _read_json(work.metrics(dataset), remedy)
+    with _shape_known(work.metrics(dataset), remedy):
+        yield from _of_evaluation(dataset, evaluated, work)
+
+
+def _of_evaluation(dataset: str, evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
     origin = _origin(work, dataset, evaluated["plan"], work.metrics(dataset))
     counts = {
         **{f"{half}_classes": count for half, count in evaluated["classes"].items()},
@@ -153,6 +160,11 @@ def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
 def _transfers(work: Workspace) -> Iterator[SeedRecord]:
     """Yield a record for every kind of target, method and seed of the transfer."""
     evaluated = _read_json(work.transferred, "fdbpl transfer")
+    with _shape_known(work.transferred, "fdbpl transfer"):
+        yield from _of_transfer(evaluated, work)
+
+
+def _of_transfer(evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
     source, about = evaluated["source"], evaluated["targets"]
     if source is None:
         return
@@ -255,29 +267,37 @@ def _learned(
     prompts = Artifact.load(files["prompts"], "prompts")
     classifier = Artifact.load(files["classifier"], "classifier")
     history = _read_json(files["history"], f"fdbpl train-student {dataset}")
-    for name, found in (
-        (files["prompts"], prompts.digest),
-        (files["classifier"], classifier.about["prompts"]),
-        (files["history"], history["prompts"]),
-    ):
-        if found != evaluated:
-            raise UserError(f"{name}: not of the prompts that were evaluated. Run dvc repro.")
-    params = {
-        **{f"train.{name}": value for name, value in prompts.about["train"].items()},
-        **{f"option.{name}": value for name, value in prompts.about["options"].items()},
-    }
-    return _Learned(
-        params,
-        {"prompts": prompts.digest},
-        history["terms"],
-        tuple(history["inactive"]),
-        files,
-    )
+    with _shape_known(work.prompts_of(dataset), f"fdbpl train-student {dataset}"):
+        for name, found in (
+            (files["prompts"], prompts.digest),
+            (files["classifier"], classifier.about["prompts"]),
+            (files["history"], history["prompts"]),
+        ):
+            if found != evaluated:
+                raise UserError(f"{name}: not of the prompts that were evaluated. Run dvc repro.")
+        params = {
+            **{f"train.{name}": value for name, value in prompts.about["train"].items()},
+            **{f"option.{name}": value for name, value in prompts.about["options"].items()},
+        }
+        return _Learned(
+            params,
+            {"prompts": prompts.digest},
+            history["terms"],
+            tuple(history["inactive"]),
+            files,
+        )
 
 
 def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryRecord]:
     files = tuple(work.comparison(suffix) for suffix in ("json", "md", "png"))
     comparison = _read_json(files[0], "fdbpl compare")
+    with _shape_known(files[0], "fdbpl compare"):
+        yield from _of_comparison(comparison, files, seeds)
+
+
+def _of_comparison(
+    comparison: Any, files: tuple[Path, ...], seeds: list[SeedRecord]
+) -> Iterator[SummaryRecord]:
     found = {(one.method, one.dataset, str(one.seed)): one for one in seeds}
     for method, result in comparison["methods"].items():
         parts = []
@@ -314,3 +334,15 @@ def _read_json(path: Path, remedy: str) -> Any:
         raise UserError(f"{path}: no such file. Run {remedy} first.") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}). Run {remedy} again.") from None
+
+
+@contextmanager
+def _shape_known(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what is raised by JSON of another shape than ours into one line that names its file."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}: of another shape, as another fdbpl may have left it "
+            f"({type(error).__name__}: {error}). Run {remedy} again."
+        ) from None

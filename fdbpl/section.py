@@ -69,5 +69,6 @@ def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
         if field is None:  # a key of a mapping, such as the name of an own dataset
             continue
         inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
+        models = (t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
+        model = next(models, model)  # stays for an own dataset that is called like a key of its own
     return list(model.model_fields)

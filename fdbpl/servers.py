@@ -67,7 +67,8 @@ class State:
         if not STATE.is_file():
             return None
         raw = json.loads(STATE.read_text(encoding="utf-8"))
-        found = {name: Started(**one) for name, one in raw.pop("processes").items()}
+        started = raw.pop("processes").items()
+        found = {name: Started(one["pid"], raw["mark"]) for name, one in started}
         return cls(processes=found, **raw)
 
     def save(self) -> None:
@@ -99,12 +100,13 @@ def up(
             raise UserError(f"running on {state.host}, wanted {host}. Run fdbpl down first.")
         known = dict(state.urls)
         _start_server(state, "Prefect", prefect_port, _prefect_command, say)
-        _start_server(state, "MLflow", mlflow_port, _mlflow_command, say)
+        _find_mlflow(state, mlflow_port, say)
         worker = state.process("worker")
-        if worker and state.urls != known:  # a port was taken meanwhile: the worker looks elsewhere
+        if worker and state.urls != known:  # the worker looks where a server no longer is
             processes.end([worker])
         _wait(state, "Prefect", lambda: _answers(f"{state.urls['Prefect']}/api/health"))
-        _wait(state, "MLflow", lambda: _answers(f"{state.urls['MLflow']}/health"))
+        if state.process("MLflow"):
+            _wait(state, "MLflow", lambda: _answers(f"{state.urls['MLflow']}/health"))
         _write_toml(state.urls["Prefect"])
         _start_worker(state, say)
         _deploy(state, say)
@@ -165,6 +167,25 @@ def _start_server(
     reached = "127.0.0.1" if state.host == "0.0.0.0" else state.host
     state.urls[name] = f"http://{reached}:{port}"
     _start(state, name, command(state.host, port), _environment(state))
+
+
+def _find_mlflow(state: State, port: int, say: Callable[[str], None]) -> None:
+    """Start MLflow's server, unless MLFLOW_TRACKING_URI names one: none serves another's runs."""
+    from fdbpl.tracking import store_uri
+
+    uri = store_uri()
+    if not uri.startswith(("http://", "https://")):
+        if "MLflow" not in state.processes:  # what stands there is an address of another's
+            state.urls.pop("MLflow", None)
+        _start_server(state, "MLflow", port, _mlflow_command, say)
+        return
+    own = state.process("MLflow")
+    if own:
+        processes.end([own])
+    state.processes.pop("MLflow", None)
+    state.urls["MLflow"] = uri
+    state.save()
+    say(f"no MLflow is started: MLFLOW_TRACKING_URI names {uri}")
 
 
 def _prefect_command(host: str, port: int) -> list[str]:

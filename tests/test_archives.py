@@ -1,9 +1,10 @@
+import gzip
 import io
 import stat
 import tarfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -80,12 +81,50 @@ def test_an_absolute_path_lands_inside_or_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("link", ["../../secret", "/etc/hostname"])
-def test_a_link_that_leads_outside_is_refused(tmp_path: Path, name: str, link: str) -> None:
+@pytest.mark.parametrize("link", ["../../secret", "/etc/hostname", "split.json"])
+def test_a_link_is_refused_before_anything_is_unpacked(
+    tmp_path: Path, name: str, link: str
+) -> None:
     archive = MAKERS[name](tmp_path / name, FILES, link)
-    with pytest.raises(UserError, match="link"):
+    with pytest.raises(UserError, match=rf"{name}: entry 'dtd/link' is a link.*by hand"):
         unpack(archive, tmp_path / "out")
-    assert not list((tmp_path / "out").rglob("link"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+@needs_filter
+def test_a_hard_link_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar"
+    with tarfile.open(archive, "w") as packed:
+        packed.addfile(tarfile.TarInfo("dtd/empty"))
+        entry = tarfile.TarInfo("dtd/link")
+        entry.type, entry.linkname = tarfile.LNKTYPE, "dtd/empty"
+        packed.addfile(entry)
+    with pytest.raises(UserError, match="entry 'dtd/link' is a link"):
+        unpack(archive, tmp_path / "out")
+
+
+@needs_filter
+def test_links_longer_than_a_path_may_be_lead_nowhere(tmp_path: Path) -> None:
+    archive, long = tmp_path / "x.tar", 247 * "d"
+    with tarfile.open(archive, "w") as packed:  # as in CVE-2025-4517
+        place = PurePosixPath()
+        for letter in "abcdefghijklmnop":
+            folder, link = (tarfile.TarInfo(str(place / one)) for one in (long, letter))
+            folder.type = tarfile.DIRTYPE
+            link.type, link.linkname = tarfile.SYMTYPE, long
+            packed.addfile(folder)
+            packed.addfile(link)
+            place /= long
+        short = PurePosixPath(*"abcdefghijklmnop")
+        deep, out = tarfile.TarInfo(str(short / (254 * "l"))), tarfile.TarInfo("out")
+        deep.type, deep.linkname = tarfile.SYMTYPE, "../" * 16
+        out.type, out.linkname = tarfile.SYMTYPE, f"{deep.name}/../.."
+        written = tarfile.TarInfo("out/written")
+        for entry in (deep, out, written):
+            packed.addfile(entry)
+    with pytest.raises(UserError, match="is a link"):
+        unpack(archive, tmp_path / "far" / "below" / "here")
+    assert not list(tmp_path.rglob("written"))
 
 
 def test_a_backslash_is_no_way_out(tmp_path: Path) -> None:
@@ -107,6 +146,57 @@ def test_content_that_changed_is_named(tmp_path: Path) -> None:
         packed.writestr("a.jpg", b"picture")
     archive.write_bytes(archive.read_bytes().replace(b"picture", b"puncture"[:7]))
     with pytest.raises(UserError, match=r"cannot be unpacked.*CRC"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_content_of_a_tar_that_changed_is_named(tmp_path: Path) -> None:
+    plain = tarred(tmp_path / "plain.tar", FILES).read_bytes()
+    archive = tmp_path / "x.tar.gz"
+    archive.write_bytes(gzip.compress(plain, compresslevel=0).replace(b"picture", b"puncture"[:7]))
+    with pytest.raises(UserError, match=r"cannot be unpacked.*CRC"):
+        unpack(archive, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """The content with every bit of ten bytes turned over."""
+    part = bytes(byte ^ 255 for byte in content[place : place + 10])
+    return content[:place] + part + content[place + 10 :]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_noise_in_a_zip_is_named_whatever_compressed_it(tmp_path: Path, method: int) -> None:
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        packed.writestr("a.jpg", bytes(range(256)) * 9)
+    sound = archive.read_bytes()
+    for place in range(35, 75, 5):
+        archive.write_bytes(flipped(sound, place))
+        with pytest.raises(UserError, match=r"x\.zip: cannot be unpacked .*fetch it again"):
+            unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2"])
+def test_noise_in_a_tar_is_named_whatever_compressed_it(tmp_path: Path, suffix: str) -> None:
+    archive = tmp_path / f"x.tar.{suffix}"
+    with tarfile.open(archive, f"w:{suffix}") as packed:
+        entry = tarfile.TarInfo("a.jpg")
+        entry.size = 256 * 99
+        packed.addfile(entry, io.BytesIO(bytes(range(256)) * 99))
+    sound = archive.read_bytes()
+    for place in range(20, len(sound) - 12, 10):
+        archive.write_bytes(flipped(sound, place))
+        with pytest.raises(UserError, match=r"cannot be unpacked .*fetch it again"):
+            unpack(archive, tmp_path / "out")
+
+
+def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "x.zip", {"a.jpg": b"picture"})
+    content = bytearray(archive.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(header) + flags] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.zip: cannot be unpacked .*encrypted.*by hand"):
         unpack(archive, tmp_path / "out")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -206,6 +207,29 @@ def test_dvc_reads_the_projects_own_parameters(project: Project) -> None:
     (project.folder / "other.yaml").write_text("{}")
     said = project.fails("compare", "--dvc", "--params", "other.yaml")
     assert "--dvc reads params.yaml, not other.yaml" in said
+
+
+def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+
+    def repro(command: list[str], **_: Any) -> SimpleNamespace:
+        calls.append(command[2:])
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr("fdbpl.cli.subprocess.run", repro)
+    wanted = "no dvc.yaml of a DVC project here. Run fdbpl in the project's folder, or leave out"
+    assert wanted in project.fails("compare", "--dvc")
+    Path("dvc.yaml").write_text("stages: {}")
+    assert wanted in project.fails("compare", "--dvc")
+    Path(".dvc").mkdir()
+    said = project.fails("evaluate", "yours", "--dvc")
+    assert "params.yaml: datasets has no 'yours', which --dvc needs; it lists mine. Add" in said
+    assert calls == []
+    assert project("evaluate", "mine", "--dvc").exit_code == 3  # DVC's own
+    assert project("compare", "--dvc").exit_code == 3
+    assert calls == [["dvc", "repro", "evaluate@mine"], ["dvc", "repro", "compare"]]
 
 
 def test_a_missing_and_an_empty_folder(done: Project) -> None:

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import pytest
@@ -131,6 +132,34 @@ def test_an_interrupted_download_goes_on_where_it_was(
     assert run("dtd", "--yes").exit_code == 0
     assert hub.downloads() == [("dtd.zip", f"bytes={half}-")]
     assert contents(Path("data/dtd")) == contents(drawn / "dtd")
+
+
+def test_room_is_asked_for_what_is_left_to_fetch_alone(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(hub.files["dtd.zip"])
+    half = size // 2
+
+    def cut(url: str, file: BinaryIO, **_: object) -> None:
+        Path("data/.fetch/dtd/unpacked").mkdir()  # as a killed unpacking leaves it
+        file.write(hub.files["dtd.zip"][:half])
+        raise OSError("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "http_get", cut)
+        fails("dtd", "--yes")
+    room, seen = {"dtd": size - half - 1, "unpacked": 9 * size}, []
+
+    def usage(folder: Path) -> SimpleNamespace:
+        seen.append((folder.name, (folder / "unpacked").exists()))
+        return SimpleNamespace(free=room[folder.name])
+
+    monkeypatch.setattr("fdbpl.mirror.fetch.shutil.disk_usage", usage)
+    said = fails("dtd", "--yes")
+    assert f"{size - half:,} bytes to fetch, {size - half - 1:,} are free" in said
+    room["dtd"] += 1
+    assert run("dtd", "--yes").exit_code == 0
+    assert seen[:2] == [("dtd", False)] * 2  # what is made anew is deleted before
 
 
 def test_a_killed_fetch_leaves_no_half_dataset(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

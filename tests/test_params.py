@@ -167,6 +167,8 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("train.rate", "lr, warmup_lr, momentum"),
         ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
         ("data.own.mine.path", "folder, table, images, names, test, template"),
+        ("data.own.folder.path", "folder, table, images, names, test, template"),
+        ("data.own.own.path", "folder, table, images, names, test, template"),
         ("transfer.shifted", "source, targets"),
         ("objectives.fdbpl.margin", "weight, weight_power, weight_temperature, normalise"),
     ],

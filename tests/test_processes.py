@@ -1,3 +1,4 @@
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,8 +38,34 @@ def test_what_was_started_is_found_and_ended_with_its_children(
 
 
 def test_another_process_of_the_same_id_is_not_ours(started: Started, tmp_path: Path) -> None:
-    assert Started(started.pid, started.since - 10).process() is None
+    assert Started(started.pid, "another").process() is None
+    assert Started(os.getpid(), started.mark).process() is None
     processes.end(processes.marked(str(tmp_path)))
+
+
+def test_a_clock_that_is_set_loses_no_process(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "create_time", lambda process: 0.0)
+        assert started.process()
+    processes.end(processes.marked(str(tmp_path)))
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Ending:
+        pid = 0
+
+        def environ(self) -> dict[str, str]:
+            return {processes.MARK: "ours"}
+
+        def status(self) -> str:
+            raise psutil.NoSuchProcess(self.pid)
+
+    monkeypatch.setattr(psutil, "process_iter", lambda: [Ending()])
+    assert processes.marked("ours") == []
 
 
 def test_a_deaf_process_is_made_to_end(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
 import json
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workspaces import evaluated_workspace, train, workspace_params
@@ -182,3 +187,41 @@ def test_no_transfer_wanted_is_no_record_and_no_note(work: Workspace, tmp_path: 
     run_stage("transfer", workspace_params(tmp_path, DATASETS), work, None)
     records = read_records(DATASETS, work)
     assert (records.transfers, records.notes) == ((), ())
+
+
+def places_in(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to values of some JSON: of what stands below its keys, the first."""
+    yield above
+    keys = list(value) if isinstance(value, dict) else []
+    for key in keys[: 1 if above else None]:
+        yield from places_in(value[key], (*above, key))
+
+
+@pytest.mark.parametrize("kind", ["metrics", "history", "comparison", "transfer"])
+def test_outputs_of_another_shape_are_left_out_with_a_note(
+    transferred: Workspace, kind: str
+) -> None:
+    path, name, remedy = {
+        "metrics": (transferred.metrics("birds"), "birds", "fdbpl evaluate birds"),
+        "history": (
+            transferred.learned("birds", "coop", 1, "history"),
+            "birds",
+            "fdbpl train-student birds",
+        ),
+        "comparison": (transferred.comparison("json"), "comparison", "fdbpl compare"),
+        "transfer": (transferred.transferred, "transfer", "fdbpl transfer"),
+    }[kind]
+    whole = json.loads(path.read_text())
+    for keys in places_in(whole):
+        for other in (None, ["text"]):
+            changed = {"": deepcopy(whole)}
+            *above, last = ("", *keys)
+            reduce(getitem, above, changed)[last] = other
+            path.write_text(json.dumps(changed[""]))
+            records = read_records(DATASETS, transferred)  # whatever stands there, it ends
+            assert {one.dataset for one in records.seeds} >= {"cars"}
+    for other in ([], {}, {"methods": {"coop": []}}):
+        path.write_text(json.dumps(other))
+        notes = [one for one in read_records(DATASETS, transferred).notes if one.startswith(name)]
+        assert "of another shape" in notes[0]
+        assert f"Run {remedy} again." in notes[0]

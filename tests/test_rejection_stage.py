@@ -147,6 +147,17 @@ def test_one_dataset_alone_has_no_foreign_images_and_needs_no_torch(
     done.rejection("json").write_bytes(before)
 
 
+def test_classifiers_of_base_classes_alone_reject_nothing(done: Workspace, params: Params) -> None:
+    before = {suffix: done.rejection(suffix).read_bytes() for suffix in ("json", "md", "png")}
+    fitted = params.model_copy(update={"methods": ["linear_probe", "gda"], "datasets": ["pets"]})
+    (said,) = run_stage("rejection", fitted, done, None)
+    assert said == "No method has class vectors, so there is nothing to reject by."
+    assert done.rejection("md").read_text() == f"{said}\n"
+    assert record(done) == {"counts": {}, "methods": {}}
+    for suffix, content in before.items():
+        done.rejection(suffix).write_bytes(content)
+
+
 def test_a_missing_classifier_is_a_users_mistake(done: Workspace, params: Params) -> None:
     path = done.learned("pets", "coop", 2, "classifier")
     aside = path.rename(path.with_suffix(".aside"))

@@ -9,7 +9,15 @@ from PIL import Image
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.files import readable_json
 from fdbpl.methods.names import FITTED, KNOWN
-from fdbpl.reporting.tables import BASE_ONLY, TITLES, averages_table, compare, datasets_table, plot
+from fdbpl.reporting.tables import (
+    BASE_ONLY,
+    TITLES,
+    averages_table,
+    compare,
+    datasets_table,
+    markdown,
+    plot,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]
@@ -106,6 +114,10 @@ def test_what_a_method_has_not_is_a_dash_with_a_line_that_says_why(comparison) -
     assert few["methods"]["tip_adapter"]["avg"]["base"] is not None
     assert datasets_table(few).splitlines()[2].split("|")[2].strip() == "-"
     assert datasets_table(few).splitlines()[-1].split("|")[2].strip() == "-"
+
+
+def test_every_column_has_a_rule_that_markdown_knows() -> None:
+    assert markdown([("", "H"), ("a", "-")]).splitlines()[1] == "| -- | -: |"
 
 
 def test_the_plot_leaves_out_what_has_no_h() -> None:

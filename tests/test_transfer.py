@@ -17,6 +17,7 @@ from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.decision import Decision
 from fdbpl.params import Params
+from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import require_transfer, transfer_tables
 from fdbpl.stages import run_stage
@@ -153,6 +154,20 @@ def test_no_transfer_is_no_error(tmp_path: Path) -> None:
     assert json.loads(work.transferred.read_text())["methods"] == {}
     for part in ("source/plans", "source/caches", "source/prompts", "targets/plans"):
         assert list((tmp_path / "transfer" / part).iterdir()) == []
+
+
+def test_classifiers_of_base_classes_alone_transfer_nothing_and_are_compared_all_the_same(
+    tmp_path: Path,
+) -> None:
+    params = params_to(tmp_path, ["cars"], methods=["linear_probe", "gda"])
+    work = evaluated_workspace(tmp_path, params)
+    assert json.loads(work.transferred.read_text())["methods"] == {}
+    table = work.comparison("md").read_text()
+    assert "| linear probe" in table
+    assert "Learned on all classes" not in table
+    records = read_records(["birds", "cars"], work)
+    assert (records.notes, records.transfers) == ((), ())
+    assert [one.method for one in records.summaries] == ["linear_probe", "gda"]
 
 
 def test_what_is_missing_names_the_stage_to_run(tmp_path: Path, params: Params) -> None:

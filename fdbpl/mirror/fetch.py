@@ -9,7 +9,7 @@ from fdbpl.benchmarks import aircraft, coop, imagenet
 from fdbpl.benchmarks.registry import LAYOUTS
 from fdbpl.errors import UserError
 from fdbpl.mirror.archives import archive_suffix, unpack
-from fdbpl.mirror.hub import RemoteFile, Repository, download, open_repository
+from fdbpl.mirror.hub import RemoteFile, Repository, download, downloaded, open_repository
 from fdbpl.mirror.terms import PAGES
 from fdbpl.progress import progress
 
@@ -83,15 +83,17 @@ def fetch(wanted: Offer, root: Path) -> Path:
     name = wanted.dataset
     aside = root / ".fetch" / name
     aside.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(aside).free
-    if wanted.size > free:
-        raise UserError(f"{root}: {wanted.size:,} bytes to fetch, {free:,} are free. Make room.")
     unpacked = aside / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
-    for file in wanted.files:
-        below = PurePosixPath(str(_below(file.path, name)))
+    belows = [PurePosixPath(str(_below(file.path, name))) for file in wanted.files]
+    folders = [aside / "downloads" / below.parent for below in belows]
+    there = sum(map(downloaded, wanted.files, folders))
+    left, free = wanted.size - there, shutil.disk_usage(aside).free
+    if left > free:
+        raise UserError(f"{root}: {left:,} bytes to fetch, {free:,} are free. Make room.")
+    for file, below, folder in zip(wanted.files, belows, folders, strict=True):
         place = unpacked / below.parent
-        got = download(wanted.repository, file, aside / "downloads" / below.parent)
+        got = download(wanted.repository, file, folder)
         if archive_suffix(file.path) is None:
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(got, place / below.name)

@@ -105,11 +105,11 @@ def download(repository: Repository, file: RemoteFile, folder: Path) -> Path:
     Raises:
         UserError: the hub cannot be reached, or sent something other than it announced.
     """
-    whole, partial = folder / Path(file.path).name, folder / f"{file.digest}.part"
-    if whole.is_file() and whole.stat().st_size == file.size and _digest(whole, file) is None:
+    whole, partial = _places(file, folder)
+    if _size(whole) == file.size and _digest(whole, file) is None:
         return whole
     folder.mkdir(parents=True, exist_ok=True)
-    have = partial.stat().st_size if partial.is_file() else 0
+    have = _size(partial)
     if have > file.size:
         partial.unlink()
         have = 0
@@ -138,6 +138,20 @@ def download(repository: Repository, file: RemoteFile, folder: Path) -> Path:
         )
     os.replace(partial, whole)
     return whole
+
+
+def downloaded(file: RemoteFile, folder: Path) -> int:
+    """Return how many bytes of a file an earlier `download` into `folder` has left there."""
+    return max(have for have in (0, *map(_size, _places(file, folder))) if have <= file.size)
+
+
+def _places(file: RemoteFile, folder: Path) -> tuple[Path, Path]:
+    """Return where a file lies when it is verified, and where until then."""
+    return folder / Path(file.path).name, folder / f"{file.digest}.part"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _digest(path: Path, file: RemoteFile) -> str | None:

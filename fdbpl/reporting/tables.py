@@ -83,7 +83,9 @@ def number(value: float | None) -> str:
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
     """Return rows, the first of them titles, as a Markdown table aligned for reading as text."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [  # a rule has a dash and a colon
+        max(2, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))
+    ]
     lines = [
         "| "
         + " | ".join(

@@ -92,7 +92,7 @@ def _published(
 
 
 def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
-    """Read the transfer's accuracies; None where it is not wanted or not yet evaluated."""
+    """Read the transfer's accuracies; None where it is not wanted, not done, or of no method."""
     path = work.transferred
     if params.transfer is None or not path.is_file():
         return None
@@ -110,7 +110,7 @@ def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
         raise UserError(
             f"{path}: damaged ({type(error).__name__}). Run fdbpl transfer again."
         ) from None
-    return record
+    return record if record["methods"] else None
 
 
 def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:

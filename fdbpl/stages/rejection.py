@@ -30,7 +30,8 @@ EMPTY, NEW, OTHER = rejection_report.KINDS
 def rejection(params: Params, work: Workspace) -> list[str]:
     """Write metrics/rejection.json, .md and .png; return the table to print.
 
-    Datasets without new classes, learned from images without a class, take no part.
+    Datasets without new classes, learned from images without a class, take no part, nor do
+    methods that know base classes alone.
 
     Raises:
         UserError: a plan, cache or classifier is missing, damaged or of another plan or model.
@@ -39,7 +40,9 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     methods = [name for name in params.methods if name in UNTRAINED + LEARNED]
     methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
     if not found:
-        return _nothing(work)
+        return _nothing(work, "No dataset has base and new classes, so there is nothing to reject.")
+    if not methods:
+        return _nothing(work, "No method has class vectors, so there is nothing to reject by.")
     record = rejection_report.summarise(
         {one.plan.name: one.counts() for one in found},
         {
@@ -65,9 +68,8 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     ]
 
 
-def _nothing(work: Workspace) -> list[str]:
-    """Write outputs that say that no dataset has base and new classes."""
-    line = "No dataset has base and new classes, so there is nothing to reject."
+def _nothing(work: Workspace, line: str) -> list[str]:
+    """Write outputs that say in a line why there is nothing."""
     picture = io.BytesIO()
     rejection_report.plot_line(line, picture)
     write_whole(work.rejection("json"), readable_json({"counts": {}, "methods": {}}))

@@ -1,0 +1,159 @@
+"""dvc.yaml holds what decides a stage's results: code that it does not name leaves them stale."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fdbpl.stages import OVER_ALL, PER_DATASET
+
+PROJECT = Path(__file__).resolve().parents[1]
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+
+ALWAYS_ASIDE = {
+    "fdbpl/__init__.py": "the version",
+    "fdbpl/cache/pools.py": "no result depends on who encodes",
+    "fdbpl/errors.py": "what is said of a mistake",
+    "fdbpl/files.py": "how files are written; another spelling of JSON would be another format",
+    "fdbpl/processes.py": "a worker's number, which says on which GPU it works",
+    "fdbpl/progress.py": "bars on a terminal",
+    "fdbpl/section.py": "refuses wrong parameters and says why",
+    "fdbpl/stages/__init__.py": "loads a stage",
+    "fdbpl/stages/workers.py": "no result depends on who encodes",
+    "fdbpl/workspace.py": "where files lie, which dvc.yaml says too",
+}
+CHECKS = {
+    "fdbpl/methods": "params.py checks names and options by them",
+    "fdbpl/payload_names.py": "params.py checks cache.payload by them",
+}
+FOLDERS = {"fdbpl/benchmarks": "say where images lie; the plan knows each by its content"}
+TITLES = {
+    "fdbpl/evaluation": "imported with titles of methods",
+    "fdbpl/reporting": "titles of methods, for what is said of those left out",
+}
+OF_TEXT = {
+    "fdbpl/methods": "of training, only what makes vectors of names is called",
+    "fdbpl/training": "of training, only what makes vectors of names is called",
+}
+TRAINING = {**FOLDERS, **TITLES, "fdbpl/code.py": "tells if an interrupted training may go on"}
+BUILDING = {"fdbpl/images.py": "imported with what builds caches, which are only read here"}
+
+ASIDE = {
+    "prepare-crops": CHECKS,
+    "cache-teacher": {**FOLDERS, **OF_TEXT},
+    "train-student": TRAINING,
+    "evaluate": {**BUILDING, "fdbpl/reporting": TITLES["fdbpl/reporting"]},
+    "prepare-transfer": CHECKS,
+    "cache-transfer": {**FOLDERS, **OF_TEXT},
+    "train-transfer": TRAINING,
+    "transfer": {
+        **BUILDING,
+        "fdbpl/benchmarks": "imported with the registry, of which only a table is read",
+        "fdbpl/reporting/tables.py": "imported with the list of methods that transfer",
+        "fdbpl/training": OF_TEXT["fdbpl/training"],
+    },
+    "compare": {
+        **CHECKS,
+        "fdbpl/blas.py": "of measuring, only averages of what was measured are called",
+        "fdbpl/methods/decision.py": "of measuring, only averages of what was measured are called",
+    },
+    "rejection": {"fdbpl/training": "of what builds caches, only the image tower is called"},
+}
+"""What a stage imports beside its deps, and why that changes no result of it."""
+
+
+@cache
+def imported(path: Path) -> tuple[Path, ...]:
+    """All modules of fdbpl that a module imports, those that its functions import included."""
+    found: list[Path] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import, which this test does not follow"
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        found += [file for name in names for file in modules(name)]
+    return tuple(found)
+
+
+def modules(name: str) -> Iterator[Path]:
+    """The files that importing fdbpl's module `name` runs: it, if it is one, and its packages."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1 if parts[0] == "fdbpl" else 0):
+        place = PROJECT.joinpath(*parts[:count])
+        yield from filter(Path.is_file, (place / "__init__.py", place.with_suffix(".py")))
+
+
+def closure(name: str) -> set[str]:
+    """Everything of fdbpl that a module stands on, itself included, as paths in the project."""
+    seen: set[Path] = set()
+    left = list(modules(name))
+    while left:
+        path = left.pop()
+        if path not in seen:
+            seen.add(path)
+            left += imported(path)
+    return {path.relative_to(PROJECT).as_posix() for path in seen if says_something(path)}
+
+
+@cache
+def says_something(path: Path) -> bool:
+    """Tell whether a file holds more than its docstring."""
+    return len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+
+
+def lies_under(path: str, places: list[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def module_of(stage: str) -> str:
+    return f"fdbpl.stages.{stage.replace('-', '_')}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_that_a_stage_stands_on_is_watched_or_cannot_change_its_results(stage: str) -> None:
+    known = [*STAGES[stage]["deps"], *ALWAYS_ASIDE, *ASIDE[stage]]
+    stale = [path for path in closure(module_of(stage)) if not lies_under(path, known)]
+    assert sorted(stale) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_is_watched_or_set_aside_that_a_stage_does_not_stand_on(stage: str) -> None:
+    deps, found = STAGES[stage]["deps"], closure(module_of(stage))
+    code = [dep for dep in deps if dep.startswith("fdbpl/")]
+    assert [dep for dep in code if not any(lies_under(path, [dep]) for path in found)] == []
+    left = [path for path in found if not lies_under(path, code)]
+    assert [one for one in ASIDE[stage] if not any(lies_under(path, [one]) for path in left)] == []
+
+
+def test_nothing_is_set_aside_that_no_stage_stands_on() -> None:
+    found = set().union(*(closure(module_of(stage)) for stage in STAGES))
+    assert set(ALWAYS_ASIDE) <= found
+    assert set(ASIDE) == set(STAGES)
+
+
+def test_there_is_a_stage_for_every_module_and_dataset() -> None:
+    of_datasets = {stage for stage, about in STAGES.items() if "matrix" in about}
+    assert {stage.replace("_", "-") for stage in PER_DATASET} == of_datasets
+    assert {stage.replace("_", "-") for stage in OVER_ALL} == set(STAGES) - of_datasets
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_the_module_of_its_name(stage: str) -> None:
+    of_dataset = " ${item.dataset}" if "matrix" in STAGES[stage] else ""
+    flow = f"flows.{stage.replace('-', '_')}"
+    assert STAGES[stage]["cmd"] == f"python -m {flow}{of_dataset}"
+    assert (PROJECT / f"{flow.replace('.', '/')}.py").is_file()
+
+
+def test_what_functions_and_packages_import_is_followed() -> None:
+    found = closure("fdbpl.stages.transfer")
+    assert "fdbpl/clip/model.py" in found  # by a function
+    assert "fdbpl/cache/build.py" in found  # by a package on the way
+    assert "fdbpl/benchmarks/__init__.py" not in found  # holds its docstring alone
