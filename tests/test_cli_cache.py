@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
+from test_place import refuse_listing
 from workspaces import draw, prepare, workspace_params
 
 from fdbpl.cache.cache import open_cache
@@ -209,6 +210,27 @@ def test_gc_says_what_it_would_do_and_does_it_when_told(root: Path) -> None:
     assert "half-written" not in again
     assert run("gc", root / "store", root / "plans").exit_code == 2
     assert run("gc", root / "caches", root / "caches").exit_code == 2
+
+
+def test_gc_keeps_what_caches_behind_links_hold(root: Path) -> None:
+    (root / "runs" / "default").mkdir(parents=True)
+    (root / "runs" / "default" / "caches").symlink_to(root / "caches")
+    done = run("gc", root / "store", root / "runs", "--delete")
+    assert done.exit_code == 0, done.output
+    assert "removed 0" in done.stdout
+    assert "4 caches" in run("verify", root / "runs").stdout
+    assert len(run("ls", root / "runs").stdout.splitlines()) == 5
+
+
+def test_gc_deletes_nothing_when_a_folder_cannot_be_listed(root: Path, monkeypatch) -> None:
+    before = {path: path.read_bytes() for path in root.glob("store/*/*")}
+    with monkeypatch.context() as patch:
+        refuse_listing(patch, str(root / "caches" / "ships"))
+        refused = run("gc", root / "store", root / "caches", "--delete")
+    assert refused.exit_code == 2, refused.output
+    assert refused.stderr.startswith(f"error: {root / 'caches' / 'ships'}: cannot be read")
+    assert refused.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in root.glob("store/*/*")} == before
 
 
 def test_all_of_it_on_s3(root: Path, s3) -> None:

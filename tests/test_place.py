@@ -1,5 +1,6 @@
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,69 @@ def test_folders_that_hold_a_file_are_found_anywhere_below(place: Place) -> None
     for name in ("here", "a/b/here", "a/here", "a/not-here", "c/here/other"):
         place.write(name, b"x")
     assert place.holders("here") == [place.url(), place.url("a"), place.url("a/b")]
+
+
+def test_links_to_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+    for name in ("real/one", "aside/two", "aside/deep/three"):
+        Place(tmp_path / name).write("here", b"x")
+    (tmp_path / "real" / "linked").symlink_to(tmp_path / "aside")
+    (tmp_path / "real" / "again").symlink_to(tmp_path / "real" / "one")
+    (tmp_path / "real" / "one" / "up").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "real" / "to").symlink_to("fro")
+    (tmp_path / "real" / "fro").symlink_to("to")
+    found = Place(tmp_path / "real").holders("here")
+    assert {os.path.realpath(one) for one in found} == {
+        str(tmp_path / name) for name in ("real/one", "aside/two", "aside/deep/three")
+    }
+    assert len(found) == 3
+    assert Place(tmp_path / "real" / "linked").holders("here") == [
+        str(tmp_path / "real" / "linked" / name) for name in ("deep/three", "two")
+    ]
+
+
+def refuse_listing(patch: pytest.MonkeyPatch, folder: str) -> None:
+    scan = os.scandir
+
+    def scan_some(path):
+        if str(path).rstrip("/") == folder:
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    patch.setattr(os, "scandir", scan_some)
+
+
+@pytest.mark.parametrize("closed", ["", "a", "a/b"])
+@pytest.mark.parametrize("kind", ["local", "plain"])
+def test_a_folder_that_cannot_be_listed_is_named_not_taken_for_empty(
+    tmp_path: Path, monkeypatch, kind: str, closed: str
+) -> None:
+    place = Place(tmp_path / "cache") if kind == "local" else plain_place(tmp_path)
+    place.write("a/b/here", b"x")
+    with monkeypatch.context() as patch:
+        refuse_listing(patch, str(tmp_path / "cache" / closed))
+        with pytest.raises(UserError) as refused:
+            place.holders("here")
+    assert str(refused.value).startswith(f"{place.url(closed)}: cannot be read (")
+    assert place.holders("here") == [place.url("a/b")]
+
+
+def test_a_link_that_cannot_be_followed_is_not_taken_for_a_file(tmp_path, monkeypatch) -> None:
+    class Closed:
+        name = "linked"
+
+        def is_dir(self) -> bool:
+            raise PermissionError(13, "Permission denied", f"{tmp_path}/linked")
+
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext([Closed()]))
+    with pytest.raises(UserError, match="linked"):
+        Place(tmp_path).holders("here")
+
+
+def test_a_file_holds_no_folders(tmp_path: Path) -> None:
+    (tmp_path / "here").write_bytes(b"x")
+    place = Place(tmp_path / "here")
+    assert (place.holders("here"), place.names(), place.exists("here")) == ([], [], False)
 
 
 def test_missing_files_are_told_as_such(place: Place) -> None:

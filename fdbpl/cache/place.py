@@ -1,5 +1,6 @@
 """A folder on any fsspec filesystem, in which files appear whole or not at all."""
 
+import errno
 import io
 import os
 import random
@@ -61,7 +62,7 @@ class Place:
         """Tell whether the file is there. Raises UserError when that cannot be told."""
         try:  # fs.exists would call a file missing when the store does not answer
             self._reading(name, lambda: self._fs.info(self._path(name)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
@@ -127,18 +128,10 @@ class Place:
 
         Raises UserError when they cannot be listed.
         """
-        path = self._path(folder) if folder else self._root
         try:
-            return sorted(self._reading(folder, lambda: self._listed(path)))
-        except FileNotFoundError:
+            return sorted(self._listed(folder)[0])
+        except (FileNotFoundError, NotADirectoryError):
             return []
-
-    def _listed(self, path: str) -> list[str]:
-        if self._is_local:  # without fsspec's details, which take a kilobyte of memory a file
-            with os.scandir(path) as entries:
-                return [entry.name for entry in entries if entry.is_file()]
-        found = self._fs.ls(path, detail=True)
-        return [one["name"].rsplit("/", 1)[-1] for one in found if one["type"] == "file"]
 
     def remove(self, name: str) -> None:
         """Remove the file if it is there. Raises UserError when it stays."""
@@ -153,12 +146,35 @@ class Place:
     def holders(self, name: str) -> list[str]:
         """Return the URLs of all folders here and below that hold a file of this name, sorted.
 
-        Raises UserError when they cannot be listed.
+        On this machine links to folders are followed, and each folder is looked into once.
+        Raises UserError naming the folder that cannot be listed: what it holds would be missed.
         """
-        everything = self._reading("", lambda: self._fs.find(self._root))
-        found = [path for path in everything if path.rsplit("/", 1)[-1] == name]
-        folders = (path.rsplit("/", 1)[0] for path in found)
-        return sorted(f if self._is_local else str(self._fs.unstrip_protocol(f)) for f in folders)
+        found, waiting, seen = [], [""], set()
+        for folder in waiting:
+            path = self._folder(folder)
+            real = os.path.realpath(path) if self._is_local else path
+            if real in seen:  # links may lead back
+                continue
+            seen.add(real)
+            with suppress(FileNotFoundError, NotADirectoryError):  # gone since it was listed
+                files, folders = self._listed(folder)
+                found += [self.url(folder)] if name in files else []
+                waiting += [f"{folder}/{one}".lstrip("/") for one in sorted(folders)]
+        return sorted(found)
+
+    def _listed(self, folder: str) -> tuple[list[str], list[str]]:
+        """Return the names of the files and of the folders directly in a folder.
+
+        fsspec's own walk takes a folder that it cannot list for an empty one.
+        Raises FileNotFoundError and NotADirectoryError, and UserError as `read`.
+        """
+        path = self._folder(folder)
+        if self._is_local:
+            return self._reading(folder, lambda: _local_names(path))
+        return self._reading(folder, lambda: _remote_names(self._fs, path))
+
+    def _folder(self, name: str) -> str:
+        return self._path(name) if name else self._root
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -213,6 +229,40 @@ class Place:
             f"{self.url(name)}: cannot be written ({_words(error)}); free space or mend the rights "
             "there, then run again: what was finished is kept"
         )
+
+
+def _local_names(path: str) -> tuple[list[str], list[str]]:
+    """Return the files and folders of a folder, a link being what it leads to.
+
+    Without fsspec's details, which take a kilobyte of memory a file.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            (folders if _is_folder(entry) else files).append(entry.name)
+    return files, folders
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # links that lead to each other lead nowhere
+            return False
+        raise
+
+
+def _remote_names(fs: fsspec.AbstractFileSystem, path: str) -> tuple[list[str], list[str]]:
+    """Return the files and folders of a folder, a link being a file."""
+    files: list[str] = []
+    folders: list[str] = []
+    for entry in fs.ls(path, detail=True):
+        place = entry["name"].strip("/")
+        if place != path.strip("/"):  # some stores list a folder's own mark
+            name = place.rsplit("/", 1)[-1]
+            (folders if entry["type"] == "directory" else files).append(name)
+    return files, folders
 
 
 class _Ranges(io.RawIOBase):
