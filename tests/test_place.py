@@ -115,6 +115,51 @@ def test_a_file_holds_no_folders(tmp_path: Path) -> None:
     assert (place.holders("here"), place.names(), place.exists("here")) == ([], [], False)
 
 
+@pytest.mark.parametrize(
+    "url", ["webhdfs://namenode:50070/x", "webhdfs://user@namenode:50070/x/", "memory://x"]
+)
+def test_urls_are_kept_as_they_were_given(url: str) -> None:
+    place = Place(url)
+    assert place.url() == url.rstrip("/")
+    assert place.url("a/b") == f"{url.rstrip('/')}/a/b"
+    for name in ("", "a/b"):
+        there = Place(place.url(name))
+        assert there._path("c") == place._path(f"{name}/c".lstrip("/"))
+        assert there._fs.storage_options == place._fs.storage_options
+
+
+@pytest.mark.parametrize("first", ["dir::", "dir://a::", "simplecache::", "filecache::"])
+def test_urls_of_chains_name_the_place_they_came_from(tmp_path: Path, first: str) -> None:
+    place = Place(f"{first}memory:/{tmp_path}/cache")
+    place.write("a/b/here", b"x")
+    assert place.holders("here") == [place.url("a/b")]
+    assert Place(place.url()).read("a/b/here") == b"x"
+    assert Place(place.url("a/b")).read("here") == b"x"
+
+
+def test_all_of_memory_is_a_place(tmp_path: Path) -> None:
+    Place("memory://").write(f"{tmp_path.name}/a/here", b"x")
+    assert f"memory://{tmp_path.name}/a" in Place("memory://").holders("here")
+
+
+@pytest.mark.parametrize(
+    "names", [("u/a::b/x/c", "u/a::b/x/s"), ("file:a", "a"), ("memory::a", "b")]
+)
+def test_local_folders_of_any_name_are_apart(tmp_path: Path, monkeypatch, names) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(names):
+        Place(Path(name)).write("here", bytes([number]))
+        assert Place(name).url() == str(tmp_path / name)
+    for number, name in enumerate(names):
+        assert (tmp_path / name / "here").read_bytes() == bytes([number])
+
+
+def test_a_home_is_found_and_dots_are_left_out(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert Place("~/store").url() == Place("./store/").url() == str(tmp_path / "store")
+
+
 def test_missing_files_are_told_as_such(place: Place) -> None:
     with pytest.raises(FileNotFoundError):
         place.read("gone")
@@ -208,7 +253,16 @@ def test_a_write_whose_temporary_file_was_tidied_away_is_repeated(tmp_path, monk
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
-@pytest.mark.parametrize("url", ["nonsense://bucket/folder", "hdfs3x://a"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense://bucket/folder",
+        "hdfs3x://a",
+        "reference://a",  # TypeError: an argument is missing
+        "filecache://",  # ValueError
+        "ftp://127.0.0.1:9/a",  # nobody listens there
+    ],
+)
 def test_unusable_urls_are_refused(url: str) -> None:
     with pytest.raises(UserError, match="no place to keep a cache"):
         Place(url)

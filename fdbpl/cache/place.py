@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from fdbpl.cache.transient import is_transient
 from fdbpl.errors import UserError
@@ -44,19 +44,15 @@ class Place:
 
     def __init__(self, url: str | Path) -> None:
         """Open the folder, which need not exist. Raises UserError for an unusable URL."""
-        try:  # no listings cache: other builders write here too
-            self._fs, self._root = fsspec.url_to_fs(str(url), use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise UserError(
-                f"{url}: no place to keep a cache ({error}); wanted a folder or a URL such as "
-                "s3://bucket/folder, with its fsspec package installed"
-            ) from error
+        self._fs, self._root = _opened(str(url))
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        whole = (self._root, "") if self._is_local else _around_names(str(url), self._root)
+        self._before, self._after = whole
 
     def url(self, name: str = "") -> str:
-        """Return the full name of a file for messages."""
-        path = self._path(name) if name else self._root
-        return path if self._is_local else str(self._fs.unstrip_protocol(path))
+        """Return the full name of a file or folder: for messages, and to open it elsewhere."""
+        slash = "/" if name and not self._before.endswith("/") else ""
+        return f"{self._before}{slash}{name}{self._after}"
 
     def exists(self, name: str) -> bool:
         """Tell whether the file is there. Raises UserError when that cannot be told."""
@@ -229,6 +225,32 @@ class Place:
             f"{self.url(name)}: cannot be written ({_words(error)}); free space or mend the rights "
             "there, then run again: what was finished is kept"
         )
+
+
+def _opened(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the filesystem of a URL, and the path there."""
+    if "://" not in url:  # a folder; fsspec takes a name with "::" in it for a chain of URLs
+        return LocalFileSystem(), str(Path(make_path_posix(url)))
+    try:  # no listings cache: other builders write here too
+        fs, root = fsspec.url_to_fs(url, use_listings_cache=False)
+    except Exception as error:  # a filesystem may connect here, and raise errors of its client
+        raise UserError(
+            f"{url}: no place to keep a cache ({_words(error)}); wanted a folder or a URL such as "
+            "s3://bucket/folder, with its fsspec package installed"
+        ) from error
+    return fs, root
+
+
+def _around_names(url: str, root: str) -> tuple[str, str]:
+    """Return what stands before and after the names of files in a remote folder.
+
+    The URL is kept as it was given, since the filesystem's own spelling of a path leaves out the
+    host. In a chain (filecache::s3://bucket/folder) names follow the path of its first link.
+    """
+    link, chain, rest = url.partition("::")
+    if chain:
+        link = f"{link.partition('://')[0]}://{root}"
+    return link if link.endswith("://") else link.rstrip("/"), chain + rest
 
 
 def _local_names(path: str) -> tuple[list[str], list[str]]:
