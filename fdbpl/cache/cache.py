@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
-from fdbpl.cache.manifest import ColumnEntry, Identity, Manifest, ShardEntry, Table
+from fdbpl.cache.manifest import (
+    ColumnEntry,
+    DamagedManifest,
+    Identity,
+    Manifest,
+    ShardEntry,
+    Table,
+)
 from fdbpl.cache.payload import Payload, payload_of
-from fdbpl.cache.place import Place
+from fdbpl.cache.place import LEFT_SECONDS, Place
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
 
@@ -50,7 +57,13 @@ class CacheWriter:
         )
 
     def finish(self) -> Manifest:
-        """Write the manifest, which makes the cache valid, then remove what it does not name."""
+        """Write the manifest, which makes the cache valid, then remove what it replaces.
+
+        Builds at once need no lock: of several, the last manifest stands. Each build looks after
+        its last change whether what then stands is whole, so that a shard which one names and
+        another removes is told by whichever came later.
+        Raises UserError when another build at this URL left shards missing.
+        """
         manifest = Manifest(
             identity=self._identity,
             tables={
@@ -62,16 +75,54 @@ class CacheWriter:
                 for table, shards in self._shards.items()
             },
         )
+        named, replaced = _shard_names(manifest), self._standing()
+        self._require(named)
         self._place.write(manifests.NAME, manifests.render(manifest))
-        self._tidy({shard.name for shards in self._shards.values() for shard in shards})
+        self._tidy(replaced, named | self._standing())
+        self._require(self._standing())
         return manifest
 
-    def _tidy(self, named: set[str]) -> None:
-        """Remove shards of earlier caches and what interrupted writes left behind."""
+    def _standing(self) -> set[str]:
+        """Return the shards that the manifest here names, none when there is no whole one."""
+        name = manifests.NAME
+        try:
+            return _shard_names(manifests.parse(self._place.read(name), self._place.url(name)))
+        except (FileNotFoundError, DamagedManifest, UnknownVersion):
+            return set()
+
+    def _require(self, named: set[str]) -> None:
+        missing = sorted(named.difference(self._place.names()))
+        if missing:
+            raise UserError(
+                f"{self._place.url(missing[0])}: another build wrote to this cache at the same "
+                "time and removed this shard; wanted one build at a time: run again"
+            )
+
+    def _tidy(self, replaced: set[str], kept: set[str]) -> None:
+        """Remove the shards of the cache before, and what interrupted builds left behind.
+
+        What another build has written and not named yet stays: it is young. So does a file that
+        is still being written, unless it becomes one that is here already. A build of more than a
+        day may lose shards to another one, and says so.
+        """
+        here = {manifests.NAME, *kept}
         for name in self._place.names():
-            ours = name.endswith(SUFFIX) or SUFFIX in name or manifests.NAME in name
-            if ours and name != manifests.NAME and name not in named:
+            becomes = name[1:].rpartition(".")[0] if name.startswith(".") else name
+            ours = SUFFIX in name or manifests.NAME in name
+            if name in here or not ours:
+                continue
+            if name in replaced or becomes in here or self._is_left(name):
                 self._place.remove(name)
+
+    def _is_left(self, name: str) -> bool:
+        try:
+            return self._place.age(name) > LEFT_SECONDS
+        except FileNotFoundError:  # finished since it was listed
+            return False
+
+
+def _shard_names(manifest: Manifest) -> set[str]:
+    return {shard.name for table in manifest.tables.values() for shard in table.shards}
 
 
 class Cache:

@@ -25,8 +25,11 @@ OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", 
 # What a remote file fetches at a time: the head and the keys of a segment in one request.
 PART_BYTES = 1 << 16
 
-# A concurrent builder that tidies the folder may take a file that is still being written.
+# Another builder of the same cache may tidy away a file that is still being written.
 WRITE_TRIES = 3
+
+# A file that was left half-written for so long is waste: no single one takes so long to write.
+LEFT_SECONDS = 24 * 60 * 60.0
 
 # Waits before a transient failure is tried again, each a random share shorter, so that workers
 # that failed together do not come back together: 15 s in all.

@@ -11,12 +11,10 @@ from fdbpl.cache.codec import Shard
 from fdbpl.cache.keys import Keys
 from fdbpl.cache.layout import DamagedShard, damaged
 from fdbpl.cache.manifest import DamagedManifest
-from fdbpl.cache.place import Place
+from fdbpl.cache.place import LEFT_SECONDS, Place
 from fdbpl.cache.store import ABOUT, SUFFIX, segment_columns
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
-
-LEFT_SECONDS = 24 * 60 * 60.0  # no single file takes so long to write
 
 
 @dataclass(frozen=True)
