@@ -20,6 +20,7 @@ from fdbpl.cache.store import RegionStore
 from fdbpl.cache.views import views_of
 from fdbpl.cache.workers import Crew, Job, encode_chunk
 from fdbpl.errors import UserError
+from fdbpl.images import DECODER
 from fdbpl.params import WorkerParams, check_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.workers import local_pool
@@ -112,7 +113,17 @@ def test_what_a_worker_says_reaches_the_user_and_the_rest_is_kept(
     assert len(list(tmp_path.glob("s/*/*.segment"))) >= 1
 
 
-def test_an_encoder_of_another_kind_is_refused_before_it_writes(tmp_path, plan) -> None:
+@pytest.mark.parametrize(
+    ("fields", "decoder", "said"),
+    [
+        ({"numerics": "cpu AVX2"}, DECODER, "numerics is None on a worker, wanted 'cpu AVX2'"),
+        ({}, "fdbpl-0/pillow-1", f"decoder is '{DECODER}' on a worker, wanted 'fdbpl-0/pillow-1'"),
+    ],
+)
+def test_an_encoder_of_another_kind_is_refused_before_it_writes(
+    tmp_path, plan, monkeypatch, fields, decoder, said
+) -> None:
+    monkeypatch.setattr(workers, "_made", {})
     encoder = QuickEncoder()
     chunk = chunk_of(plan, views_of(plan, "ab", slice(0, 5)), np.arange(5))
     job = Job(
@@ -120,13 +131,13 @@ def test_an_encoder_of_another_kind_is_refused_before_it_writes(tmp_path, plan) 
         folder=tmp_path / "images",
         store=str(tmp_path / "s"),
         digest="ab",
-        about={},
-        fingerprint={**encoder.fingerprint.fields, "numerics": "cpu AVX2"},
+        about={"decoder": decoder},
+        fingerprint={**encoder.fingerprint.fields, **fields},
         dtype="<f2",
         threads=1,
         make_encoder=SameEncoder(encoder),
     )
-    with pytest.raises(UserError, match="numerics is None on a worker, wanted 'cpu AVX2'"):
+    with pytest.raises(UserError, match=said):
         encode_chunk(job, chunk)
     assert not (tmp_path / "s").exists()
 

@@ -19,6 +19,7 @@ import numpy as np
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder
 from fdbpl.cache.store import RegionStore
 from fdbpl.errors import UserError
+from fdbpl.images import DECODER
 
 TRIES = 5  # of one chunk, each ended by the death of the worker that had it
 
@@ -74,8 +75,8 @@ class Job:
 def encode_chunk(job: Job, chunk: Chunk) -> str:
     """Encode a chunk, write its features into the store, and return the new segment's name.
 
-    Raises UserError as ChunkEncoder.run does, and when this worker's encoder is not the one that
-    the build was planned with: its features would be others.
+    Raises UserError as ChunkEncoder.run does, and when this worker's encoder or image decoder is
+    not the one that the build was planned with: its features would be others.
     """
     encode = ChunkEncoder(_encoder(job), job.folder, job.threads)
     return encode_and_store(
@@ -155,7 +156,8 @@ def _encoder(job: Job) -> Encoder:
 
 
 def _require(encoder: Encoder, job: Job) -> None:
-    found, wanted = dict(encoder.fingerprint.fields), job.fingerprint
+    found = {**encoder.fingerprint.fields, "decoder": DECODER}
+    wanted = {**job.fingerprint, "decoder": job.about["decoder"]}
     for field in sorted({*found, *wanted}):
         if found.get(field) != wanted.get(field):
             raise UserError(
