@@ -341,6 +341,20 @@ def test_a_damaged_segment_is_encoded_again(tmp_path, folder, monkeypatch) -> No
         assert contents(tmp_path / "c") == before
 
 
+def test_a_build_tells_only_of_the_damage_that_it_found(tmp_path, folder) -> None:
+    plan = make_plan(folder)
+    build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
+    victim = next((tmp_path / "s").glob("*/*.segment"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    store = RegionStore(tmp_path / "s")
+    told = [
+        build(made, folder, FakeEncoder(), store, tmp_path / "c").faults
+        for made in (plan, make_plan(folder, 5, 3), plan)
+    ]
+    assert [len(faults) for faults in told] == [1, 0, 0]
+    assert victim.name in told[0][0]
+
+
 def test_a_new_student_leaves_the_teacher_alone(tmp_path, folder) -> None:
     plan, store = make_plan(folder), RegionStore(tmp_path / "s")
     build(plan, folder, FakeEncoder("teacher"), store, tmp_path / "teacher")

@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Counts:
-    """What a build did: distinct views encoded and reused, and the store's damaged segments.
+    """What a build did: distinct views encoded and reused, and what it found damaged in the store.
 
     A view that appears in two parts of a plan of millions counts in each.
     """
@@ -170,10 +170,12 @@ class _Builder:
         batch = encoder.batch_size
         self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded
         self._wanted = self._encoded = 0
+        self._faults_before = len(store.faults)  # of builds before this one
 
     def counts(self) -> Counts:
         """Return what was done so far."""
-        return Counts(self._encoded, max(0, self._wanted - self._encoded), self._store.faults)
+        reused = max(0, self._wanted - self._encoded)
+        return Counts(self._encoded, reused, self._store.faults[self._faults_before :])
 
     def encode_missing(self, views: slice, progress: Progress) -> None:
         """Encode and store what the store has not of the plan's views, part after part."""

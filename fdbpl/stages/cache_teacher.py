@@ -95,7 +95,7 @@ def _cache_all(
                     crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
                 )
             lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
-            lines += [f"  encoded again, damaged in the store: {fault}" for fault in counts.faults]
+            lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
     return lines
 
 
