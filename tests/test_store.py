@@ -181,6 +181,7 @@ def test_segments_that_vanish_are_encoded_again(tmp_path: Path) -> None:
     assert not lookup.find(keys)[0].any()
     assert not lookup.contains(keys).any()
     assert len(store.faults) == 1
+    assert store.faults[0].endswith(".segment: it is missing")
 
 
 @pytest.mark.parametrize(("kept", "scanned"), [(0, 1), (25, 7), (10**6, 30)])
@@ -202,6 +203,7 @@ def test_a_lookup_needs_no_memory_of_other_keys(
     segments(tmp_path)[1].unlink()  # of keys that are not kept the loss shows at once
     assert reader.lookup(DIGEST, keys).find(keys)[0].sum() in range(50, 90)
     assert len(reader.faults) >= 1
+    assert all(one.endswith(".segment: it is missing") for one in reader.faults)
 
 
 def test_segments_put_together_by_a_cleaning_stand_in_for_those_they_were(tmp_path: Path) -> None:

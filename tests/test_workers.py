@@ -81,6 +81,17 @@ def test_workers_write_what_one_process_writes(tmp_path, plan, kind) -> None:
     assert len(list(tmp_path.glob("s/*/*.segment"))) == -(-VIEWS // 8)
 
 
+@pytest.mark.parametrize("url", ["memory://{}", "dir:///a::memory://{}"])
+def test_a_store_in_memory_is_refused_where_workers_do_not_see_it(tmp_path, plan, url) -> None:
+    url = url.format(tmp_path.name)
+    store = [url, str(tmp_path / "c")]
+    encoder = QuickEncoder()
+    with pytest.raises(UserError, match=rf"cache\.store is {url}, .* workers\.kind threads"):
+        quick_build(plan, tmp_path / "images", *store, encoder, Broken(0))
+    with thread_pool(2) as pool:
+        assert quick_build(plan, tmp_path / "images", *store, encoder, pool).encoded == VIEWS
+
+
 def test_one_thread_is_this_process() -> None:
     with local_pool(WorkerParams()) as pool:
         assert pool is None

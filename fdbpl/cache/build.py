@@ -284,6 +284,11 @@ class _Builder:
                 self._about,
                 self.dtype,
             )
+        if "memory://" in self._store.url:
+            raise UserError(
+                f"cache.store is {self._store.url}, which only this process sees: wanted "
+                "workers.kind threads, or a store in a folder or at a URL that all workers reach"
+            )
         job = Job(
             home=Path.cwd(),
             folder=self._chunks.folder.absolute(),

@@ -217,7 +217,7 @@ class _Segments:
             with closing(self._place.open(path, whole=spared < SPARED_BYTES)) as file:
                 return Shard(file, self._place.url(path)).read(["feature"], rows)["feature"]
         except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
-            self._faults.append(str(error))
+            self._faults.append(_fault(error, self._place.url(path)))
             raise _LostSegmentError(number) from error
 
     def _load(self, name: str) -> None:
@@ -241,7 +241,8 @@ class _Segments:
         try:
             return self._open(self.names[number])[0]
         except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
-            self._faults.append(str(error))
+            path = f"{self._digest}/{self.names[number]}"
+            self._faults.append(_fault(error, self._place.url(path)))
             self.drop(number)
             return np.empty((0, KEY_BYTES), np.uint8)
 
@@ -249,6 +250,11 @@ class _Segments:
         path = f"{self._digest}/{name}"
         with closing(self._place.open(path, whole=False)) as file:
             return segment_columns(Shard(file, self._place.url(path)))
+
+
+def _fault(error: Exception, name: str) -> str:
+    """Return what is wrong with the segment `name`."""
+    return f"{name}: it is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
 def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
