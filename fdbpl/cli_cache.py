@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from fdbpl.errors import UserError
 from fdbpl.params import DEFAULT_PATH
 
 DAMAGED = 1
@@ -26,13 +25,7 @@ def verify(context: click.Context, url: str) -> None:
     """
     from fdbpl.upkeep.survey import verify as verify_all
 
-    try:
-        found = verify_all(url)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or url}: cannot be read ({error.strerror or error}); check the "
-            "rights, and the disk or the connection"
-        ) from error
+    found = verify_all(url)
     for fault in found.faults:
         click.echo(fault)
     click.echo(

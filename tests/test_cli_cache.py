@@ -1,5 +1,6 @@
 """`fdbpl cache verify | ls | inspect | gc`: what they say, and their exit codes."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_place import refuse_listing
 from workspaces import draw, prepare, workspace_params
 
 from fdbpl.cache.cache import open_cache
+from fdbpl.cache.place import Place
 from fdbpl.cli import main
 from fdbpl.params import Params
 from fdbpl.workspace import Workspace
@@ -103,6 +105,28 @@ def test_what_cannot_be_read_ends_with_two(root: Path) -> None:
     shard.unlink()
     shard.mkdir()
     assert run("verify", shard.parent).exit_code == 2
+
+
+class Failing(io.FileIO):
+    """A file of a disk that fails after the file was opened."""
+
+    def readinto(self, *_) -> int:
+        raise OSError(5, "Input/output error")
+
+    read = readinto
+
+
+def test_a_disk_that_fails_while_it_is_read_ends_with_two_naming_the_file(
+    root: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Place, "open", lambda place, name, **_: Failing(place.url(name)))
+    caches = root / "caches" / "birds"
+    for words in (["verify", caches], ["gc", root / "store", caches, "--delete"]):
+        result = run(*words)
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith(f"error: {caches}/student/t")
+        assert ".shard: cannot be read ([Errno 5] Input/output error)" in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 def test_a_store_that_does_not_answer_ends_with_two(s3, monkeypatch) -> None:

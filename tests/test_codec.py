@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from fdbpl.cache.codec import Shard, encode_shard, read_shard
 from fdbpl.cache.layout import CRC, DTYPES, PREFIX, DamagedShard, UnknownVersion
+from fdbpl.errors import UserError
 
 
 @st.composite
@@ -163,6 +164,29 @@ def test_overwritten_stretches_are_found(start, noise) -> None:
 def test_foreign_bytes_are_damage_and_nothing_else(data) -> None:
     with pytest.raises(DamagedShard, match="some/name"):
         read_shard(data, name="some/name")
+
+
+class FailingDisk(io.BytesIO):
+    """A file of which the disk gives some reads, and no more."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self.reads = reads
+
+    def readinto(self, buffer) -> int:
+        self.reads -= 1
+        if self.reads < 0:
+            raise OSError(5, "Input/output error")
+        return super().readinto(buffer)
+
+
+def test_a_disk_that_fails_at_any_read_is_told_naming_the_file() -> None:
+    columns, data = sample_shard()
+    for reads in range(2 + len(columns)):  # the prefix, the head, then a stretch a column
+        with pytest.raises(UserError, match=r"^some/name: cannot be read .*error") as told:
+            Shard(FailingDisk(data, reads), "some/name").read()
+        assert not isinstance(told.value, DamagedShard)
+    assert_same(Shard(FailingDisk(data, reads + 1), "some/name").read(), columns)
 
 
 def test_damage_in_one_block_leaves_the_others_readable() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache import manifest as manifests
-from fdbpl.cache.codec import Shard, encode_shard
+from fdbpl.cache.codec import Shard, encode_shard, reading
 from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
 from fdbpl.cache.manifest import (
     ColumnEntry,
@@ -243,7 +243,8 @@ class Cache:
             raise damaged(self._place.url(entry.name), "it is missing") from error
 
     def _check_digest(self, file: BinaryIO, entry: ShardEntry) -> None:
-        digest = sha256(file.read())
+        with reading(self._place.url(entry.name)):
+            digest = sha256(file.read())
         if digest != entry.sha256:
             what = f"its SHA-256 is {digest}, the manifest has {entry.sha256}"
             raise damaged(self._place.url(entry.name), what)

@@ -8,6 +8,7 @@ nothing. A reader takes any columns and any rows, and checks the crc of every pi
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from fdbpl.cache.layout import (
     parse_head,
     parse_prefix,
 )
+from fdbpl.errors import UserError
 
 BLOCK_BYTES = 1 << 17
 STRETCH = 16  # blocks fetched by one read: 2 MiB stay in the processor's cache while decoded
@@ -70,19 +72,31 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
     return b"".join([pack_head(rows, records, np.array(pieces, PIECE)), *data])
 
 
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Make a UserError that names the file `name` of a failure to read on in it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{name}: cannot be read ({error}); check the disk that holds it, then run again"
+        ) from error
+
+
 class Shard:
     """A shard open for reading.
 
     source: the shard's bytes, or a binary file that can seek and read into memory; name: what
     errors call it.
     Raises DamagedShard when the head is damaged or the length is wrong, UnknownVersion when the
-    format is another.
+    format is another, and UserError here and later when the disk does not give the bytes.
     """
 
     def __init__(self, source: bytes | BinaryIO, name: str = "shard") -> None:
         self._source = source
         self.name = name
-        size = len(source) if isinstance(source, bytes) else source.seek(0, io.SEEK_END)
+        with reading(name):
+            size = len(source) if isinstance(source, bytes) else source.seek(0, io.SEEK_END)
         prefix = parse_prefix(bytes(self._read(0, min(size, PREFIX.itemsize))), name)
         if size != prefix.total_bytes:
             raise damaged(name, f"{size:,} bytes long, written with {prefix.total_bytes:,}")
@@ -189,8 +203,9 @@ class Shard:
             data = memoryview(self._source)[start : start + length]
         else:
             data = memoryview(bytearray(length) if buffer is None else buffer)[:length]
-            self._source.seek(start)
-            data = data[: cast("io.BufferedIOBase", self._source).readinto(data)]
+            with reading(self.name):
+                self._source.seek(start)
+                data = data[: cast("io.BufferedIOBase", self._source).readinto(data)]
         if len(data) != length:
             raise damaged(self.name, f"ends at byte {start + len(data):,}")
         return data
