@@ -19,7 +19,7 @@ from PIL import Image
 from bench.blocks import replace_block
 from bench.cache_way import unit_features
 from fdbpl.cache.build import CHUNK_VIEWS, SHARD_BYTES
-from fdbpl.cache.codec import BLOCK_BYTES, encode_shard, read_shard
+from fdbpl.cache.codec import BLOCK_BYTES, Shard, encode_shard
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
@@ -84,7 +84,7 @@ def measure(batch: int, rows: int, repeats: int) -> dict[str, float]:
             seconds(lambda c=columns: sha256(encode_shard(c)), repeats) / rows
         )
         found[f"read_{role}_s"] = (
-            seconds(lambda s=shard: read_shard(s, ["feature"]), repeats) / rows
+            seconds(lambda s=shard: Shard(s).read(["feature"]), repeats) / rows
         )
     return found
 

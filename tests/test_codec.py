@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fdbpl.cache.codec import Shard, encode_shard, read_shard
+from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.layout import CRC, DTYPES, PREFIX, DamagedShard, UnknownVersion
 from fdbpl.errors import UserError
 
@@ -56,8 +56,8 @@ def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
 def test_round_trip_of_every_dtype_and_shape(columns, block_bytes) -> None:
     data = encode_shard(columns, block_bytes=block_bytes)
     assert data == encode_shard(columns, block_bytes=block_bytes)
-    assert_same(read_shard(data), columns)
-    assert_same(read_shard(io.BytesIO(data)), columns)
+    assert_same(Shard(data).read(), columns)
+    assert_same(Shard(io.BytesIO(data)).read(), columns)
 
 
 @settings(max_examples=150, deadline=None)
@@ -123,9 +123,9 @@ def test_every_flipped_bit_of_a_shard_is_found() -> None:
     for bit in range(len(data) * 8):
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises((DamagedShard, UnknownVersion)):
-            read_shard(bytes(damaged))
+            Shard(bytes(damaged)).read()
         damaged[bit // 8] ^= 1 << bit % 8
-    assert_same(read_shard(bytes(damaged)), columns)
+    assert_same(Shard(bytes(damaged)).read(), columns)
 
 
 def test_flipped_bits_among_compressed_pieces_are_found() -> None:
@@ -135,7 +135,7 @@ def test_flipped_bits_among_compressed_pieces_are_found() -> None:
     for bit in np.random.default_rng(2).integers(0, len(data) * 8, 2000).tolist():
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DamagedShard):
-            read_shard(bytes(damaged))
+            Shard(bytes(damaged)).read()
         damaged[bit // 8] ^= 1 << bit % 8
 
 
@@ -143,9 +143,9 @@ def test_every_truncation_and_every_excess_is_found() -> None:
     _, data = sample_shard()
     for size in range(len(data)):
         with pytest.raises(DamagedShard, match="delete it"):
-            read_shard(data[:size])
+            Shard(data[:size]).read()
     with pytest.raises(DamagedShard, match="bytes long"):
-        read_shard(data + b"\0")
+        Shard(data + b"\0").read()
 
 
 @settings(max_examples=300, deadline=None)
@@ -156,14 +156,14 @@ def test_overwritten_stretches_are_found(start, noise) -> None:
     damaged = (data[:start] + noise + data[start + len(noise) :])[: len(data)]
     if damaged != data:
         with pytest.raises((DamagedShard, UnknownVersion)):
-            read_shard(damaged)
+            Shard(damaged).read()
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=400))
 def test_foreign_bytes_are_damage_and_nothing_else(data) -> None:
     with pytest.raises(DamagedShard, match="some/name"):
-        read_shard(data, name="some/name")
+        Shard(data, "some/name").read()
 
 
 class FailingDisk(io.BytesIO):
@@ -205,7 +205,7 @@ def test_an_unknown_version_is_refused_clearly() -> None:
     prefix["version"] = 7
     prefix["crc"] = zlib.crc32(prefix.tobytes()[: -CRC.itemsize])
     with pytest.raises(UnknownVersion, match="version 7, this fdbpl reads 1"):
-        read_shard(prefix.tobytes() + data[PREFIX.itemsize :])
+        Shard(prefix.tobytes() + data[PREFIX.itemsize :]).read()
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_what_a_shard_cannot_hold_is_refused(columns) -> None:
 
 def test_big_endian_and_strided_arrays_are_stored_little_endian() -> None:
     values = np.arange(24, dtype=">f4").reshape(6, 4)[::2, 1:]
-    found = read_shard(encode_shard({"a": values}))["a"]
+    found = Shard(encode_shard({"a": values})).read()["a"]
     assert found.dtype.str == "<f4"
     assert (found == values).all()
 
 
 def test_special_floats_keep_their_bits() -> None:
     values = np.array([math.nan, -0.0, math.inf, -math.inf, 1e-40], np.float32)
-    assert read_shard(encode_shard({"a": values}))["a"].tobytes() == values.tobytes()
+    assert Shard(encode_shard({"a": values})).read()["a"].tobytes() == values.tobytes()
 
 
 def test_the_format_does_not_drift() -> None:

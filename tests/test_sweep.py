@@ -14,7 +14,7 @@ from test_cache import IDENTITY
 from test_store import Counted, counted, some  # noqa: F401 - a fixture
 
 from fdbpl.cache.cache import CacheWriter
-from fdbpl.cache.codec import encode_shard, read_shard
+from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
@@ -165,7 +165,7 @@ def test_large_segments_follow_the_caches_as_what_builds_wrote_did(
         sweep(root / "store", held_keys([root / "c"]), delete=True)
     place = Place(root / "store" / DIGEST)
     written = [
-        [held.index(n) for n in read_shard(place.read(name), ["feature"])["feature"][:, 0]]
+        [held.index(n) for n in Shard(place.read(name)).read(["feature"])["feature"][:, 0]]
         for name in segments(root / "store")
     ]
     assert [row for rows in sorted(written) for row in rows] == list(range(30))
@@ -230,7 +230,7 @@ def test_a_flipped_bit_takes_nothing_that_has_a_sound_copy(
     content = bytearray(victim.read_bytes())
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     content[bit // 8] ^= 1 << bit % 8
-    hit = read_shard(victim.read_bytes(), ["feature"])["feature"][:, 0]
+    hit = Shard(victim.read_bytes()).read(["feature"])["feature"][:, 0]
     sound = {n for part in parts if set(part) != set(hit) for n in part}
     victim.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:

@@ -211,16 +211,6 @@ class Shard:
         return data
 
 
-def read_shard(
-    source: bytes | BinaryIO,
-    columns: Sequence[str] | None = None,
-    rows: slice | Array | None = None,
-    name: str = "shard",
-) -> dict[str, Array]:
-    """Return columns of a shard as Shard.read does."""
-    return Shard(source, name).read(columns, rows)
-
-
 def _common_rows(columns: Mapping[str, Array]) -> int:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
