@@ -29,6 +29,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
 from fdbpl.images import decode
 from fdbpl.params import RegionParams
+from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 
@@ -36,7 +37,6 @@ SIZE = (500, 375)
 PICTURES = 16  # different ones; more files are copies with other content hashes
 REPEATS = 3
 BICUBIC = Image.Resampling.BICUBIC
-Box = tuple[int, int, int, int]
 Pixels = NDArray[np.uint8]
 
 

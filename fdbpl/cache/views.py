@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
 from fdbpl.files import canonical_json, sha256
+from fdbpl.regions import boxes
 from fdbpl.regions.region_file import Regions
 
-Box = tuple[int, int, int, int]
+Box = boxes.Box
 Places = NDArray[np.int64]
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.files import canonical_json, sha256
+from fdbpl.regions.boxes import Box
 
-Box = tuple[int, int, int, int]
 Floats = NDArray[np.float32]
 
 _TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from fdbpl.errors import UserError
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom, as in REGION
+
 # image: row of the plan's image table; box: left, top, right, bottom in pixels of the upright,
 # decoded image, right and bottom exclusive; flip: 1 when mirrored left to right after cropping.
 REGION = np.dtype(
@@ -115,7 +117,7 @@ def _boxes(
     return boxes.astype(np.int32)
 
 
-def _centre_box(width: int, height: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+def _centre_box(width: int, height: int, ratio: tuple[float, float]) -> Box:
     """Return the largest centred box whose width / height lies within `ratio`."""
     w, h = width, height
     if width / height < ratio[0]:

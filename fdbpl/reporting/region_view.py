@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-Box = tuple[int, int, int, int]
+from fdbpl.regions.boxes import Box
 
 TOP = 3
 LONGEST = 18  # letters of a class name that there is room for

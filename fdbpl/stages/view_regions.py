@@ -14,9 +14,10 @@ from fdbpl.files import write_whole
 from fdbpl.images import decode
 from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params
+from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.reporting import region_view
-from fdbpl.reporting.region_view import Box, Guess, RegionView
+from fdbpl.reporting.region_view import Guess, RegionView
 from fdbpl.reporting.rejection_report import SCORE_TITLES
 from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
 from fdbpl.stages.classifiers import Classifiers
