@@ -266,3 +266,12 @@ def test_a_write_whose_temporary_file_was_tidied_away_is_repeated(tmp_path, monk
 def test_unusable_urls_are_refused(url: str) -> None:
     with pytest.raises(UserError, match="no place to keep a cache"):
         Place(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["sftp://me:hush@host/x", "simplecache::ftp://me:hush@host/x", "ftp://:hush@host"]
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UserError, match=r":\*\*\*@host.* without") as error:
+        Place(url)
+    assert "hush" not in str(error.value)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fdbpl.cache.keys import Keys
-from fdbpl.cache.views import Box, Places, Plan, Views, image_hashes
+from fdbpl.cache.views import Places, Plan, Views, image_hashes
 from fdbpl.errors import UserError
 from fdbpl.images import decode
+from fdbpl.regions.boxes import Box
 
 Pixels = NDArray[np.float32]
 Job = TypeVar("Job")

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
 from fdbpl.files import canonical_json, sha256
-from fdbpl.regions import boxes
 from fdbpl.regions.region_file import Regions
 
-Box = boxes.Box
 Places = NDArray[np.int64]
 
 
