@@ -179,6 +179,8 @@ class Plan:
             raise UserError(
                 f"{error.filename}: no such file. Run fdbpl prepare-crops {folder.name} first."
             ) from None
+        except PermissionError:
+            raise  # says nothing of the plan, which may be whole
         except (*NO_NPY, KeyError, TypeError, AttributeError, OSError, EOFError):
             sound = False
         if not sound:
