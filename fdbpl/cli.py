@@ -219,7 +219,8 @@ def record(params_path: Path, run: str | None) -> None:
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
-        raise UserError("nothing to record. Run dvc repro first.")
+        steps = "dvc repro" if run is None else f"the stages with --run {run}"
+        raise UserError(f"nothing to record in {work.root}. Run {steps} first.")
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)

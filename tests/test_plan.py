@@ -190,7 +190,9 @@ def test_damage_is_found_and_named(plan: Plan, tmp_path: Path, name: str, damage
     else:
         np.save(tmp_path / "other.npy", np.arange(3))
         file.write_bytes((tmp_path / "other.npy").read_bytes())
-    with pytest.raises(UserError, match=r"plan: a damaged plan\. Run prepare-crops again"):
+    with pytest.raises(
+        UserError, match=r"plan: a damaged plan\. Run fdbpl prepare-crops plan again"
+    ):
         Plan.load(tmp_path / "plan")
 
 

@@ -21,5 +21,5 @@ def cache_transfer(params: Params, work: Workspace, open_pool: OpenPool = local_
     planned = [(params.transfer.source, work.source)]
     planned += [(target, work.targets) for target in own_targets(params, params.transfer)]
     for dataset, part in planned:
-        require(part.plan(dataset), "prepare-transfer")
+        require(part.plan(dataset), work.command("prepare-transfer"))
     return cache_all(params, planned, open_pool)

@@ -19,7 +19,7 @@ def own_targets(params: Params, transfer: TransferParams) -> list[str]:
     return [target for target in transfer.targets if target not in params.datasets]
 
 
-def require(folder: Path, stage: str) -> None:
-    """Raise UserError, naming the stage to run, when a folder of the transfer is not there."""
+def require(folder: Path, command: str) -> None:
+    """Raise UserError, naming the command that makes it, when a folder of a stage is not there."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Run fdbpl {stage} first.")
+        raise UserError(f"{folder}: no such folder. Run {command} first.")

@@ -17,6 +17,6 @@ def train_transfer(params: Params, work: Workspace) -> list[str]:
     from fdbpl.stages.train_student import learn_prompts  # loads torch
 
     source = params.transfer.source
-    require(work.source.plan(source), "prepare-transfer")
-    require(work.source.cache(source, "student"), "cache-transfer")
+    require(work.source.plan(source), work.command("prepare-transfer"))
+    require(work.source.cache(source, "student"), work.command("cache-transfer"))
     return learn_prompts(params, source, work.source, params.imported.transfer)
