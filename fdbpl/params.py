@@ -27,6 +27,15 @@ SHOTS = 16
 """The field's protocol: images of each class, and seeds of the draws."""
 
 
+TEMPLATE = "a template with one {} for the class name, and no other braces"
+
+
+def has_one_gap(text: str) -> bool:
+    """Tell whether a text is what TEMPLATE says."""
+    around = text.split("{}")
+    return len(around) == 2 and not any(brace in "".join(around) for brace in "{}")
+
+
 class OwnDataset(Section):
     """A dataset of the user's own, in exactly one of three forms.
 
@@ -45,9 +54,8 @@ class OwnDataset(Section):
     @field_validator("template")
     @classmethod
     def _one_gap(cls, template: str) -> str:
-        around = template.split("{}")
-        if len(around) != 2 or any(brace in "".join(around) for brace in "{}"):
-            raise ValueError("a template with one {} for the class name, and no other braces")
+        if not has_one_gap(template):
+            raise ValueError(TEMPLATE)
         return template
 
     @model_validator(mode="after")

@@ -216,6 +216,12 @@ def test_a_full_disk_names_what_could_not_be_written(project: Project, monkeypat
     assert "runs/default/plans/mine: No space left on device. Make room" in said
 
 
+def test_a_training_that_diverged_leaves_what_was_there(done: Project) -> None:
+    done.change(train={"lr": 1e30})
+    said = done.fails("train-student", "mine")
+    assert "method 'coop', seed 1: the training diverged in epoch 2 of 2. Lower train.lr" in said
+
+
 def test_no_parameters(project: Project) -> None:
     assert "gone.yaml: no such file" in project.fails("compare", "--params", "gone.yaml")
 
