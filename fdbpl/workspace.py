@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbpl.errors import UserError
+
 _OF_TRANSFER = {
     "prepare-crops": "prepare-transfer",
     "cache-teacher": "cache-transfer",
@@ -84,3 +86,9 @@ def learned_name(method: str, seed: int, kind: str) -> str:
     """Return the file name of one training's prompts, classifier or history."""
     suffix = "json" if kind == "history" else "safetensors"
     return f"{method}-seed{seed}.{kind}.{suffix}"
+
+
+def require_folder(folder: Path, command: str) -> None:
+    """Raise UserError, naming the command that makes it, when a stage's folder is not there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Run {command} first.")

@@ -12,9 +12,8 @@ from fdbpl.methods.decision import Decision
 from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
 from fdbpl.regions.plan import Plan
-from fdbpl.stages.targets import require
 from fdbpl.weights import weights_source
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Workspace, require_folder
 
 Role = Literal["teacher", "student"]
 
@@ -50,7 +49,7 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
     if model.activation is not None:
         encoder["activation"] = model.activation
     folder = work.cache(plan.name, role)
-    require(folder, work.command("cache-teacher", plan.name))
+    require_folder(folder, work.command("cache-teacher", plan.name))
     return open_cache(
         folder,
         {

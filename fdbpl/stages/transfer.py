@@ -21,9 +21,9 @@ from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.transfer import transferable
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.learned import open_learned
-from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
+from fdbpl.stages.targets import NOT_WANTED, target_workspace
 from fdbpl.weights import about_model, about_teacher
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Workspace, require_folder
 
 Vectors = NDArray[np.floating[Any]]
 Carry = Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision]
@@ -99,8 +99,8 @@ def _places(params: Params, transfer: TransferParams, work: Workspace) -> dict[s
     places |= {target: target_workspace(params, target, work) for target in transfer.targets}
     for dataset, place in places.items():
         if place != work:
-            require(place.plan(dataset), work.command("prepare-transfer"))
-            require(place.cache(dataset, "student"), work.command("cache-transfer"))
+            require_folder(place.plan(dataset), work.command("prepare-transfer"))
+            require_folder(place.cache(dataset, "student"), work.command("cache-transfer"))
     return places
 
 
