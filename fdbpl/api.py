@@ -1,29 +1,29 @@
-"""The library without a pipeline: features and names in, prompts and accuracies out.
+"""The library without a pipeline: images or features and names in, prompts and accuracies out.
 
-from fdbpl import api
-
-clip = api.load("ViT-B-32", "openai")
-words = "a photo of a {}."
-learned = api.learn(clip, names, student=f, teacher=t, teacher_vectors=tv, teacher_scale=100.0,
-                    labels=y, anchors=api.template_vectors(clip, names, words))
-decision = api.classifier(clip, learned[1], names, all_names, api.inference("fdbpl"),
-                          template=words, teacher_vectors=all_tv)  # of seed 1
-print(api.accuracy(test_features, test_labels, decision, among=range(len(all_names))))
-
-`anchors`, and the teacher's class vectors at the end, are what "fdbpl" builds its bridge with.
-`learn` also takes `areas`, by which it weighs regions; `device`, where to learn; and an `Interim`,
-from which a long training goes on if it was interrupted.
+The README shows it from end to end. `learn` also takes `areas`, by which it weighs regions;
+`device`, where to learn; and an `Interim`, from which a long training goes on if it was
+interrupted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.device import require_device
+from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
+from fdbpl.images import decode
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams
+from fdbpl.section import explain
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
 
@@ -35,11 +35,14 @@ __all__ = [
     "class_vectors",
     "classifier",
     "harmonic_mean",
+    "image_features",
     "inference",
     "learn",
     "load",
     "template_vectors",
 ]
+
+AT_ONCE = 64  # images that are encoded together
 
 
 def load(
@@ -48,10 +51,36 @@ def load(
     """Load a CLIP model: an architecture of open_clip, and "tiny", a pretrained tag or a file.
 
     Raises:
-        UserError: see `fdbpl.clip.model.load_model`.
+        UserError: an argument that is not allowed, or see `fdbpl.clip.model.load_model`.
     """
-    params = ModelParams(architecture=architecture, weights=weights, activation=activation)
+    try:
+        params = ModelParams(architecture=architecture, weights=weights, activation=activation)
+    except ValidationError as error:
+        raise UserError(explain(error, ModelParams, above=["model"])) from None
     return load_model(params, "model")
+
+
+def image_features(
+    clip: ClipModel, images: Sequence[str | Path], device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Return the unit features (N, D) of whole images, as test images are encoded.
+
+    Args:
+        clip: whose image tower looks.
+        images: N files.
+        device: "cpu", "cuda" or "cuda:1": where to look. The image tower moves there.
+
+    Raises:
+        UserError: no image, one that cannot be read, or a device that is not there.
+    """
+    if not images:
+        raise UserError("images is empty, wanted at least one file.")
+    require_device(device)
+    batch = min(AT_ONCE, len(images))
+    encoder = ImageEncoder(clip, precision="fp32", batch_size=batch, device=device)
+    parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+    views = ([encoder.pixels(decode(Path(one)), None) for one in part] for part in parts)
+    return np.concatenate([encoder.encode(np.stack(part)) for part in views])
 
 
 def inference(method: str, options: Mapping[str, Any] | None = None) -> Inference:

@@ -13,7 +13,7 @@ from fdbpl import __version__
 from fdbpl.cli_cache import cache
 from fdbpl.cli_data import data
 from fdbpl.cli_preset import preset
-from fdbpl.errors import UserError
+from fdbpl.errors import UserError, told
 from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.workspace import Workspace
@@ -23,13 +23,16 @@ DVC_YAML = Path("dvc.yaml")
 
 
 class _Commands(click.Group):
-    """Turns the user's mistakes into one line and exit code 2."""
+    """Turns what the user can mend into one line and exit code 2."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
+        except (UserError, OSError) as error:
+            line = told(error)
+            if line is None:
+                raise
+            click.echo(f"error: {line}", err=True)
             context.exit(USER_MISTAKE)
 
 
@@ -216,7 +219,8 @@ def record(params_path: Path, run: str | None) -> None:
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
-        raise UserError("nothing to record. Run dvc repro first.")
+        steps = "dvc repro" if run is None else f"the stages with --run {run}"
+        raise UserError(f"nothing to record in {work.root}. Run {steps} first.")
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)

@@ -24,6 +24,20 @@ def choose_device(wanted: str) -> str:
     return "cuda" if number is None or count == 1 else f"cuda:{int(number) % count}"
 
 
+def require_device(name: str) -> None:
+    """Refuse a device of torch's that is not here.
+
+    Raises:
+        UserError: it is neither the processor nor a GPU that torch finds.
+    """
+    count = torch.cuda.device_count()
+    if name not in ("cpu", *(["cuda"] if count else []), *(f"cuda:{n}" for n in range(count))):
+        raise UserError(
+            f"device is {name!r}, wanted 'cpu', or 'cuda' or 'cuda:1' of the GPUs here: torch "
+            f"finds {count}."
+        )
+
+
 def moved(values: Tensor, device: torch.device) -> Tensor:
     """Return the values on a device; on the way to a GPU nobody waits for what it still does."""
     if device.type == "cuda" and values.device.type == "cpu":

@@ -1,4 +1,18 @@
-"""The one error a user can mend."""
+"""The errors a user can mend, and the line that tells each."""
+
+import errno
+
+_REMEDIES = {
+    errno.EACCES: "Change the rights there, or name another place",
+    errno.EPERM: "Change the rights there, or name another place",
+    errno.EROFS: "Name a place that can be written",
+    errno.ENOSPC: "Make room on that disk, or work on another",
+    errno.EDQUOT: "Make room on that disk, or work on another",
+    errno.EEXIST: "Move away the file that stands where a folder is wanted",
+    errno.ENOTDIR: "Move away the file that stands where a folder is wanted",
+    errno.EISDIR: "Move away the folder that stands where a file is wanted",
+    errno.ENOENT: "Make what is missing, or name another place",
+}
 
 
 class UserError(Exception):
@@ -7,3 +21,16 @@ class UserError(Exception):
     The message names the file or key, the value found, the value wanted and the next step.
     The command line prints it on one line and ends with exit code 2, without a traceback.
     """
+
+
+def told(error: UserError | OSError) -> str | None:
+    """Return the line that tells an error to the user.
+
+    None for an error of the system that names no file: nobody could say from it what to mend.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if error.filename is None:
+        return None
+    remedy = _REMEDIES.get(error.errno or 0, "Check that place and its disk")
+    return f"{error.filename}: {error.strerror or error}. {remedy}, then run again."

@@ -37,15 +37,16 @@ def write_whole(path: Path, data: bytes) -> None:
     Works over read-only hard links too, as DVC leaves them, since it replaces the name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with _naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).chmod(0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     and put back if it was on its way out.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
+    with _naming(path), ExitStack() as held:
         with _holding(path.parent):
             _remove_left(path)
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -100,6 +101,17 @@ def _holding(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name `path` in errors of the system that name no file, as those of a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextmanager

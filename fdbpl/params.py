@@ -18,12 +18,22 @@ from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.payload_names import require_known
 from fdbpl.section import Section, explain
+from fdbpl.unique_keys import load_yaml
 
 DEFAULT_PATH = Path("params.yaml")
 
 SEEDS = [1, 2, 3]
 SHOTS = 16
 """The field's protocol: images of each class, and seeds of the draws."""
+
+
+TEMPLATE = "a template with one {} for the class name, and no other braces"
+
+
+def has_one_gap(text: str) -> bool:
+    """Tell whether a text is what TEMPLATE says."""
+    around = text.split("{}")
+    return len(around) == 2 and not any(brace in "".join(around) for brace in "{}")
 
 
 class OwnDataset(Section):
@@ -44,9 +54,8 @@ class OwnDataset(Section):
     @field_validator("template")
     @classmethod
     def _one_gap(cls, template: str) -> str:
-        around = template.split("{}")
-        if len(around) != 2 or any(brace in "".join(around) for brace in "{}"):
-            raise ValueError("a template with one {} for the class name, and no other braces")
+        if not has_one_gap(template):
+            raise ValueError(TEMPLATE)
         return template
 
     @model_validator(mode="after")
@@ -153,7 +162,7 @@ class CacheParams(Section):
     """
 
     payload: str = "float16"
-    store: str = ".fdbpl/store"
+    store: str = Field(".fdbpl/store", min_length=1)
     batch: int = Field(64, ge=1, le=4096)
     memory_mb: int = Field(4096, ge=0)
 
@@ -329,11 +338,11 @@ def read_params(path: Path = DEFAULT_PATH) -> Params:
     """Read and check `params.yaml`.
 
     Raises:
-        UserError: the file is missing or not YAML, or a key or value is not allowed; the message
-            names the key, the value found and what is allowed.
+        UserError: the file is missing or not YAML, a key stands twice, or a key or value is not
+            allowed; the message names the key, the value found and what is allowed.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = load_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Run fdbpl in the project's folder, or give --params."

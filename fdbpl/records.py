@@ -130,9 +130,9 @@ def read_records(datasets: list[str], work: Workspace) -> Records:
 
 
 def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
-    remedy = f"fdbpl evaluate {dataset}"
-    evaluated = _read_json(work.metrics(dataset), remedy)
-    with _shape_known(work.metrics(dataset), remedy):
+    command = work.command("evaluate", dataset)
+    evaluated = _read_json(work.metrics(dataset), command)
+    with _shape_known(work.metrics(dataset), command):
         yield from _of_evaluation(dataset, evaluated, work)
 
 
@@ -159,8 +159,9 @@ def _of_evaluation(dataset: str, evaluated: Any, work: Workspace) -> Iterator[Se
 
 def _transfers(work: Workspace) -> Iterator[SeedRecord]:
     """Yield a record for every kind of target, method and seed of the transfer."""
-    evaluated = _read_json(work.transferred, "fdbpl transfer")
-    with _shape_known(work.transferred, "fdbpl transfer"):
+    command = work.command("transfer")
+    evaluated = _read_json(work.transferred, command)
+    with _shape_known(work.transferred, command):
         yield from _of_transfer(evaluated, work)
 
 
@@ -211,7 +212,8 @@ def _origin(work: Workspace, dataset: str, evaluated: str, name: Path) -> _Origi
     manifests = {role: cache.manifest for role, cache in caches.items()}
     plans = {plan.digest, *(manifest.identity.plan for manifest in manifests.values())}
     if plans != {evaluated}:
-        raise UserError(f"{name}: of another plan than its caches. Run dvc repro.")
+        command = work.command("cache-teacher", dataset)
+        raise UserError(f"{name}: of another plan than its caches. Run {command} and what follows.")
     return _Origin(
         plan,
         {
@@ -262,19 +264,22 @@ def _learned(
     """Read one training's three files, and see that they are of the prompts `evaluated`."""
     if method not in LEARNED:
         return _Learned({}, {}, {}, (), {})
+    command = work.command("train-student", dataset)
     kinds = ("prompts", "classifier", "history")
     files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}
     prompts = Artifact.load(files["prompts"], "prompts")
     classifier = Artifact.load(files["classifier"], "classifier")
-    history = _read_json(files["history"], f"fdbpl train-student {dataset}")
-    with _shape_known(work.prompts_of(dataset), f"fdbpl train-student {dataset}"):
+    history = _read_json(files["history"], command)
+    with _shape_known(work.prompts_of(dataset), command):
         for name, found in (
             (files["prompts"], prompts.digest),
             (files["classifier"], classifier.about["prompts"]),
             (files["history"], history["prompts"]),
         ):
             if found != evaluated:
-                raise UserError(f"{name}: not of the prompts that were evaluated. Run dvc repro.")
+                raise UserError(
+                    f"{name}: not of the prompts that were evaluated. Run {command} again."
+                )
         params = {
             **{f"train.{name}": value for name, value in prompts.about["train"].items()},
             **{f"option.{name}": value for name, value in prompts.about["options"].items()},
@@ -290,13 +295,14 @@ def _learned(
 
 def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryRecord]:
     files = tuple(work.comparison(suffix) for suffix in ("json", "md", "png"))
-    comparison = _read_json(files[0], "fdbpl compare")
-    with _shape_known(files[0], "fdbpl compare"):
-        yield from _of_comparison(comparison, files, seeds)
+    command = work.command("compare")
+    comparison = _read_json(files[0], command)
+    with _shape_known(files[0], command):
+        yield from _of_comparison(comparison, files, seeds, command)
 
 
 def _of_comparison(
-    comparison: Any, files: tuple[Path, ...], seeds: list[SeedRecord]
+    comparison: Any, files: tuple[Path, ...], seeds: list[SeedRecord], command: str
 ) -> Iterator[SummaryRecord]:
     found = {(one.method, one.dataset, str(one.seed)): one for one in seeds}
     for method, result in comparison["methods"].items():
@@ -307,7 +313,7 @@ def _of_comparison(
                 if part is None or part.accuracies != _measured(accuracies):
                     raise UserError(
                         f"{files[0]}: {dataset}, {method}, seed {seed} is not what was evaluated. "
-                        "Run fdbpl compare --dvc."
+                        f"Run {command} again."
                     )
                 parts.append(part)
         yield SummaryRecord(
@@ -327,22 +333,22 @@ def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
     return {name: cell[name] for name in names if cell.get(name) is not None}
 
 
-def _read_json(path: Path, remedy: str) -> Any:
+def _read_json(path: Path, command: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Run {remedy} first.") from None
+        raise UserError(f"{path}: no such file. Run {command} first.") from None
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}). Run {remedy} again.") from None
+        raise UserError(f"{path}: damaged ({error}). Run {command} again.") from None
 
 
 @contextmanager
-def _shape_known(path: Path, remedy: str) -> Iterator[None]:
+def _shape_known(path: Path, command: str) -> Iterator[None]:
     """Turn what is raised by JSON of another shape than ours into one line that names its file."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: of another shape, as another fdbpl may have left it "
-            f"({type(error).__name__}: {error}). Run {remedy} again."
+            f"({type(error).__name__}: {error}). Run {command} again."
         ) from None

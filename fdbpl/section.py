@@ -1,9 +1,9 @@
 """The base of all typed parameters, and the sentence that says what is wrong with one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 _KINDS = {
     "int": "a whole number",
@@ -21,6 +21,19 @@ class Section(BaseModel):
     """A section of the parameters: no unknown keys, no infinities, no change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false, YAML's yes and on too, where pydantic takes them for 1 and 0."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if kinds & {int, float} and bool not in kinds:
+            if isinstance(value, bool):
+                raise ValueError("a number" if float in kinds else "a whole number")
+            if isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value):
+                raise ValueError("a list of numbers")
+        return value
 
 
 def explain(error: ValidationError, model: type[BaseModel], above: Sequence[str] = ()) -> str:
@@ -57,6 +70,8 @@ def _wanted(error: Mapping[str, Any]) -> str:
     kind, _, fault = error["type"].partition("_")
     if kind in _KINDS and fault in ("type", "parsing", "from_float"):
         return _KINDS[kind]
+    if error["type"] == "string_too_short":
+        return "text that is not empty"
     if error["type"] == "too_short":
         return f"at least {error['ctx']['min_length']} of them"
     message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

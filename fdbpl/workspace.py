@@ -3,6 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdbpl.errors import UserError
+
+_OF_TRANSFER = {
+    "prepare-crops": "prepare-transfer",
+    "cache-teacher": "cache-transfer",
+    "train-student": "train-transfer",
+}
+"""The stages that make a transfer's parts, by those that make the same for base-to-new."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -44,6 +53,21 @@ class Workspace:
         """Workspace of the transfer's targets that no other stage plans and caches."""
         return Workspace(self.root / "transfer" / "targets")
 
+    def command(self, stage: str, dataset: str | None = None) -> str:
+        """Return the command that runs a stage here: DVC's in the project's folder, else by hand.
+
+        In a part of a transfer it is the transfer's stage, which takes no dataset.
+        """
+        home = self.root
+        if home.parts[-2:] in (("transfer", "source"), ("transfer", "targets")):
+            home, stage, dataset = home.parents[1], _OF_TRANSFER[stage], None
+        if home == Path():
+            return f"dvc repro {stage}" + (f"@{dataset}" if dataset else "")
+        words = ["fdbpl", stage, *([dataset] if dataset else [])]
+        if home.parent.name == "runs" and home.name != "default":
+            words += ["--run", home.name]
+        return " ".join(words)
+
     @property
     def transferred(self) -> Path:
         """File of the transfer's accuracies."""
@@ -62,3 +86,9 @@ def learned_name(method: str, seed: int, kind: str) -> str:
     """Return the file name of one training's prompts, classifier or history."""
     suffix = "json" if kind == "history" else "safetensors"
     return f"{method}-seed{seed}.{kind}.{suffix}"
+
+
+def require_folder(folder: Path, command: str) -> None:
+    """Raise UserError, naming the command that makes it, when a stage's folder is not there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Run {command} first.")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fdbpl.errors import UserError
+from fdbpl.errors import UserError, told
 from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import run_stage
 from fdbpl.workspace import Workspace
@@ -57,6 +57,9 @@ def start(flow: Stage) -> None:
         sys.exit(USER_MISTAKE)
     try:
         flow(*sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        line = told(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(USER_MISTAKE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeModel
+from conftest import MakeModel, unit
 from workspaces import draw, prepare, workspace_params
 
 from fdbpl.cache.manifest import OtherCache
@@ -184,9 +184,9 @@ def test_prompts_learned_from_logits_are_those_learned_from_features(
         chosen = changed(params, cache={"payload": payload})
         plan = Plan.load(works[payload].plan("birds"))
         rng = np.random.default_rng(0)
-        vectors = rng.standard_normal((len(plan.class_names), 32)).astype(np.float32)
+        vectors = unit(rng, len(plan.class_names), 32)
         student = Source(
-            rng.standard_normal((len(plan.regions), 32)).astype(np.float32),
+            unit(rng, len(plan.regions), 32),
             vectors,
             vectors[list(plan.base)],
             10.0,

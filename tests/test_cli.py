@@ -1,5 +1,6 @@
 """The stages by hand, on a small dataset and random small models, and every bad input."""
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -197,6 +198,28 @@ def test_an_unknown_method_and_other_wrong_parameters(done: Project) -> None:
         assert "'methods' is ['copo'], wanted" in done.fails(*words)
     done.change(methods=METHODS, train={"lr": -1})
     assert "'train.lr' is -1, wanted a number greater than 0" in done.fails("evaluate", "mine")
+
+
+def test_a_file_where_a_folder_is_wanted(project: Project) -> None:
+    Path("runs").mkdir()
+    Path("runs/default").write_text("")
+    said = project.fails("prepare-crops", "mine")
+    assert "runs/default/plans: Not a directory. Move away the file" in said
+
+
+def test_a_full_disk_names_what_could_not_be_written(project: Project, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fdbpl.regions.plan.write_regions", full)
+    said = project.fails("prepare-crops", "mine")
+    assert "runs/default/plans/mine: No space left on device. Make room" in said
+
+
+def test_a_training_that_diverged_leaves_what_was_there(done: Project) -> None:
+    done.change(train={"lr": 1e30})
+    said = done.fails("train-student", "mine")
+    assert "method 'coop', seed 1: the training diverged in epoch 2 of 2. Lower train.lr" in said
 
 
 def test_no_parameters(project: Project) -> None:

@@ -23,7 +23,9 @@ ALWAYS_ASIDE = {
     "fdbpl/progress.py": "bars on a terminal",
     "fdbpl/section.py": "refuses wrong parameters and says why",
     "fdbpl/stages/__init__.py": "loads a stage",
+    "fdbpl/stages/learned.py": "refuses what was learned under other parameters",
     "fdbpl/stages/workers.py": "no result depends on who encodes",
+    "fdbpl/unique_keys.py": "refuses wrong parameters and says why",
     "fdbpl/workspace.py": "where files lie, which dvc.yaml says too",
 }
 CHECKS = {

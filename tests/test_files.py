@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -187,3 +188,19 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "out") as aside:
         (aside / "a").touch()
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("said", [(errno.ENOSPC, "No space left on device"), ("3 requested",)])
+def test_what_names_no_file_names_the_target(tmp_path: Path, monkeypatch, said) -> None:
+    with pytest.raises(OSError, match=said[-1]) as caught, whole_folder(tmp_path / "out"):
+        raise OSError(*said)
+    assert caught.value.filename == str(tmp_path / "out")
+
+    def full(*_: object) -> None:
+        raise OSError(*said)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=said[-1]) as caught:
+        write_whole(tmp_path / "file", b"x")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert names(tmp_path) == []

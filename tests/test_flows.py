@@ -36,6 +36,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_what_the_system_refuses_is_one_line_too(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    result = flow("prepare_transfer", folder=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: runs/default/transfer/source/plans: Not a directory. Move away the file that "
+        "stands where a folder is wanted, then run again.\n"
+    )
+
+
 @pytest.mark.parametrize(("under_dvc", "root"), [(False, "runs/default"), (True, ".")])
 def test_only_a_stage_that_dvc_started_writes_dvcs_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, under_dvc: bool, root: str

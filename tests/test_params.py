@@ -76,6 +76,12 @@ def test_the_least_that_must_be_said() -> None:
         ("train.memory_mb", 0, "greater than or equal to 1"),
         ("shots", 1.5, "a whole number or 'all'"),
         ("shots", True, "a whole number or 'all'"),
+        ("train.lr", True, "a number."),
+        ("train.epochs", True, "a whole number."),
+        ("data.world", False, "a whole number."),
+        ("regions.scale", [0.1, True], "a list of numbers."),
+        ("objectives.fdbpl.first_margin", True, "a number."),
+        ("cache.store", "", "text that is not empty."),
         ("shots", 0, "at least 1 image a class, or 'all'"),
         ("device", "tpu", "'auto', 'cpu' or 'cuda'"),
         ("regions.seed", -1, "a number greater than or equal to 0"),
@@ -225,6 +231,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
         (b"a: [1\n", "not readable as YAML"),
         (b"a: \xff\n", "not readable as YAML"),
         (b"1: 2\n", "params.yaml"),
+        (b"train:\n  lr: 1\n  lr: 2\n", "params.yaml, line 3: key 'lr' stands in line 2 too"),
     ],
 )
 def test_files_that_are_no_parameters(tmp_path: Path, data: bytes, says: str) -> None:

@@ -143,6 +143,20 @@ def test_no_plan_yet(tmp_path: Path) -> None:
         Plan.load(tmp_path / "pets")
 
 
+def test_a_plan_that_may_not_be_read_is_not_called_damaged(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan.save(tmp_path / "plan")
+
+    def locked(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "load", locked)
+    with pytest.raises(PermissionError) as caught:
+        Plan.load(tmp_path / "plan")
+    assert caught.value.filename == str(tmp_path / "plan" / "images.npy")
+
+
 def test_another_version(plan: Plan, tmp_path: Path) -> None:
     plan.save(tmp_path / "plan")
     file = tmp_path / "plan" / "plan.json"
@@ -176,7 +190,9 @@ def test_damage_is_found_and_named(plan: Plan, tmp_path: Path, name: str, damage
     else:
         np.save(tmp_path / "other.npy", np.arange(3))
         file.write_bytes((tmp_path / "other.npy").read_bytes())
-    with pytest.raises(UserError, match=r"plan: a damaged plan\. Run prepare-crops again"):
+    with pytest.raises(
+        UserError, match=r"plan: a damaged plan\. Run fdbpl prepare-crops plan again"
+    ):
         Plan.load(tmp_path / "plan")
 
 

@@ -110,4 +110,4 @@ def test_users_mistakes(
     (tmp_path / "params.yaml").write_text(params.model_dump_json())
     result = CliRunner().invoke(main, ["regions", "pets", "0", "--run", "none", "--out", "x.png"])
     assert result.exit_code == 2
-    assert "Run fdbpl prepare-crops pets first" in result.stderr
+    assert "Run fdbpl prepare-crops pets --run none first" in result.stderr

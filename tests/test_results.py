@@ -94,7 +94,7 @@ def test_a_loss_is_said_as_plainly_as_a_win() -> None:
     [(0.1, 1, "beats"), (-1, -0.1, "does not beat"), (-1, 1, "is not distinguishable from")],
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, says: str) -> None:
-    assert f"A {says}" in standing.verdict("A", "B", "H", Interval(0.0, low, high))
+    assert f"A {says}" in standing.verdict("A", "B", "H", Interval(0.0, low, high, pairs=2))
 
 
 def test_above_the_generic_prompt_needs_h_and_new() -> None:

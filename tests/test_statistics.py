@@ -87,10 +87,21 @@ def test_the_interval_narrows_with_more_datasets() -> None:
     ("low", "high", "sign"), [(0.1, 2, 1), (-2, -0.1, -1), (-1, 1, 0), (0, 0, 0)]
 )
 def test_the_sign(low: float, high: float, sign: int) -> None:
-    assert Interval(0.0, low, high).sign == sign
+    assert Interval(0.0, low, high, pairs=2).sign == sign
 
 
 @pytest.mark.parametrize("table", [[], [[]], [1.0, 2.0], [[1.0, float("nan")]], [[[1.0]]]])
 def test_what_is_no_table_is_refused(table: object) -> None:
     with pytest.raises(ValueError, match="wanted finite"):
         paired_bootstrap(table, seed=0)  # type: ignore[arg-type]
+
+
+@given(st.floats(-50, 50), st.integers(1, 3), st.integers(1, 3))
+def test_one_pair_has_no_interval_and_decides_nothing(
+    value: float, datasets: int, seeds: int
+) -> None:
+    found = paired_bootstrap(np.full((datasets, seeds), value), seed=0, resamples=20)
+    assert found.pairs == datasets * seeds
+    is_one = found.pairs == 1
+    assert str(found).endswith("(one pair: no interval)") is is_one
+    assert bool(found.sign) is (not is_one and bool(value))

@@ -270,9 +270,9 @@ def test_a_record_of_other_parameters_is_refused(work: Workspace, changes: dict[
         "methods": ["fdbpl", "coop", "zero_shot"],
         "seeds": [1, 2],
     }
-    require_transfer(record, "x", **fits)
+    require_transfer(record, "x", "fdbpl transfer", **fits)
     with pytest.raises(UserError, match="Run fdbpl transfer again"):
-        require_transfer(record, "x", **{**fits, **changes})
+        require_transfer(record, "x", "fdbpl transfer", **{**fits, **changes})
 
 
 def test_comparing_names_a_damaged_record(params: Params, work: Workspace) -> None:

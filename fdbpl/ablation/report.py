@@ -25,8 +25,9 @@ def results_table(rows: Sequence[Row]) -> str:
 
 def spell_gap(gap: Interval | None) -> str:
     """Return a difference and its interval, with a star where the interval leaves zero."""
-    star = " *" if gap and gap.sign else ""
-    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}){star}" if gap else ""
+    if gap is None:
+        return ""
+    return f"{gap} *" if gap.sign else str(gap)
 
 
 def gradients_table(rows: Sequence[Row]) -> str:

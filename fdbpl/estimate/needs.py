@@ -9,6 +9,7 @@ from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import outdated
 from fdbpl.regions.planning import Split
 from fdbpl.stages.targets import own_targets
 from fdbpl.workspace import Workspace
@@ -66,8 +67,8 @@ def _entries(params: Params, work: Workspace) -> Iterator[tuple[str, str, Worksp
 
 def _need(params: Params, dataset: str, protocol: str, work: Workspace, split: Split) -> Need:
     found = open_dataset(dataset, params.data)
-    if work.plan(dataset).is_dir():
-        plan = Plan.load(work.plan(dataset))
+    plan = Plan.load(work.plan(dataset)) if work.plan(dataset).is_dir() else None
+    if plan is not None and outdated(plan, params) is None:
         return Need(
             dataset,
             protocol,

@@ -15,16 +15,25 @@ CHUNK = 2**22
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the percentile interval about it."""
+    """The mean of `pairs` differences, and the percentile interval about it.
+
+    Of one pair there is nothing to draw anew: both ends are its difference, and say nothing.
+    """
 
     mean: float
     low: float
     high: float
+    pairs: int
 
     @property
     def sign(self) -> int:
         """Return 1 or -1 where the whole interval lies above or below zero, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        return 0 if self.pairs < 2 else int(self.low > 0) - int(self.high < 0)
+
+    def __str__(self) -> str:
+        """Return it as tables show it: +0.52 (+0.10 to +0.99)."""
+        ends = f"{self.low:+.2f} to {self.high:+.2f}"
+        return f"{self.mean:+.2f} ({'one pair: no interval' if self.pairs < 2 else ends})"
 
 
 def paired_bootstrap(differences: ArrayLike, *, seed: int, resamples: int = 10_000) -> Interval:
@@ -51,7 +60,7 @@ def paired_bootstrap(differences: ArrayLike, *, seed: int, resamples: int = 10_0
     means = _resampled_means(table, seed, resamples)
     tail = (100 - COVERAGE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(table.mean()), float(low), float(high))
+    return Interval(float(table.mean()), float(low), float(high), table.size)
 
 
 def _resampled_means(table: NDArray[Any], seed: int, resamples: int) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from fdbpl.errors import UserError
 from fdbpl.file_rows import Rows
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
+from fdbpl.workspace import Workspace
 
 VERSION = 1
 TRAIN, TEST = 0, 1
@@ -153,12 +154,13 @@ class Plan:
         Raises:
             UserError: there is none, or it is damaged, or of another version.
         """
+        command = Workspace(folder.parent.parent).command("prepare-crops", folder.name)
         try:
             text = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
             if text["version"] != VERSION:
                 raise UserError(
                     f"{folder}: a plan of version {text['version']!r}, wanted {VERSION}. "
-                    "Run prepare-crops again."
+                    f"Run {command} again."
                 )
             plan = cls(
                 name=text["name"],
@@ -176,11 +178,11 @@ class Plan:
             )
             sound = plan.images.dtype == IMAGE and text["digest"] == plan.digest
         except FileNotFoundError as error:
-            raise UserError(
-                f"{error.filename}: no such file. Run fdbpl prepare-crops {folder.name} first."
-            ) from None
+            raise UserError(f"{error.filename}: no such file. Run {command} first.") from None
+        except PermissionError:
+            raise  # says nothing of the plan, which may be whole
         except (*NO_NPY, KeyError, TypeError, AttributeError, OSError, EOFError):
             sound = False
         if not sound:
-            raise UserError(f"{folder}: a damaged plan. Run prepare-crops again.")
+            raise UserError(f"{folder}: a damaged plan. Run {command} again.")
         return plan

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, read_image
 from fdbpl.params import RegionParams
 from fdbpl.progress import Report, silent
-from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
+from fdbpl.regions.boxes import REGION, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
+from fdbpl.regions.planned import law_of, policy_of
 
 Shots = int | Literal["all"]
 Split = Literal["halves", "all", "test-only"]
@@ -107,7 +108,7 @@ def make_plan(
             seed: tuple(sorted(row_of[item] for item in chosen)) for seed, chosen in picks.items()
         },
         regions=_draw_all(images[: len(train)], regions),
-        policy=_policy(regions) if learns else {},
+        policy=policy_of(regions) if learns else {},
         notes={
             "unreadable training images": unreadable,
             "unreadable test images": missing,
@@ -174,16 +175,8 @@ def _require_tests(
         )
 
 
-def _policy(regions: RegionParams) -> dict[str, Any]:
-    return {"seed": regions.seed, "per_image": regions.per_image, **_law(regions).fields()}
-
-
-def _law(regions: RegionParams) -> CropPolicy:
-    return CropPolicy(regions.scale, regions.ratio, regions.flip)
-
-
 def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.void]:
-    law, count = _law(regions), regions.per_image
+    law, count = law_of(regions), regions.per_image
     drawn = np.empty((len(images), count), REGION)
     for row, image in enumerate(images):
         size = int(image["width"]), int(image["height"])

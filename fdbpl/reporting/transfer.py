@@ -18,13 +18,17 @@ def transferable(methods: Sequence[str]) -> list[str]:
 def require_transfer(
     record: Mapping[str, Any],
     name: str,
+    command: str,
     *,
     source: str,
     targets: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
 ) -> None:
-    """Raise UserError when a transfer's record, the file `name`, is not of these parameters."""
+    """Raise UserError when a transfer's record is not of these parameters.
+
+    It names the file and the command that writes it again.
+    """
     found = (
         record["source"],
         set(record["targets"]),
@@ -35,7 +39,7 @@ def require_transfer(
     if found != wanted or columns - {tuple(map(str, seeds))}:  # no method transfers, no column
         raise UserError(
             f"{name}: of another source, other targets, methods or seeds than params.yaml names. "
-            "Run fdbpl transfer again."
+            f"Run {command} again."
         )
 
 

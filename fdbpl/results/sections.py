@@ -7,7 +7,7 @@ from typing import Any
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.reporting.tables import TITLES, datasets_table, markdown
 from fdbpl.results import standing
-from fdbpl.results.standing import Table, difference, mean_of, spelled, verdict
+from fdbpl.results.standing import Table, difference, mean_of, verdict
 from fdbpl.results.world import World
 
 OURS = "fdbpl"
@@ -112,7 +112,7 @@ def _difference_of_means(ours: Table | None, theirs: Table | None) -> float:
 
 
 def _gap(ours: Table | None, theirs: Table | None, same: bool) -> str:
-    return DASH if same or not ours or not theirs else spelled(difference(ours, theirs))
+    return DASH if same or not ours or not theirs else str(difference(ours, theirs))
 
 
 def _above_generic(measured: dict[str, dict[str, Table | None]], method: str) -> str:
@@ -139,7 +139,7 @@ def _new_over_generic(measured: dict[str, dict[str, Table | None]]) -> str:
     )
     return (
         f"{TITLES[OURS]} minus {TITLES[GENERIC]} on new classes: "
-        f"{spelled(difference(ours, theirs))}; {told}."
+        f"{difference(ours, theirs)}; {told}."
     )
 
 
@@ -217,7 +217,7 @@ def rejection(world: World, datasets: Sequence[str]) -> Section | None:
         for kind, table in ours.items():
             theirs = standing.aurocs(record, method, score, kind, datasets)
             gap = theirs and difference(table, theirs)
-            cells += [_number(_mean(theirs)), spelled(gap) if gap else DASH]
+            cells += [_number(_mean(theirs)), str(gap) if gap else DASH]
             if gap and gap.sign < 1:
                 (ahead if gap.sign else level)[kind].append(name)
         rows.append((name, *cells, _mean_ece(world, method, datasets)))

@@ -59,11 +59,6 @@ def mean_of(table: Table) -> float:
     return sum(means) / len(means)
 
 
-def spelled(gap: Interval) -> str:
-    """Return a difference as a table shows it: +0.52 (+0.10 to +0.99)."""
-    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-
-
 def verdict(ours: str, theirs: str, measure: str, gap: Interval) -> str:
     """Say in plain words how `ours` stands against `theirs`."""
-    return f"{ours} {WORDS[gap.sign]} {theirs} in {measure}: {spelled(gap)} points."
+    return f"{ours} {WORDS[gap.sign]} {theirs} in {measure}: {gap} points."

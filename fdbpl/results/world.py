@@ -49,10 +49,13 @@ def read_world(work: Workspace, title: str) -> World:
     Raises:
         UserError: nothing was compared there, or a record is damaged.
     """
-    comparison = _read(work.comparison("json"))
+    comparison = _read(work.comparison("json"), work.command("compare"))
     if comparison is None or not comparison["methods"]:
-        raise UserError(f"{work.comparison('json')}: no such file. Run fdbpl compare first.")
-    transfer, rejection = _read(work.transferred), _read(work.rejection("json"))
+        raise UserError(
+            f"{work.comparison('json')}: no such file. Run {work.command('compare')} first."
+        )
+    transfer = _read(work.transferred, work.command("transfer"))
+    rejection = _read(work.rejection("json"), work.command("rejection"))
     return World(
         title,
         comparison,
@@ -61,14 +64,12 @@ def read_world(work: Workspace, title: str) -> World:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, command: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         record["methods"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}). Run the stage that wrote it again."
-        ) from None
+        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
     return record

@@ -16,6 +16,7 @@ from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
 from fdbpl.progress import progress
 from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.stages.caches import Role, class_list
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.training.learning import template_vectors
@@ -31,7 +32,8 @@ def cache_teacher(
     `open_pool` makes of the parameters.
 
     Raises:
-        UserError: weights that do not fit, an image that changed or vanished since the plan.
+        UserError: a plan of other parameters, weights that do not fit, an image that changed or
+            vanished since the plan.
     """
     return cache_all(params, [(dataset, work)], open_pool)
 
@@ -53,7 +55,7 @@ def cache_all(
 def _cache_all(
     params: Params, planned: Sequence[tuple[str, Workspace]], pool: Pool | None
 ) -> list[str]:
-    plans = [Plan.load(work.plan(dataset)) for dataset, work in planned]
+    plans = [load_planned(params, dataset, work) for dataset, work in planned]
     folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
     store = RegionStore(params.cache.store)
     temperature = params.teacher.logit_scale

@@ -1,9 +1,9 @@
 """Transfer, stage 2: both models' knowledge of the source and of targets seen nowhere else."""
 
 from fdbpl.params import Params
-from fdbpl.stages.targets import NOT_WANTED, own_targets, require
+from fdbpl.stages.targets import NOT_WANTED, own_targets
 from fdbpl.stages.workers import OpenPool, local_pool
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Workspace, require_folder
 
 
 def cache_transfer(params: Params, work: Workspace, open_pool: OpenPool = local_pool) -> list[str]:
@@ -21,5 +21,5 @@ def cache_transfer(params: Params, work: Workspace, open_pool: OpenPool = local_
     planned = [(params.transfer.source, work.source)]
     planned += [(target, work.targets) for target in own_targets(params, params.transfer)]
     for dataset, part in planned:
-        require(part.plan(dataset), "prepare-transfer")
+        require_folder(part.plan(dataset), work.command("prepare-transfer"))
     return cache_all(params, planned, open_pool)

@@ -13,7 +13,7 @@ from fdbpl.params import ModelParams, Params
 from fdbpl.payload_names import of_role
 from fdbpl.regions.plan import Plan
 from fdbpl.weights import weights_source
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Workspace, require_folder
 
 Role = Literal["teacher", "student"]
 
@@ -48,8 +48,10 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation
+    folder = work.cache(plan.name, role)
+    require_folder(folder, work.command("cache-teacher", plan.name))
     return open_cache(
-        work.cache(plan.name, role),
+        folder,
         {
             "kind": role,
             "model": {"source": weights_source(model)},

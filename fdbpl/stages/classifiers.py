@@ -1,5 +1,6 @@
 """The classifier of every method and seed: what decides, and whose features it judges."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.rejection import Pair
 from fdbpl.methods.decision import Decision
+from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
 from fdbpl.stages.caches import ZERO_SHOT, Role
-from fdbpl.stages.evaluate import learned_classifier
+from fdbpl.stages.learned import open_learned
 from fdbpl.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]
@@ -37,14 +38,15 @@ class Classifier:
 class Classifiers:
     """All classifiers of one dataset."""
 
-    def __init__(self, plan: Plan, teacher: Cache, student: Cache, work: Workspace):
-        self._plan, self._teacher, self._student, self._work = plan, teacher, student, work
+    def __init__(self, params: Params, plan: Plan, caches: Mapping[Role, Cache], work: Workspace):
+        self._params, self._plan, self._work = params, plan, work
+        self._teacher, self._student = caches["teacher"], caches["student"]
 
     def open(self, method: str, seed: int) -> Classifier:
         """Return the classifier of a method with class vectors, learned under a seed or by hand.
 
         Raises:
-            UserError: none was learned, or under another plan, or its file is damaged.
+            UserError: see `open_learned`.
         """
         if method == "teacher":
             return Classifier("teacher", Decision(self._teacher.class_vectors(), self._scale))
@@ -53,10 +55,9 @@ class Classifiers:
             decision = Decision(vectors, self._scale)
             if method != "zero_shot_generic":
                 return Classifier("student", decision)
-            negative = _untrained_negative(self._plan, self._student)
+            negative = self._student.text("negative")
             return Classifier("student", decision, Pair(vectors, negative, self._written))
-        path = self._work.learned(self._plan.name, method, seed, "classifier")
-        learned = learned_classifier(path, self._plan)
+        learned = open_learned("classifier", self._params, self._plan, self._work, method, seed)
         arrays = learned.arrays
         pair = None
         if "negative" in arrays:
@@ -71,14 +72,3 @@ class Classifiers:
     @property
     def _written(self) -> Floats:
         return self._student.text("template")
-
-
-def _untrained_negative(plan: Plan, student: Cache) -> Floats:
-    """Return the vectors of "a photo of no ...", which beside the generic ones start FDBPL."""
-    try:
-        return student.text("negative")
-    except KeyError:
-        raise UserError(
-            f"{plan.name}: the student's cache has no text 'negative', as an older fdbpl left it. "
-            f"Run fdbpl cache-teacher {plan.name} again; nothing is encoded twice."
-        ) from None

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 from fdbpl.errors import UserError
@@ -25,7 +24,7 @@ def compare(params: Params, work: Workspace) -> list[str]:
         UserError: a dataset of the list or the transfer has not been evaluated with all methods
             and seeds.
     """
-    records = {name: _record(work.metrics(name), name, params) for name in params.datasets}
+    records = {name: _record(params, name, work) for name in params.datasets}
     halved = {name: one for name, one in records.items() if one["protocol"] == "base-to-new"}
     others = {name: one for name, one in records.items() if name not in halved}
     left_out = {method for record in halved.values() for method in record["left_out"]}
@@ -93,7 +92,7 @@ def _published(
 
 def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
     """Read the transfer's accuracies; None where it is not wanted, not done, or of no method."""
-    path = work.transferred
+    path, command = work.transferred, work.command("transfer")
     if params.transfer is None or not path.is_file():
         return None
     try:
@@ -101,20 +100,20 @@ def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
         require_transfer(
             record,
             str(path),
+            command,
             **params.transfer.model_dump(),
             methods=params.methods,
             seeds=params.seeds,
         )
         transfer_tables(record, params.methods)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}). Run fdbpl transfer again."
-        ) from None
+        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
     return record if record["methods"] else None
 
 
-def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
+def _record(params: Params, dataset: str, work: Workspace) -> dict[str, Any]:
     """Read a dataset's accuracies, of every method and seed that the parameters ask for."""
+    path, command = work.metrics(dataset), work.command("evaluate", dataset)
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = [
@@ -126,16 +125,12 @@ def _record(path: Path, dataset: str, params: Params) -> dict[str, Any]:
         ]
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file. Run fdbpl evaluate {dataset} first, or take the dataset "
-            "off the list in params.yaml."
+            f"{path}: no such file. Run {command} first, or take the dataset off the list in "
+            "params.yaml."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}). Run fdbpl evaluate {dataset} again."
-        ) from None
+        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(
-            f"{path}: no results of {missing[0]}{more}. Run fdbpl evaluate {dataset} again."
-        )
+        raise UserError(f"{path}: no results of {missing[0]}{more}. Run {command} again.")
     return record

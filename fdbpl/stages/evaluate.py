@@ -1,15 +1,13 @@
 """Stage 4: accuracies of every method, on the base and the new classes. No model, no torch."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import Artifact, decision_of
+from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, accuracy_of_scores, base_to_new
 from fdbpl.evaluation.fitted import Shots, gda, linear_probe, tip_adapter
 from fdbpl.files import readable_json, write_whole
@@ -17,8 +15,10 @@ from fdbpl.methods.decision import Decision
 from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.stages.learned import open_learned
 from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
@@ -36,9 +36,9 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     Methods that need labels are left out where there are none to learn from.
 
     Raises:
-        UserError: a cache or classifier is missing, damaged or of another plan or model.
+        UserError: plan, cache or classifier is missing, damaged or of other parameters.
     """
-    plan = Plan.load(work.plan(dataset))
+    plan = load_planned(params, dataset, work)
     teacher, student = open_caches(params, plan, work)
     seen = student.features("test")
     protocol, measure = _protocol(plan, teacher)
@@ -52,9 +52,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
                 continue
             source = {}
             if method in LEARNED:
-                classifier = learned_classifier(
-                    work.learned(dataset, method, seed, "classifier"), plan
-                )
+                classifier = open_learned("classifier", params, plan, work, method, seed)
                 features, decision = seen, decision_of(classifier)
                 source = {"prompts": classifier.about["prompts"]}
             else:
@@ -151,18 +149,3 @@ def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
             scores = gda(shots, features, written, scale)
     on_base = accuracy_of_scores(scores, np.searchsorted(base, labels[of_base]))
     return {"base": on_base, "new": None, "h": None, **about}
-
-
-def learned_classifier(path: Path, plan: Plan) -> Artifact:
-    """Load a classifier that was learned under this plan, and under no other.
-
-    Raises:
-        UserError: it is missing, damaged or of another plan.
-    """
-    classifier = Artifact.load(path, "classifier")
-    if classifier.about["plan"] != plan.digest:
-        raise UserError(
-            f"{path}: learned under plan {classifier.about['plan'][:12]}, wanted "
-            f"{plan.digest[:12]}. Run train-student {plan.name} again."
-        )
-    return classifier

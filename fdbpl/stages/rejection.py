@@ -17,6 +17,7 @@ from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.names import LEARNED, UNTRAINED, usable
 from fdbpl.params import Params
 from fdbpl.regions.plan import TEST, Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.reporting import rejection_report
 from fdbpl.stages.caches import Role, open_caches
 from fdbpl.stages.classifiers import Classifier, Classifiers
@@ -34,7 +35,7 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     methods that know base classes alone.
 
     Raises:
-        UserError: a plan, cache or classifier is missing, damaged or of another plan or model.
+        UserError: a plan, cache or classifier is missing, damaged or of other parameters.
     """
     found = list(sample(params, work))
     methods = [name for name in params.methods if name in UNTRAINED + LEARNED]
@@ -161,13 +162,14 @@ def learned_from(regions: Floats, plan: Plan, seed: int) -> Floats:
 
 def sample(params: Params, work: Workspace) -> Iterator[Sample]:
     """Yield the insiders and outsiders of every dataset that the parameters list."""
-    plans = {name: Plan.load(work.plan(name)) for name in params.datasets}
+    plans = {name: load_planned(params, name, work) for name in params.datasets}
     known = {name: _known(plan, params, work) for name, plan in plans.items() if plan.new}
     drawn = [name for name in known if is_drawn(name, params.data) and has_empty_ground(name)]
     pairs = _encode(drawn, known, params) if drawn else {}
     for name, one in known.items():
         others = {other: known[other] for other in known if other != name}
-        yield _sample(one, others, pairs.get(name), work)
+        classifiers = Classifiers(params, one.plan, one.caches, work)
+        yield _sample(one, others, pairs.get(name), classifiers)
 
 
 def _known(plan: Plan, params: Params, work: Workspace) -> Known:
@@ -180,7 +182,7 @@ def _sample(
     one: Known,
     others: Mapping[str, Known],
     regions: Mapping[Role, tuple[Floats, Floats]] | None,
-    work: Workspace,
+    classifiers: Classifiers,
 ) -> Sample:
     plan = one.plan
     base, new = outsiders.base_images(plan), outsiders.new_images(plan)
@@ -200,7 +202,7 @@ def _sample(
         }
     return Sample(
         plan=plan,
-        classifiers=Classifiers(plan, one.caches["teacher"], one.caches["student"], work),
+        classifiers=classifiers,
         labels=plan.images["label"][base].astype(np.int64),
         images=inside,
         pairs=pairs,

@@ -1,8 +1,5 @@
 """Where the parts of a transfer lie: what base-to-new has made is used, not made again."""
 
-from pathlib import Path
-
-from fdbpl.errors import UserError
 from fdbpl.params import Params, TransferParams
 from fdbpl.workspace import Workspace
 
@@ -17,9 +14,3 @@ def target_workspace(params: Params, target: str, work: Workspace) -> Workspace:
 def own_targets(params: Params, transfer: TransferParams) -> list[str]:
     """Return the targets that base-to-new has not: the transfer's stages prepare them."""
     return [target for target in transfer.targets if target not in params.datasets]
-
-
-def require(folder: Path, stage: str) -> None:
-    """Raise UserError, naming the stage to run, when a folder of the transfer is not there."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Run fdbpl {stage} first.")

@@ -21,6 +21,7 @@ from fdbpl.params import Params
 from fdbpl.payload_names import is_of_classes
 from fdbpl.progress import Report, progress
 from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.tables import TITLES
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.sources import Source, student_source, teacher_source
@@ -52,11 +53,11 @@ def learn_prompts(
     """Learn from a dataset's plan, and bring in what was learned elsewhere, from `checkpoint`.
 
     Raises:
-        UserError: a cache is missing, damaged, or made from another plan, teacher or student; or
-            keeps logits, and a method learns from the teacher's features; or see
-            `read_checkpoint`.
+        UserError: a plan or cache is missing, damaged, or made from other parameters or another
+            plan; or the cache keeps logits, and a method learns from the teacher's features; or
+            see `read_checkpoint`.
     """
-    plan = Plan.load(work.plan(dataset))
+    plan = load_planned(params, dataset, work)
     listed = [name for name in params.methods if name in TRAINED]
     methods = usable(listed, labels=plan.teaches_labels)
     _require_features(params, plan, methods)

@@ -1,8 +1,8 @@
 """Transfer, stage 3: every method's contexts, learned on all classes of the source."""
 
 from fdbpl.params import Params
-from fdbpl.stages.targets import NOT_WANTED, require
-from fdbpl.workspace import Workspace
+from fdbpl.stages.targets import NOT_WANTED
+from fdbpl.workspace import Workspace, require_folder
 
 
 def train_transfer(params: Params, work: Workspace) -> list[str]:
@@ -17,6 +17,6 @@ def train_transfer(params: Params, work: Workspace) -> list[str]:
     from fdbpl.stages.train_student import learn_prompts  # loads torch
 
     source = params.transfer.source
-    require(work.source.plan(source), "prepare-transfer")
-    require(work.source.cache(source, "student"), "cache-transfer")
+    require_folder(work.source.plan(source), work.command("prepare-transfer"))
+    require_folder(work.source.cache(source, "student"), work.command("cache-transfer"))
     return learn_prompts(params, source, work.source, params.imported.transfer)

@@ -17,11 +17,13 @@ from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import LEARNED, usable
 from fdbpl.params import Params, TransferParams
 from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.transfer import transferable
 from fdbpl.stages.caches import open_caches, untrained
-from fdbpl.stages.targets import NOT_WANTED, require, target_workspace
+from fdbpl.stages.learned import open_learned
+from fdbpl.stages.targets import NOT_WANTED, target_workspace
 from fdbpl.weights import about_model, about_teacher
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Workspace, require_folder
 
 Vectors = NDArray[np.floating[Any]]
 Carry = Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision]
@@ -36,7 +38,7 @@ def transfer(params: Params, work: Workspace) -> list[str]:
     """Write the accuracies of every method and seed on the source and on every target.
 
     Raises:
-        UserError: a plan, cache or prompts file is missing, damaged, or of another model or plan.
+        UserError: a plan, cache or prompts file is missing, damaged, or of other parameters.
     """
     if params.transfer is None:
         write_whole(
@@ -44,7 +46,7 @@ def transfer(params: Params, work: Workspace) -> list[str]:
             readable_json({"source": None, "left_out": [], "targets": {}, "methods": {}}),
         )
         return [NOT_WANTED]
-    return measure_transfer(params, params.transfer, work, _text_tower(params))
+    return measure_transfer(params, params.transfer, work, _text_tower(params, work))
 
 
 def measure_transfer(
@@ -53,7 +55,7 @@ def measure_transfer(
     """Do what `transfer` does, with `carry` for the text tower. Loads no model itself."""
     source = transfer.source
     places = _places(params, transfer, work)
-    plans = {dataset: Plan.load(place.plan(dataset)) for dataset, place in places.items()}
+    plans = {dataset: load_planned(params, dataset, place) for dataset, place in places.items()}
     learned = _learned(params, plans[source], work.source)
     listed = transferable(params.methods)
     methods = usable(listed, labels=plans[source].teaches_labels)
@@ -97,8 +99,8 @@ def _places(params: Params, transfer: TransferParams, work: Workspace) -> dict[s
     places |= {target: target_workspace(params, target, work) for target in transfer.targets}
     for dataset, place in places.items():
         if place != work:
-            require(place.plan(dataset), "prepare-transfer")
-            require(place.cache(dataset, "student"), "cache-transfer")
+            require_folder(place.plan(dataset), work.command("prepare-transfer"))
+            require_folder(place.cache(dataset, "student"), work.command("cache-transfer"))
     return places
 
 
@@ -117,25 +119,18 @@ def _kind(source: Plan, target: Plan) -> str:
 
 
 def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
-    """Load the prompts of every trained method and seed, learned under this plan and no other."""
+    """Load the prompts of every trained method and seed, as `open_learned` does."""
     found = {}
     methods = usable(params.methods, labels=plan.teaches_labels)
     teacher = about_teacher(params.teacher)
     for method in (name for name in methods if name in LEARNED):
         for seed in params.seeds:
-            path = place.learned(plan.name, method, seed, "prompts")
-            if not path.is_file():
-                raise UserError(f"{path}: no such file. Run fdbpl train-transfer first.")
-            prompts = Artifact.load(path, "prompts")
+            prompts = open_learned("prompts", params, plan, place, method, seed)
             if BRIDGE in prompts.arrays and prompts.about["teacher"] != teacher:
                 raise UserError(
-                    f"{path}: its bridge leads to teacher {prompts.about['teacher']}, wanted "
-                    f"{teacher}. Run fdbpl train-transfer again."
-                )
-            if prompts.about["plan"] != plan.digest:
-                raise UserError(
-                    f"{path}: learned under plan {prompts.about['plan'][:12]}, wanted "
-                    f"{plan.digest[:12]}. Run fdbpl train-transfer again."
+                    f"{place.learned(plan.name, method, seed, 'prompts')}: its bridge leads to "
+                    f"teacher {prompts.about['teacher']}, wanted {teacher}. "
+                    f"Run {place.command('train-student')} again."
                 )
             found[method, seed] = prompts
     return found
@@ -173,7 +168,7 @@ def _accuracies(
     return found
 
 
-def _text_tower(params: Params) -> Carry:
+def _text_tower(params: Params, work: Workspace) -> Carry:
     """Return what carries prompts to class names: the student's text tower, loaded when needed."""
 
     @cache
@@ -198,7 +193,7 @@ def _text_tower(params: Params) -> Carry:
             raise UserError(
                 f"the prompts of {prompts.about['method']} were learned with another student than "
                 f"{params.student.architecture}, {params.student.weights}. "
-                "Run fdbpl train-transfer again."
+                f"Run {work.command('train-transfer')} again."
             )
         contexts = torch.from_numpy(stack_of(prompts.arrays))
         return Inference(**prompts.about["inference"]).decision(

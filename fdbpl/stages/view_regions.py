@@ -16,6 +16,7 @@ from fdbpl.methods.names import LEARNED
 from fdbpl.params import Params
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
+from fdbpl.regions.planned import load_planned
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Guess, RegionView
 from fdbpl.reporting.rejection_report import SCORE_TITLES
@@ -44,7 +45,7 @@ def view_regions(
     Raises:
         UserError: no such image or method, or something is missing, damaged or of another plan.
     """
-    plan = Plan.load(work.plan(dataset))
+    plan = load_planned(params, dataset, work)
     if seed not in plan.shots:
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
@@ -67,7 +68,7 @@ def view_regions(
     base = list(plan.base)
     known = own * features["teacher"].astype(np.float64) @ teacher.class_vectors()[base].T
     learned = learned_from(student.features("train"), plan, seed)
-    classifier = Classifiers(plan, teacher, student, work).open(method, seed)
+    classifier = Classifiers(params, plan, caches, work).open(method, seed)
     scorer = base_scorer(classifier, plan, learned)
     score = "max_softmax" if classifier.pair is None else "combined"
     found, usual = scorer(features["student"])[score], scorer(learned)[score]

@@ -1,5 +1,6 @@
 """From features and class names to learned prompts and class vectors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,15 +14,17 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
-from fdbpl.device import resident
+from fdbpl.device import require_device, resident
 from fdbpl.errors import UserError
 from fdbpl.methods.batch import Extra
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
+from fdbpl.methods.names import LABELLED
 from fdbpl.methods.table import POSITIVE, Method, trained_method
-from fdbpl.params import TrainParams
+from fdbpl.params import TEMPLATE, TrainParams, has_one_gap
 from fdbpl.progress import Report, silent
 from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.training.given import are_axes, require_images, require_rows
 from fdbpl.training.interim import Interim
 from fdbpl.training.knowledge import bridged, remembered, with_knowledge
 from fdbpl.training.likeliest import LikeliestText
@@ -40,9 +43,11 @@ def template_vectors(
     A class's unit vector is the mean of its unit vectors under every template, renormalised.
 
     Raises:
-        UserError: a class name is too long for the text tower.
+        UserError: a template without its one {}, or a class name too long for the text tower.
     """
     for template in templates:
+        if not has_one_gap(template):
+            raise UserError(f"template {template!r}: wanted {TEMPLATE}.")
         require_room(clip, class_names, [template.format(name) for name in class_names])
     vectors = open_clip.build_zero_shot_classifier(
         clip.network,
@@ -103,8 +108,16 @@ def classifier(
 
     Raises:
         UserError: no template for a method that takes a share of it, no teacher's vectors for one
-            with a bridge, or a name too long.
+            with a bridge, or others than it was built with; or a name too long.
     """
+    if teacher_vectors is not None and trained.bridge is not None:
+        width = trained.bridge.shape[1] - 1 - trained.bridge.shape[0]  # (D, 1 + D + E)
+        require_rows(
+            "teacher_vectors",
+            teacher_vectors,
+            (len(class_names), width),
+            "a row for each of class_names, of the teacher that was learned from",
+        )
     return inference.decision(
         class_vectors(clip, trained.contexts, class_names),
         clip.logit_scale,
@@ -192,8 +205,9 @@ def learn(
 
     Raises:
         UserError: an unknown method or option, a class name too long for the student, no anchors
-            for a method that needs them, seeds that learn from unequally many images, or weights
-            by rank where a step learns from some of the names.
+            for a method that needs them, arrays that do not fit together or are not of unit rows,
+            seeds that learn from unequally many images, weights by rank where a step learns from
+            some of the names, a device that is not there, or a training that diverged.
     """
     learned = trained_method(method, options)
     if "levels" in learned.needs and likeliest is not None and likeliest < len(class_names):
@@ -203,31 +217,40 @@ def learn(
             f"{len(class_names)} names. Set its weight to entropy, area or none."
         )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
-    counts = [len(images) for images in chosen.values()]
-    if len(set(counts)) > 1:
-        raise UserError(f"the seeds learn from {counts} images, wanted equally many each.")
+    labels = np.asarray(labels, np.int64)
+    require_images(labels, chosen, len(class_names) if method in LABELLED else None)
     if learned.inference.bridge_share and likeliest is None and anchors is None:
         raise UserError(
             f"method {method!r} builds a bridge and needs anchors, and none were given. Pass "
             "learn(anchors=...), or set its bridge_share to 0."
         )
     if device is not None:
+        require_device(device)
         clip.move_text(device)
-    here = clip.text_device
+    here, start = clip.text_device, starting_contexts(clip, learned)
+    text = _text(clip, class_names, params or TrainParams(), likeliest)
+    width = class_vectors(clip, start, class_names[:1]).shape[-1]
+    _require_fitting(
+        (len(class_names), len(labels) * crops, width),
+        student=student,
+        teacher=teacher,
+        teacher_vectors=teacher_vectors,
+        anchors=anchors,
+        areas=areas,
+    )
     task = Task(
-        labels=torch.from_numpy(np.asarray(labels, np.int64)),
+        labels=torch.from_numpy(labels),
         crops=crops,
         features=PairedFeatures(_lookup(student, here), _lookup(teacher, here), here),
-        teacher=Teacher(torch.from_numpy(teacher_vectors).to(here), teacher_scale),
-        text=_text(clip, class_names, params or TrainParams(), likeliest),
+        teacher=Teacher(torch.from_numpy(teacher_vectors).float().to(here), teacher_scale),
+        text=text,
         scale=clip.logit_scale,
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
         areas=_whole if areas is None else _lookup(areas, here),
     )
-    start = starting_contexts(clip, learned)
     images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
     names = min(likeliest or len(class_names), len(class_names))
-    with threads_for(len(counts) * start.numel() * names):
+    with threads_for(len(images) * start.numel() * names):
         recalls = likeliest is None and learned.inference.recalls
         steps_need: frozenset[Extra] = learned.needs if taught is None else frozenset()
         beside: frozenset[Extra] = frozenset({"refined"} if recalls else ())
@@ -245,11 +268,55 @@ def learn(
             learned.diagnose,
             interim,
         )
+        _require_finite(method, trained, params or TrainParams())
         inference = learned.inference if recalls else POSITIVE_ONLY
         return {
             seed: _knowing(trained[seed], task, run, seed, images[seed], inference)
             for run, seed in enumerate(images)
         }
+
+
+def _require_fitting(
+    sizes: tuple[int, int, int],
+    *,
+    student: object,
+    teacher: object,
+    teacher_vectors: Floats,
+    anchors: object,
+    areas: object,
+) -> None:
+    """Refuse what does not fit to so many classes and regions, and the student's width."""
+    classes, regions, width = sizes
+    of_class, of_region = "a row for each class name", "a row for each region, labels x crops"
+    require_rows("teacher_vectors", teacher_vectors, (classes, None), of_class)
+    require_rows("student", student, (regions, width), f"{of_region}, as wide as its text tower")
+    require_rows(
+        "teacher",
+        teacher,
+        (regions, teacher_vectors.shape[1]),
+        f"{of_region}, as wide as teacher_vectors",
+        unit=not are_axes(teacher_vectors),
+    )
+    if anchors is not None:
+        require_rows("anchors", anchors, (classes, width), f"{of_class}, of the student")
+    if areas is not None:
+        require_rows("areas", areas, (regions,), of_region, unit=False)
+
+
+def _require_finite(method: str, runs: Mapping[int, Trained], params: TrainParams) -> None:
+    """Refuse what diverged; looked for once at the end, since no step shall wait for the answer."""
+    for seed, one in runs.items():
+        finite = [
+            all(map(math.isfinite, losses)) for losses in zip(*one.terms.values(), strict=True)
+        ]
+        if all(finite) and bool(torch.isfinite(one.contexts).all()):
+            continue
+        epoch = finite.index(False) if not all(finite) else len(finite) - 1
+        raise UserError(
+            f"method {method!r}, seed {seed}: the training diverged in epoch {epoch + 1} of "
+            f"{params.epochs}. Lower train.lr ({params.lr:g}) or train.warmup_lr "
+            f"({params.warmup_lr:g})."
+        )
 
 
 def _knowing(

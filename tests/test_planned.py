@@ -1,0 +1,96 @@
+"""A plan is used under the parameters that it was made with, and under no others."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from workspaces import draw, prepare, workspace_params
+
+from fdbpl.errors import UserError
+from fdbpl.estimate.needs import needs_of
+from fdbpl.params import Params
+from fdbpl.regions.planned import load_planned
+from fdbpl.stages import run_stage
+from fdbpl.workspace import Workspace
+
+pairs = st.lists(st.floats(0.01, 1), min_size=2, max_size=2).map(sorted)
+REGIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "seed": st.integers(0, 2**32 - 1),
+        "per_image": st.integers(1, 65535),
+        "scale": pairs,
+        "ratio": pairs,
+        "flip": st.floats(0, 1),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    folder = tmp_path_factory.mktemp("data")
+    made = workspace_params(folder, ["pets"])
+    draw(made, "pets")
+    return made
+
+
+@pytest.fixture(scope="module")
+def work(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    place = Workspace(tmp_path_factory.mktemp("project") / "runs" / "x")
+    run_stage("prepare_crops", params, place, "pets")
+    prepare(params, "pets", place.targets, "test-only")
+    return place
+
+
+def changed(params: Params, **changes: Any) -> Params:
+    raw = params.model_dump()
+    for key, value in changes.items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
+    return Params.model_validate(raw)
+
+
+@given(changes=REGIONS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_other_law_of_regions_is_named(params: Params, work: Workspace, changes) -> None:
+    other = changed(params, regions=changes)
+    keys = [k for k in changes if getattr(other.regions, k) != getattr(params.regions, k)]
+    if not keys:
+        load_planned(other, "pets", work)
+        return
+    with pytest.raises(UserError) as error:
+        load_planned(other, "pets", work)
+    assert any(f"planned with regions.{key} " in str(error.value) for key in keys)
+    assert str(error.value).endswith("Run fdbpl prepare-crops pets --run x again.")
+
+
+@pytest.mark.parametrize("seeds", [[3], [1, 2, 3], [2, 9]])
+def test_seeds_that_were_not_planned_are_named(params: Params, work: Workspace, seeds) -> None:
+    with pytest.raises(UserError, match=rf"planned for seeds 1, 2, wanted seed {seeds[-1]} too"):
+        load_planned(changed(params, seeds=seeds), "pets", work)
+    for fewer in ([1], [2, 1]):
+        load_planned(changed(params, seeds=fewer), "pets", work)
+
+
+def test_tests_alone_serve_any_seeds_and_regions(params: Params, work: Workspace) -> None:
+    other = changed(params, seeds=[9], regions={"per_image": 7})
+    assert load_planned(other, "pets", work.targets).policy == {}
+
+
+@pytest.mark.parametrize("changes", [{"seeds": [1, 7]}, {"regions": {"per_image": 5}}])
+@pytest.mark.parametrize("stage", ["cache_teacher", "train_student", "evaluate", "rejection"])
+def test_no_stage_takes_a_plan_of_other_parameters(
+    params: Params, work: Workspace, stage: str, changes: dict[str, Any]
+) -> None:
+    dataset = None if stage == "rejection" else "pets"
+    with pytest.raises(UserError, match="Run fdbpl prepare-crops pets --run x again"):
+        run_stage(stage, changed(params, **changes), work, dataset)
+
+
+def test_an_estimate_is_of_the_parameters_not_of_an_older_plan(
+    params: Params, work: Workspace
+) -> None:
+    more = changed(params, regions={"per_image": 5})
+    (need,) = needs_of(more, work)
+    (fresh,) = needs_of(more, Workspace(work.root / "none"))
+    assert need == fresh

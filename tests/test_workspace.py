@@ -1,0 +1,62 @@
+"""The command that a message names: right for how the user got there."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fdbpl.cli import main
+from fdbpl.stages import OVER_ALL, PER_DATASET
+from fdbpl.workspace import Workspace
+
+STAGES = [name.replace("_", "-") for name in (*PER_DATASET, *OVER_ALL)]
+OF_TRANSFER = {
+    "prepare-crops": "prepare-transfer",
+    "cache-teacher": "cache-transfer",
+    "train-student": "train-transfer",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("run", [None, "default", "other"])
+def test_it_runs_the_stage_where_the_workspace_is(stage: str, run: str | None) -> None:
+    dataset = "mine" if stage.replace("-", "_") in PER_DATASET else None
+    command = Workspace(Path() if run is None else Path("runs") / run).command(stage, dataset)
+    if run is None:
+        assert command == f"dvc repro {stage}" + ("@mine" if dataset else "")
+        return
+    words = command.split()
+    parsed = main.get_command(None, words[1]).make_context("", words[2:])  # type: ignore[arg-type]
+    assert (words[0], words[1], parsed.params["run"]) == ("fdbpl", stage, run)
+    assert parsed.params.get("dataset") == dataset
+
+
+@pytest.mark.parametrize(("stage", "of_transfer"), OF_TRANSFER.items())
+@pytest.mark.parametrize("part", ["source", "targets"])
+def test_a_part_of_a_transfer_is_made_by_the_transfers_stage(
+    part: str, stage: str, of_transfer: str
+) -> None:
+    for root in (Path(), Path("runs/default"), Path("runs/other"), Path("/elsewhere")):
+        whole = Workspace(root)
+        assert getattr(whole, part).command(stage, "mine") == whole.command(of_transfer)
+
+
+def test_what_is_missing_names_the_run_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = Path("params.yaml").resolve()
+    monkeypatch.chdir(tmp_path)
+    for words, says in (
+        (("train-student", "dishes"), "fdbpl prepare-crops dishes --run x"),
+        (("train-transfer",), "fdbpl prepare-transfer --run x"),
+        (("compare",), "fdbpl evaluate objects --run x"),
+        (("results",), "fdbpl compare --run x"),
+        (("record",), "the stages with --run x"),
+    ):
+        result = CliRunner().invoke(main, [*words, "--run", "x", "--params", str(params)])
+        assert result.exit_code == 2
+        assert f"Run {says} first" in result.output
+    result = CliRunner().invoke(
+        main, ["regions", "dishes", "0", "--out", "x.png", "--params", str(params)]
+    )
+    assert "Run dvc repro prepare-crops@dishes first" in result.output
