@@ -100,7 +100,8 @@ def held_keys(urls: Iterable[str | Path]) -> Keys:
         if not caches:
             raise UserError(
                 f"{Place(url).url()}: no cache here or below, so nothing of the store would be "
-                "kept; wanted folders or URLs that hold all caches in use"
+                "kept; wanted folders or URLs that hold all caches in use: leave out what is not "
+                "there"
             )
         for one in caches:
             cache = open_cache(one)
