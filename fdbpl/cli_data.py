@@ -40,18 +40,23 @@ def data_check(
 ) -> None:
     """Say what there is of DATASET, what is missing and what is wrong.
 
-    Opens every image. Ends with exit code 0 when all is well, 1 when problems were found, 2 when
+    Opens every image; reads the vocabulary and the table of picks, where the parameters name one.
+    Ends with exit code 0 when all is well, 1 when problems were found, 2 when
     the dataset cannot be read.
     """
     from fdbpl.benchmarks.check import check
     from fdbpl.benchmarks.listing import other_suffixes
     from fdbpl.benchmarks.look import look_at
     from fdbpl.benchmarks.published import PUBLISHED
-    from fdbpl.benchmarks.registry import open_dataset
+    from fdbpl.benchmarks.registry import given_picks, open_dataset
+    from fdbpl.benchmarks.vocabulary import read_vocabulary
     from fdbpl.progress import progress
 
     params = _data_params(dataset, root, _read(params_path))
     found = open_dataset(dataset, params)
+    given_picks(found, params)
+    if params.vocabulary is not None:
+        read_vocabulary(params.vocabulary)
     with progress(f"{dataset}: looking at images") as report:
         look = look_at(found, report)
     others = other_suffixes(found.folder) if dataset in params.own else {}
@@ -76,7 +81,7 @@ def data_fetch(
     """
     from fdbpl.mirror.fetch import DEFAULT, fetch, offer
 
-    place = Path(_data_params(dataset, root, _read(params_path)).root)
+    place = Path(_data_params(dataset, root, _read(params_path), made=True).root)
     if (place / dataset).exists():
         click.echo(f"{dataset}: {place / dataset} is there, nothing to fetch. {_THEN} {dataset}")
         return
@@ -143,10 +148,9 @@ def data_picks(
 def _shots(text: str) -> int | Literal["all"]:
     if text == "all":
         return "all"
-    numbers = _whole_numbers("--shots", text)
-    if len(numbers) > 1 or not numbers[0]:
-        raise UserError(f"--shots is {text!r}, wanted one number from 1 on, or all.")
-    return numbers[0]
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+        raise UserError(f"--shots is {text!r}, wanted one whole number from 1 on, or all.")
+    return int(text)
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:
@@ -161,8 +165,13 @@ def _read(path: Path | None) -> Params | None:
     return None if path is None and not DEFAULT_PATH.exists() else read_params(path or DEFAULT_PATH)
 
 
-def _data_params(dataset: str, root: str | None, params: Params | None) -> DataParams:
-    """Return the section `data`; without parameters there are no datasets of one's own."""
+def _data_params(
+    dataset: str, root: str | None, params: Params | None, *, made: bool = False
+) -> DataParams:
+    """Return the section `data`; without parameters there are no datasets of one's own.
+
+    A `root` that is not there is a slip of the pen, unless it is `made` by the command.
+    """
     where = DataParams() if params is None else params.data
     if root is None:
         return where
@@ -170,4 +179,6 @@ def _data_params(dataset: str, root: str | None, params: Params | None) -> DataP
         raise UserError(
             f"--root is {root!r}, but {dataset!r} lies where data.own.{dataset} says. Leave it out."
         )
+    if not made and not Path(root).is_dir():
+        raise UserError(f"--root is {root!r}: no such folder. Wanted one that holds datasets.")
     return where.model_copy(update={"root": root})

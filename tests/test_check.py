@@ -94,6 +94,10 @@ def test_a_shifted_version_is_judged_by_its_test_images_alone() -> None:
     assert judged(shifted, {published.CLASSES: 3, published.TRAIN: 0, published.TEST: 6}).is_sound
 
 
+def test_classes_learned_and_tested_by_nothing_are_named() -> None:
+    assert cases(judged(dataset(test=()))) == {"classes without a test image": NAMES}
+
+
 def test_images_without_class_have_no_halves_and_are_not_few() -> None:
     bare = dataset(train=(Item("1", UNKNOWN), Item("2", UNKNOWN)), test=())
     checked = judged(bare)

@@ -87,11 +87,20 @@ def test_an_image_that_a_list_names_and_nobody_has(tmp_path: Path) -> None:
         (("dtd", "--params", "gone.yaml"), "gone.yaml: no such file"),
         (("mine", "--params", "own.yaml", "--root", "x"), "--root is 'x', but 'mine' lies where"),
         (("mine", "--params", "own.yaml"), "photos: no such folder"),
+        (("dishes", "--root", "nope"), "--root is 'nope': no such folder"),
+        (("dishes", "--params", "words.yaml"), "wrods.txt: No such file"),
+        (("dishes", "--params", "picks.yaml"), "gone.csv: No such file"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(words, says: str, tmp_path: Path) -> None:
     write_params(tmp_path / "own.yaml", own={"mine": {"folder": "photos"}})
+    write_params(tmp_path / "words.yaml", vocabulary="wrods.txt")
+    drawn = {"datasets": ["dishes"], "methods": ["coop"], "student": MODEL, "teacher": MODEL}
+    (tmp_path / "picks.yaml").write_text(
+        yaml.safe_dump({**drawn, "data": {"picks": {"dishes": "gone.csv"}}})
+    )
     result = run(*words)
+    assert not (tmp_path / "nope").exists()
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")

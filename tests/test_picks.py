@@ -284,8 +284,13 @@ def test_the_command_needs_no_parameters(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["eurosat", "--shots", "some"], "--shots is 'some', wanted whole numbers"),
-        (["eurosat", "--shots", "0"], "--shots is '0', wanted one number from 1 on, or all"),
+        (
+            ["eurosat", "--shots", "some"],
+            "--shots is 'some', wanted one whole number from 1 on, or all",
+        ),
+        (["eurosat", "--shots", "3.5"], "--shots is '3.5', wanted one whole number from 1 on"),
+        (["eurosat", "--shots", "1,2"], "--shots is '1,2', wanted one whole number from 1 on"),
+        (["eurosat", "--shots", "0"], "--shots is '0', wanted one whole number from 1 on, or all"),
         (["eurosat", "--seeds", "1,x"], "--seeds is '1,x', wanted whole numbers"),
         (["imagenetv2"], "dataset 'imagenetv2' has no training images, so no shots"),
         (["mine"], "dataset 'mine' has training images without a class, so no shots"),

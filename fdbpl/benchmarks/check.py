@@ -155,7 +155,8 @@ def _few(dataset: Dataset, look: Look) -> Iterator[str]:
 
 def _untested(dataset: Dataset, look: Look) -> Iterator[str]:
     tested = {item.label for item in dataset.test if item.path in look.hashes}
-    if dataset.test:
+    # without classes in training, test images are held out of it where there are none
+    if dataset.test or any(item.label != UNKNOWN for item in dataset.train):
         for label, name in enumerate(dataset.class_names):
             if label not in tested:
                 yield name
