@@ -52,7 +52,13 @@ def ls(url: str) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw regions into this PNG, with the model's likeliest classes and w.",
 )
-@click.option("--count", default=12, show_default=True, help="Of regions to draw.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 200),
+    default=12,
+    show_default=True,
+    help="Of regions to draw.",
+)
 @click.option(
     "--plan",
     type=click.Path(path_type=Path, file_okay=False),
@@ -88,8 +94,8 @@ def gc(store: str, caches: tuple[str, ...], delete: bool) -> None:
     """Remove from the region store STORE what no cache at or below CACHES holds.
 
     Small segments are put together to large ones, written before the old ones go. Name every
-    folder that holds caches in use (caches, transfer, runs): what is removed by mistake is encoded
-    again when it is next wanted. Best run while nothing is being built.
+    folder that holds caches in use (those there are of caches, transfer and runs): what is removed
+    by mistake is encoded again when it is next wanted. Best run while nothing is being built.
     """
     from fdbpl.upkeep.describe import sweep_lines
     from fdbpl.upkeep.sweep import held_keys, sweep

@@ -187,6 +187,15 @@ def test_inspect_prints_every_field_of_the_identity(root: Path) -> None:
     assert "key |u1[16], image <u4, crop <u4, box <i4[4], flip |u1, feature <f2[8]" in said
 
 
+@pytest.mark.parametrize("count", ["0", "-3", "201", "many"])
+def test_inspect_draws_a_page_of_regions_at_most(root: Path, count: str) -> None:
+    out = root / "x.png"
+    result = run("inspect", root / "caches/birds/teacher", "--out", out, "--count", count)
+    assert result.exit_code == 2
+    assert "--count" in result.stderr
+    assert not out.exists()
+
+
 def test_inspect_draws_regions(root: Path) -> None:
     cache, params = root / "caches" / "birds" / "teacher", root / "params.yaml"
     out = root / "out.png"

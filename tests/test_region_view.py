@@ -1,4 +1,6 @@
 import io
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,7 @@ def test_an_image_is_found_by_path_by_class_and_by_row(work: Workspace) -> None:
     first = find_image(plan, plan.class_names[1])
     assert plan.images["label"][first] == 1
     assert not (plan.images["label"][:first] == 1).any()
+    assert find_image(plan, plan.class_names[1].replace(" ", "_")) == first  # as its folder
     for wrong in ("none.png", str(len(plan.paths)), "-1"):
         with pytest.raises(UserError, match="pets a"):
             find_image(plan, wrong)
@@ -95,6 +98,12 @@ def test_a_training_image_shows_its_regions_and_a_test_image_itself(
         assert out.read_bytes() == before
 
 
+def test_names_beyond_the_font_say_nothing_on_the_terminal() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn(replace(region((0, 0, 9, 9)), teacher=(Guess("海星", 1.0),)))
+
+
 def test_users_mistakes(
     work: Workspace, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +115,11 @@ def test_users_mistakes(
         with pytest.raises(UserError, match=says):
             view_regions(params, "pets", work, "0", method, seed, out)
     assert not out.exists()
+    for other in ("x.jpg", "x", "x.png.pdf"):
+        with pytest.raises(UserError, match=r"wanted a name that ends in \.png"):
+            view_regions(params, "pets", work, "0", "fdbpl", 1, tmp_path / other)
+        assert not (tmp_path / other).exists()
+    view_regions(params, "pets", work, "0", "fdbpl", 1, tmp_path / "x.PNG")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(params.model_dump_json())
     result = CliRunner().invoke(main, ["regions", "pets", "0", "--run", "none", "--out", "x.png"])

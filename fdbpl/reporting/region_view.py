@@ -1,12 +1,15 @@
 """A picture of one image's regions: what each shows, and what teacher and student make of it."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
+from fdbpl.errors import UserError
 from fdbpl.regions.boxes import Box
 
 TOP = 3
@@ -43,6 +46,12 @@ class RegionView:
     student: tuple[Guess, ...]
     score: float
     above: float
+
+
+def require_png(path: Path) -> None:
+    """Raise UserError when a picture is to be written under the name of another kind."""
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--out is {str(path)!r}, wanted a name that ends in .png.")
 
 
 def draw(
@@ -97,7 +106,9 @@ def _grid(figure: Any, height: float, rows: int, columns: int, widths: tuple[flo
 
 def _save(figure: Any, file: BinaryIO) -> None:
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    with warnings.catch_warnings():  # a class name beyond the font is drawn as boxes, seen as such
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(drawn, format="png")
     # 256 colours are enough to look at, and a third of the bytes
     Image.open(drawn).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
 

@@ -33,8 +33,10 @@ def view_cache(
         out: the file.
 
     Raises:
-        UserError: no plan, or one of another cache; no regions; or an image is missing or changed.
+        UserError: `out` is no PNG's name; no plan, or one of another cache; no regions; or an image
+            is missing or changed.
     """
+    region_view.require_png(out)
     identity = cache.manifest.identity
     plan = Plan.load(_plan_folder(url, identity.dataset) if plan_folder is None else plan_folder)
     if plan.digest != identity.plan:
@@ -42,7 +44,7 @@ def view_cache(
             f"{url}: this cache is of another plan: {identity.plan[:12]}, the plan found is "
             f"{plan.digest[:12]}. Say --plan, or build the cache again."
         )
-    rows = np.linspace(0, len(plan.regions) - 1, min(max(count, 1), len(plan.regions)))
+    rows = np.linspace(0, len(plan.regions) - 1, min(count, len(plan.regions)))
     places = rows.round().astype(np.int64)
     if not len(places):
         raise UserError(f"{url}: a cache without regions of training images: nothing to draw.")

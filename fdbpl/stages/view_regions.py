@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fdbpl.benchmarks.dataset import UNKNOWN
+from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.errors import UserError
@@ -43,8 +44,10 @@ def view_regions(
     A training image has the regions that were learned from. A test image has one, the whole.
 
     Raises:
-        UserError: no such image or method, or something is missing, damaged or of another plan.
+        UserError: `out` is no PNG's name, no such image or method, or something is missing,
+            damaged or of other parameters.
     """
+    region_view.require_png(out)
     plan = load_planned(params, dataset, work)
     if seed not in plan.shots:
         raise UserError(
@@ -113,8 +116,9 @@ def find_image(plan: Plan, image: str) -> int:
     for row, known in enumerate(plan.paths):
         if path == known or path.endswith(f"/{known}"):
             return row
-    if image in plan.class_names:
-        of_class = np.flatnonzero(plan.images["label"] == plan.class_names.index(image))
+    name = image if image in plan.class_names else spoken(image)  # a class folder's name too
+    if name in plan.class_names:
+        of_class = np.flatnonzero(plan.images["label"] == plan.class_names.index(name))
         if len(of_class):
             return int(of_class[0])
     elif image.isdecimal() and int(image) < len(plan.paths):
