@@ -173,7 +173,10 @@ def test_the_development_datasets_are_the_default(calls: Calls) -> None:
     rows, _ = run("train.lr=0.1", datasets=[])
     assert list(rows[0].datasets) == ["birds"]
     params = parameters().model_copy(update={"development": []})
-    with pytest.raises(UserError, match=r"no development datasets\. Add some, or say --datasets"):
+    with pytest.raises(UserError, match=r"no development datasets\. Add datasets there, or"):
+        ablate(params, [Factor("train.lr", (0.1,))], Path("runs/ablate"))
+    params = parameters().model_copy(update={"development": ["cars", "ships"], "datasets": ["x"]})
+    with pytest.raises(UserError, match=r"none of development \(cars, ships\) is among datasets"):
         ablate(params, [Factor("train.lr", (0.1,))], Path("runs/ablate"))
     with pytest.raises(UserError, match="--methods is 'zero_shot', wanted among coop"):
         run("train.lr=0.1", methods=["zero_shot"])

@@ -92,7 +92,7 @@ def test_unknown_fields_are_refused() -> None:
         ({"encoder": {**IDENTITY.encoder, "more": 1}}, r"encoder.more is absent, wanted 1"),
         ({"policy": {"seed": 2, "scale": (0.08, 1)}}, r"policy.seed is 1, wanted 2"),
         ({"payload": {"name": "int8"}}, r'payload.name is "float16", wanted "int8"'),
-        ({"images": "34"}, r'images is "1212.*wanted "34"'),
+        ({"images": "34"}, r'of another list of images: images is "1212.*wanted "34"'),
         ({"dataset": "icons"}, r'dataset is "textures", wanted "icons"'),
         ({"decoder": "fdbpl-1/pillow-14"}, r"decoder is .*13.*wanted .*14"),
         ({"model": {"source": "file 00"}}, r'model.source is "tiny", wanted "file 00"'),

@@ -166,8 +166,10 @@ def test_an_unknown_architecture_is_answered_with_near_ones() -> None:
 def test_neither_file_nor_tag_is_answered_with_the_tags(name: str) -> None:
     with pytest.raises(UserError, match=r"'opnai': no such file, and no pretrained tag.*openai"):
         load("ViT-B-32", "opnai")
-    with pytest.raises(UserError, match=r"no such file.*one of: \(no tags\)"):
+    with pytest.raises(UserError, match=r"no such file.*Wanted a file: it has no tags\."):
         load(name, "gone.safetensors")
+    with pytest.raises(UserError, match=r"'tyni': no such file.*Wanted a file, or one of: tiny\."):
+        load("fdbpl-tiny-student", "tyni")
 
 
 def test_weights_that_no_network_brings_are_no_random_start(monkeypatch) -> None:

@@ -4,6 +4,7 @@ import pytest
 from conftest import draw_folder, draw_image, write_split
 from layouts import draw_layout
 
+from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.registry import KNOWN, SHIFTED, is_shifted, open_dataset
 from fdbpl.errors import UserError
@@ -35,7 +36,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     draw_folder(tmp_path, {"sea_side": (1, 1)})
-    with pytest.raises(UserError, match="'mine' has 1 classes, wanted at least 2"):
+    with pytest.raises(UserError, match=r"'mine' in .* has one class, 'sea side', wanted at"):
         open_dataset("mine", own(tmp_path))
 
 
@@ -78,3 +79,10 @@ def test_known_datasets_of_equal_names_are_no_versions_of_each_other() -> None:
 @pytest.mark.parametrize("same", [True, False])
 def test_of_ones_own_datasets_equal_class_names_decide(same: bool) -> None:
     assert is_shifted("mine-inked", "mine", same_classes=same) is same
+
+
+def test_no_class_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = Dataset("mine", tmp_path, (), "{}", (), (), ())
+    monkeypatch.setattr("fdbpl.benchmarks.registry.read_folder", lambda *_: empty)
+    with pytest.raises(UserError, match=r"'mine' in .* has no class, wanted at least 2\."):
+        open_dataset("mine", own(tmp_path))

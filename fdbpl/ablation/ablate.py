@@ -60,7 +60,13 @@ def ablate(
     """
     datasets = datasets or [name for name in params.development if name in params.datasets]
     if not datasets:
-        raise UserError("params.yaml lists no development datasets. Add some, or say --datasets.")
+        lists = ", ".join(params.development)
+        found = (
+            f"none of development ({lists}) is among datasets"
+            if lists
+            else "no development datasets"
+        )
+        raise UserError(f"params.yaml: {found}. Add datasets there, or say --datasets.")
     factors = factors or default_factors(params)
     named = [factor.key.partition(".")[0] for factor in factors]
     methods = list(methods) or [

@@ -73,10 +73,8 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
             f"({', '.join(LAYOUTS)}), or a name under data.own in params.yaml."
         )
     if len(dataset.class_names) < 2:
-        raise UserError(
-            f"dataset {name!r} has {len(dataset.class_names)} classes, wanted at least 2: "
-            f"{dataset.class_names}."
-        )
+        found = f"one class, {dataset.class_names[0]!r}" if dataset.class_names else "no class"
+        raise UserError(f"dataset {name!r} in {dataset.folder} has {found}, wanted at least 2.")
     return dataset
 
 

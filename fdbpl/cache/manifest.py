@@ -121,6 +121,10 @@ def parse(data: bytes, name: str) -> Manifest:
     return manifest
 
 
+_NOUNS = {"images": "list of images"}
+"""What a message calls fields whose names do not follow "another"."""
+
+
 def require_identity(found: Identity, expected: Mapping[str, Any], name: str) -> None:
     """Raise OtherCache naming the first field in which the cache `name` is not as expected.
 
@@ -134,9 +138,9 @@ def require_identity(found: Identity, expected: Mapping[str, Any], name: str) ->
         if difference:
             path, have, want = difference
             raise OtherCache(
-                f"{name}: this cache is of another {field}: {path} is {_short(have)}, "
-                f"wanted {_short(want)}; build the cache again, or restore the parameters, "
-                "weights and images that it was made with"
+                f"{name}: this cache is of another {_NOUNS.get(field, field)}: {path} is "
+                f"{_short(have)}, wanted {_short(want)}; build the cache again, or restore the "
+                "parameters, weights and images that it was made with"
             )
 
 

@@ -157,9 +157,11 @@ def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, An
     path = Path(params.weights)
     if not path.is_file():
         tags = open_clip.list_pretrained_tags_by_model(params.architecture)
+        known = [*tags, TINY] if params.architecture in tiny.MODELS else tags
+        wanted = f"a file, or one of: {', '.join(known)}" if known else "a file: it has no tags"
         raise UserError(
             f"{role}.weights is {params.weights!r}: no such file, and no pretrained tag of "
-            f"{params.architecture}. Wanted a file, or one of: {', '.join(tags) or '(no tags)'}."
+            f"{params.architecture}. Wanted {wanted}."
         )
     return path, {}
 
