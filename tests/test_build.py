@@ -1,139 +1,25 @@
-import hashlib
-from collections import Counter
+"""A cache built from a plan: every view once, in canonical order, whatever interrupted it."""
+
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from builds import CROPS, FakeEncoder, build, contents, draw_images, make_plan, plain_features
 
 from fdbpl.cache import build as building
-from fdbpl.cache import build_cache, encode, open_cache, region_features
+from fdbpl.cache import open_cache, region_features
 from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
-from fdbpl.images import UnreadableImage, read_image
-from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
-
-IMAGES = 12
-CROPS = 5
-MODEL = {"source": "tiny", "logit_scale": 18.7}
-POLICY = {"seed": 1, "crops": CROPS, **CropPolicy().fields()}
-
-
-@dataclass(frozen=True)
-class FakeFingerprint:
-    name: str
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()
-
-    @property
-    def fields(self) -> dict[str, object]:
-        return {"architecture": self.name, "activation": "gelu"}
-
-
-@dataclass
-class FakeEncoder:
-    """Features are a hash of the pixels, so that any mix-up of views shows."""
-
-    name: str = "tiny"
-    dim: int = 8
-    batch_size: int = 4
-    fail_after: int | None = None
-    views: Counter = field(default_factory=Counter)
-    batches: list[int] = field(default_factory=list)
-
-    @property
-    def fingerprint(self) -> FakeFingerprint:
-        return FakeFingerprint(self.name)
-
-    def pixels(self, image, box, flip) -> np.ndarray:
-        crop = image.resize((6, 6), Image.Resampling.BICUBIC, box)
-        pixels = np.asarray(crop, np.float32).transpose(2, 0, 1) / 255
-        return np.ascontiguousarray(pixels[:, :, ::-1] if flip else pixels)
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        if self.fail_after is not None and sum(self.batches) >= self.fail_after:
-            raise KeyboardInterrupt
-        self.batches.append(len(pixels))
-        digests = [hashlib.sha256(view.tobytes()).digest() for view in pixels]
-        self.views.update(digests)
-        raw = np.array([np.frombuffer(digest, "<u4")[: self.dim] for digest in digests])
-        features = raw.astype(np.float32) - 2.0**31
-        return features / np.linalg.norm(features, axis=1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class FakePlan:
-    name: str
-    digest: str
-    paths: list[str]
-    images: np.ndarray
-    regions: np.ndarray
-    test: np.ndarray
-
-
-def draw_images(folder: Path) -> list[str]:
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    paths = []
-    for i in range(IMAGES):
-        pixels = generator.integers(0, 256, (20 + i, 30, 3), np.uint8)
-        paths.append(f"{i:02d}.png")
-        Image.fromarray(pixels).save(folder / paths[-1])
-    return paths
-
-
-def make_plan(folder: Path, train: int = 8, crops: int = CROPS) -> FakePlan:
-    paths = sorted(path.name for path in folder.iterdir())
-    images = np.zeros(len(paths), [("hash", "u1", (16,)), ("width", "<i4"), ("height", "<i4")])
-    for row, path in zip(images, paths, strict=True):
-        row["hash"] = np.frombuffer(read_image(folder / path)[0], np.uint8)
-        with Image.open(folder / path) as image:
-            row["width"], row["height"] = image.size
-    regions = [
-        draw_regions(1, i, row["hash"].tobytes(), row["width"], row["height"], crops, CropPolicy())
-        for i, row in enumerate(images[:train])
-    ]
-    return FakePlan(
-        name="drawn",
-        digest=hashlib.sha256(f"{train} {crops}".encode()).hexdigest(),
-        paths=paths,
-        images=images,
-        regions=np.concatenate(regions) if regions else np.zeros(0, REGION),
-        test=np.arange(train, len(paths)),
-    )
+from fdbpl.regions.boxes import REGION
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     draw_images(tmp_path / "images")
     return tmp_path / "images"
-
-
-def build(plan, folder, encoder, store, url, **options):
-    options = {"kind": "teacher", "model": MODEL, "policy": POLICY, **options}
-    return build_cache(plan, folder, encoder, store, url, **options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def plain_features(plan, folder, encoder) -> tuple[np.ndarray, np.ndarray]:
-    """What the cache should hold, one view at a time."""
-
-    def one(path, box, flip) -> np.ndarray:
-        with Image.open(folder / path) as image:
-            return encoder.encode(encoder.pixels(image.convert("RGB"), box, flip)[None])[0]
-
-    train = [
-        one(plan.paths[r["image"]], tuple(r["box"].tolist()), bool(r["flip"])) for r in plan.regions
-    ]
-    return np.array(train), np.array([one(plan.paths[i], None, False) for i in plan.test])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -206,49 +92,6 @@ def test_equal_images_are_encoded_once(tmp_path, folder) -> None:
     assert (train[-CROPS:] == train[:CROPS]).all()
 
 
-@pytest.mark.parametrize("batch", [8, 6, 5, 2])
-def test_an_image_is_decoded_once_for_a_batch_of_its_views(
-    tmp_path, folder, monkeypatch, batch: int
-) -> None:
-    plan = make_plan(folder)
-    plan = replace(plan, test=np.arange(IMAGES))  # training images are tested on, too
-    decoded: Counter = Counter()
-
-    def counting(path, content) -> Image.Image:
-        decoded[path] += 1
-        return Image.open(path).convert("RGB")
-
-    monkeypatch.setattr(encode, "decode", counting)
-    encoder = FakeEncoder(batch_size=batch)
-    build(plan, folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
-    views = Counter(plan.regions["image"].tolist()) + Counter(plan.test.tolist())
-    assert set(views.values()) == {1, 1 + CROPS}
-    for image, path in enumerate(plan.paths):
-        assert decoded[folder / path] == -(-views[image] // batch)
-
-
-def test_what_stands_ready_is_bounded_however_many_views_an_image_has(
-    tmp_path, folder, monkeypatch
-) -> None:
-    plan = make_plan(folder)
-    most = 0
-
-    class Watched(FakeEncoder):
-        def pixels(self, image, box, flip) -> np.ndarray:
-            nonlocal most
-            ready[0] += 1
-            most = max(most, ready[0])
-            return super().pixels(image, box, flip)
-
-        def encode(self, pixels: np.ndarray) -> np.ndarray:
-            ready[0] -= len(pixels)
-            return super().encode(pixels)
-
-    ready = [0]
-    build(plan, folder, Watched(batch_size=2), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert 0 < most <= 2 * (2 + 2 * 2 + 1)  # a batch, what two threads have ahead, one at work
-
-
 def test_shards_of_tests_are_bounded_too_where_they_keep_more(
     tmp_path, folder, monkeypatch
 ) -> None:
@@ -269,12 +112,6 @@ def test_shards_of_tests_are_bounded_too_where_they_keep_more(
     found = open_cache(tmp_path / "c").manifest.tables["test"]
     assert found.rows > 3
     assert max(shard.rows for shard in found.shards) == 3
-
-
-def test_batches_never_exceed_the_encoders_size(tmp_path, folder) -> None:
-    encoder = FakeEncoder(batch_size=7)
-    build(make_plan(folder), folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert encoder.batches == [7] * 6 + [2]
 
 
 def test_built_in_pieces_equals_built_in_one_go(tmp_path, folder) -> None:
@@ -413,32 +250,6 @@ def test_progress_counts_what_is_to_be_encoded(tmp_path, folder) -> None:
             progress=lambda done, total: seen.append((done, total)),
         )
     assert seen == [(4 * i, 44) for i in range(1, 12)]
-
-
-def test_unreadable_and_changed_images_are_named_and_the_rest_is_kept(tmp_path, folder) -> None:
-    plan = make_plan(folder)
-    content = (folder / "10.png").read_bytes()
-    build(plan, folder, FakeEncoder("other"), RegionStore(tmp_path / "s"), tmp_path / "c")
-    before = contents(tmp_path / "c")
-    (folder / "10.png").write_bytes(content + b"x")
-    with pytest.raises(UserError, match=r"10\.png.*prepare-crops again"):
-        build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    (folder / "10.png").unlink()
-    with pytest.raises(UnreadableImage, match=r"10\.png"):
-        build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert contents(tmp_path / "c") == before
-    (folder / "10.png").write_bytes(content)
-    counts = build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert counts.reused >= 40
-
-
-@pytest.mark.parametrize("features", [np.full((4, 8), np.nan), np.zeros((4, 7))])
-def test_features_that_are_none_never_reach_the_store(tmp_path, folder, features) -> None:
-    encoder = FakeEncoder()
-    encoder.encode = lambda pixels: features.astype(np.float32)
-    with pytest.raises(UserError, match="check its weights"):
-        build(make_plan(folder), folder, encoder, RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert not list(tmp_path.glob("s/*/*.segment"))
 
 
 def test_a_store_that_loses_what_it_is_given_is_an_error(tmp_path, folder, monkeypatch) -> None:

@@ -1,6 +1,5 @@
-"""The stages by hand, on a small dataset and random small models, and every bad input."""
+"""The stages by hand, on a small dataset and random small models."""
 
-import errno
 import json
 import re
 from collections.abc import Callable
@@ -9,10 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from conftest import draw_folder
-from safetensors.torch import save_file
+from projects import METHODS, STAGES, TRANSFER_STAGES, Project
 
 from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
@@ -22,65 +20,6 @@ from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.training.schedule import learning_rate
 from fdbpl.workspace import Workspace
-
-STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
-METHODS = ["zero_shot", "teacher", "coop", "fdbpl"]
-
-
-class Project:
-    """A folder with parameters, a dataset and weights, worked in by the command line."""
-
-    def __init__(self, folder: Path, architecture: str, state: dict[str, Any]):
-        self.folder = folder
-        draw_folder(folder / "photos", {"ant": (3, 2), "bee": (3, 2), "cat": (2, 1), "dog": (2, 1)})
-        save_file(state, folder / "weights.safetensors")
-        model = {"architecture": architecture, "weights": "weights.safetensors"}
-        self.params: dict[str, Any] = {
-            "datasets": ["mine"],
-            "methods": METHODS,
-            "seeds": [1, 2],
-            "shots": 2,
-            "data": {"own": {"mine": {"folder": "photos"}}},
-            "regions": {"per_image": 2},
-            "student": {**model, "activation": "gelu"},
-            "teacher": {**model, "activation": "quickgelu"},
-            "train": {"epochs": 2, "batch": 2, "lr": 0.1},
-        }
-        self.change()
-
-    def change(self, **changes: Any) -> None:
-        for key, value in changes.items():
-            old = self.params.get(key)
-            both = isinstance(value, dict) and isinstance(old, dict)
-            self.params[key] = {**old, **value} if both else value
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params))
-
-    def __call__(self, *words: str) -> Result:
-        return CliRunner().invoke(main, list(words))
-
-    def all_stages(self) -> list[str]:
-        said = []
-        for words in [*((stage, "mine") for stage in STAGES), ("compare",)]:
-            result = self(*words)
-            assert result.exit_code == 0, result.output
-            said.append(result.stdout)
-        return said
-
-    def outputs(self) -> dict[str, bytes]:
-        runs = self.folder / "runs"
-        return {str(p.relative_to(runs)): p.read_bytes() for p in runs.rglob("*") if p.is_file()}
-
-    def fails(self, *words: str) -> str:
-        """Run a command that must end in one line and exit code 2, and touch nothing."""
-        before = self.outputs()
-        result = self(*words)
-        assert result.exit_code == 2, result.output
-        assert result.stdout == ""
-        assert result.stderr.startswith("error: ")
-        assert result.stderr.count("\n") == 1, result.stderr
-        assert "Traceback" not in result.stderr
-        assert self.outputs() == before
-        return result.stderr
 
 
 @pytest.fixture
@@ -182,50 +121,6 @@ def test_runs_stand_apart(done: Project) -> None:
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"other"}
 
 
-@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/tmp/x", "../up"])
-def test_a_run_is_a_plain_name(project: Project, name: str) -> None:
-    assert "wanted a plain name" in project.fails("prepare-crops", "mine", "--run", name)
-
-
-def test_an_unknown_dataset(done: Project) -> None:
-    assert "dataset 'mien' is unknown" in done.fails("prepare-crops", "mien")
-    assert "Run fdbpl prepare-crops mien first" in done.fails("train-student", "mien")
-
-
-def test_an_unknown_method_and_other_wrong_parameters(done: Project) -> None:
-    done.change(methods=["copo"])
-    for words in [*((stage, "mine") for stage in STAGES), ("compare",)]:
-        assert "'methods' is ['copo'], wanted" in done.fails(*words)
-    done.change(methods=METHODS, train={"lr": -1})
-    assert "'train.lr' is -1, wanted a number greater than 0" in done.fails("evaluate", "mine")
-
-
-def test_a_file_where_a_folder_is_wanted(project: Project) -> None:
-    Path("runs").mkdir()
-    Path("runs/default").write_text("")
-    said = project.fails("prepare-crops", "mine")
-    assert "runs/default/plans: Not a directory. Move away the file" in said
-
-
-def test_a_full_disk_names_what_could_not_be_written(project: Project, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("fdbpl.regions.plan.write_regions", full)
-    said = project.fails("prepare-crops", "mine")
-    assert "runs/default/plans/mine: No space left on device. Make room" in said
-
-
-def test_a_training_that_diverged_leaves_what_was_there(done: Project) -> None:
-    done.change(train={"lr": 1e30})
-    said = done.fails("train-student", "mine")
-    assert "method 'coop', seed 1: the training diverged in epoch 2 of 2. Lower train.lr" in said
-
-
-def test_no_parameters(project: Project) -> None:
-    assert "gone.yaml: no such file" in project.fails("compare", "--params", "gone.yaml")
-
-
 def test_dvc_reads_the_projects_own_parameters(project: Project) -> None:
     (project.folder / "other.yaml").write_text("{}")
     said = project.fails("compare", "--dvc", "--params", "other.yaml")
@@ -255,64 +150,11 @@ def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
     assert calls == [["dvc", "repro", "evaluate@mine"], ["dvc", "repro", "compare"]]
 
 
-def test_a_missing_and_an_empty_folder(done: Project) -> None:
-    done.change(data={"own": {"mine": {"folder": "gone"}}})
-    assert "gone: no such folder" in done.fails("prepare-crops", "mine")
-    Path("gone").mkdir()
-    assert "gone: no class folders in it" in done.fails("prepare-crops", "mine")
-
-
 def test_a_class_with_fewer_images_than_shots_is_used_and_named(done: Project) -> None:
     done.change(shots=16)
     result = done("prepare-crops", "mine")
     assert result.exit_code == 0
     assert "2 classes short of images: ant: 3 of 16 shots; bee: 3 of 16 shots" in result.stdout
-
-
-def test_an_unreadable_image(done: Project) -> None:
-    Path("photos/test/ant/00.png").write_bytes(b"no image")
-    said = done.fails("prepare-crops", "mine")
-    assert "1 test images of 'mine' in photos are unreadable, the first: test/ant/00.png" in said
-    done.change(data={"allow_unreadable_test_images": True})
-    result = done("prepare-crops", "mine")
-    assert "1 unreadable test images: test/ant/00.png" in result.stdout
-
-
-def test_an_image_that_vanished_or_changed_since_the_plan(project: Project) -> None:
-    project("prepare-crops", "mine")
-    image = Path("photos/test/ant/00.png")
-    data = image.read_bytes()
-    image.unlink()
-    assert "ant/00.png" in project.fails("cache-teacher", "mine")
-    image.write_bytes(Path("photos/test/ant/01.png").read_bytes())
-    assert "ant/00.png: content hash" in project.fails("cache-teacher", "mine")
-    image.write_bytes(data)
-    assert project("cache-teacher", "mine").exit_code == 0
-
-
-def test_weights_that_do_not_fit(done: Project, random_state, architecture) -> None:
-    save_file(random_state(architecture({"layers": 3})), "weights.safetensors")
-    for stage in ("cache-teacher", "train-student"):
-        assert "weights.safetensors has in excess" in done.fails(stage, "mine")
-    Path("weights.safetensors").unlink()
-    assert "no such file, and no pretrained tag" in done.fails("cache-teacher", "mine")
-
-
-def test_a_cache_made_by_another_teacher_or_student(done: Project, random_state) -> None:
-    name = done.params["teacher"]["architecture"]
-    save_file(random_state(name, seed=1), "other.safetensors")
-    done.change(teacher={"weights": "other.safetensors"})
-    for stage in ("train-student", "evaluate"):
-        assert "caches/mine/teacher" in done.fails(stage, "mine")
-    done.change(teacher={"weights": "weights.safetensors"})
-    done.change(student={"activation": "quickgelu"})
-    assert "activation is " in done.fails("train-student", "mine")
-
-
-def test_a_cache_of_another_plan(done: Project) -> None:
-    done.change(regions={"seed": 7})
-    assert done("prepare-crops", "mine").exit_code == 0
-    assert "policy.seed is 0, wanted 7" in done.fails("train-student", "mine")
 
 
 def test_the_manifest_says_all_that_the_features_depend_on(done: Project) -> None:
@@ -350,43 +192,6 @@ def test_logits_serve_all_stages_of_methods_that_need_no_features(project: Proje
     assert "data.vocabulary asks the teacher for other names" in project.fails(
         "train-student", "mine"
     )
-
-
-def test_a_classifier_of_another_plan(done: Project) -> None:
-    done.change(regions={"per_image": 3})
-    for stage in ("prepare-crops", "cache-teacher"):
-        assert done(stage, "mine").exit_code == 0
-    assert "learned under plan" in done.fails("evaluate", "mine")
-
-
-def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None:
-    done.change(datasets=["mine", "dtd"])
-    assert "Run fdbpl evaluate dtd first" in done.fails("compare")
-    done.change(datasets=["mine"], seeds=[1, 2, 3])
-    said = done.fails("compare")
-    assert "mine.json: no results of zero_shot seed 3 and 3 more. Run fdbpl evaluate mine" in said
-    done.change(seeds=[2])
-    assert done("compare").exit_code == 0
-    Path("runs/default/metrics/datasets/mine.json").write_text("[")
-    assert "damaged" in done.fails("compare")
-
-
-def test_damaged_plans_and_classifiers_are_named(done: Project) -> None:
-    classifier = Path("runs/default/prompts/mine/coop-seed1.classifier.safetensors")
-    classifier.write_bytes(b"damaged")
-    assert "coop-seed1.classifier.safetensors" in done.fails("evaluate", "mine")
-    Path("runs/default/plans/mine/images.npy").write_bytes(b"")
-    assert "a damaged plan" in done.fails("train-student", "mine")
-
-
-def test_a_gpu_that_is_not_there(project: Project, monkeypatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    project.change(device="cuda")
-    project("prepare-crops", "mine")
-    assert "device is 'cuda', but torch finds no GPU" in project.fails("cache-teacher", "mine")
-
-
-TRANSFER_STAGES = ("prepare-transfer", "cache-transfer", "train-transfer", "transfer")
 
 
 def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_image
-from test_cli import STAGES, Project
+from projects import STAGES, Project
 
 from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache

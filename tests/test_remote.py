@@ -2,8 +2,8 @@
 
 import fsspec
 import pytest
+from builds import FakeEncoder, build, contents, draw_images, make_plan
 from s3 import S3
-from test_build import FakeEncoder, build, contents, draw_images, make_plan
 
 from fdbpl.cache import RegionStore, open_cache
 from fdbpl.cache.payload import make_payload

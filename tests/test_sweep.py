@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builds import FakeEncoder, build, contents, draw_images, make_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_build import FakeEncoder, build, contents, draw_images, make_plan
 from test_cache import IDENTITY
 from test_store import Counted, counted, some  # noqa: F401 - a fixture
 

@@ -1,0 +1,159 @@
+"""Every bad input by the command line: one line, exit code 2, nothing touched."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import METHODS, STAGES, Project
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: Callable[..., str],
+    random_state: Callable[..., dict[str, Any]],
+) -> Project:
+    monkeypatch.chdir(tmp_path)
+    name = architecture()
+    return Project(tmp_path, name, random_state(name))
+
+
+@pytest.fixture
+def done(project: Project) -> Project:
+    project.said = project.all_stages()
+    return project
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/tmp/x", "../up"])
+def test_a_run_is_a_plain_name(project: Project, name: str) -> None:
+    assert "wanted a plain name" in project.fails("prepare-crops", "mine", "--run", name)
+
+
+def test_an_unknown_dataset(done: Project) -> None:
+    assert "dataset 'mien' is unknown" in done.fails("prepare-crops", "mien")
+    assert "Run fdbpl prepare-crops mien first" in done.fails("train-student", "mien")
+
+
+def test_an_unknown_method_and_other_wrong_parameters(done: Project) -> None:
+    done.change(methods=["copo"])
+    for words in [*((stage, "mine") for stage in STAGES), ("compare",)]:
+        assert "'methods' is ['copo'], wanted" in done.fails(*words)
+    done.change(methods=METHODS, train={"lr": -1})
+    assert "'train.lr' is -1, wanted a number greater than 0" in done.fails("evaluate", "mine")
+
+
+def test_a_file_where_a_folder_is_wanted(project: Project) -> None:
+    Path("runs").mkdir()
+    Path("runs/default").write_text("")
+    said = project.fails("prepare-crops", "mine")
+    assert "runs/default/plans: Not a directory. Move away the file" in said
+
+
+def test_a_full_disk_names_what_could_not_be_written(project: Project, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fdbpl.regions.plan.write_regions", full)
+    said = project.fails("prepare-crops", "mine")
+    assert "runs/default/plans/mine: No space left on device. Make room" in said
+
+
+def test_a_training_that_diverged_leaves_what_was_there(done: Project) -> None:
+    done.change(train={"lr": 1e30})
+    said = done.fails("train-student", "mine")
+    assert "method 'coop', seed 1: the training diverged in epoch 2 of 2. Lower train.lr" in said
+
+
+def test_no_parameters(project: Project) -> None:
+    assert "gone.yaml: no such file" in project.fails("compare", "--params", "gone.yaml")
+
+
+def test_a_missing_and_an_empty_folder(done: Project) -> None:
+    done.change(data={"own": {"mine": {"folder": "gone"}}})
+    assert "gone: no such folder" in done.fails("prepare-crops", "mine")
+    Path("gone").mkdir()
+    assert "gone: no class folders in it" in done.fails("prepare-crops", "mine")
+
+
+def test_an_unreadable_image(done: Project) -> None:
+    Path("photos/test/ant/00.png").write_bytes(b"no image")
+    said = done.fails("prepare-crops", "mine")
+    assert "1 test images of 'mine' in photos are unreadable, the first: test/ant/00.png" in said
+    done.change(data={"allow_unreadable_test_images": True})
+    result = done("prepare-crops", "mine")
+    assert "1 unreadable test images: test/ant/00.png" in result.stdout
+
+
+def test_an_image_that_vanished_or_changed_since_the_plan(project: Project) -> None:
+    project("prepare-crops", "mine")
+    image = Path("photos/test/ant/00.png")
+    data = image.read_bytes()
+    image.unlink()
+    assert "ant/00.png" in project.fails("cache-teacher", "mine")
+    image.write_bytes(Path("photos/test/ant/01.png").read_bytes())
+    assert "ant/00.png: content hash" in project.fails("cache-teacher", "mine")
+    image.write_bytes(data)
+    assert project("cache-teacher", "mine").exit_code == 0
+
+
+def test_weights_that_do_not_fit(done: Project, random_state, architecture) -> None:
+    save_file(random_state(architecture({"layers": 3})), "weights.safetensors")
+    for stage in ("cache-teacher", "train-student"):
+        assert "weights.safetensors has in excess" in done.fails(stage, "mine")
+    Path("weights.safetensors").unlink()
+    assert "no such file, and no pretrained tag" in done.fails("cache-teacher", "mine")
+
+
+def test_a_cache_made_by_another_teacher_or_student(done: Project, random_state) -> None:
+    name = done.params["teacher"]["architecture"]
+    save_file(random_state(name, seed=1), "other.safetensors")
+    done.change(teacher={"weights": "other.safetensors"})
+    for stage in ("train-student", "evaluate"):
+        assert "caches/mine/teacher" in done.fails(stage, "mine")
+    done.change(teacher={"weights": "weights.safetensors"})
+    done.change(student={"activation": "quickgelu"})
+    assert "activation is " in done.fails("train-student", "mine")
+
+
+def test_a_cache_of_another_plan(done: Project) -> None:
+    done.change(regions={"seed": 7})
+    assert done("prepare-crops", "mine").exit_code == 0
+    assert "policy.seed is 0, wanted 7" in done.fails("train-student", "mine")
+
+
+def test_a_classifier_of_another_plan(done: Project) -> None:
+    done.change(regions={"per_image": 3})
+    for stage in ("prepare-crops", "cache-teacher"):
+        assert done(stage, "mine").exit_code == 0
+    assert "learned under plan" in done.fails("evaluate", "mine")
+
+
+def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None:
+    done.change(datasets=["mine", "dtd"])
+    assert "Run fdbpl evaluate dtd first" in done.fails("compare")
+    done.change(datasets=["mine"], seeds=[1, 2, 3])
+    said = done.fails("compare")
+    assert "mine.json: no results of zero_shot seed 3 and 3 more. Run fdbpl evaluate mine" in said
+    done.change(seeds=[2])
+    assert done("compare").exit_code == 0
+    Path("runs/default/metrics/datasets/mine.json").write_text("[")
+    assert "damaged" in done.fails("compare")
+
+
+def test_damaged_plans_and_classifiers_are_named(done: Project) -> None:
+    classifier = Path("runs/default/prompts/mine/coop-seed1.classifier.safetensors")
+    classifier.write_bytes(b"damaged")
+    assert "coop-seed1.classifier.safetensors" in done.fails("evaluate", "mine")
+    Path("runs/default/plans/mine/images.npy").write_bytes(b"")
+    assert "a damaged plan" in done.fails("train-student", "mine")
+
+
+def test_a_gpu_that_is_not_there(project: Project, monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    project.change(device="cuda")
+    project("prepare-crops", "mine")
+    assert "device is 'cuda', but torch finds no GPU" in project.fails("cache-teacher", "mine")
