@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -18,6 +18,9 @@ from safetensors.torch import save_file
 
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.params import ModelParams
+
+if TYPE_CHECKING:
+    from projects import Project
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect and MLflow send no usage figures
 torch.set_num_threads(1)
@@ -142,3 +145,25 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Random float32 vectors of length 1 along the last axis."""
     x = rng.standard_normal(shape)
     return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: Callable[..., str],
+    random_state: Callable[..., dict[str, Any]],
+) -> "Project":
+    """A user's project in an empty folder, which is the working one."""
+    from projects import Project  # which draws its pictures by this module
+
+    monkeypatch.chdir(tmp_path)
+    name = architecture()
+    return Project(tmp_path, name, random_state(name))
+
+
+@pytest.fixture
+def done(project: "Project") -> "Project":
+    """A project all of whose stages were run by hand."""
+    project.said = project.all_stages()
+    return project

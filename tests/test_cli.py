@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,24 +19,6 @@ from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.training.schedule import learning_rate
 from fdbpl.workspace import Workspace
-
-
-@pytest.fixture
-def project(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    architecture: Callable[..., str],
-    random_state: Callable[..., dict[str, Any]],
-) -> Project:
-    monkeypatch.chdir(tmp_path)
-    name = architecture()
-    return Project(tmp_path, name, random_state(name))
-
-
-@pytest.fixture
-def done(project: Project) -> Project:
-    project.said = project.all_stages()
-    return project
 
 
 def test_all_stages_by_hand_work_in_runs(done: Project) -> None:

@@ -1,31 +1,11 @@
 """Every bad input by the command line: one line, exit code 2, nothing touched."""
 
 import errno
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from projects import METHODS, STAGES, Project
 from safetensors.torch import save_file
-
-
-@pytest.fixture
-def project(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    architecture: Callable[..., str],
-    random_state: Callable[..., dict[str, Any]],
-) -> Project:
-    monkeypatch.chdir(tmp_path)
-    name = architecture()
-    return Project(tmp_path, name, random_state(name))
-
-
-@pytest.fixture
-def done(project: Project) -> Project:
-    project.said = project.all_stages()
-    return project
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/tmp/x", "../up"])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,8 @@ WORK = Workspace(Path("runs/default"))
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    architecture: Callable[..., str],
-    random_state: Callable[..., dict[str, Any]],
-) -> Project:
+def project(project: Project) -> Project:
     """Twelve pictures of four classes, labelled ones beside them, every method."""
-    monkeypatch.chdir(tmp_path)
-    name = architecture()
-    project = Project(tmp_path, name, random_state(name))
     shutil.rmtree("photos")
     for index in range(12):
         draw_image(Path("photos") / f"IMG {index}.png", index)
