@@ -20,16 +20,26 @@ ROLES = ("student", "teacher")
 
 def main(name: str) -> None:
     """Pre-train what is missing, then run all stages."""
-    work = Workspace(Path(f"runs/{name}-world"))
-    models = {role: work.root / "models" / role for role in ROLES}
-    missing = {role: path for role, path in models.items() if not weights(role, path).exists()}
-    pretrain(missing, WORLDS[name])
-    params = in_world(read_params(DEFAULT_PATH), WORLDS[name], models)
+    work = Workspace(home(name))
+    params = in_world(read_params(DEFAULT_PATH), WORLDS[name], models_of(name))
     for dataset in params.datasets:
         for stage in PER_DATASET:
             print("\n".join(run_stage(stage, params, work, dataset)), flush=True)
     for stage in OVER_ALL:
         print("\n".join(run_stage(stage, params, work, None)), flush=True)
+
+
+def home(name: str) -> Path:
+    """Return the folder of a further world."""
+    return Path(f"runs/{name}-world")
+
+
+def models_of(name: str) -> dict[str, Path]:
+    """Return the folders of a further world's models, pre-trained where they are missing."""
+    models = {role: home(name) / "models" / role for role in ROLES}
+    missing = {role: path for role, path in models.items() if not weights(role, path).exists()}
+    pretrain(missing, WORLDS[name])
+    return models
 
 
 def pretrain(missing: dict[str, Path], world: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench import (
     budget,
+    development,
     encode,
     end_to_end,
     finding,
@@ -35,8 +36,10 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "pipeline": pipeline.section,
     "new_classes": new_classes.section,
     "tried": new_classes.section,
+    "development": development.section,
 }
-PAGES = dict.fromkeys(SECTIONS, finding.PAGE) | {"new_classes": METHODS, "tried": METHODS}
+OF_METHODS = ("new_classes", "tried", "development")
+PAGES = dict.fromkeys(SECTIONS, finding.PAGE) | dict.fromkeys(OF_METHODS, METHODS)
 
 
 def main(words: list[str]) -> None:
