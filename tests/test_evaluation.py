@@ -6,6 +6,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import (
     accuracy,
     accuracy_of_scores,
@@ -28,6 +29,15 @@ def test_accuracy_by_hand() -> None:
     assert accuracy(FEATURES, labels, IDENTITY, [0, 1]) == 75  # class 2 no longer competes
     assert accuracy(FEATURES, labels, IDENTITY, [0, 2]) == 100  # images of class 1 do not count
     assert accuracy(FEATURES, labels, IDENTITY, [1, 2]) == 50
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [([0, 1, 0], "2 rows of features and 3 labels"), ([0, 1], "none of 2 labels is one of the 1")],
+)
+def test_what_cannot_be_measured_is_refused(labels: list[int], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        accuracy(np.eye(2), np.array(labels), Decision(np.eye(3, 2)), [2])
 
 
 def test_base_to_new_by_hand() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.errors import UserError
 from fdbpl.methods.decision import Decision
 
 Floats = NDArray[np.floating[Any]]
@@ -21,9 +22,18 @@ def accuracy(features: Floats, labels: Ints, decision: Decision, among: Sequence
         labels: (N,) labels; images whose label is not in `among` do not count.
         decision: over all classes, by label.
         among: the labels that compete.
+
+    Raises:
+        UserError: not one label an image, or none of them is in `among`.
     """
-    classes = np.asarray(among)
+    classes, labels = np.asarray(among), np.asarray(labels)
+    if len(features) != len(labels):
+        raise UserError(
+            f"{len(features)} rows of features and {len(labels)} labels, wanted one label a row."
+        )
     chosen = np.isin(labels, classes)
+    if not chosen.any():
+        raise UserError(f"none of {len(labels)} labels is one of the {len(classes)} that compete.")
     logits = decision.logits(features[chosen], classes)
     return 100 * float(np.mean(classes[logits.argmax(axis=1)] == labels[chosen]))
 
