@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from fdbpl import processes
+from fdbpl.address import require_no_password
 from fdbpl.errors import UserError
 from fdbpl.files import locked, readable_json, sha256, write_whole
 from fdbpl.processes import Started
@@ -179,6 +180,7 @@ def _find_mlflow(state: State, port: int, say: Callable[[str], None]) -> None:
             state.urls.pop("MLflow", None)
         _start_server(state, "MLflow", port, _mlflow_command, say)
         return
+    require_no_password(uri, "Put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.")
     own = state.process("MLflow")
     if own:
         processes.end([own])

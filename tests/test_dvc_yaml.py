@@ -16,6 +16,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["sta
 
 ALWAYS_ASIDE = {
     "fdbpl/__init__.py": "the version",
+    "fdbpl/address.py": "refuses passwords in URLs",
     "fdbpl/cache/pools.py": "no result depends on who encodes",
     "fdbpl/errors.py": "what is said of a mistake",
     "fdbpl/files.py": "how files are written; another spelling of JSON would be another format",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fdbpl import processes, servers
+from fdbpl.errors import UserError
 from fdbpl.processes import Started
 
 ELSEWHERE = "http://mlflow.example/team"
@@ -70,3 +71,12 @@ def test_an_mlflow_of_ours_makes_room_for_one_elsewhere_and_comes_back(
     again = up()["MLflow"]
     assert again.startswith("http://127.0.0.1:")
     assert starts[4:] == [("mlflow server --host", None), ("prefect worker start", again)]
+
+
+def test_a_password_in_its_address_is_refused_and_written_nowhere(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hush@mlflow.example")
+    with pytest.raises(UserError, match=r"me:\*\*\*@mlflow.* MLFLOW_TRACKING_PASSWORD"):
+        up()
+    assert "hush" not in servers.STATE.read_text()

@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import random
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import BinaryIO, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
+from fdbpl.address import require_no_password
 from fdbpl.cache.transient import is_transient
 from fdbpl.errors import UserError
 from fdbpl.files import write_whole
@@ -35,8 +35,6 @@ LEFT_SECONDS = 24 * 60 * 60.0
 # Waits before a transient failure is tried again, each a random share shorter, so that workers
 # that failed together do not come back together: 15 s in all.
 BACKOFF_SECONDS = (0.2, 0.8, 2.0, 4.0, 8.0)
-
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 Result = TypeVar("Result")
 
@@ -237,12 +235,11 @@ def _opened(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URL, and the path there."""
     if "://" not in url:  # a folder; fsspec takes a name with "::" in it for a chain of URLs
         return LocalFileSystem(), str(Path(make_path_posix(url)))
-    shown = _PASSWORD.sub(r"\1:***@", url)
-    if shown != url:  # it would stand in params.yaml, in DVC's lock file and in messages
-        raise UserError(
-            f"{shown}: a URL with a password, wanted one without. Put it into fsspec's own "
-            "configuration, FSSPEC_SFTP_PASSWORD for sftp:// and so on, or use a key."
-        )
+    require_no_password(
+        url,
+        "Put it into fsspec's own configuration, FSSPEC_SFTP_PASSWORD for sftp:// and so on, or "
+        "use a key.",
+    )
     try:  # no listings cache: other builders write here too
         fs, root = fsspec.url_to_fs(url, use_listings_cache=False)
     except Exception as error:  # a filesystem may connect here, and raise errors of its client
