@@ -34,7 +34,8 @@ class Artifact:
     """Arrays by side ("positive", "negative"), and what they are.
 
     A prompts file has (M, W) arrays, a classifier (C, D), and `decision`, the (C, D) unit vectors
-    that classify: the positive side's, or what the method makes of both sides. Where the method
+    that classify: the positive side's, or what the method makes of both sides; of a method that
+    learns no context neither has a side. Where the method
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
     it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, options, student
@@ -97,11 +98,13 @@ def decision_of(classifier: Artifact) -> Decision:
             about["learned_classes"],
             about["class_names"],
             about["inference"]["memory_share"],
+            about["inference"]["gda"],
         )
     arrays = classifier.arrays
     return Decision(arrays["decision"], about["logit_scale"], memory, arrays.get(BRIDGED))
 
 
 def stack_of(arrays: Mapping[str, Floats]) -> Floats:
-    """Return the stack (K, ...) of the sides there are, positive first."""
-    return np.stack([arrays[side] for side in SIDES if side in arrays])
+    """Return the stack (K, ...) of the sides there are, positive first; (0, 0, 0) of none."""
+    found = [arrays[side] for side in SIDES if side in arrays]
+    return np.stack(found) if found else np.empty((0, 0, 0), np.float32)

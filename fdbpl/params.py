@@ -211,12 +211,17 @@ class TrainParams(Section):
 
 
 class TransferParams(Section):
-    """Where prompts are learned on all classes, and the datasets they are then tested on."""
+    """Where prompts are learned on all classes, and the datasets they are then tested on.
+
+    `shifted` names the targets that are the source in pictures of another kind: what was learned
+    of its domain speaks there too. Those of the field and of the playground are known.
+    """
 
     source: str
     targets: list[str] = Field(min_length=1)
+    shifted: list[str] = Field(default_factory=list)
 
-    @field_validator("targets")
+    @field_validator("targets", "shifted")
     @classmethod
     def _no_repeats(cls, targets: list[str]) -> list[str]:
         return _each_once(targets)
@@ -225,6 +230,9 @@ class TransferParams(Section):
     def _elsewhere(self) -> Self:
         if self.source in self.targets:
             raise ValueError(f"targets other than the source, {self.source!r}")
+        for name in self.shifted:
+            if name not in self.targets:
+                raise ValueError(f"shifted among the targets, and {name!r} is none")
         return self
 
 

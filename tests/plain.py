@@ -61,14 +61,15 @@ def plain_weight(p: list[float], area: float, levels: list[float], o: FdbplOptio
     if o.weight == "area":
         return area**o.weight_power
     temperature = 1.0 if o.weight == "rank" else o.weight_temperature
-    w = plain_informativeness(softmax([math.log(x) / temperature for x in p]))
+    floor = 0.0 if o.weight == "rank" else o.weight_floor
+    w = plain_informativeness(softmax([math.log(x) / temperature for x in p]), floor)
     if o.weight == "rank":
         w = sum(level <= w for level in levels) / len(levels)
     return w**o.weight_power
 
 
-def plain_informativeness(p: list[float]) -> float:
-    return 1 + sum(x * math.log(x) for x in p) / math.log(len(p))
+def plain_informativeness(p: list[float], floor: float = 0.0) -> float:
+    return 1 + sum(x * math.log(x + floor) for x in p) / math.log(len(p))
 
 
 def plain_unit(row: list[float]) -> list[float]:
@@ -137,7 +138,9 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
     def mean(key: str, w: list[float]) -> float:
         return dot(w, values[key]) / (count if o.normalise == "batch" else max(sum(w), 1e-12))
 
-    second = 0.0 if o.second == "released" else plain_hinge(s, labels, weights, margins[1])
+    second = 0.0
+    if o.second == "hinge":
+        second = plain_hinge(s, labels, weights, margins[1], o.second_reduce)
     terms = {
         "similarity": (1.0, mean("sim", weights)),
         "prototypes": (o.prototype_weight, mean("pro", weights)),

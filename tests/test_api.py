@@ -195,7 +195,7 @@ def test_how_a_method_classifies_follows_its_options() -> None:
     nothing = {"inference": "positive", **dict.fromkeys(shares, 0.0)}
     alone = api.inference("fdbpl", nothing)
     assert alone == api.inference("paper")
-    with pytest.raises(UserError, match="'teacher' is not trained"):
+    with pytest.raises(UserError, match="'teacher' does not learn from regions"):
         api.inference("teacher")
     with pytest.raises(UserError, match="has no options"):
         api.inference("coop", {"template_share": 1.0})

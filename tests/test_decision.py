@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.methods.decision import Decision, Memory
+from fdbpl.methods.decision import Decision, Memory, SideBySide
 
 seeds = st.integers(0, 999)
 NAMES = ["ant", "bee", "crow", "bee", "duck"]
@@ -34,6 +35,29 @@ def test_one_class_never_seen_silences_the_memory(seed: int, among: set[int]) ->
     plain = Decision(vectors, 10.0).logits(features, sorted(among))
     found = Decision(vectors, 10.0, memory).logits(features, sorted(among))
     assert np.array_equal(plain, found) == bool(among & {3, 4})  # the second bee, the duck
+
+
+@given(seeds)
+def test_a_memory_that_always_speaks_adds_nothing_to_classes_never_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features, rows = unit(rng, 5, 4), unit(rng, 6, 4), rng.standard_normal((2, 5))
+    memory = Memory.over(rows, ["ant", "crow"], NAMES, 0.5, always=True)
+    plain = Decision(vectors, 10.0).logits(features, range(5))
+    found = Decision(vectors, 10.0, memory).logits(features, range(5))
+    assert found[:, [1, 3, 4]] == pytest.approx(plain[:, [1, 3, 4]])
+    switched = Decision(vectors, 10.0, Memory.over(rows, ["ant", "crow"], NAMES, 0.5))
+    assert found[:, [0, 2]] == pytest.approx(switched.logits(features, [0, 2]))
+
+
+@given(seeds)
+def test_side_by_side_each_says_what_it_says_alone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, features, known = unit(rng, 5, 4), unit(rng, 6, 4), np.array([1, 4])
+    weights = rng.standard_normal((2, 4))
+    template = Decision(vectors, 10.0)
+    found = SideBySide(lambda f: f @ weights.T, known, template).logits(features, [4, 0, 1])
+    assert found[:, [2, 0]] == pytest.approx(features @ weights.T)
+    assert found[:, [1]] == pytest.approx(template.logits(features, [0]), abs=1e-5)
 
 
 def test_classes_of_one_name_are_told_by_their_order() -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import (
     accuracy,
-    accuracy_of_scores,
     base_to_new,
     harmonic_mean,
     over_datasets,
@@ -43,10 +42,23 @@ def test_what_cannot_be_measured_is_refused(labels: list[int], says: str) -> Non
 def test_base_to_new_by_hand() -> None:
     labels = np.array([0, 1, 1, 2])
     result = base_to_new(FEATURES, labels, IDENTITY, base=(0, 1), new=(2,))
-    assert result == {"base": 100, "new": 100, "h": 100}
+    perfect = {"base": 100, "new": 100, "h": 100}
+    assert result == {**perfect, "joint": perfect}
     result = base_to_new(FEATURES, np.array([1, 1, 1, 2]), IDENTITY, base=(0, 1), new=(2,))
     assert result["base"] == pytest.approx(200 / 3)
     assert result["h"] == pytest.approx(80)
+
+
+@given(st.integers(0, 99))
+def test_joint_is_among_all_classes_whichever_half_an_image_is_from(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, decision = unit(rng, 30, 4), Decision(unit(rng, 5, 4))
+    labels, base, new = np.arange(30) % 5, (0, 2), (1, 3, 4)
+    joint = base_to_new(features, labels, decision, base, new)["joint"]
+    right = decision.logits(features, range(5)).argmax(axis=1) == labels
+    for half, classes in (("base", base), ("new", new)):
+        assert joint[half] == pytest.approx(100 * right[np.isin(labels, classes)].mean())
+    assert joint["h"] == harmonic_mean(joint["base"], joint["new"])
 
 
 @given(st.integers(0, 99), st.sampled_from([np.float16, np.float32]))
@@ -81,17 +93,21 @@ def test_nothing_right_is_h_0() -> None:
 
 def test_seeds_are_averaged_before_h_is_taken() -> None:
     seeds = {
-        "1": {"base": 80.0, "new": 60.0, "h": 68.5},
-        "2": {"base": 90.0, "new": 70.0, "h": 78.5},
+        "1": {"base": 80.0, "new": 60.0, "h": 68.5, "joint": {"base": 50.0, "new": 20.0}},
+        "2": {"base": 90.0, "new": 70.0, "h": 78.5, "joint": {"base": 70.0, "new": 40.0}},
     }
     result = over_seeds(seeds)
     assert result["base"] == 85
     assert result["new"] == 65
     assert result["h"] == pytest.approx(2 * 85 * 65 / 150)
     assert result["h_std"] == pytest.approx(10 / math.sqrt(2))  # of a sample, not a population
+    assert result["joint"] == {"base": 60, "new": 30, "h": 40}
 
 
-@given(st.fixed_dictionaries({"base": per_cent, "new": per_cent, "h": per_cent}))
+half = st.fixed_dictionaries({"base": per_cent, "new": per_cent})
+
+
+@given(st.fixed_dictionaries({"base": per_cent, "new": per_cent, "h": per_cent, "joint": half}))
 def test_equal_seeds_do_not_deviate_at_all(result) -> None:
     assert over_seeds({str(seed): result for seed in (1, 2, 3)})["h_std"] == 0
     assert over_seeds({"1": result})["h_std"] == 0
@@ -100,35 +116,20 @@ def test_equal_seeds_do_not_deviate_at_all(result) -> None:
 def test_datasets_are_averaged_as_the_field_does() -> None:
     result = over_datasets(
         {
-            "a": {"base": 100.0, "new": 50.0, "h": 66.7},
-            "b": {"base": 60.0, "new": 70.0, "h": 64.6},
+            "a": {"base": 100.0, "new": 50.0, "h": 66.7, "joint": {"base": 80.0, "new": 10.0}},
+            "b": {"base": 60.0, "new": 70.0, "h": 64.6, "joint": {"base": 40.0, "new": 50.0}},
         }
     )
     assert result["base"] == 80
     assert result["new"] == 60
     assert result["h"] == pytest.approx(2 * 80 * 60 / 140)
     assert result["h_mean"] == pytest.approx(65.65)
+    assert result["joint"] == {"base": 60, "new": 30, "h": 40}
 
 
 def test_the_published_averages_of_methods() -> None:
     assert harmonic_mean(69.34, 74.22) == pytest.approx(71.70, abs=0.005)
     assert harmonic_mean(84.26, 76.10) == pytest.approx(79.97, abs=0.005)
-
-
-@given(st.integers(0, 99))
-def test_accuracy_of_scores_is_that_of_the_vectors_they_come_from(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    features, vectors, labels = unit(rng, 12, 4), unit(rng, 5, 4), rng.integers(0, 5, 12)
-    found = accuracy_of_scores(features @ vectors.T, labels)
-    assert found == accuracy(features, labels, Decision(vectors), range(5))
-
-
-def test_a_method_of_base_classes_only_has_no_new_and_no_h() -> None:
-    seeds = {seed: {"base": base, "new": None, "h": None} for seed, base in (("1", 80), ("2", 90))}
-    dataset = over_seeds(seeds)
-    assert dataset == {"base": 85, "new": None, "h": None, "h_std": None}
-    average = over_datasets({"a": dataset, "b": {**dataset, "base": 95}})
-    assert average == {"base": 90, "new": None, "h": None, "h_mean": None}
 
 
 def test_targets_are_averaged_by_kind() -> None:

@@ -33,6 +33,7 @@ options = st.builds(
     weight=st.sampled_from(["entropy", "rank", "area", "none"]),
     weight_power=st.sampled_from([1.0, 0.5, 2.0]),
     weight_temperature=st.sampled_from([1.0, 0.5, 3.0]),
+    weight_floor=st.sampled_from([0.0, 1e-6, 1e-2]),
     normalise=st.sampled_from(["batch", "sum"]),
     similarity=st.sampled_from(["positive", "difference"]),
     prototype_weight=st.sampled_from([0.0, 0.5, 2.0]),
@@ -45,6 +46,7 @@ options = st.builds(
     first_weight=st.sampled_from([0.0, 0.1, 2.0]),
     first_margin=st.sampled_from([None, 0.2, 0.0, 1.5]),
     second=st.sampled_from(["hinge", "released"]),
+    second_reduce=st.sampled_from(["sum", "mean"]),
     second_weight=st.sampled_from([0.0, 0.1, 2.0]),
     second_margin=st.sampled_from([None, 0.2, 1.5]),
     negative_share=st.sampled_from([0.0, 0.5, 1.0]),
@@ -74,6 +76,7 @@ def test_weight_none_counts_every_region_fully(seed: int) -> None:
 
 EXTRAS_OFF = {
     "weight": "none",
+    "weight_floor": 0,
     "similarity": "positive",
     "prototype_weight": 0,
     "rejection_weight": 0,

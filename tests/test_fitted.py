@@ -4,8 +4,18 @@ from conftest import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdbpl.evaluation.fitted import PENALTIES, Shots, fit_probe, gda, linear_probe, tip_adapter
+from fdbpl.evaluation.fitted import (
+    PENALTIES,
+    Shots,
+    fit,
+    fit_probe,
+    gda,
+    linear_probe,
+    tip_adapter,
+)
+from fdbpl.methods.decision import Decision
 from fdbpl.methods.discriminant import discriminant, values
+from fdbpl.methods.names import FITTED
 
 seeds = st.integers(0, 999)
 
@@ -110,19 +120,32 @@ def test_tip_adapter_equals_its_formula(seed: int) -> None:
 
 
 @given(seed=seeds)
-def test_gda_without_its_discriminant_is_zero_shot(seed: int) -> None:
+def test_gda_adds_the_discriminant_of_the_labelled_regions_whatever_competes(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    features, vectors = unit(rng, 9, 8), unit(rng, 3, 8)
-    found = gda(problem(seed), features, vectors, 18.7, share=0)
-    assert np.abs(found - 18.7 * features @ vectors.T).max() < 1e-5
+    shots, features, vectors = problem(seed), unit(rng, 5, 8), unit(rng, 5, 8)
+    labelled = np.eye(3)[np.repeat(shots.labels, 4)]
+    rows = discriminant([(shots.features.reshape(-1, 8), labelled, np.ones(48))])
+    base, template = np.array([0, 2, 3]), Decision(vectors, 18.7)
+    decision = gda(shots, base, template, share=0.3)
+    for among in ([0, 2, 3], [1, 4], [0, 1, 2, 3, 4]):
+        wanted = np.array(template.logits(features, among), np.float64)
+        for column, label in enumerate(among):
+            if label in base:
+                row = np.flatnonzero(base == label)[0]
+                wanted[:, column] += 0.3 * values(rows[[row]], features)[:, 0]
+        assert decision.logits(features, among) == pytest.approx(wanted, abs=1e-4)
 
 
-@given(seed=seeds)
-def test_gda_adds_the_discriminant_of_the_labelled_regions(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    shots, features, vectors = problem(seed), unit(rng, 5, 8), unit(rng, 3, 8)
-    told = np.eye(3)[np.repeat(shots.labels, 4)]
-    rows = discriminant([(shots.features.reshape(-1, 8), told, np.ones(48))])
-    plain = gda(shots, features, vectors, 18.7, share=0)
-    wanted = plain + 0.3 * values(rows, features)
-    assert gda(shots, features, vectors, 18.7, share=0.3) == pytest.approx(wanted)
+@pytest.mark.parametrize("method", FITTED)
+def test_of_new_classes_the_template_speaks_and_beside_base_ones_as_it_is(method: str) -> None:
+    rng = np.random.default_rng(3)
+    shots, features, vectors = problem(3), unit(rng, 7, 8), unit(rng, 5, 8)
+    base, template = np.array([1, 2, 4]), Decision(vectors, 18.7)
+    decision, about = fit(method, shots, base, template)
+    assert set(about) == ({"penalty"} if method == "linear_probe" else set())
+    assert np.array_equal(decision.logits(features, [3, 0]), template.logits(features, [3, 0]))
+    alone = decision.logits(features, base)
+    assert not np.allclose(alone, template.logits(features, base), atol=0.1)
+    joint = decision.logits(features, [0, 1, 2, 3, 4])
+    assert joint[:, base] == pytest.approx(alone, abs=1e-5)
+    assert joint[:, [0, 3]] == pytest.approx(template.logits(features, [0, 3]), abs=1e-5)

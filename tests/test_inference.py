@@ -103,15 +103,31 @@ def test_a_bridge_needs_both_models_vectors(missing: str) -> None:
     share = Inference(bridge_share=0.5)
     found = share.decision(sides, 10.0, names, bridge=bridge, **given)
     np.testing.assert_allclose(found.bridged, 0.5 * across(bridge, **by_role(given)), rtol=1e-6)
-    there = share.decision(sides, 10.0, names, bridge=bridge, learned_names=["a", "c"], **given)
-    assert np.array_equal(there.bridged, found.bridged)
-    elsewhere = share.decision(sides, 10.0, names, bridge=bridge, learned_names=["a", "d"], **given)
+    elsewhere = share.decision(sides, 10.0, names, bridge=bridge, same_domain=False, **given)
     assert elsewhere.bridged is None
     for plain in (POSITIVE_ONLY.decision(sides, 10.0, names, bridge=bridge),
                   share.decision(sides, 10.0, names, **given)):  # fmt: skip
         assert plain.bridged is None
     with pytest.raises(UserError, match=r"has a bridge.*Pass template=.*teacher_vectors="):
         share.decision(sides, 10.0, names, bridge=bridge, **{**given, missing: None})
+
+
+def test_of_another_domain_the_memory_knows_nothing_be_its_names_the_same() -> None:
+    rng = np.random.default_rng(0)
+    names, sides, rows = ["a", "b", "c"], unit(rng, 1, 3, 8), rng.standard_normal((3, 9))
+    known = {"memory": rows, "learned_names": names}
+    inference = Inference(memory_share=0.5)
+    assert inference.decision(sides, 10.0, names, **known).memory is not None
+    assert inference.decision(sides, 10.0, names, same_domain=False, **known).memory is None
+
+
+def test_without_a_context_the_template_alone_decides() -> None:
+    rng = np.random.default_rng(0)
+    none, template = np.empty((0, 3, 0), np.float32), unit(rng, 3, 8)
+    for inference in (Inference(), Inference(template_share=8.0)):
+        assert np.array_equal(inference.classifier(none, template), np.float32(template))
+        with pytest.raises(UserError, match="hand-written prompt, and none is given"):
+            inference.classifier(none)
 
 
 def by_role(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from fdbpl.methods.coop import coop
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.kgcoop import kgcoop
-from fdbpl.methods.names import KNOWN, TRAINED
+from fdbpl.methods.names import CLOSED_FORM, FROM_REGIONS, KNOWN, TRAINED
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.table import trained_method
 
@@ -113,8 +113,11 @@ def test_the_table_knows_every_method() -> None:
         assert method.name == name
         assert method.starts[0] == "a photo of a"
         assert method.starts[1:] == (("a photo of no",) if name in PRESETS else ())
-    assert set(TRAINED) < set(KNOWN)
-    with pytest.raises(UserError, match="'zero_shot' is not trained, wanted one of coop, kgcoop"):
+    for name in CLOSED_FORM:
+        method = trained_method(name)
+        assert (method.starts, method.objective) == ((), None)
+    assert set(FROM_REGIONS) == {*CLOSED_FORM, *TRAINED} < set(KNOWN)
+    with pytest.raises(UserError, match=r"'zero_shot' does not learn from .* one of gda_teacher"):
         trained_method("zero_shot")
     with pytest.raises(UserError, match="'coop' has no options"):
         trained_method("coop", {"weight": "none"})

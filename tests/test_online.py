@@ -221,7 +221,8 @@ def test_the_stage_learns_the_same_in_every_mode(stage) -> None:
     for found in (without_any_cache, stage("online", "cached"), stage("cached", "online")):
         assert found.keys() == cached.keys()
         for name, vectors in cached.items():
-            np.testing.assert_allclose(found[name], vectors, rtol=1e-4, atol=1e-6)
+            off = 1e-6 * max(1.0, float(np.abs(vectors).max()))  # a memory's numbers are large
+            np.testing.assert_allclose(found[name], vectors, rtol=1e-4, atol=off)
 
 
 def test_only_what_is_online_needs_no_cache(stage) -> None:

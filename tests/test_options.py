@@ -1,10 +1,12 @@
 """FDBPL's options: what the presets say, and that each option does something."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from plain import SCALE, problem
 
+from fdbpl.evaluation.fitted import GDA_SHARE
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS, FdbplOptions
@@ -16,6 +18,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "weight": "entropy",
         "weight_power": 1.0,
         "weight_temperature": 1.0,
+        "weight_floor": 0.0,
         "normalise": "batch",
         "similarity": "positive",
         "prototype_weight": 0.0,
@@ -28,6 +31,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "first_weight": 0.1,
         "first_margin": None,
         "second": "hinge",
+        "second_reduce": "sum",
         "second_weight": 0.1,
         "second_margin": None,
         "negative_start": "a photo of no",
@@ -39,7 +43,13 @@ def test_the_presets_are_as_the_record_has_them() -> None:
     }
     assert PRESETS["paper"].model_dump() == paper
     assert PRESETS["paper"].margins == (0.2, 0.2)
-    released = {**paper, "rejection": "entropy", "second": "released"}
+    released = {
+        **paper,
+        "weight_floor": 1e-6,
+        "rejection": "entropy",
+        "first_weight": 0.0,
+        "second": "released",
+    }
     assert PRESETS["released"].model_dump() == released
     ours = {
         **paper,
@@ -71,11 +81,19 @@ def test_a_presets_inference_and_needs() -> None:
         assert not changed.needs
     assert trained_method("paper", {"prototype_weight": 1.0}).needs == {"refined"}
     assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels"}
-    for name in set(TRAINED) - {"fdbpl"}:
+    for name in set(TRAINED) - {"fdbpl", "coop_memory", "kdpl_memory"}:
         assert not trained_method(name).needs
         assert not trained_method(name).inference.recalls
         if name != "fdbpl_prompts":
             assert trained_method(name).inference == POSITIVE_ONLY
+
+
+def test_rows_that_tell_what_contexts_earn_decide_as_ours_does_but_for_the_contexts() -> None:
+    ours = replace(trained_method("fdbpl").inference, negative_share=0.0)
+    for name in ("template_memory", "coop_memory", "kdpl_memory"):
+        assert trained_method(name).inference == ours
+    teacher = trained_method("gda_teacher").inference
+    assert teacher == Inference(template_share=1.0, memory_share=GDA_SHARE, gda=True)
 
 
 WHOLE = {"prototype_weight": 0.5, "keep_weight": 0.5, "mutual_weight": 0.5, "weight": "entropy"}
@@ -85,6 +103,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "weight": ({}, "area"),
     "weight_power": ({}, 2.0),
     "weight_temperature": ({}, 2.0),
+    "weight_floor": ({}, 0.1),
     "normalise": ({}, "sum"),
     "similarity": ({}, "difference"),
     "prototype_weight": ({}, 0.1),
@@ -97,6 +116,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "first_weight": ({}, 0.5),
     "first_margin": ({}, 0.9),
     "second": ({}, "released"),
+    "second_reduce": ({}, "mean"),
     "second_weight": ({}, 0.5),
     "second_margin": ({}, 0.9),
     "negative_start": ({}, "a picture without any"),
@@ -126,7 +146,9 @@ def test_every_option_changes_the_training_or_the_inference(option: str) -> None
 def test_presets_of_one_objective_agree_in_their_training_and_no_others() -> None:
     of = {name: trained_method(name).training for name in TRAINED}
     assert of["fdbpl"] == of["fdbpl_prompts"]
-    assert len(set(of.values())) == len(TRAINED) - 1
+    assert of["coop"] == of["coop_memory"]
+    assert of["kdpl"] == of["kdpl_memory"]
+    assert len(set(of.values())) == len(TRAINED) - 3
 
 
 def test_a_share_of_the_negative_side_reaches_the_inference_that_asks_for_it() -> None:

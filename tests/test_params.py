@@ -175,8 +175,11 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("data.own.mine.path", "folder, table, images, names, test, template"),
         ("data.own.folder.path", "folder, table, images, names, test, template"),
         ("data.own.own.path", "folder, table, images, names, test, template"),
-        ("transfer.shifted", "source, targets"),
-        ("objectives.fdbpl.margin", "weight, weight_power, weight_temperature, normalise"),
+        ("transfer.shift", "source, targets, shifted"),
+        (
+            "objectives.fdbpl.margin",
+            "weight, weight_power, weight_temperature, weight_floor, normalise",
+        ),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_keys_allowed_there(key: str, allowed: str) -> None:

@@ -8,7 +8,7 @@ from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.registry import KNOWN, SHIFTED, is_shifted, open_dataset
 from fdbpl.errors import UserError
-from fdbpl.params import DataParams, OwnDataset
+from fdbpl.params import DataParams, OwnDataset, TransferParams
 
 
 def own(folder: Path) -> DataParams:
@@ -65,7 +65,9 @@ def test_two_published_classes_may_share_a_name(tmp_path: Path) -> None:
 
 def test_the_shifted_versions_are_those_the_registry_says() -> None:
     for source, versions in SHIFTED.items():
-        found = {name for name in KNOWN if is_shifted(name, source, same_classes=False)}
+        others = [name for name in KNOWN if name != source]
+        transfer = TransferParams(source=source, targets=others)
+        found = {name for name in others if is_shifted(name, transfer)}
         assert found == set(versions)
     classes = {playground.definition(name).classes for name in ("objects", *SHIFTED["objects"])}
     assert len(classes) == 1
@@ -73,12 +75,14 @@ def test_the_shifted_versions_are_those_the_registry_says() -> None:
 
 def test_known_datasets_of_equal_names_are_no_versions_of_each_other() -> None:
     assert playground.definition("textures").classes == playground.definition("landcover").classes
-    assert not is_shifted("landcover", "textures", same_classes=True)
+    transfer = TransferParams(source="textures", targets=["landcover"])
+    assert not is_shifted("landcover", transfer)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_of_ones_own_datasets_equal_class_names_decide(same: bool) -> None:
-    assert is_shifted("mine-inked", "mine", same_classes=same) is same
+def test_of_ones_own_datasets_the_parameters_tell() -> None:
+    transfer = TransferParams(source="mine", targets=["inked", "else"], shifted=["inked"])
+    assert is_shifted("inked", transfer)
+    assert not is_shifted("else", transfer)
 
 
 def test_no_class_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

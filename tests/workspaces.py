@@ -98,11 +98,17 @@ def draw(params: Params, dataset: str) -> None:
 
 
 def carry(
-    prompts: Artifact, class_names: Sequence[str], template: np.ndarray, teacher: np.ndarray
+    prompts: Artifact,
+    class_names: Sequence[str],
+    template: np.ndarray,
+    teacher: np.ndarray,
+    *,
+    same_domain: bool,
 ) -> Decision:
-    """Decide by vectors drawn at random from prompts, class names and their written vectors."""
+    """Decide by vectors drawn at random from all that is given."""
+    known = f"{prompts.digest} {same_domain}"
     seeds = [
-        zlib.crc32(f"{prompts.digest} {name}".encode() + vector.tobytes() + told.tobytes())
+        zlib.crc32(f"{known} {name}".encode() + vector.tobytes() + told.tobytes())
         for name, vector, told in zip(class_names, template, teacher, strict=True)
     ]
     vectors = [unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]

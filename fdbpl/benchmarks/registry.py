@@ -16,7 +16,7 @@ from fdbpl.benchmarks.table import read_table
 from fdbpl.benchmarks.unlabelled import read_unlabelled
 from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.errors import UserError
-from fdbpl.params import DataParams, OwnDataset
+from fdbpl.params import DataParams, OwnDataset, TransferParams
 
 LAYOUTS: Mapping[str, Callable[[str, Path], Dataset]] = MappingProxyType(
     {
@@ -35,15 +35,14 @@ SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 KNOWN = (*playground.DATASETS, *playground.SHIFTED, *LAYOUTS)
 
 
-def is_shifted(target: str, source: str, *, same_classes: bool) -> bool:
-    """Tell whether `target` is `source` in pictures of another kind, rather than another dataset.
+def is_shifted(target: str, transfer: TransferParams) -> bool:
+    """Tell whether a target is the source in pictures of another kind, rather than another dataset.
 
-    The registry decides for the datasets it knows: the drawn flowers and dishes share all names
-    and are no versions of each other. For one's own datasets equal class names decide.
+    The registry knows the shifted versions of its own datasets; those of one's own are told by
+    `transfer.shifted`. Class names tell nothing: the drawn flowers and dishes share all of them,
+    and a flower is no dish.
     """
-    if target in KNOWN:
-        return target in SHIFTED.get(source, ())
-    return same_classes
+    return target in (*SHIFTED.get(transfer.source, ()), *transfer.shifted)
 
 
 def is_drawn(name: str, data: DataParams) -> bool:

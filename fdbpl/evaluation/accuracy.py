@@ -1,6 +1,6 @@
 """Accuracies from features and a decision: one matrix product, without torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -8,39 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.errors import UserError
-from fdbpl.methods.decision import Decision
+from fdbpl.methods.decision import Classifies
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 
-def accuracy(features: Floats, labels: Ints, decision: Decision, among: Sequence[int]) -> float:
+def accuracy(
+    features: Floats,
+    labels: Ints,
+    decision: Classifies,
+    among: Sequence[int],
+    of: Sequence[int] | None = None,
+) -> float:
     """Return the top-1 accuracy in per cent, in the label space of `among` only.
 
     Args:
         features: (N, D) unit features of images.
-        labels: (N,) labels; images whose label is not in `among` do not count.
+        labels: (N,) labels.
         decision: over all classes, by label.
         among: the labels that compete.
+        of: labels among them whose images count; by default all of them.
 
     Raises:
-        UserError: not one label an image, or none of them is in `among`.
+        UserError: not one label an image, or none of them counts.
     """
     classes, labels = np.asarray(among), np.asarray(labels)
+    counted = classes if of is None else np.asarray(of)
     if len(features) != len(labels):
         raise UserError(
             f"{len(features)} rows of features and {len(labels)} labels, wanted one label a row."
         )
-    chosen = np.isin(labels, classes)
+    chosen = np.isin(labels, counted)
     if not chosen.any():
-        raise UserError(f"none of {len(labels)} labels is one of the {len(classes)} that compete.")
+        raise UserError(f"none of {len(labels)} labels is one of the {len(counted)} that count.")
     logits = decision.logits(features[chosen], classes)
     return 100 * float(np.mean(classes[logits.argmax(axis=1)] == labels[chosen]))
-
-
-def accuracy_of_scores(scores: Floats, labels: Ints) -> float:
-    """Return the top-1 accuracy in per cent of scores (N, C) for labels (N,) below C."""
-    return 100 * float(np.mean(scores.argmax(axis=1) == labels))
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -49,28 +52,51 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def base_to_new(
-    features: Floats, labels: Ints, decision: Decision, base: Sequence[int], new: Sequence[int]
-) -> dict[str, float]:
-    """Return base, new and H, each half tested among its own classes only."""
-    on_base = accuracy(features, labels, decision, base)
-    on_new = accuracy(features, labels, decision, new)
-    return {"base": on_base, "new": on_new, "h": harmonic_mean(on_base, on_new)}
+    features: Floats, labels: Ints, decision: Classifies, base: Sequence[int], new: Sequence[int]
+) -> dict[str, Any]:
+    """Return base, new and H, each half tested among its own classes only, and `joint`.
+
+    `joint` holds the same where the classes of both halves compete, as they do wherever nobody
+    says which half an image is from.
+    """
+    every, halves = [*base, *new], (base, new)
+    return {
+        **_pair(*(accuracy(features, labels, decision, half) for half in halves)),
+        "joint": _pair(*(accuracy(features, labels, decision, every, half) for half in halves)),
+    }
 
 
-def over_seeds(seeds: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+def _pair(base: float, new: float) -> dict[str, float]:
+    return {"base": base, "new": new, "h": harmonic_mean(base, new)}
+
+
+def over_seeds(seeds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over seeds, H of the means, and the sample deviation of the seeds' H.
 
-    All but `base` are None for a method that knows base classes only.
+    `joint` likewise, without a deviation.
     """
-    base, new, h = (_known(seeds, key) for key in ("base", "new", "h"))
-    if not new:
-        return {"base": mean(base), "new": None, "h": None, "h_std": None}
+    h = [result["h"] for result in seeds.values()]
     return {
-        "base": mean(base),
-        "new": mean(new),
-        "h": harmonic_mean(mean(base), mean(new)),
+        **_averaged(seeds.values()),
         "h_std": stdev(h) if len(h) > 1 else 0.0,  # exactly 0 for equal seeds, unlike numpy's
+        "joint": _averaged([result["joint"] for result in seeds.values()]),
     }
+
+
+def over_datasets(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the averages over datasets: `h` of the averaged halves, as the field publishes.
+
+    `h_mean` is the mean of the datasets' own H. `joint` likewise, without `h_mean`.
+    """
+    return {
+        **_averaged(datasets.values()),
+        "h_mean": mean(result["h"] for result in datasets.values()),
+        "joint": _averaged([result["joint"] for result in datasets.values()]),
+    }
+
+
+def _averaged(results: Collection[Mapping[str, Any]]) -> dict[str, float]:
+    return _pair(*(mean(result[half] for result in results) for half in ("base", "new")))
 
 
 def over_targets(
@@ -99,24 +125,3 @@ def over_targets(
         of_kind = [targets[name]["mean"] for name in kinds if kinds[name] == kind]
         average[kind] = mean(of_kind) if of_kind else None
     return {"targets": targets, "avg": average}
-
-
-def over_datasets(datasets: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Return the averages over datasets: `h` of the averaged halves, as the field publishes.
-
-    `h_mean` is the mean of the datasets' own H. All but `base` are None for a method that knows
-    base classes only.
-    """
-    base, new, h = (_known(datasets, key) for key in ("base", "new", "h"))
-    if not new:
-        return {"base": mean(base), "new": None, "h": None, "h_mean": None}
-    return {
-        "base": mean(base),
-        "new": mean(new),
-        "h": harmonic_mean(mean(base), mean(new)),
-        "h_mean": mean(h),
-    }
-
-
-def _known(results: Mapping[str, Mapping[str, float | None]], key: str) -> list[float]:
-    return [value for result in results.values() if (value := result[key]) is not None]

@@ -1,15 +1,18 @@
 """Classifiers fitted to the labelled regions of the shots, without torch: base classes only.
 
-All read the student's cached features of all regions of each shot, and no test image.
+All read the student's cached features of all regions of each shot, and no test image. Of other
+classes they know nothing: there the template's logits stand beside theirs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.methods.discriminant import discriminant, values
+from fdbpl.methods.decision import Classifies, Decision, Memory, SideBySide
+from fdbpl.methods.discriminant import discriminant
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -53,6 +56,26 @@ class LinearProbe:
     def scores(self, features: Floats) -> Floats:
         """Return the logits (..., C) of unit features (..., D)."""
         return features @ self.weights.T + self.bias
+
+
+def fit(
+    method: str, shots: Shots, base: Ints, template: Decision
+) -> tuple[Classifies, dict[str, float]]:
+    """Fit a method to labelled shots; return what classifies, and the penalty of a probe.
+
+    Args:
+        method: linear_probe, tip_adapter or gda.
+        shots: of the base classes, labelled by their position in `base`.
+        base: (B,) the base classes' labels, ascending.
+        template: the zero-shot classifier of all classes under the dataset's template.
+    """
+    if method == "linear_probe":
+        probe = linear_probe(shots)
+        return SideBySide(probe.scores, base, template), {"penalty": probe.penalty}
+    if method == "tip_adapter":
+        known = partial(tip_adapter, shots, vectors=template.vectors[base], scale=template.scale)
+        return SideBySide(known, base, template), {}
+    return gda(shots, base, template), {}
 
 
 def linear_probe(shots: Shots) -> LinearProbe:
@@ -188,25 +211,22 @@ def tip_adapter(
     return scale * (features @ vectors.T) + alpha * (near @ wanted)
 
 
-def gda(
-    shots: Shots, features: Floats, vectors: Floats, scale: float, *, share: float = GDA_SHARE
-) -> Floats:
-    """Return the scores of Gaussian discriminant analysis beside zero-shot (Wang et al. 2024).
+def gda(shots: Shots, base: Ints, template: Decision, *, share: float = GDA_SHARE) -> Decision:
+    """Return Gaussian discriminant analysis beside zero-shot (Wang et al. 2024).
 
-    s f U^T + share * g(f), with g the discriminant of the labelled regions of the shots.
+    s f U^T + share * g(f), with g the discriminant of the labelled regions of the shots, each of
+    them a sample; g is nothing for classes without shots, whatever competes.
 
     Args:
-        shots: all of their regions are samples.
-        features: f (N, D) unit features to classify.
-        vectors: U (C, D) unit vectors of the zero-shot classifier.
-        scale: s, the student's logit scale.
+        shots: of the base classes, labelled by their position in `base`.
+        base: (B,) the base classes' labels, ascending.
+        template: s and U (C, D), the zero-shot classifier of all classes.
         share: of the discriminant.
-
-    Returns:
-        (N, C).
     """
     _, crops, width = shots.features.shape
     samples = shots.features.reshape(-1, width)
-    told = np.eye(len(vectors))[np.repeat(shots.labels, crops)]
-    known = discriminant([(samples, told, np.ones(len(samples)))])
-    return scale * (features.astype(np.float64) @ vectors.T) + share * values(known, features)
+    labelled = np.eye(len(base))[np.repeat(shots.labels, crops)]
+    rows = np.zeros((len(template.vectors), width + 1))
+    rows[base] = discriminant([(samples, labelled, np.ones(len(samples)))])
+    seen = np.isin(np.arange(len(rows)), base)
+    return replace(template, memory=Memory(rows, seen, share, always=True))

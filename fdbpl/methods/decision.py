@@ -1,9 +1,9 @@
 """What decides between classes: class vectors, a bridge to the teacher, a memory of regions."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,14 @@ class Memory:
             that training never saw mean nothing.
         seen: (C,) whether training saw the class.
         share: of the discriminants' values in the logits.
+        always: whether it speaks for the classes seen whatever competes with them; else only where
+            training saw all that compete.
     """
 
     discriminant: Floats
     seen: NDArray[np.bool_]
     share: float
+    always: bool = False
 
     @classmethod
     def over(
@@ -35,6 +38,7 @@ class Memory:
         learned_names: Sequence[str],
         class_names: Sequence[str],
         share: float,
+        always: bool = False,
     ) -> "Memory":
         """Lay out the rows (L, D + 1) of the classes learned over the C classes of any list.
 
@@ -47,7 +51,40 @@ class Memory:
             discriminant=np.stack([rows.get(one, nothing) for one in found]).astype(np.float32),
             seen=np.array([one in rows for one in found]),
             share=share,
+            always=always,
         )
+
+
+class Classifies(Protocol):
+    """What gives logits for the labels that compete."""
+
+    def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
+        """Return the logits (n, len(among)) of unit features (n, D)."""
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """A classifier of some classes, and another one's logits for all others, as they are.
+
+    Attributes:
+        scores: unit features (n, D) to logits (n, B) of the B classes it knows.
+        known: (B,) their labels, ascending.
+        others: decides of the rest.
+    """
+
+    scores: Callable[[Floats], Floats]
+    known: NDArray[np.integer[Any]]
+    others: "Decision"
+
+    def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
+        """Return the logits (n, len(among)) of unit features (n, D) for the labels that compete."""
+        classes = np.asarray(among)
+        found = np.asarray(self.others.logits(features, classes), np.float64)
+        is_known = np.isin(classes, self.known)
+        if is_known.any():
+            columns = np.searchsorted(self.known, classes[is_known])
+            found[:, is_known] = self.scores(features)[:, columns]
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,8 +107,8 @@ class Decision:
     def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
         """Return the logits (n, len(among)) of unit features (n, D) for the labels that compete.
 
-        The memory speaks only where training saw all that compete: of any other class it knows
-        nothing, and a seen one must not win by being known.
+        By default the memory speaks only where training saw all that compete: of any other class
+        it knows nothing, and a seen one must not win by being known.
         """
         classes = np.asarray(among)
         found = self.scale * (
@@ -80,7 +117,7 @@ class Decision:
         if self.bridged is not None:
             found = found + self.scale * values(self.bridged[classes], features)
         memory = self.memory
-        if memory is None or not memory.seen[classes].all():
+        if memory is None or not (memory.always or memory.seen[classes].all()):
             return found
         return found + memory.share * values(memory.discriminant[classes], features)
 

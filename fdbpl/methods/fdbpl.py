@@ -7,7 +7,7 @@
     Lkeep = mean_b w_b CE(y_b, p-)                                  keeping the classes apart
     Lmut  = mean_b w_b cos(z+_b, z-_b)                              mutual
     Ldif1 = mean_b w_b relu(m1 - f_b . d_{y_b}),  d_c = u_c - v_c   first difference
-    Ldif2 = the weighted mean over pairs of relu(m2 + f_b . d_{y_a y_b} - f_a . d_{y_a y_b})
+    Ldif2 = sum_{a,b: y_a < y_b} w_a w_b relu(m2 + f_b . d_{y_a y_b} - f_a . d_{y_a y_b})
     total = Lsim + Lrej + 0.001 Lmut + 0.1 (Ldif1 + Ldif2),         y_b = argmax pT_b
 
 That total is the paper's; Lpro, with pR what the teacher makes of the whole image
@@ -16,7 +16,9 @@ under the positive and the negative context. p is p+ in the paper; with `similar
 is the softmax of s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative
 context takes part in what is distilled, and what is subtracted is learned with what it is from. w
 may also be the rank of the region's informativeness in the training cache, or the share of its
-image that it shows. The options name what the public record leaves open; the presets fix them.
+image that it shows. The options name what the public record leaves open; the presets fix them:
+`second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_floor` stands inside w's
+logarithm.
 """
 
 from collections.abc import Mapping
@@ -97,7 +99,7 @@ class Fdbpl:
             if o.second == "released":
                 second = released_second_difference(text[..., 0, :, :] - text[..., 1, :, :])
             else:
-                second = pairwise_hinge(similarity, labels, w, o.margins[1])
+                second = pairwise_hinge(similarity, labels, w, o.margins[1], o.second_reduce)
             terms["second_difference"] = o.second_weight * second
         return terms
 
@@ -142,7 +144,7 @@ class Fdbpl:
         if o.weight == "area":
             return batch.require("areas") ** o.weight_power
         tempered = (batch.teacher / o.weight_temperature).log_softmax(-1)
-        w = informativeness(tempered)
+        w = informativeness(tempered, o.weight_floor)
         if o.weight == "rank":
             w = rank(informativeness(batch.teacher), batch.require("levels"))
         return w**o.weight_power

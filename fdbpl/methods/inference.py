@@ -30,12 +30,15 @@ class Inference:
             (`fdbpl.methods.decision.Memory`); 0 remembers nothing.
         bridge_share: of what the teacher's class vectors say across a bridge, beside the cosines
             (`fdbpl.methods.bridge`); 0 builds none.
+        gda: whether the memory is plain Gaussian discriminant analysis: every region counts alike,
+            and it speaks whatever competes.
     """
 
     negative_share: float = 0.0
     template_share: float = 0.0
     memory_share: float = 0.0
     bridge_share: float = 0.0
+    gda: bool = False
 
     @property
     def recalls(self) -> bool:
@@ -46,22 +49,25 @@ class Inference:
         """Return the unit vectors (C, D) that decide.
 
         Args:
-            sides: (K, C, D) unit class features, positive first.
+            sides: (K, C, D) unit class features, positive first; K = 0 for a method that learns no
+                context, whose template alone decides.
             template: (C, D) unit class features of the hand-written prompt.
 
         Raises:
             UserError: the method needs a hand-written prompt and none is given.
         """
+        if template is None and (self.template_share or not len(sides)):
+            raise UserError(
+                f"this method classifies with a share of {self.template_share} of a "
+                "hand-written prompt, and none is given. Pass template=...: the student's "
+                "template_vectors of the same classes."
+            )
+        if not len(sides):
+            return np.asarray(template, np.float32)
         vectors = np.asarray(sides[0], np.float32)
         if self.negative_share:
             vectors = _unit(vectors - np.float32(self.negative_share) * sides[1])
-        if self.template_share:
-            if template is None:
-                raise UserError(
-                    f"this method classifies with a share of {self.template_share} of a "
-                    "hand-written prompt, and none is given. Pass template=...: the student's "
-                    "template_vectors of the same classes."
-                )
+        if template is not None and self.template_share:
             vectors = _unit(vectors + np.float32(self.template_share) * template)
         return vectors
 
@@ -76,6 +82,7 @@ class Inference:
         memory: Floats | None = None,
         learned_names: Sequence[str] = (),
         bridge: Floats | None = None,
+        same_domain: bool = True,
     ) -> Decision:
         """Return what decides between C classes.
 
@@ -87,19 +94,21 @@ class Inference:
             teacher: (C, E) the teacher's, for a method that built a bridge.
             memory: (L, D + 1) the discriminant of the classes learned, of a method that has one.
             learned_names: their L names.
-            bridge: (D, 1 + D + E) of a method that built one. It is one domain's, and serves
-                where all classes learned are among the C.
+            bridge: (D, 1 + D + E) of a method that built one.
+            same_domain: whether the C classes are of the domain that was learned, in its own or in
+                shifted pictures. Of any other domain memory and bridge know nothing, be the names
+                the same.
 
         Raises:
             UserError: the method needs a hand-written prompt and none is given, or has a bridge
                 and the teacher's class vectors are not given.
         """
+        vectors = self.classifier(sides, template)
+        if not same_domain:
+            return Decision(vectors, scale)
         known = None
         if memory is not None and self.memory_share:
-            known = Memory.over(memory, learned_names, class_names, self.memory_share)
-        vectors = self.classifier(sides, template)
-        if not set(learned_names) <= set(class_names):
-            return Decision(vectors, scale, known)  # of another domain the bridge knows nothing
+            known = Memory.over(memory, learned_names, class_names, self.memory_share, self.gda)
         return Decision(vectors, scale, known, self.bridged(bridge, template, teacher))
 
     def bridged(

@@ -7,18 +7,29 @@ UNTRAINED = ("zero_shot", "zero_shot_generic", "zero_shot_ensemble", "teacher")
 generic ones, and the teacher's template."""
 
 FITTED = ("linear_probe", "tip_adapter", "gda")
-"""Classifiers on labelled image features: they know base classes only, so have no new and no H."""
+"""Classifiers on labelled image features, which know base classes only: the dataset's template
+speaks for all others."""
 
-TRAINED = ("coop", "kgcoop", "kdpl", "kdpl_w", "released", "paper", "fdbpl_prompts", "fdbpl")
-"""Learned contexts."""
+CLOSED_FORM = ("gda_teacher", "template_memory")
+"""The template beside what follows from the teacher's regions in closed form; nothing is learned by
+gradient."""
+
+TRAINED = (
+    *("coop", "coop_memory", "kgcoop", "kdpl", "kdpl_memory", "kdpl_w"),
+    *("released", "paper", "fdbpl_prompts", "fdbpl"),
+)
+"""Learned contexts, of some beside closed-form knowledge."""
 
 IMPORTED = "imported"
 """Contexts that another program learned, from its checkpoints."""
 
-LEARNED = (*TRAINED, IMPORTED)
-"""Those with prompts of their own, for any class list."""
+FROM_REGIONS = CLOSED_FORM + TRAINED
+"""What the stage train-student makes of the regions."""
 
-LABELLED = (*FITTED, "coop", "kgcoop")
+LEARNED = (*FROM_REGIONS, IMPORTED)
+"""Those with prompts files, for any class list."""
+
+LABELLED = (*FITTED, "coop", "coop_memory", "kgcoop")
 """Those that need the class of every training image."""
 
 KNOWN = UNTRAINED + FITTED + LEARNED

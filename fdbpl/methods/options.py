@@ -23,6 +23,7 @@ class FdbplOptions(Section):
     weight: Literal["entropy", "rank", "area", "none"] = "entropy"
     weight_power: float = Field(1.0, gt=0)
     weight_temperature: float = Field(1.0, gt=0)
+    weight_floor: float = Field(0.0, ge=0)
     normalise: Literal["batch", "sum"] = "batch"
     similarity: Literal["positive", "difference"] = "positive"
     prototype_weight: float = Field(0.0, ge=0)
@@ -35,6 +36,7 @@ class FdbplOptions(Section):
     first_weight: float = Field(0.1, ge=0)
     first_margin: float | None = None
     second: Literal["hinge", "released"] = "hinge"
+    second_reduce: Literal["sum", "mean"] = "sum"
     second_weight: float = Field(0.1, ge=0)
     second_margin: float | None = None
     negative_start: str = "a photo of no"
@@ -73,7 +75,9 @@ _OURS = FdbplOptions(
 
 PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
     {
-        "released": FdbplOptions(rejection="entropy", second="released"),
+        "released": FdbplOptions(
+            weight_floor=1e-6, rejection="entropy", first_weight=0.0, second="released"
+        ),
         "paper": FdbplOptions(),
         "fdbpl_prompts": _OURS.model_copy(
             update={"template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}

@@ -6,6 +6,7 @@ informativeness of a region. Leading dimensions (...) are independent runs.
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,17 +29,20 @@ def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (kl(log_p, log_q) + kl(log_q, log_p)) / 2
 
 
-def entropy(log_p: Tensor) -> Tensor:
-    """Return the entropy of each row (..., B) in nats."""
-    return -(log_p.exp() * log_p).sum(dim=-1)
+def entropy(log_p: Tensor, floor: float = 0.0) -> Tensor:
+    """Return the entropy of each row (..., B) in nats: -sum p ln(p + floor)."""
+    p = log_p.exp()
+    return -(p * (torch.log(p + floor) if floor else log_p)).sum(dim=-1)
 
 
-def informativeness(log_p: Tensor) -> Tensor:
-    """Return w = 1 - H(p) / ln C of each row (..., B), in [0, 1]: how sure the teacher is.
+def informativeness(log_p: Tensor, floor: float = 0.0) -> Tensor:
+    """Return w = 1 - H(p) / ln C of each row (..., B): how sure the teacher is.
 
-    Of a single class it is 1: half of two classes is one.
+    It lies in [0, 1]; with a `floor` inside the entropy's logarithm, as FDBPL's released code has
+    it, up to floor / ln C above 1. Of a single class it is 1: half of two classes is one.
     """
-    return (1 - entropy(log_p) / math.log(max(2, log_p.shape[-1]))).clamp(0, 1)
+    w = 1 - entropy(log_p, floor) / math.log(max(2, log_p.shape[-1]))
+    return w if floor else w.clamp(0, 1)
 
 
 def rank(values: Tensor, levels: Tensor) -> Tensor:
@@ -57,7 +61,13 @@ def kl_from_uniform(log_p: Tensor) -> Tensor:
     return -log_p.mean(dim=-1) - math.log(log_p.shape[-1])
 
 
-def pairwise_hinge(similarity: Tensor, labels: Tensor, weights: Tensor, margin: float) -> Tensor:
+def pairwise_hinge(
+    similarity: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    margin: float,
+    reduce: Literal["sum", "mean"],
+) -> Tensor:
     """Return FDBPL's second-order difference, without a loop over pairs.
 
     With d_ij = d_i - d_j the differences of class differences and S[b, c] = f_b . d_c, the hinge
@@ -69,9 +79,10 @@ def pairwise_hinge(similarity: Tensor, labels: Tensor, weights: Tensor, margin: 
         labels: (..., B) the teacher's class of each region.
         weights: (..., B) w.
         margin: m, in the units of S.
+        reduce: the weighted sum over pairs, each taken once, or their weighted mean.
 
     Returns:
-        The weighted mean (...); 0 where no two regions differ in class or no pair has weight.
+        (...); 0 where no two regions differ in class or no pair has weight.
     """
     count = labels.shape[-1]
     by_label = labels[..., None, :].expand(*labels.shape, count)
@@ -80,5 +91,5 @@ def pairwise_hinge(similarity: Tensor, labels: Tensor, weights: Tensor, margin: 
     gap = (at_label - own).mT + (at_label - own)  # [a, b]
     differ = labels[..., :, None] != labels[..., None, :]
     pairs = differ * weights[..., :, None] * weights[..., None, :]
-    total = pairs.sum(dim=(-2, -1)).clamp_min(1e-12)
-    return (pairs * torch.relu(margin + gap)).sum(dim=(-2, -1)) / total
+    total = (pairs * torch.relu(margin + gap)).sum(dim=(-2, -1))  # (a, b) and (b, a) are equal
+    return total / (2 if reduce == "sum" else pairs.sum(dim=(-2, -1)).clamp_min(1e-12))

@@ -1,6 +1,6 @@
 """The comparison: one table over all datasets and methods, as JSON, text and picture."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from fdbpl.evaluation.accuracy import over_datasets, over_seeds
@@ -12,10 +12,14 @@ TITLES = {
     "teacher": "teacher",
     "linear_probe": "linear probe",
     "tip_adapter": "Tip-Adapter",
-    "gda": "GDA",
+    "gda": "GDA, labels",
+    "gda_teacher": "GDA, teacher",
+    "template_memory": "template + memory + bridge",
     "coop": "CoOp",
+    "coop_memory": "CoOp + memory + bridge",
     "kgcoop": "KgCoOp",
     "kdpl": "KDPL",
+    "kdpl_memory": "KDPL + memory + bridge",
     "kdpl_w": "KDPL + w",
     "released": "FDBPL, released",
     "paper": "FDBPL, paper",
@@ -24,7 +28,12 @@ TITLES = {
     "imported": "imported",
 }
 
-BASE_ONLY = "A dash: the method is a classifier of base classes only, so it has no new and no H."
+JOINT = (
+    "Base and new are each tested among their own classes; joint, the classes of both compete, as "
+    "they do wherever nobody says which half an image is from. The linear probe, Tip-Adapter and "
+    "GDA know base classes only: new ones are the template's, whose logits stand beside theirs "
+    "where all compete. The memory of FDBPL, ours, is silent there."
+)
 
 
 def compare(
@@ -42,43 +51,57 @@ def compare(
         for dataset, record in records.items():
             results = record["methods"][method]["seeds"]
             by_seed = {
-                seed: {key: results[seed][key] for key in ("base", "new", "h")} for seed in wanted
+                seed: {key: results[seed][key] for key in ("base", "new", "h", "joint")}
+                for seed in wanted
             }
             datasets[dataset] = {**over_seeds(by_seed), "seeds": by_seed}
         joined[method] = {"avg": over_datasets(datasets), "datasets": datasets}
     return {"methods": joined}
 
 
-def averages_table(comparison: Mapping[str, Any]) -> str:
-    """Return the averages over all datasets as a Markdown table, and a line on its dashes."""
-    rows: list[tuple[str, ...]] = [("method", "base", "new", "H")]
-    averages = [result["avg"] for result in comparison["methods"].values()]
-    for method, average in zip(comparison["methods"], averages, strict=True):
-        rows.append((TITLES[method], *(number(average[key]) for key in ("base", "new", "h"))))
-    known = [average["h"] is not None for average in averages]
-    return markdown(rows) + ("" if all(known) else f"\n\n{BASE_ONLY}")
+def averages_table(comparison: Mapping[str, Any], datasets: Collection[str]) -> str:
+    """Return the averages over some of the datasets as a Markdown table.
 
-
-def datasets_table(comparison: Mapping[str, Any]) -> str:
-    """Return H of every dataset (rows) and method (columns) as a Markdown table."""
-    methods = comparison["methods"]
-    datasets = next(iter(methods.values()))["datasets"]
-    rows = [("H", *(TITLES[method] for method in methods))]
-    for dataset in datasets:
-        cells = [methods[method]["datasets"][dataset] for method in methods]
-        rows.append((dataset, *(with_deviation(cell["h"], cell["h_std"]) for cell in cells)))
-    rows.append(("average", *(number(methods[method]["avg"]["h"]) for method in methods)))
+    Base, new and H where each half is tested by itself, then where the classes of both compete.
+    """
+    rows: list[tuple[str, ...]] = [
+        ("method", "base", "new", "H", "joint base", "joint new", "joint H")
+    ]
+    for method, result in comparison["methods"].items():
+        average = over_datasets({name: result["datasets"][name] for name in datasets})
+        cells = (part[key] for part in (average, average["joint"]) for key in ("base", "new", "h"))
+        rows.append((TITLES[method], *map(number, cells)))
     return markdown(rows)
 
 
-def with_deviation(value: float | None, deviation: float | None) -> str:
+def datasets_table(comparison: Mapping[str, Any]) -> str:
+    """Return H of every method (rows) and dataset (columns) as a Markdown table."""
+    return _datasets_table("H", comparison, lambda cell: with_deviation(cell["h"], cell["h_std"]))
+
+
+def joint_table(comparison: Mapping[str, Any]) -> str:
+    """Return H where all classes compete, of every method and dataset, as a Markdown table."""
+    return _datasets_table("joint H", comparison, lambda cell: number(cell["joint"]["h"]))
+
+
+def _datasets_table(
+    title: str, comparison: Mapping[str, Any], spell: Callable[[Mapping[str, Any]], str]
+) -> str:
+    methods = comparison["methods"]
+    rows = [(title, *next(iter(methods.values()))["datasets"])]
+    for method, result in methods.items():
+        rows.append((TITLES[method], *map(spell, result["datasets"].values())))
+    return markdown(rows)
+
+
+def with_deviation(value: float, deviation: float) -> str:
     """Return a cell of a table: the value, and its deviation over seeds where there is one."""
     return f"{number(value)} ± {deviation:.2f}" if deviation else number(value)
 
 
-def number(value: float | None) -> str:
-    """Return a cell of a table: two decimals, or a dash for what is not known."""
-    return "-" if value is None else f"{value:.2f}"
+def number(value: float) -> str:
+    """Return a cell of a table: two decimals."""
+    return f"{value:.2f}"
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
@@ -101,34 +124,32 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def plot(comparison: Mapping[str, Any], file: BinaryIO) -> None:
-    """Draw H per dataset, one mark a method that has one, the deviation over seeds as a bar."""
+def plot(comparison: Mapping[str, Any], datasets: Collection[str], file: BinaryIO) -> None:
+    """Draw H of every method, each half by itself and where all compete: averages and datasets."""
     from matplotlib.figure import Figure  # takes half a second, and only this function needs it
 
-    methods = {
-        method: result
-        for method, result in comparison["methods"].items()
-        if result["avg"]["h"] is not None
-    }
-    datasets = list(next(iter(comparison["methods"].values()))["datasets"])
-    figure = Figure(figsize=(5 + 0.8 * len(datasets), 4.8), layout="constrained", dpi=130)
+    methods = comparison["methods"]
+    figure = Figure(figsize=(8.5, 1.4 + 0.32 * len(methods)), layout="constrained", dpi=130)
     axes = figure.add_subplot()
-    marks = "os^DvP*X<>hdp"
-    for index, (method, result) in enumerate(methods.items()):
-        cells = [result["datasets"][dataset] for dataset in datasets]
-        offset = (index - (len(methods) - 1) / 2) * 0.8 / len(methods)
-        axes.errorbar(
-            [position + offset for position in range(len(datasets))],
-            [cell["h"] for cell in cells],
-            yerr=[cell["h_std"] for cell in cells],
-            fmt=marks[index % len(marks)],
-            markersize=5,
-            linewidth=1,
-            label=f"{TITLES[method]}: {result['avg']['h']:.1f}",
-        )
-    axes.set_xticks(range(len(datasets)), datasets, rotation=30, ha="right")
-    axes.set_ylabel("H of base and new accuracy, %")
-    axes.grid(axis="y", alpha=0.3)
-    if methods:
-        axes.legend(title="average H", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for row, result in enumerate(methods.values()):
+        cells = [result["datasets"][name] for name in datasets]
+        average = over_datasets({name: result["datasets"][name] for name in datasets})
+        for index, (label, every, mean) in enumerate(
+            (
+                ("base and new each by itself", [cell["h"] for cell in cells], average["h"]),
+                (
+                    "all classes compete",
+                    [cell["joint"]["h"] for cell in cells],
+                    average["joint"]["h"],
+                ),
+            )
+        ):
+            place, colour = row + 0.18 * (2 * index - 1), f"C{index}"
+            axes.plot(every, [place] * len(every), "|", color=colour, alpha=0.45)
+            axes.plot(mean, place, "os"[index], color=colour, label=None if row else label)
+    axes.set_yticks(range(len(methods)), [TITLES[method] for method in methods])
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.set_xlabel(f"H of base and new accuracy, %: average of {len(datasets)} datasets, and each")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     figure.savefig(file, format="png", metadata={"Software": None})

@@ -73,9 +73,9 @@ def _averages(
 
 
 def _targets(methods: Mapping[str, Any], targets: Sequence[str], kind: str) -> str:
-    rows = [(kind, *(TITLES[method] for method in methods))]
-    for target in targets:
-        cells = (result["targets"][target] for result in methods.values())
-        rows.append((target, *(with_deviation(cell["mean"], cell["std"]) for cell in cells)))
-    rows.append(("average", *(f"{result['avg'][kind]:.2f}" for result in methods.values())))
+    rows = [(kind, *targets)]
+    for method, result in methods.items():
+        cells = (result["targets"][target] for target in targets)
+        spelled = (with_deviation(cell["mean"], cell["std"]) for cell in cells)
+        rows.append((TITLES[method], *spelled))
     return markdown(rows)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from fdbpl.errors import UserError
@@ -33,8 +34,8 @@ def compare(params: Params, work: Workspace) -> list[str]:
     tables, picture = [], io.BytesIO()
     if halved:
         comparison = reporting.compare(halved, methods, params.seeds)
-        tables += [reporting.averages_table(comparison), reporting.datasets_table(comparison)]
-        reporting.plot(comparison, picture)
+        tables += _tables(comparison, list(halved), params)
+        reporting.plot(comparison, _evidence(halved, params) or list(halved), picture)
     if others:
         summary = unlabelled_report.summarise(others, params.methods, params.seeds)
         comparison["unlabelled"] = summary
@@ -50,18 +51,33 @@ def compare(params: Params, work: Workspace) -> list[str]:
     write_whole(work.comparison("json"), readable_json(comparison))
     write_whole(work.comparison("md"), text.encode())
     write_whole(work.comparison("png"), picture.getvalue())
+    return [text, f"Written: {work.comparison('json')}, .md, .png"]
+
+
+def _evidence(datasets: Iterable[str], params: Params) -> list[str]:
+    """Return the datasets on which no choice was made."""
+    return [name for name in datasets if name not in params.development]
+
+
+def _tables(comparison: dict[str, Any], datasets: list[str], params: Params) -> list[str]:
+    """Return the averages, those of development datasets apart, then every dataset's H."""
+    evidence = _evidence(datasets, params)
+    developed = [name for name in datasets if name not in evidence]
+    tables = []
+    for names, note in ((evidence, ""), (developed, "; choices were made on these, no evidence")):
+        if names:
+            count, seeds = len(names), len(params.seeds)
+            tables += [
+                f"Averages over {count} dataset{'s' * (count > 1)} ({', '.join(names)}) and "
+                f"{seeds} seed{'s' * (seeds > 1)}, per cent{note}:",
+                reporting.averages_table(comparison, names),
+            ]
     return [
-        *_title(len(halved), len(params.seeds)),
-        text,
-        f"Written: {work.comparison('json')}, .md, .png",
+        *tables,
+        reporting.JOINT,
+        reporting.datasets_table(comparison),
+        reporting.joint_table(comparison),
     ]
-
-
-def _title(datasets: int, seeds: int) -> list[str]:
-    if not datasets:
-        return []
-    line = "H of base and new accuracy in per cent"
-    return [f"{line}, {seeds} seeds, {datasets} datasets, average first:", ""]
 
 
 def _published(
@@ -101,7 +117,8 @@ def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
             record,
             str(path),
             command,
-            **params.transfer.model_dump(),
+            source=params.transfer.source,
+            targets=params.transfer.targets,
             methods=params.methods,
             seeds=params.seeds,
         )

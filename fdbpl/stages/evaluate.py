@@ -1,6 +1,6 @@
 """Stage 4: accuracies of every method, on the base and the new classes. No model, no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
-from fdbpl.evaluation.accuracy import accuracy, accuracy_of_scores, base_to_new
-from fdbpl.evaluation.fitted import Shots, gda, linear_probe, tip_adapter
+from fdbpl.evaluation.accuracy import accuracy, base_to_new
+from fdbpl.evaluation.fitted import Shots, fit
 from fdbpl.files import readable_json, write_whole
-from fdbpl.methods.decision import Decision
+from fdbpl.methods.decision import Classifies, Decision
 from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
@@ -22,7 +22,7 @@ from fdbpl.stages.learned import open_learned
 from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace
 
-Measure = Callable[[NDArray[Any], Decision], dict[str, float]]
+Measure = Callable[[NDArray[Any], Classifies], dict[str, Any]]
 """Test images' features (T, D) and what decides between C classes to accuracies in per cent."""
 
 BASE_TO_NEW, ALL_CLASSES, AGREEMENT = "base-to-new", "all-classes", "teacher-agreement"
@@ -44,20 +44,20 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
     protocol, measure = _protocol(plan, teacher)
     methods = _measured(plan, protocol, params.methods)
     results: dict[str, Any] = {}
+    decision: Classifies
+    about: Mapping[str, Any]
     for method in methods:
         seeds: dict[str, Any] = {}
         for seed in params.seeds:
+            features, about = seen, {}
             if method in FITTED:
-                seeds[str(seed)] = _fit(method, plan, student, seed)
-                continue
-            source = {}
-            if method in LEARNED:
+                decision, about = _fit(method, plan, student, seed)
+            elif method in LEARNED:
                 classifier = open_learned("classifier", params, plan, work, method, seed)
-                features, decision = seen, decision_of(classifier)
-                source = {"prompts": classifier.about["prompts"]}
+                decision, about = decision_of(classifier), {"prompts": classifier.about["prompts"]}
             else:
                 features, decision = untrained(method, teacher, student)
-            seeds[str(seed)] = {**measure(features, decision), **source}
+            seeds[str(seed)] = {**measure(features, decision), **about}
         results[method] = {"seeds": seeds}
     record = {
         "dataset": dataset,
@@ -125,27 +125,15 @@ def _summary(plan: Plan, protocol: str, methods: int) -> str:
     )
 
 
-def _fit(method: str, plan: Plan, student: Cache, seed: int) -> dict[str, Any]:
-    """Fit a classifier to the seed's shots; test it on the base classes, all that it knows."""
+def _fit(
+    method: str, plan: Plan, student: Cache, seed: int
+) -> tuple[Classifies, Mapping[str, float]]:
+    """Fit a classifier to the seed's labelled shots, beside the dataset's template."""
     base, rows = np.asarray(plan.base), np.asarray(plan.shots[seed])
     regions = rows[:, None] * plan.crops + np.arange(plan.crops)
     shots = Shots(
         features=student.features("train", regions.ravel()).reshape(*regions.shape, -1),
         labels=np.searchsorted(base, plan.images["label"][rows]),
     )
-    labels = plan.images["label"][plan.test]
-    of_base = np.isin(labels, base)
-    features = student.features("test")[of_base]
-    about = {}
-    if method == "linear_probe":
-        probe = linear_probe(shots)
-        scores, about = probe.scores(features), {"penalty": probe.penalty}
-    else:
-        scale = student.manifest.identity.model["logit_scale"]
-        written = student.text("template")[base]
-        if method == "tip_adapter":
-            scores = tip_adapter(shots, features, written, scale)
-        else:
-            scores = gda(shots, features, written, scale)
-    on_base = accuracy_of_scores(scores, np.searchsorted(base, labels[of_base]))
-    return {"base": on_base, "new": None, "h": None, **about}
+    scale = student.manifest.identity.model["logit_scale"]
+    return fit(method, shots, base, Decision(student.text("template"), scale))

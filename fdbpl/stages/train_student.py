@@ -15,7 +15,7 @@ from fdbpl.device import choose_device
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import IMPORTED, TRAINED, usable
+from fdbpl.methods.names import FROM_REGIONS, IMPORTED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
 from fdbpl.payload_names import is_of_classes
@@ -58,7 +58,7 @@ def learn_prompts(
             see `read_checkpoint`.
     """
     plan = load_planned(params, dataset, work)
-    listed = [name for name in params.methods if name in TRAINED]
+    listed = [name for name in params.methods if name in FROM_REGIONS]
     methods = usable(listed, labels=plan.teaches_labels)
     _require_features(params, plan, methods)
     clip = load_model(params.student, "student")

@@ -1,14 +1,14 @@
 """Transfer, stage 4: accuracies on the source and the targets, all classes, prompts unchanged."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
-from fdbpl.benchmarks.registry import is_shifted
+from fdbpl.benchmarks.registry import KNOWN, is_shifted
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
@@ -26,9 +26,26 @@ from fdbpl.weights import about_model, about_teacher
 from fdbpl.workspace import Workspace, require_folder
 
 Vectors = NDArray[np.floating[Any]]
-Carry = Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision]
-"""Prompts, C class names and their hand-written vectors, the student's (C, D) and the teacher's
-(C, E), to what decides between them."""
+
+
+class Carry(Protocol):
+    """Makes of prompts what decides between the classes of a dataset."""
+
+    def __call__(
+        self,
+        prompts: Artifact,
+        class_names: Sequence[str],
+        template: Vectors,
+        teacher: Vectors,
+        *,
+        same_domain: bool,
+    ) -> Decision:
+        """Return it for C class names.
+
+        template and teacher are their hand-written vectors, the student's (C, D) and the teacher's
+        (C, E); same_domain says whether they are of the domain that was learned.
+        """
+
 
 Learned = Mapping[tuple[str, int], Artifact]
 """Prompts by method and seed."""
@@ -56,6 +73,11 @@ def measure_transfer(
     source = transfer.source
     places = _places(params, transfer, work)
     plans = {dataset: load_planned(params, dataset, place) for dataset, place in places.items()}
+    kinds = {
+        target: "shifted" if is_shifted(target, transfer) else "cross-dataset"
+        for target in transfer.targets
+    }
+    of_domain = {source, *(target for target, kind in kinds.items() if kind == "shifted")}
     learned = _learned(params, plans[source], work.source)
     listed = transferable(params.methods)
     methods = usable(listed, labels=plans[source].teaches_labels)
@@ -63,10 +85,10 @@ def measure_transfer(
         method: {str(seed): {} for seed in params.seeds} for method in methods
     }
     for dataset, plan in plans.items():
-        found = _accuracies(params, methods, plan, places[dataset], learned, carry)
+        decide = partial(carry, same_domain=dataset in of_domain)
+        found = _accuracies(params, methods, plan, places[dataset], learned, decide)
         for (method, seed), per_cent in found.items():
             results[method][str(seed)][dataset] = per_cent
-    kinds = {target: _kind(plans[source], plans[target]) for target in transfer.targets}
     record = {
         "source": source,
         "plan": plans[source].digest,
@@ -86,7 +108,15 @@ def measure_transfer(
     images = sum(len(plan.test) for plan in plans.values())
     return [
         f"{source} to {len(kinds)} datasets: {len(methods)} methods evaluated on "
-        f"{images:,} test images"
+        f"{images:,} test images",
+        *(
+            f"  {target} has the classes of {source}. If it shows them in other pictures, name it "
+            "under transfer.shifted; now it counts as another dataset."
+            for target, kind in kinds.items()
+            if kind != "shifted"
+            and target not in KNOWN
+            and plans[target].class_names == plans[source].class_names
+        ),
     ]
 
 
@@ -111,11 +141,6 @@ def _about(plan: Plan, kind: str) -> dict[str, str | int]:
         "test_images": len(plan.test),
         "plan": plan.digest,
     }
-
-
-def _kind(source: Plan, target: Plan) -> str:
-    same = target.class_names == source.class_names
-    return "shifted" if is_shifted(target.name, source.name, same_classes=same) else "cross-dataset"
 
 
 def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
@@ -147,7 +172,7 @@ def _accuracies(
     plan: Plan,
     place: Workspace,
     learned: Learned,
-    carry: Carry,
+    decide: Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision],
 ) -> dict[tuple[str, int], float]:
     """Return the accuracy over all classes of one dataset, for every method and seed."""
     teacher, student = open_caches(params, plan, place)
@@ -159,7 +184,7 @@ def _accuracies(
     for method in methods:
         if method in LEARNED:
             for seed in params.seeds:
-                decision = carry(learned[method, seed], plan.class_names, template, told)
+                decision = decide(learned[method, seed], plan.class_names, template, told)
                 found[method, seed] = accuracy(seen, labels, decision, classes)
         else:
             features, decision = untrained(method, teacher, student)
@@ -182,7 +207,12 @@ def _text_tower(params: Params, work: Workspace) -> Carry:
         return clip
 
     def carry(
-        prompts: Artifact, class_names: Sequence[str], template: Vectors, teacher: Vectors
+        prompts: Artifact,
+        class_names: Sequence[str],
+        template: Vectors,
+        teacher: Vectors,
+        *,
+        same_domain: bool,
     ) -> Decision:
         import torch
 
@@ -205,6 +235,7 @@ def _text_tower(params: Params, work: Workspace) -> Carry:
             memory=prompts.arrays.get(MEMORY),
             learned_names=prompts.about["learned_classes"],
             bridge=prompts.arrays.get(BRIDGE),
+            same_domain=same_domain,
         )
 
     return carry

@@ -79,7 +79,12 @@ def text_encoder(
 def class_vectors(
     clip: ClipModel, contexts: Tensor, class_names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
+    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W).
+
+    Of no contexts, (0, C, 0).
+    """
+    if not len(contexts):
+        return np.empty((0, len(class_names), 0), np.float32)
     words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
         encoder = text_encoder(clip, class_names, words=words)
@@ -94,6 +99,7 @@ def classifier(
     inference: Inference = POSITIVE_ONLY,
     template: str | None = None,
     teacher_vectors: Floats | None = None,
+    same_domain: bool = True,
 ) -> Decision:
     """Return how what one seed learned classifies any class list.
 
@@ -105,6 +111,8 @@ def classifier(
         inference: of the method that learned.
         template: hand-written, with one {} for the name; for methods that take a share of it.
         teacher_vectors: (C, E) the teacher's unit class vectors, for methods that built a bridge.
+        same_domain: whether the classes are of the domain that was learned, be its pictures
+            shifted; elsewhere prompts alone speak, and no memory or bridge.
 
     Raises:
         UserError: no template for a method that takes a share of it, no teacher's vectors for one
@@ -127,15 +135,20 @@ def classifier(
         memory=trained.memory,
         learned_names=learned_names,
         bridge=trained.bridge,
+        same_domain=same_domain,
     )
 
 
 def starting_contexts(clip: ClipModel, method: Method) -> Tensor:
     """Return the contexts (K, M, W) a method starts from: the embeddings of its words.
 
+    Of a method that learns none, (0, M, W).
+
     Raises:
         UserError: the words have different numbers of tokens under this tokeniser.
     """
+    if not method.starts:
+        return embed_words(clip, POSITIVE)[None][:0]
     contexts = [embed_words(clip, words) for words in method.starts]
     lengths = [len(context) for context in contexts]
     if len(set(lengths)) > 1:
@@ -229,7 +242,7 @@ def learn(
         clip.move_text(device)
     here, start = clip.text_device, starting_contexts(clip, learned)
     text = _text(clip, class_names, params or TrainParams(), likeliest)
-    width = class_vectors(clip, start, class_names[:1]).shape[-1]
+    width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
     _require_fitting(
         (len(class_names), len(labels) * crops, width),
         student=student,
@@ -257,17 +270,21 @@ def learn(
         needs = steps_need | beside
         if needs:
             task = with_knowledge(task, needs, list(chosen.values()))
-        trained = taught or train(
-            learned.objective,
-            start,
-            # what no step reads is not fetched for every step
-            task if "refined" in steps_need else replace(task, refined=None),
-            params or TrainParams(),
-            images,
-            report,
-            learned.diagnose,
-            interim,
-        )
+        trained: Mapping[int, Trained]
+        if learned.objective is None:
+            trained = dict.fromkeys(images, Trained(start.cpu(), {}, {}, {}, ()))
+        else:
+            trained = taught or train(
+                learned.objective,
+                start,
+                # what no step reads is not fetched for every step
+                task if "refined" in steps_need else replace(task, refined=None),
+                params or TrainParams(),
+                images,
+                report,
+                learned.diagnose,
+                interim,
+            )
         _require_finite(method, trained, params or TrainParams())
         inference = learned.inference if recalls else POSITIVE_ONLY
         return {
@@ -325,7 +342,7 @@ def _knowing(
     """Return what a seed learned together with what follows from its regions in closed form."""
     memory = bridge = tried = None
     if inference.memory_share:
-        memory = remembered(task, run, images)
+        memory = remembered(replace(task, areas=None) if inference.gda else task, run, images)
     if inference.bridge_share:
         bridge, tried = bridged(task, run, images, seed=seed, share=inference.bridge_share)
     return replace(trained, memory=memory, bridge=bridge, held_out=tried)
