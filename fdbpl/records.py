@@ -32,7 +32,7 @@ class SeedRecord:
     Attributes:
         setting: the protocol of evaluation: base-to-new, all-classes, teacher-agreement,
             cross-dataset or shifted.
-        accuracies: in per cent: base, new and h, or base alone for a classifier of base classes;
+        accuracies: in per cent: base, new and h, and joint_<name> where all classes compete;
             accuracy, or agreement with the teacher, where nothing is held back; of a transfer
             source, average and acc/<target>.
         params: what distinguishes it: options, training, models, shots.
@@ -70,8 +70,8 @@ class SummaryRecord:
 
     Attributes:
         comparison: digest of the comparison it stands in.
-        datasets: for each its base, new and h, in per cent, over all seeds.
-        average: base, new, h and h_mean over all datasets.
+        datasets: for each its base, new and h, and joint_<name>, in per cent, over all seeds.
+        average: the same and h_mean over all datasets.
         files: the comparison as JSON, table and plot.
         parts: keys of the seed records below it.
     """
@@ -328,9 +328,10 @@ def _of_comparison(
 
 
 def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
-    """Return the accuracies that a method has: null stands for those it has not."""
+    """Return the accuracies of a cell: those where all classes compete as joint_<name>."""
     names = ("base", "new", "h", "h_mean", "accuracy", "agreement")
-    return {name: cell[name] for name in names if cell.get(name) is not None}
+    joint = {f"joint_{name}": value for name, value in cell.get("joint", {}).items()}
+    return {name: cell[name] for name in names if name in cell} | joint
 
 
 def _read_json(path: Path, command: str) -> Any:

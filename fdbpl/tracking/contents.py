@@ -14,7 +14,7 @@ NAMES = {
     "base": "base_acc",
     "new": "new_acc",
     "h": "h",
-    "h_mean": "h_mean",
+    "h": "h",
     "source": "source_acc",
     "average": "avg_acc",
 }
@@ -87,9 +87,9 @@ def of_summary(one: SummaryRecord) -> Content:
             "digest.comparison": one.comparison,
         },
         metrics={
-            **{f"avg/{NAMES[name]}": [value] for name, value in one.average.items()},
+            **{f"avg/{NAMES.get(name, name)}": [value] for name, value in one.average.items()},
             **{
-                f"{NAMES[name]}/{dataset}": [value]
+                f"{NAMES.get(name, name)}/{dataset}": [value]
                 for dataset, cell in one.datasets.items()
                 for name, value in cell.items()
             },
@@ -126,7 +126,7 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
                 for part, value in vars(gap).items()
             },
             **{
-                f"{NAMES[name]}/{dataset}": [value]
+                f"{NAMES.get(name, name)}/{dataset}": [value]
                 for dataset, cell in row.datasets.items()
                 for name, value in cell.items()
             },
