@@ -1,95 +1,36 @@
 """Judge the playground by criteria that know nothing of the method: `python -m bench.playground`.
 
-Writes docs/playground.md and its contact sheets. CoOp is written out plainly here, with open_clip
-alone, so that the playground is not judged by the code that it later serves to test.
+Writes docs/playground.md and its contact sheets. CoOp and a memory of looks are written out plainly
+here, with open_clip alone, so that the playground is not judged by the code that it later serves to
+test. Before EDITION is raised, `--withdraw REASON` keeps what the old drawings showed.
 """
 
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from bench.plain_clip import Model, Pixels
 from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
 from fdbpl.benchmarks.playground import datasets
 from fdbpl.clip import tiny
 from fdbpl.files import write_whole
 
-Pixels = NDArray[np.uint8]
+HERE = Path(__file__).parent
+RECORD = "playground-edition-{}.md"  # in HERE: the figures of an edition that was withdrawn
+LEARNED_FROM = datasets.DATASETS[0]  # what the shifted versions are versions of
 SEEDS = (1, 2, 3)
 SHOTS, CROPS, EPOCHS, BATCH = 16, 10, 50, 32
-START = "a photo of a"
-
-
-class Model:
-    """One of the tiny pair, frozen."""
-
-    def __init__(self, name: str, weights: Path) -> None:
-        tiny.register()
-        self.clip = open_clip.create_model(name)
-        state = {
-            k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()
-        }
-        self.clip.load_state_dict(state, strict=True)
-        self.clip.eval().requires_grad_(False)
-        self.tokenizer = open_clip.get_tokenizer(name)
-        self.size = tiny.image_size(name)
-        self.scale = self.clip.logit_scale.exp().item()
-        visual = self.clip.visual
-        self.mean, self.std = (
-            torch.tensor(v).view(3, 1, 1) for v in (visual.image_mean, visual.image_std)
-        )
-
-    def images(self, pixels: Pixels, boxes: Sequence[tuple[int, ...]] | None = None) -> Tensor:
-        """Return normalised features (n, dim) of images (n, S, S, 3), each seen through its box."""
-        features = []
-        for start in range(0, len(pixels), 256):
-            views = [
-                Image.fromarray(pixels[i]).resize(
-                    (self.size, self.size), Image.Resampling.BICUBIC, boxes[i] if boxes else None
-                )
-                for i in range(start, min(start + 256, len(pixels)))
-            ]
-            x = torch.from_numpy(np.stack([np.asarray(v) for v in views])).permute(0, 3, 1, 2)
-            x = (x.float() / 255 - self.mean) / self.std
-            with torch.inference_mode():
-                features.append(functional.normalize(self.clip.encode_image(x), dim=1))
-        return torch.cat(features).clone()
-
-    def names(self, template: str, names: Sequence[str]) -> Tensor:
-        """Return normalised features (classes, dim) of the template filled with each name."""
-        with torch.no_grad():
-            tokens = self.tokenizer([template.format(name) for name in names])
-            return functional.normalize(self.clip.encode_text(tokens), dim=1)
-
-    def prompted(self, names: Sequence[str]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Return CoOp's first context (4, width), and what turns a context into class features."""
-        tokens = self.tokenizer([f"{START} {name}." for name in names])
-        end = tokens.argmax(1)
-        length = int(end.max()) + 1
-        words = self.clip.token_embedding(tokens[:, :length])
-        positions = self.clip.positional_embedding[:length]
-        mask = self.clip.attn_mask[:length, :length]
-
-        def features(context: Tensor) -> Tensor:
-            shared = context.expand(len(names), -1, -1)
-            x = torch.cat([words[:, :1], shared, words[:, 5:]], 1) + positions
-            x = self.clip.ln_final(self.clip.transformer(x, attn_mask=mask))
-            return functional.normalize(
-                x[torch.arange(len(x)), end] @ self.clip.text_projection, dim=1
-            )
-
-        return words[0, 1:5].clone(), features
 
 
 @dataclass(frozen=True)
@@ -185,6 +126,21 @@ def coop(student: Model, sample: Sample, seed: int, lr: float) -> Tensor:
     return context.detach()
 
 
+def class_means(features: Tensor, labels: NDArray[np.intp], classes: NDArray[np.intp]) -> Tensor:
+    """Return the normalised mean (classes, dim) of each class's features (n, dim)."""
+    means = [features[torch.from_numpy(labels == label)].mean(0) for label in classes]
+    return functional.normalize(torch.stack(means), dim=1)
+
+
+def remembered(student: Model, sample: Sample, features: Tensor) -> float:
+    """Test base classes by how they looked where they were learned: by class means, no text."""
+    learned = sample if sample.drawn.name in datasets.DATASETS else load(LEARNED_FROM)
+    means = class_means(student.images(learned.train), learned.train_labels, learned.halves[0])
+    rows = np.isin(sample.test_labels, sample.halves[0])
+    found = (features[torch.from_numpy(rows)] @ means.T).argmax(1).numpy()
+    return 100 * float((found == sample.test_labels[rows]).mean())
+
+
 @dataclass
 class Figures:
     """What was measured on one dataset, (base, new) in per cent."""
@@ -193,7 +149,13 @@ class Figures:
     generic: Pair
     template: Pair
     teacher: Pair
+    looks: float  # of class means, on base alone
     coop: list[Pair] = field(default_factory=list)
+
+    @property
+    def looks_gain(self) -> float:
+        """Points on base that class means are above the dataset's template."""
+        return self.looks - self.template[0]
 
     @property
     def coop_mean(self) -> Pair:
@@ -214,6 +176,7 @@ def measure(student: Model, teacher: Model, name: str, lr: float) -> Figures:
         generic=accuracies(sample, features, with_template(student, GENERIC_TEMPLATE)),
         template=accuracies(sample, features, with_template(student, template)),
         teacher=accuracies(sample, teacher.images(sample.test), with_template(teacher, template)),
+        looks=remembered(student, sample, features),
     )
     for seed in SEEDS if name in datasets.DATASETS else ():
         context = coop(student, sample, seed, lr)
@@ -235,6 +198,8 @@ def verdicts(found: dict[str, Figures]) -> list[tuple[str, str, bool]]:
     better = sum(f.teacher[0] > f.template[0] and f.teacher[1] > f.template[1] for f in eleven)
     gains = sum(f.coop_mean[0] >= f.generic[0] + 5 for f in eleven)
     loses = sum(f.coop_mean[1] < f.generic[1] for f in eleven)
+    at_home = found[LEARNED_FROM].looks_gain
+    shifted = [found[name].looks_gain for name in datasets.SHIFTED]
     within = sum(35 <= value <= 85 for value in student)
     return [
         ("(a) the student's zero-shot accuracy lies between 35 and 85 %, averaged over the eleven",
@@ -245,6 +210,12 @@ def verdicts(found: dict[str, Figures]) -> list[tuple[str, str, bool]]:
         ("(c) CoOp gains at least 5 points on base over the generic prompt on eight of eleven",
          f"{gains} of eleven", gains >= 8),
         ("(c) and loses on new against it on at least six", f"{loses} of eleven", loses >= 6),
+        (f"(d) on {LEARNED_FROM}, class means gain at least 5 points on base over the template",
+         f"{at_home:+.1f} points", at_home >= 5),
+        (f"(e) and class means of {LEARNED_FROM} gain nothing on base over the template on the four"
+         " shifted versions, on average",
+         f"{np.mean(shifted):+.1f} points; gains on {sum(g > 0 for g in shifted)} of four",
+         np.mean(shifted) <= 0),
     ]  # fmt: skip
 
 
@@ -270,30 +241,49 @@ def _cell(pair: Pair) -> str:
     return f"{pair[0]:.1f} / {pair[1]:.1f}"
 
 
-def page(found: dict[str, Figures], lr: float) -> str:
-    """Return docs/playground.md."""
-    about = (Path(__file__).parent / "playground.md").read_text()
+def tables(found: dict[str, Figures]) -> list[str]:
+    """Return the lines of what was measured, and of what the criteria say to it."""
     lines = [
-        about.format(lr=lr),
-        "| dataset | classes | generic prompt | dataset's template | teacher | CoOp |",
-        "|---|---|---|---|---|---|",
+        "| dataset | classes | generic prompt | dataset's template | teacher | CoOp "
+        "| class means, base |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, f in found.items():
         learned = _cell(f.coop_mean) if f.coop else ""
         cells = [name, str(f.classes), *map(_cell, (f.generic, f.template, f.teacher)), learned]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cells)} | {f.looks:.1f} |")
     eleven = [found[name] for name in datasets.DATASETS]
     means = [[f.generic for f in eleven], [f.template for f in eleven], [f.teacher for f in eleven],
              [f.coop_mean for f in eleven]]  # fmt: skip
     lines.append(
-        "| **average of eleven** | | " + " | ".join(_cell(_average(m)) for m in means) + " |"
+        "| **average of eleven** | | "
+        + " | ".join(_cell(_average(m)) for m in means)
+        + f" | {np.mean([f.looks for f in eleven]):.1f} |"
     )
     lines += ["", "| criterion | found | holds |", "|---|---|---|"]
     lines += [
         f"| {text} | {value} | {'yes' if holds else 'no'} |"
         for text, value, holds in verdicts(found)
     ]
-    lines += ["", "## The datasets", ""]
+    return lines
+
+
+def record(found: dict[str, Figures], reason: str) -> str:
+    """Return what is kept of this edition of the drawings once another takes its place."""
+    title = f"## Withdrawn: edition {datasets.EDITION}"
+    return "\n".join([title, "", textwrap.fill(reason, 100), "", *tables(found), ""])
+
+
+def withdrawn() -> list[str]:
+    """Return the records of all editions before this one."""
+    return [(HERE / RECORD.format(n)).read_text() for n in range(1, datasets.EDITION)]
+
+
+def page(found: dict[str, Figures], lr: float) -> str:
+    """Return docs/playground.md."""
+    about = (HERE / "playground.md").read_text()
+    lines = [about.format(lr=lr, edition=datasets.EDITION), *tables(found), "", *withdrawn()]
+    lines += ["## The datasets", ""]
     for name in found:
         drawn = datasets.definition(name)
         names = ", ".join(c.name for c in drawn.sorted_classes)
@@ -313,18 +303,24 @@ def page(found: dict[str, Figures], lr: float) -> str:
 @click.option(
     "--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights."
 )
-@click.option("--docs", type=click.Path(path_type=Path), default=Path(__file__).parents[1] / "docs")
-def main(lr: float, weights: Path, docs: Path) -> None:
+@click.option("--docs", type=click.Path(path_type=Path), default=HERE.parent / "docs")
+@click.option(
+    "--withdraw", metavar="REASON", help="Keep this edition's figures as withdrawn instead."
+)
+def main(lr: float, weights: Path, docs: Path, withdraw: str | None) -> None:
     """Measure all fifteen datasets (minutes on one core) and write docs/playground.md."""
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.ERROR)
     student, teacher = (Model(name, weights / f"{name}.safetensors") for name in tiny.MODELS)
-    found: dict[str, Figures] = {}
-    (docs / "playground").mkdir(parents=True, exist_ok=True)
-    for name in track(datasets.DATASETS + datasets.SHIFTED, "judging"):
-        found[name] = measure(student, teacher, name, lr)
-        contact_sheet(name).save(docs / "playground" / f"{name}.png", optimize=True)
-    write_whole(docs / "playground.md", page(found, lr).encode())
+    names = datasets.DATASETS + datasets.SHIFTED
+    found = {name: measure(student, teacher, name, lr) for name in track(names, "judging")}
+    if withdraw is not None:
+        write_whole(HERE / RECORD.format(datasets.EDITION), record(found, withdraw).encode())
+    else:
+        (docs / "playground").mkdir(parents=True, exist_ok=True)
+        for name in names:
+            contact_sheet(name).save(docs / "playground" / f"{name}.png", optimize=True)
+        write_whole(docs / "playground.md", page(found, lr).encode())
     for text, value, holds in verdicts(found):
         click.echo(f"{'holds' if holds else 'FAILS'}  {text}: {value}")
 
