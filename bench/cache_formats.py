@@ -51,20 +51,19 @@ class Fdbpl:
     def build(self, features: Array, crops: int, folder: Path) -> None:
         from fdbpl.cache.cache import CacheWriter
         from fdbpl.cache.manifest import Identity
-        from fdbpl.cache.payload import make_payload
 
-        payload = make_payload(str(features.dtype))
         known = {
             name: "" for name, field in Identity.model_fields.items() if field.annotation is str
         }
         other = {
             name: {} for name, field in Identity.model_fields.items() if field.annotation is not str
         }
-        identity = Identity(**{**other, **known, "kind": "teacher", "payload": payload.fields})
+        payload = {"name": str(features.dtype)}
+        identity = Identity(**{**other, **known, "kind": "teacher", "payload": payload})
         writer = CacheWriter(folder, identity)
         rows = SHARD_BYTES // features[0].nbytes
         for start in range(0, len(features), rows):
-            writer.add("train", payload.encode(features[start : start + rows], None))
+            writer.add("train", {"feature": features[start : start + rows]})
         writer.finish()
 
     def open(self, folder: Path, memory: int) -> "FdbplReader":

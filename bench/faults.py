@@ -113,7 +113,7 @@ def make_whole(folder: Path) -> Whole:
         store_files=_files(Place(segments)),
         foreign=_files(Place(f"{root}/other/cache")),
         keys=cache.column("train", "key"),
-        features=cache.column("train"),
+        features=cache.features("train"),
     )
 
 

@@ -51,7 +51,7 @@ class Both:
             plan=Plan.load(work.plan(dataset)),
             regions=(student.features("train"), teacher.features("train")),
             images=(student.features("test"), teacher.features("test")),
-            names=(student.text("template"), teacher.class_vectors()),
+            names=(student.text("template"), teacher.text("template")),
             generic=student.text("generic"),
             ensemble=student.text("ensemble"),
             teacher_scale=teacher.manifest.identity.model["logit_scale"],

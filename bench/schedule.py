@@ -65,7 +65,7 @@ class Trial:
         self.task = task_of(params, self.plan, clip, student, teacher)
         self.teacher = teacher.vectors
         cache = open_role("student", params, self.plan, work)
-        self.features, self.template = cache.column("test"), cache.text("template")
+        self.features, self.template = cache.features("test"), cache.text("template")
         self.labels = self.plan.images["label"][self.plan.test]
         start = Decision(cache.text("generic"), clip.logit_scale)
         self.start = self.h([start] * len(params.seeds))

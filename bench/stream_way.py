@@ -19,7 +19,6 @@ from bench.cache_way import unit_features
 from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.codec import BLOCK_BYTES
 from fdbpl.cache.manifest import Identity
-from fdbpl.cache.payload import make_payload
 from fdbpl.cache.stream import row_bytes, windows
 from fdbpl.clip.model import load_model
 from fdbpl.params import ModelParams, TrainParams
@@ -47,18 +46,17 @@ class Settings:
 
 def write_cache(folder: Path, regions: int, dim: int) -> None:
     """Write a cache of normalised Gaussians, shard by shard."""
-    payload = make_payload("float16")
     identity = Identity.model_validate(
         {
             "kind": "teacher", "model": {"source": "random", "logit_scale": 1.0},
             "dataset": "random", "plan": "", "policy": {}, "encoder": {}, "decoder": "",
-            "images": "", "payload": payload.fields,
+            "images": "", "payload": {"name": "float16"},
         }
     )  # fmt: skip
     writer = CacheWriter(folder, identity)
     for number, start in enumerate(range(0, regions, SHARD_ROWS)):
         features = unit_features(min(SHARD_ROWS, regions - start), dim, seed=number)
-        writer.add("train", payload.encode(features, None))
+        writer.add("train", {"feature": features})
     writer.finish()
 
 

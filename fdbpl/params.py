@@ -16,7 +16,6 @@ from pydantic import (
 from fdbpl.errors import UserError
 from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
-from fdbpl.payload_names import require_known
 from fdbpl.section import Section, explain
 from fdbpl.unique_keys import load_yaml
 
@@ -155,22 +154,16 @@ class TeacherParams(ModelParams):
 class CacheParams(Section):
     """The teacher-knowledge cache.
 
-    `payload` is what a dataset's cache keeps of every region, as `fdbpl.cache.payload` names it;
+    `payload` is the precision at which a dataset's cache keeps every region's features;
     `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control; `memory_mb`,
     in MiB, is for the features that training holds, half for each model: larger caches are
     streamed, to the same results.
     """
 
-    payload: str = "float16"
+    payload: Literal["float32", "float16", "int8"] = "float16"
     store: str = Field(".fdbpl/store", min_length=1)
     batch: int = Field(64, ge=1, le=4096)
     memory_mb: int = Field(4096, ge=0)
-
-    @field_validator("payload")
-    @classmethod
-    def _known_payload(cls, payload: str) -> str:
-        require_known(payload)
-        return payload
 
 
 class WorkerParams(Section):

@@ -15,7 +15,6 @@ from bench import (
     encode,
     end_to_end,
     finding,
-    payloads,
     readme,
     report,
     scaling,
@@ -138,40 +137,6 @@ def test_whole_trainings_are_timed_method_by_method(tmp_path: Path, online: list
         assert r["steps"] == r["seeds"] * 2 * 2  # two epochs, four images in batches of two
         assert r["steps_per_second"] == pytest.approx(r["steps"] / r["seconds"])
         assert r["teacher"] == r["student"] == ("online" if online else "cached")
-
-
-def test_every_payload_is_measured_and_the_default_loses_little(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    draw_folder(tmp_path / "mine", dict.fromkeys(("ant", "bee", "cat", "dog", "elk"), (3, 2)))
-    params = {
-        "datasets": ["mine"],
-        "development": ["mine"],
-        "methods": ["kdpl"],
-        "shots": 2,
-        "regions": {"per_image": 2},
-        "data": {"own": {"mine": {"folder": "mine"}}},
-        **{
-            role: {"architecture": f"fdbpl-tiny-{role}", "weights": "tiny"}
-            for role in ("student", "teacher")
-        },
-        "train": {"epochs": 1},
-    }
-    (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
-    run = CliRunner().invoke(payloads.main, ["--out", "page.md"])
-    assert run.exit_code == 0, run.output
-    lines = run.output.splitlines()[2:8]
-    cells = {line.split("|")[1].strip(): line.split("|")[2:] for line in lines}
-    assert list(cells) == ["float32", "float16", "int8", "logits", "top5", "top1"]
-    size, largest = ({name: float(c[i]) for name, c in cells.items()} for i in (0, 1))
-    assert size["float32"] > size["float16"] > size["int8"] > size["logits"]
-    assert largest["float32"] == 0
-    assert 0 < largest["float16"] == largest["logits"] < 0.01 < largest["top1"]
-    assert "needs features" in cells["logits"][-3]
-    page = (tmp_path / "page.md").read_text()
-    assert all(line in page for line in lines)
-    assert str(tmp_path) not in page
 
 
 def test_every_section_of_the_page_has_its_place() -> None:

@@ -47,7 +47,9 @@ def test_the_template_and_the_teacher_are_judged_as_the_pipeline_judges(work, ev
         labels = one.plan.images["label"][one.plan.test]
         for role, title in (("student", "the template"), ("teacher", "teacher")):
             cache = open_cache(work.cache(one.plan.name, role))
-            decision = Inference().decision(cache.class_vectors()[None], 10.0, one.plan.class_names)
+            decision = Inference().decision(
+                cache.text("template")[None], 10.0, one.plan.class_names
+            )
             wanted = accuracy(cache.features("test"), labels, decision, one.plan.new)
             assert reached(one, EVERY_WAY[title](one, 1, every)) == pytest.approx(wanted)
 

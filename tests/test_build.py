@@ -10,7 +10,6 @@ from builds import CROPS, FakeEncoder, build, contents, draw_images, make_plan, 
 
 from fdbpl.cache import build as building
 from fdbpl.cache import open_cache, region_features
-from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.store import Lookup, RegionStore
 from fdbpl.errors import UserError
 from fdbpl.regions.boxes import REGION
@@ -24,7 +23,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_the_cache_holds_every_view_in_canonical_order(tmp_path, folder, dtype) -> None:
-    payload = make_payload(dtype)
     plan, encoder = make_plan(folder), FakeEncoder()
     text = {"generic": np.eye(3, 8, dtype=np.float32), "dataset": np.ones((2, 3, 8), np.float32)}
     counts = build(
@@ -33,15 +31,15 @@ def test_the_cache_holds_every_view_in_canonical_order(tmp_path, folder, dtype) 
         encoder,
         RegionStore(tmp_path / "s"),
         tmp_path / "c",
-        payload=payload,
+        payload=dtype,
         text=text,
     )
     assert (counts.encoded, counts.reused, counts.faults) == (8 * CROPS + 4, 0, ())
     cache = open_cache(tmp_path / "c")
     train, test = plain_features(plan, folder, FakeEncoder())
-    assert cache.column("train").dtype == np.dtype(dtype)
-    assert (cache.column("train") == train.astype(dtype)).all()
-    assert (cache.column("test") == test.astype(dtype)).all()
+    assert cache.features("train").dtype == np.dtype(dtype)
+    assert (cache.features("train") == train.astype(dtype)).all()
+    assert (cache.features("test") == test.astype(dtype)).all()
     for name in REGION.names:
         assert (cache.column("train", name) == plan.regions[name]).all()
     assert (cache.column("test", "image") == plan.test).all()
@@ -73,7 +71,7 @@ def test_regions_without_a_cache_have_the_features_that_a_cache_would_hold(
     assert (counts.encoded, counts.reused) == (8 * CROPS, 0)  # test views are not asked for
     counts = build(plan, folder, encoder, store, tmp_path / "c")
     assert (counts.encoded, counts.reused) == (4, 8 * CROPS)
-    assert (features == open_cache(tmp_path / "c").column("train")).all()
+    assert (features == open_cache(tmp_path / "c").features("train")).all()
     assert region_features(plan, folder, encoder, store)[1].encoded == 0
 
 
@@ -88,30 +86,8 @@ def test_equal_images_are_encoded_once(tmp_path, folder) -> None:
     assert counts.encoded == 8 * CROPS + 4 + 1  # image 99 in the test split is seen anew
     assert counts.reused == 0
     assert set(encoder.views.values()) == {1}
-    train = open_cache(tmp_path / "c").column("train")
+    train = open_cache(tmp_path / "c").features("train")
     assert (train[-CROPS:] == train[:CROPS]).all()
-
-
-def test_shards_of_tests_are_bounded_too_where_they_keep_more(
-    tmp_path, folder, monkeypatch
-) -> None:
-    classes = ClassList(
-        tuple(f"class {n}" for n in range(100)), "{}.", tuple(range(50)), "own", 9.0
-    )
-    payload = make_payload("top1", classes)
-    monkeypatch.setattr(building, "SHARD_BYTES", 3 * 400)  # of three tests' logits
-    build(
-        make_plan(folder),
-        folder,
-        FakeEncoder(),
-        RegionStore(tmp_path / "s"),
-        tmp_path / "c",
-        payload=payload,
-        text={"template": np.eye(100, 8, dtype=np.float32)},
-    )
-    found = open_cache(tmp_path / "c").manifest.tables["test"]
-    assert found.rows > 3
-    assert max(shard.rows for shard in found.shards) == 3
 
 
 def test_built_in_pieces_equals_built_in_one_go(tmp_path, folder) -> None:
@@ -211,7 +187,7 @@ def test_everything_works_in_memory(tmp_path, folder) -> None:
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
     one, other = open_cache(f"memory://{tmp_path}/c"), open_cache(tmp_path / "c")
     assert one.manifest == other.manifest
-    assert (one.column("train") == other.column("train")).all()
+    assert (one.features("train") == other.features("train")).all()
     assert one.verify() == []
 
 
@@ -230,10 +206,10 @@ def test_many_shards_follow_one_another(tmp_path, folder, monkeypatch) -> None:
 def test_empty_splits_keep_their_columns(tmp_path, folder) -> None:
     plan = make_plan(folder, train=0)
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert open_cache(tmp_path / "c").column("train").shape == (0, 8)
+    assert open_cache(tmp_path / "c").features("train").shape == (0, 8)
     plan = replace(make_plan(folder), test=np.zeros(0, np.int64))
     build(plan, folder, FakeEncoder(), RegionStore(tmp_path / "s"), tmp_path / "c")
-    assert open_cache(tmp_path / "c").column("test").shape == (0, 8)
+    assert open_cache(tmp_path / "c").features("test").shape == (0, 8)
     assert open_cache(tmp_path / "c").column("test", "image").dtype == np.dtype("<u4")
 
 

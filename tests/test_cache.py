@@ -49,7 +49,7 @@ def read_all(cache: Cache) -> None:
 def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
     write(f"{scheme}{tmp_path}/c")
     cache = open_cache(f"{scheme}{tmp_path}/c", IDENTITY.model_dump())
-    assert (cache.column("train") == FEATURES).all()
+    assert (cache.features("train") == FEATURES).all()
     assert (cache.column("train", "image") == IMAGES).all()
     assert list(cache.columns("train")) == ["image", "feature"]
     assert (cache.text("generic") == FEATURES[:3]).all()
@@ -57,7 +57,7 @@ def test_what_is_written_is_read(tmp_path: Path, scheme: str) -> None:
         cache.text("ensemble")
     assert cache.verify() == []
     with pytest.raises(KeyError):
-        cache.column("test")
+        cache.features("test")
 
 
 def test_a_missing_cache_says_what_to_run(tmp_path: Path) -> None:
@@ -98,13 +98,13 @@ def test_missing_truncated_and_swapped_shards_are_named(tmp_path: Path) -> None:
     for content in (b"", data[:-1], data[:30], swapped, foreign):
         one.write_bytes(content)
         with pytest.raises(DamagedShard, match=one.name):
-            open_cache(tmp_path).column("train")
+            open_cache(tmp_path).features("train")
         faults = open_cache(tmp_path).verify()
         assert len(faults) == 1
         assert one.name in faults[0]
     one.unlink()
     with pytest.raises(DamagedShard, match=rf"{one.name}.*missing"):
-        open_cache(tmp_path).column("train")
+        open_cache(tmp_path).features("train")
     assert len(open_cache(tmp_path).verify()) == 1
 
 
@@ -112,9 +112,9 @@ def test_a_cache_stays_whole_until_its_successor_is(tmp_path: Path) -> None:
     write(tmp_path)
     writer = CacheWriter(tmp_path, IDENTITY)
     writer.add("train", {"image": IMAGES, "feature": FEATURES * 2})
-    assert (open_cache(tmp_path).column("train") == FEATURES).all()
+    assert (open_cache(tmp_path).features("train") == FEATURES).all()
     writer.finish()
-    assert (open_cache(tmp_path).column("train") == FEATURES * 2).all()
+    assert (open_cache(tmp_path).features("train") == FEATURES * 2).all()
     assert len(list(tmp_path.iterdir())) == 2  # the manifest and one shard: nothing old is left
 
 
@@ -224,7 +224,7 @@ def test_of_two_builds_at_once_a_whole_cache_stands_or_one_of_them_says_so(
         said = Turns(patch).take(url, both, runs)
     cache = open_cache(url)
     faults = cache.verify()
-    held = () if faults else tuple(int(cache.column(table)[0]) for table in TABLES)
+    held = () if faults else tuple(int(cache.features(table)[0]) for table in TABLES)
     fsspec.filesystem("memory").rm(f"/{url.removeprefix('memory://')}", recursive=True)
     told = [one for one in said if one]
     assert all("another build wrote to this cache at the same time" in one for one in told)
@@ -239,7 +239,7 @@ def test_a_build_does_not_take_what_another_has_written_so_far(tmp_path: Path, s
     with pytest.MonkeyPatch.context() as patch:
         assert Turns(patch).take(url, [(1, 2), (3, 4)], [steps]) == [None, None]
     assert open_cache(url).verify() == []
-    assert open_cache(url).column("train")[0] == 1
+    assert open_cache(url).features("train")[0] == 1
 
 
 def test_a_replaced_shard_that_another_build_names_meanwhile_stays(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_replaced_shard_that_another_build_names_meanwhile_stays(tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:  # the first has just written its manifest
         assert Turns(patch).take(url, [(1, 1), (0, 2)], [5]) == [None, None]
     assert open_cache(url).verify() == []
-    assert open_cache(url).column("train")[0] == 0
+    assert open_cache(url).features("train")[0] == 0
 
 
 def test_a_build_that_lost_a_shard_does_not_replace_a_whole_cache(tmp_path: Path) -> None:

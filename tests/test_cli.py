@@ -151,30 +151,6 @@ def test_the_manifest_says_all_that_the_features_depend_on(done: Project) -> Non
     assert identity.payload == {"name": "float16"}
 
 
-def test_logits_serve_all_stages_of_methods_that_need_no_features(project: Project) -> None:
-    methods = ["zero_shot", "teacher", "kdpl"]
-    project.change(methods=methods, cache={"payload": "float16"})
-    project.all_stages()
-    metrics = Path("runs/default/metrics/compare.json")
-    before = json.loads(metrics.read_text())
-    for payload, scale in (("logits", "own"), ("top1", "own"), ("top1", "student")):
-        project.change(cache={"payload": payload}, teacher={"logit_scale": scale})
-        said = project.all_stages()
-        assert "teacher encoded 0" in said[1]
-        assert json.loads(metrics.read_text()) == before
-        kept = open_cache("runs/default/caches/mine/teacher").manifest.identity.payload
-        assert kept.get("temperature", "own") == scale
-    project.change(methods=["fdbpl"])
-    assert "method 'fdbpl' learns from the teacher's features" in project.fails(
-        "train-student", "mine"
-    )
-    project.change(methods=["kdpl"], data={"vocabulary": "imagenet"})
-    assert project("prepare-crops", "mine").exit_code == 0
-    assert "data.vocabulary asks the teacher for other names" in project.fails(
-        "train-student", "mine"
-    )
-
-
 def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -> None:
     for name, classes in (("inked", ("ant", "bee", "cat", "dog")), ("fish", ("cod", "eel"))):
         draw_folder(done.folder / name, dict.fromkeys(classes, (1, 4)))
@@ -201,7 +177,7 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     work = Workspace(Path("runs/default"))
     record = json.loads(work.transferred.read_text())
     plan = Plan.load(work.source.plan("mine"))
-    features = open_cache(work.source.cache("mine", "student")).column("test")
+    features = open_cache(work.source.cache("mine", "student")).features("test")
     labels = plan.images["label"][plan.test]
     for method in ("coop", "fdbpl"):
         for seed in (1, 2):

@@ -24,6 +24,9 @@ def test_an_unknown_method_and_other_wrong_parameters(done: Project) -> None:
         assert "'methods' is ['copo'], wanted" in done.fails(*words)
     done.change(methods=METHODS, train={"lr": -1})
     assert "'train.lr' is -1, wanted a number greater than 0" in done.fails("evaluate", "mine")
+    done.change(train={"lr": 0.1}, cache={"payload": "logits"})
+    wanted = "'cache.payload' is 'logits', wanted 'float32', 'float16' or 'int8'."
+    assert wanted in done.fails("cache-teacher", "mine")
 
 
 def test_a_file_where_a_folder_is_wanted(project: Project) -> None:

@@ -29,16 +29,14 @@ ALWAYS_ASIDE = {
     "fdbpl/unique_keys.py": "refuses wrong parameters and says why",
     "fdbpl/workspace.py": "where files lie, which dvc.yaml says too",
 }
-CHECKS = {
-    "fdbpl/methods": "params.py checks names and options by them",
-    "fdbpl/payload_names.py": "params.py checks cache.payload by them",
-}
+CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
 FOLDERS = {"fdbpl/benchmarks": "say where images lie; the plan knows each by its content"}
 TITLES = {
     "fdbpl/evaluation": "imported with titles of methods",
     "fdbpl/reporting": "titles of methods, for what is said of those left out",
 }
 OF_TEXT = {
+    "fdbpl/blas.py": "imported with methods, of which nothing is computed",
     "fdbpl/methods": "of training, only what makes vectors of names is called",
     "fdbpl/training": "of training, only what makes vectors of names is called",
 }

@@ -79,7 +79,7 @@ def test_what_a_build_has_encoded_is_found(given, tmp_path: Path) -> None:
         assert (last.stored, last.seconds) == (last.views, 0.0)
         assert last.bytes < first.bytes  # the store gains nothing more
         on_disk = sum(f.stat().st_size for f in work.cache("mine", role).rglob("*"))
-        assert on_disk > first.regions_only["float16 features"] / 2  # the same order
+        assert on_disk > first.regions_only["float16"] / 2  # the same order
     assert after.train_seconds > 0
     (run,) = after.training
     assert (run.classes, run.methods, run.steps) == (2, 2, 4)  # two epochs, four images in twos

@@ -13,7 +13,6 @@ from torch import Tensor
 from fdbpl.artifact import Artifact
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, build_cache, open_cache
-from fdbpl.cache.payload import make_payload
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.errors import UserError
@@ -62,9 +61,9 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
         place = root / f"{role}-{dtype}"
         build_cache(
             plan, folder, encoder, store, place,
-            kind=role, model={}, policy=plan.policy, payload=make_payload(dtype),
+            kind=role, model={}, policy=plan.policy, payload=dtype,
         )  # fmt: skip
-        return CachedColumn(torch.from_numpy(open_cache(place).column("train")))
+        return CachedColumn(torch.from_numpy(open_cache(place).features("train")))
 
     towers = [
         OnlineTower(plan, folder, ImageEncoder(clip, precision="fp32", batch_size=8))

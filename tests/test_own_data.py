@@ -95,7 +95,7 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
     assert found["protocol"] == "all-classes"
     assert (found["classes"], found["test_images"]) == ({"all": 4}, {"all": 4})
     assert list(found["methods"]) == FREE
-    student = open_cache(WORK.cache("mine", "student")).column("test")
+    student = open_cache(WORK.cache("mine", "student")).features("test")
     path = WORK.learned("mine", "fdbpl", 2, "classifier")
     classifier = Artifact.load(path, "classifier")
     labels = plan.images["label"][plan.test]

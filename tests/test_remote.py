@@ -6,7 +6,6 @@ from builds import FakeEncoder, build, contents, draw_images, make_plan
 from s3 import S3
 
 from fdbpl.cache import RegionStore, open_cache
-from fdbpl.cache.payload import make_payload
 from fdbpl.errors import UserError
 
 SECRETS = (b"key-of-tests", b"secret-of-tests")
@@ -24,9 +23,9 @@ def objects(s3: S3) -> dict[str, bytes]:
     return {path: fs.cat_file(path) for path in fs.find(s3.bucket)}
 
 
-@pytest.mark.parametrize("name", ["float16", "int8"])
-def test_a_cache_on_s3_is_the_one_on_disk(tmp_path, folder, s3: S3, name: str) -> None:
-    plan, encoder, payload = make_plan(folder), FakeEncoder(), make_payload(name)
+@pytest.mark.parametrize("payload", ["float16", "int8"])
+def test_a_cache_on_s3_is_the_one_on_disk(tmp_path, folder, s3: S3, payload: str) -> None:
+    plan, encoder = make_plan(folder), FakeEncoder()
     store = f"{s3.url}/store"
     counts = build(
         plan, folder, encoder, RegionStore(store), f"{s3.url}/c/teacher", payload=payload

@@ -10,7 +10,6 @@ from workspaces import FakeEncoder
 
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import Counts, RegionStore, build_cache
-from fdbpl.cache.payload import make_payload
 from fdbpl.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
@@ -92,9 +91,9 @@ def test_a_plan_that_shrinks_encodes_nothing(lab: Lab) -> None:
 def test_another_payload_encodes_nothing_but_for_exactness(lab: Lab) -> None:
     plan = lab.plan()
     lab.build(plan)
-    assert lab.build(plan, payload=make_payload("int8")).encoded == 0
-    assert lab.build(plan, payload=make_payload("float32")).reused == 0
-    assert lab.build(plan, payload=make_payload("float32")).encoded == 0
+    assert lab.build(plan, payload="int8").encoded == 0
+    assert lab.build(plan, payload="float32").reused == 0
+    assert lab.build(plan, payload="float32").encoded == 0
 
 
 def test_a_changed_student_leaves_the_teachers_columns_alone(lab: Lab) -> None:

@@ -11,7 +11,7 @@ from test_cache import IDENTITY
 
 from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
-from fdbpl.cache.payload import make_payload
+from fdbpl.cache.payload import Payload, encode
 from fdbpl.cache.stream import FeatureStream, row_bytes, windows
 from fdbpl.training.features import (
     CachedColumn,
@@ -26,12 +26,11 @@ ROWS, DIM = 120, 6
 FEATURES = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("<f2")
 
 
-def written(url: str | Path, name: str = "float16") -> Cache:
-    payload = make_payload(name)
-    writer = CacheWriter(url, IDENTITY.model_copy(update={"payload": payload.fields}))
+def written(url: str | Path, payload: Payload = "float16") -> Cache:
+    writer = CacheWriter(url, IDENTITY.model_copy(update={"payload": {"name": payload}}))
     for part in (slice(0, 50), slice(50, 110), slice(110, ROWS)):
         key = np.zeros((len(FEATURES[part]), 16), np.uint8)
-        writer.add("train", {"key": key, **payload.encode(FEATURES[part], None)})
+        writer.add("train", {"key": key, **encode(FEATURES[part], payload)})
     writer.finish()
     return open_cache(url)
 
@@ -78,10 +77,10 @@ def test_any_order_under_any_memory_gives_the_rows(cache: Cache, steps, memory: 
         assert values.tobytes() == stream.take(rows).tobytes()
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("payload", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("scheme", ["", "memory://"])
-def test_every_payload_streams_what_it_holds(tmp_path: Path, name: str, scheme: str) -> None:
-    cache = written(f"{scheme}{tmp_path}/c", name)
+def test_every_payload_streams_what_it_holds(tmp_path: Path, payload: Payload, scheme: str) -> None:
+    cache = written(f"{scheme}{tmp_path}/c", payload)
     whole = cache.features("train")
     assert row_bytes(cache, "train") * ROWS == whole.nbytes
     rows = np.random.default_rng(1).integers(0, ROWS, 70)

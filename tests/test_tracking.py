@@ -159,7 +159,7 @@ def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None
     record()
     mlflow.set_tracking_uri(tracking.store_uri())
     model = mlflow.pyfunc.load_model("models:/fdbpl-birds-coop@current")
-    features = open_cache(work.cache("birds", "student")).column("test")
+    features = open_cache(work.cache("birds", "student")).features("test")
     found = model.predict(features)
     plan = Plan.load(work.plan("birds"))
     assert tuple(found.columns) == plan.class_names

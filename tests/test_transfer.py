@@ -84,7 +84,7 @@ def test_every_cell_is_the_plain_accuracy_over_all_classes(work: Workspace) -> N
     for dataset, place in places.items():
         plan = Plan.load(place.plan(dataset))
         cache = open_cache(place.cache(dataset, "student"))
-        features, labels = cache.column("test"), plan.images["label"][plan.test]
+        features, labels = cache.features("test"), plan.images["label"][plan.test]
         assert set(labels.tolist()) == {0, 1, 2, 3}
         for method, seed in (("zero_shot", 1), ("coop", 1), ("coop", 2), ("fdbpl", 2)):
             written = cache.text("template")

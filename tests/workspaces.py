@@ -14,15 +14,12 @@ from conftest import draw_folder, unit
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
-from fdbpl.cache.payload import make_payload
 from fdbpl.files import readable_json
 from fdbpl.methods.decision import Decision
 from fdbpl.params import Params, check_params
-from fdbpl.payload_names import of_role
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import Split, make_plan
 from fdbpl.stages import run_stage
-from fdbpl.stages.caches import class_list
 from fdbpl.stages.targets import own_targets
 from fdbpl.stages.transfer import measure_transfer
 from fdbpl.workspace import Workspace
@@ -138,10 +135,7 @@ def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halve
             kind=role,
             model={"source": "tiny", "logit_scale": SCALE},
             policy=plan.policy,
-            payload=make_payload(
-                of_role(params.cache.payload, role),
-                class_list(plan, params.teacher.logit_scale, scale=SCALE),
-            ),
+            payload=params.cache.payload,
             text={
                 **dict.fromkeys(("template", "generic", "ensemble"), vectors),
                 "negative": -vectors,

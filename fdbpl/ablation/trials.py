@@ -87,9 +87,8 @@ def _record(root: Path, key: str) -> Path:
 def inputs_workspace(params: Params, root: Path) -> Workspace:
     """Return the workspace of all settings that share plans and caches."""
     fields = params.model_dump(mode="json", include={"data", "regions", "shots", "seeds"})
-    models = params.model_dump(mode="json", include={"student": True, "teacher": True})
-    if not params.cache.payload.startswith("top"):  # which alone are taken at one temperature
-        models["teacher"].pop("logit_scale")
+    models = params.model_dump(mode="json", include={"student", "teacher"})
+    models["teacher"].pop("logit_scale")  # which no cache depends on
     payload = [params.cache.payload, params.cache.batch]
     return Workspace(root / "inputs" / sha256(canonical_json([fields, models, payload]))[:16])
 

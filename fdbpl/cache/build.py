@@ -16,7 +16,7 @@ from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
 from fdbpl.cache.keys import KEY_BYTES, Keys, feature_digest
 from fdbpl.cache.manifest import Identity
-from fdbpl.cache.payload import FLOAT16, Payload
+from fdbpl.cache.payload import STORED, Payload, decode, encode
 from fdbpl.cache.store import Features, Lookup, RegionStore
 from fdbpl.cache.views import Places, Plan, Views, distinct, image_list_digest, views_of
 from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encoded_by
@@ -26,7 +26,7 @@ from fdbpl.images import DECODER
 from fdbpl.regions.boxes import REGION
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
-SHARD_BYTES = 64 << 20  # of one shard, before compression, and of the features it is made from
+SHARD_BYTES = 64 << 20  # of the stored features that one shard is made from
 PART_VIEWS = 1 << 21  # planned and looked up at a time: some 200 MB, however large the cache
 REPAIRS = 3  # rounds of encoding again what the store lost while it was read
 
@@ -60,7 +60,7 @@ def build_cache(
     kind: Literal["teacher", "student"],
     model: Mapping[str, Any],
     policy: Mapping[str, Any],
-    payload: Payload = FLOAT16,
+    payload: Payload = "float16",
     text: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
     threads: int = 2,
@@ -70,10 +70,10 @@ def build_cache(
 
     folder: holds the images of plan.paths; url: any fsspec URL for the cache; model: JSON fields
     that a reader needs to know of the model, for the manifest; policy: JSON fields
-    of the crop law, its seed and count, for the manifest; payload: what is kept of a view;
-    text: named arrays kept with the cache, among them for a payload of logits the class vectors
-    (C, D) "template"; progress: called with (views encoded, views to encode); threads: for
-    decoding and cropping ahead of each encoder; crew: workers that encode in place of this process.
+    of the crop law, its seed and count, for the manifest; payload: how features are kept;
+    text: named arrays kept with the cache; progress: called with (views encoded, views to encode);
+    threads: for decoding and cropping ahead of each encoder; crew: workers that encode in place of
+    this process.
 
     The table "train" has the columns key, image, crop, box, flip and the payload's for
     plan.regions, the table "test" key, image and the payload's for plan.test. Equal arguments give
@@ -93,20 +93,17 @@ def build_cache(
         dataset=plan.name,
         images=image_list_digest(plan),
         policy=json.loads(canonical_json(dict(policy))),
-        payload=payload.fields,
+        payload={"name": payload},
         plan=plan.digest,
     )
-    vectors = (text or {}).get("template")
     writer = CacheWriter(url, identity)
     for part, keys, features in builder.stored(slice(0, regions)):
         taken = plan.regions[part]
         columns = {name: taken[name] for name in REGION.names or ()}
-        kept = payload.encode(features, vectors)
-        writer.add("train", {"key": keys, **columns, **kept})
+        writer.add("train", {"key": keys, **columns, **encode(features, payload)})
     for part, keys, features in builder.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
-        kept = payload.of_tests.encode(features, vectors)
-        writer.add("test", {"key": keys, "image": image, **kept})
+        writer.add("test", {"key": keys, "image": image, **encode(features, payload)})
     for name, values in (text or {}).items():
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
@@ -119,23 +116,20 @@ def region_features(
     encoder: Encoder,
     store: RegionStore,
     *,
-    payload: Payload = FLOAT16,
-    vectors: Features | None = None,
+    payload: Payload = "float16",
     progress: Progress | None = None,
     threads: int = 2,
 ) -> tuple[Features, Counts]:
     """Return the features (n, dim) of plan.regions, and what had to be encoded.
 
     The same numbers as a cache's table "test" would hold, for regions that no cache is wanted of:
-    only the store keeps them. vectors: the class vectors (C, D) that a payload of logits needs.
-    Other arguments and errors as of build_cache.
+    only the store keeps them. Arguments and errors as of build_cache.
     """
     builder = _Builder(plan, folder, encoder, store, payload, threads, None)
     part = slice(0, len(plan.regions))
     builder.encode_missing(part, progress or _silent)
     stored = np.concatenate([features for _, _, features in builder.stored(part)])
-    features = payload.of_tests.decode(payload.of_tests.encode(stored, vectors))
-    return features, builder.counts()
+    return decode(encode(stored, payload)), builder.counts()
 
 
 def unseen_views(plan: Plan, encoder: Encoder, store: RegionStore, payload: Payload) -> Keys:
@@ -159,13 +153,11 @@ class _Builder:
     ) -> None:
         self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
         self._chunks = ChunkEncoder(encoder, folder, threads)
-        self.dtype = np.dtype(payload.stored).newbyteorder("<")
+        self.dtype = STORED[payload]
         pixels = {"decoder": DECODER, "dtype": self.dtype.str}
         self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
         self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
-        rows = (payload.row_bytes(encoder.dim), payload.of_tests.row_bytes(encoder.dim))
-        widest = max(*rows, encoder.dim * self.dtype.itemsize)
-        self._shard_rows = max(1, SHARD_BYTES // widest)
+        self._shard_rows = max(1, SHARD_BYTES // (encoder.dim * self.dtype.itemsize))
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size
         self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded

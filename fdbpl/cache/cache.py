@@ -18,7 +18,7 @@ from fdbpl.cache.manifest import (
     ShardEntry,
     Table,
 )
-from fdbpl.cache.payload import Payload, payload_of
+from fdbpl.cache.payload import COLUMNS, decode
 from fdbpl.cache.place import LEFT_SECONDS, Place
 from fdbpl.errors import UserError
 from fdbpl.files import sha256
@@ -132,8 +132,8 @@ class Cache:
         self.manifest = manifest
         self._place = place
 
-    def column(self, table: str, name: str = "feature") -> Array:
-        """Return one column of "train" or "test" whole, in canonical order."""
+    def column(self, table: str, name: str) -> Array:
+        """Return one column of a table whole, in canonical order, as it is kept."""
         return self.columns(table, name)[name]
 
     def columns(self, table: str, *names: str) -> dict[str, Array]:
@@ -189,27 +189,22 @@ class Cache:
         """Where it is."""
         return self._place.url()
 
-    @property
-    def payload(self) -> Payload:
-        """How `train` keeps what the model makes of a region."""
-        return payload_of(self.manifest.identity.payload)
-
     def features(self, table: str, rows: Rows | None = None) -> Array:
-        """Return what "train" or "test" keeps of every view, for `class_vectors` to compare with.
+        """Return the unit features (n, D) of "train" or "test".
 
-        Unit features (n, D); where the payload is of logits, similarities (n, C) with all classes.
         rows: (n,), of these views alone, as `rows` takes them.
+        Raises UserError for a payload that this fdbpl does not read, and what `rows` raises.
         """
-        payload = self.payload if table == "train" else self.payload.of_tests
-        views = {"key", "image", "crop", "box", "flip"}
-        names = [name for name in self.manifest.tables[table].columns if name not in views]
+        payload = str(self.manifest.identity.payload.get("name"))
+        if payload not in COLUMNS:
+            raise UserError(
+                f"{self._place.url(manifests.NAME)}: payload is {payload!r}, wanted one of "
+                f"{', '.join(COLUMNS)}. Run cache-teacher again."
+            )
+        names = COLUMNS[payload]
         if rows is None:
-            return payload.decode(self.columns(table, *names))
-        return payload.decode(self.rows(table, rows, *names))
-
-    def class_vectors(self) -> Array:
-        """Return the (C, D) vectors of the dataset's template that `features` are compared with."""
-        return self.payload.vectors(self.text("template"))
+            return decode(self.columns(table, *names))
+        return decode(self.rows(table, rows, *names))
 
     def text(self, name: str) -> Array:
         """Return the text array `name`, as it was given to build_cache.

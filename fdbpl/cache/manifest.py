@@ -59,8 +59,8 @@ class Identity(_Record):
     fingerprint's fields, that is the architecture, digests of its configuration and weights,
     activation, pre-processing, precision and numerics class; decoder: the rules that make pixels
     of files; dataset: its name; images: digest of the list of images, contents and paths; policy:
-    the crop law, its generator, seed and count; payload: what is kept of every view; plan: digest
-    of images, splits, shots and regions.
+    the crop law, its generator, seed and count; payload: how features are kept; plan: digest of
+    images, splits, shots and regions.
     """
 
     kind: Literal["teacher", "student"]

@@ -12,7 +12,7 @@ import torch
 
 from fdbpl.cache import RegionStore
 from fdbpl.cache.build import unseen_views
-from fdbpl.cache.payload import ClassList, Payload, make_payload
+from fdbpl.cache.payload import STORED, Payload, row_bytes
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.device import choose_device
@@ -22,14 +22,13 @@ from fdbpl.estimate.weights_at_hand import model_to_time
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method
 from fdbpl.params import ModelParams, Params
-from fdbpl.payload_names import of_role
 from fdbpl.progress import Report, silent
 from fdbpl.stages.caches import Role
 from fdbpl.workspace import Workspace
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
-FEATURES = ("float32", "float16", "int8")
-"""Payloads of features, whose bytes are told whichever is chosen."""
+PAYLOADS: tuple[Payload, ...] = ("float32", "float16", "int8")
+"""Whose bytes are told whichever is chosen."""
 KEY_BYTES = 16
 """Of a view in the store; a cache has 41 more for a region, box and image among them."""
 
@@ -169,11 +168,10 @@ def _encoding(
     )
     views, stored = _views(params, encoder if own else None, needs)
     width = _width(clip, device)
-    name = of_role(params.cache.payload, role)
-    kept = _stored(name).row_bytes(width)
+    payload = params.cache.payload
+    kept = width * STORED[payload].itemsize
     to_encode = views - (stored or 0)
     regions = sum(need.regions for need in needs)
-    most = max(len(need.names) for need in needs)
     found = Encoding(
         model=f"{model.architecture}, {model.weights}",
         own_weights=own,
@@ -183,13 +181,8 @@ def _encoding(
         timed_batch=timed.size,
         seconds=to_encode * view,
         bytes=to_encode * (kept + KEY_BYTES)
-        + sum(need.views * (_row_bytes(name, width, need) + KEY_BYTES) for need in needs),
-        regions_only={
-            **{f"{name} features": regions * _row_bytes(name, width) for name in FEATURES},
-            f"logits, {most} classes": sum(
-                need.regions * _row_bytes("logits", width, need) for need in needs
-            ),
-        },
+        + sum(need.views for need in needs) * (row_bytes(payload, width) + KEY_BYTES),
+        regions_only={name: regions * row_bytes(name, width) for name in PAYLOADS},
     )
     return found, width
 
@@ -214,23 +207,11 @@ def _views(
         if need.plan is None:
             missing += need.views
             continue
-        keys = unseen_views(need.plan, encoder, store, _stored(params.cache.payload))
+        keys = unseen_views(need.plan, encoder, store, params.cache.payload)
         new = {key.tobytes() for key in keys} - unseen
         unseen |= new
         missing += len(new)
     return views, views - missing
-
-
-def _stored(payload: str) -> Payload:
-    """Return the features that a payload is made from, which the store keeps."""
-    return make_payload("float32" if payload == "float32" else "float16")
-
-
-def _row_bytes(payload: str, width: int, need: Need | None = None) -> int:
-    """Return the bytes of a region before compression; logits are of the names of `need`."""
-    names = () if need is None else tuple(need.names)
-    classes = ClassList(names, "{}", tuple(range(len(names))), temperature="own", scale=1.0)
-    return make_payload(payload, classes).row_bytes(width)
 
 
 def _width(clip: ClipModel, device: str) -> int:
@@ -268,7 +249,7 @@ def _training(params: Params, clip: ClipModel, need: Need, width: int) -> Traini
         steps=steps,
         seconds=seconds,
         timed_classes=min((one.size for one in timed.values()), default=0),
-        features_mb=need.regions * _row_bytes(params.cache.payload, width, need) / 2**20,
+        features_mb=need.regions * row_bytes(params.cache.payload, width) / 2**20,
     )
 
 

@@ -6,18 +6,16 @@ from functools import partial
 from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
-from fdbpl.cache.payload import make_payload
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.device import choose_device
 from fdbpl.params import ModelParams, Params
-from fdbpl.payload_names import of_role
 from fdbpl.progress import progress
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planned import load_planned
-from fdbpl.stages.caches import Role, class_list
+from fdbpl.stages.caches import Role
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.training.learning import template_vectors
 from fdbpl.workspace import Workspace
@@ -58,15 +56,12 @@ def _cache_all(
     plans = [load_planned(params, dataset, work) for dataset, work in planned]
     folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
     store = RegionStore(params.cache.store)
-    temperature = params.teacher.logit_scale
     lines = []
-    scales: dict[str, float] = {}
-    roles: tuple[Role, ...] = ("student", "teacher")  # the teacher's logits may be at its scale
+    roles: tuple[Role, ...] = ("student", "teacher")
     for role in roles:
         encoder = image_encoder(params, role)
         clip = encoder.clip
         clip.move_text(choose_device(params.device))
-        scales |= {role: clip.logit_scale, "own": clip.logit_scale}
         for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
             text = {"template": template_vectors(clip, plan.class_names, plan.template)}
             if plan.vocabulary:
@@ -88,10 +83,7 @@ def _cache_all(
                     kind=role,
                     model={"source": clip.source, "logit_scale": clip.logit_scale},
                     policy=plan.policy,
-                    payload=make_payload(
-                        of_role(params.cache.payload, role),
-                        class_list(plan, temperature, scales[temperature]),
-                    ),
+                    payload=params.cache.payload,
                     text=text,
                     progress=report,
                     crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),

@@ -5,12 +5,10 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
-from fdbpl.cache.payload import ClassList, make_payload
 from fdbpl.cache.views import image_list_digest
 from fdbpl.images import DECODER
 from fdbpl.methods.decision import Decision
 from fdbpl.params import ModelParams, Params
-from fdbpl.payload_names import of_role
 from fdbpl.regions.plan import Plan
 from fdbpl.weights import weights_source
 from fdbpl.workspace import Workspace, require_folder
@@ -38,7 +36,7 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
 def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], Decision]:
     """Return the test images' features and the decision of an untrained method."""
     if method == "teacher":
-        return teacher.features("test"), Decision(teacher.class_vectors())
+        return teacher.features("test"), Decision(teacher.text("template"))
     return student.features("test"), Decision(student.text(ZERO_SHOT[method]))
 
 
@@ -59,25 +57,8 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
             "decoder": DECODER,
             "dataset": plan.name,
             "policy": dict(plan.policy),
-            "payload": _payload(role, params, plan),
+            "payload": {"name": params.cache.payload},
             "images": image_list_digest(plan),
             "plan": plan.digest,
         },
     )
-
-
-def _payload(role: Role, params: Params, plan: Plan) -> dict[str, Any]:
-    """Return what the manifest says of the payload that the parameters ask for.
-
-    All but the scale: that of the student is known to its own cache alone.
-    """
-    name = of_role(params.cache.payload, role)
-    classes = class_list(plan, params.teacher.logit_scale, scale=1.0)
-    fields = make_payload(name, classes).fields
-    fields.pop("scale", None)
-    return fields
-
-
-def class_list(plan: Plan, temperature: Literal["own", "student"], scale: float) -> ClassList:
-    """Return what a payload of logits is tied to under a plan."""
-    return ClassList(plan.class_names, plan.template, plan.base, temperature, scale)

@@ -49,7 +49,7 @@ class Classifiers:
             UserError: see `open_learned`.
         """
         if method == "teacher":
-            return Classifier("teacher", Decision(self._teacher.class_vectors(), self._scale))
+            return Classifier("teacher", Decision(self._teacher.text("template"), self._scale))
         if method in ZERO_SHOT:
             vectors = self._student.text(ZERO_SHOT[method])
             decision = Decision(vectors, self._scale)

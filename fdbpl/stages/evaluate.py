@@ -86,7 +86,7 @@ def _protocol(plan: Plan, teacher: Cache) -> tuple[str, Measure]:
         return ALL_CLASSES, lambda features, decision: {
             "accuracy": accuracy(features, labels, decision, plan.base)
         }
-    believed = (teacher.column("test") @ teacher.text("template").T).argmax(axis=1)
+    believed = (teacher.features("test") @ teacher.text("template").T).argmax(axis=1)
     return AGREEMENT, lambda features, decision: {
         "agreement": accuracy(features, believed, decision, plan.base)
     }

@@ -235,14 +235,12 @@ def _encode(
         for name, plan in plans.items():
             folder = open_dataset(name, params.data).folder
             with progress(f"{name}: encoding, {role}") as report:
-                cache = known[name].caches[role]
                 features, _ = region_features(
                     plan,
                     folder,
                     encoder,
                     store,
-                    payload=cache.payload,
-                    vectors=cache.text("template"),
+                    payload=params.cache.payload,
                     progress=report,
                 )
             found[name][role] = features[: counts[name]], features[counts[name] :]

@@ -75,7 +75,7 @@ def _cached(
     cache = open_role(role, params, plan, work)
     require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
     half = (params.cache.memory_mb << 20) // 2  # the other half is the other model's
-    vectors = cache.class_vectors()
+    vectors = cache.text("template")
     return Source(
         features=cached_features(cache, half),
         vectors=vectors,

@@ -12,13 +12,11 @@ import torch
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
-from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import FROM_REGIONS, IMPORTED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params
-from fdbpl.payload_names import is_of_classes
 from fdbpl.progress import Report, progress
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planned import load_planned
@@ -54,13 +52,11 @@ def learn_prompts(
 
     Raises:
         UserError: a plan or cache is missing, damaged, or made from other parameters or another
-            plan; or the cache keeps logits, and a method learns from the teacher's features; or
-            see `read_checkpoint`.
+            plan; or see `read_checkpoint`.
     """
     plan = load_planned(params, dataset, work)
     listed = [name for name in params.methods if name in FROM_REGIONS]
     methods = usable(listed, labels=plan.teaches_labels)
-    _require_features(params, plan, methods)
     clip = load_model(params.student, "student")
     brought = {  # before the training, which a wrong file shall not cost
         seed: bring_in(checkpoint, plan, seed, clip)
@@ -125,24 +121,6 @@ def learn_prompts(
         if terms
     ]
     return lines
-
-
-def _require_features(params: Params, plan: Plan, methods: list[str]) -> None:
-    if params.teacher.mode == "online" or not is_of_classes(params.cache.payload):
-        return
-    if plan.vocabulary:
-        raise UserError(
-            f"cache.payload is {params.cache.payload!r}, but data.vocabulary asks the teacher for "
-            "other names than the dataset's classes. Wanted float16, float32 or int8."
-        )
-    for method in methods:
-        wanted = trained_method(method, params.objectives.get(method))
-        if "refined" in wanted.needs or wanted.inference.recalls:
-            raise UserError(
-                f"cache.payload is {params.cache.payload!r}, but method {method!r} learns from the "
-                "teacher's features too. Wanted float16, float32 or int8; or methods that learn "
-                "from probabilities alone, such as kdpl or paper."
-            )
 
 
 def task_of(

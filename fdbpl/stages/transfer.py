@@ -179,7 +179,7 @@ def _accuracies(
     seen = student.features("test")
     labels = plan.images["label"][plan.test]
     classes = range(len(plan.class_names))
-    template, told = student.text("template"), teacher.class_vectors()
+    template, told = student.text("template"), teacher.text("template")
     found = {}
     for method in methods:
         if method in LEARNED:

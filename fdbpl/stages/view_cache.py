@@ -50,7 +50,7 @@ def view_cache(
         raise UserError(f"{url}: a cache without regions of training images: nothing to draw.")
     base = list(plan.base)
     features = cache.features("train", places).astype(np.float64)
-    logits = identity.model["logit_scale"] * features @ cache.class_vectors()[base].T
+    logits = identity.model["logit_scale"] * features @ cache.text("template")[base].T
     best = guesses(logits, [plan.class_names[label] for label in base])
     folder = open_dataset(identity.dataset, data).folder
     tiles = []

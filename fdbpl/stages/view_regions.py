@@ -69,7 +69,7 @@ def view_regions(
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
     base = list(plan.base)
-    known = own * features["teacher"].astype(np.float64) @ teacher.class_vectors()[base].T
+    known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
     learned = learned_from(student.features("train"), plan, seed)
     classifier = Classifiers(params, plan, caches, work).open(method, seed)
     scorer = base_scorer(classifier, plan, learned)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from fdbpl.errors import UserError
 
-Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 UNIT = 0.01  # that a length may be off 1: half precision and whole steps stay far below
@@ -52,14 +51,6 @@ def require_rows(
                 f"{name}: row {start + row} has length {lengths[row]:.4g}, wanted 1. Divide every "
                 "row by its length."
             )
-
-
-def are_axes(vectors: Floats) -> bool:
-    """Tell whether class vectors are axes, so that features are similarities with the classes.
-
-    A cache may keep those in place of features, and their rows have any length.
-    """
-    return bool(np.isin(vectors, (0, 1)).all())
 
 
 def require_images(

@@ -24,7 +24,7 @@ from fdbpl.methods.table import POSITIVE, Method, trained_method
 from fdbpl.params import TEMPLATE, TrainParams, has_one_gap
 from fdbpl.progress import Report, silent
 from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
-from fdbpl.training.given import are_axes, require_images, require_rows
+from fdbpl.training.given import require_images, require_rows
 from fdbpl.training.interim import Interim
 from fdbpl.training.knowledge import bridged, remembered, with_knowledge
 from fdbpl.training.likeliest import LikeliestText
@@ -312,7 +312,6 @@ def _require_fitting(
         teacher,
         (regions, teacher_vectors.shape[1]),
         f"{of_region}, as wide as teacher_vectors",
-        unit=not are_axes(teacher_vectors),
     )
     if anchors is not None:
         require_rows("anchors", anchors, (classes, width), f"{of_class}, of the student")
