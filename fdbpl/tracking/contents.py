@@ -14,7 +14,6 @@ NAMES = {
     "base": "base_acc",
     "new": "new_acc",
     "h": "h",
-    "h": "h",
     "source": "source_acc",
     "average": "avg_acc",
 }
