@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -189,15 +190,15 @@ def regions(
 @click.option("--run", default=None, metavar="RUN", help="For runs/RUN, not DVC's outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def estimate(params_path: Path, run: str | None, as_json: bool) -> None:
-    """Tell the bytes, hours and memory a build will take on this machine, before it begins."""
-    from fdbpl.estimate.estimate import estimate
-    from fdbpl.estimate.table import lines_of
+    """Tell the views, time and bytes of a build on this machine, before it begins."""
     from fdbpl.files import readable_json
     from fdbpl.progress import progress
+    from fdbpl.stages.estimate import estimate, lines_of
 
     with progress("timing a little of everything") as report:
-        found = estimate(read_params(params_path), _workspace(run), report)
-    click.echo(readable_json(found.to_json()).decode() if as_json else "\n".join(lines_of(found)))
+        parts = estimate(read_params(params_path), _workspace(run), report)
+    plain = {name: asdict(part) for name, part in parts.items()}
+    click.echo(readable_json(plain).decode() if as_json else "\n".join(lines_of(parts)))
 
 
 main.add_command(data)

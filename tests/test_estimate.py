@@ -1,7 +1,9 @@
 """An estimate against the build it is of; how long things take is never judged."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ from click.testing import CliRunner
 from conftest import draw_folder
 
 from fdbpl.cli import main
-from fdbpl.errors import UserError
-from fdbpl.estimate.estimate import estimate
-from fdbpl.estimate.needs import needs_of
-from fdbpl.estimate.table import duration, lines_of, size
+from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import Params, check_params
+from fdbpl.regions.plan import Plan
+from fdbpl.stages import estimate as module
 from fdbpl.stages import run_stage
+from fdbpl.stages.estimate import estimate, trainings_of
+from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.workspace import Workspace
 
 TINY = {
@@ -25,25 +28,31 @@ TINY = {
 CLASSES = dict.fromkeys(("cat", "owl", "sea", "sky"), (4, 2))
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.0)  # batches of one view
+
+
 @pytest.fixture
 def given(tmp_path: Path) -> Callable[..., Params]:
-    """A function that returns parameters of two small datasets, one learned from and one not."""
-    own = {}
-    for name, shade in (("mine", 0), ("other", 7)):
-        classes = {f"{one}{shade}": counts for one, counts in CLASSES.items()}
-        own[name] = {"folder": str(draw_folder(tmp_path / name, classes))}
+    """A function that returns parameters of two labelled datasets and one without labels."""
+    names = tmp_path / "names.txt"
+    names.write_text("cat\nowl\nsea\n")
+    own: dict[str, dict[str, str]] = {
+        name: {"folder": str(draw_folder(tmp_path / name, CLASSES))} for name in ("mine", "other")
+    }
+    own["bare"] = {"images": str(tmp_path / "mine" / "train"), "names": str(names)}
 
-    def params(**changes: Any) -> Params:
+    def params(vocabulary: str | None = None, **changes: Any) -> Params:
         raw = {
             "datasets": ["mine"],
-            "methods": ["zero_shot", "kdpl", "paper"],
+            "methods": ["zero_shot", "coop", "kdpl", "paper"],
             "seeds": [1, 2],
             "shots": 2,
             "regions": {"per_image": 3},
-            "data": {"own": own},
+            "data": {"own": own, "vocabulary": vocabulary},
             "cache": {"store": str(tmp_path / "store"), "batch": 4},
             "train": {"epochs": 2, "batch": 2},
-            "transfer": {"source": "mine", "targets": ["other"]},
             "device": "cpu",
             **TINY,
         }
@@ -52,97 +61,145 @@ def given(tmp_path: Path) -> Callable[..., Params]:
     return params
 
 
-def test_counts_without_a_plan_are_those_of_the_plan(given, tmp_path: Path) -> None:
-    params, work = given(), Workspace(tmp_path / "work")
-    before = needs_of(params, work)
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "work")
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> str:
+    path = tmp_path / "words.txt"
+    path.write_text("".join(f"thing {number}\n" for number in range(40)))
+    return str(path)
+
+
+def test_counts_are_those_of_the_build(given, work: Workspace) -> None:
+    params = given(transfer={"source": "mine", "targets": ["other"]})
+    unplanned = estimate(params, work)
     run_stage("prepare_crops", params, work, "mine")
     run_stage("prepare_transfer", params, work, None)
-    after = needs_of(params, work)
-    assert [need.plan for need in before] == [None] * 3
-    for one, other in zip(before, after, strict=True):
-        assert other.plan is not None
-        for field in ("dataset", "protocol", "names", "images", "regions", "tests"):
-            assert getattr(one, field) == getattr(other, field)
-
-
-def test_what_a_build_has_encoded_is_found(given, tmp_path: Path) -> None:
-    params, work = given(transfer=None), Workspace(tmp_path / "work")
-    before = estimate(params, work)
-    run_stage("prepare_crops", params, work, "mine")
+    planned = estimate(params, work)
     lines = run_stage("cache_teacher", params, work, "mine")
-    after = estimate(params, work)
-    assert (before.planned, after.planned, after.caches) == (0, 1, 1)
+    lines += run_stage("cache_transfer", params, work, None)
+    built = estimate(params, work)
+    places = [(work, "mine"), (work.source, "mine"), (work.targets, "other")]
+    plans = [Plan.load(place.plan(dataset)) for place, dataset in places]
+    count = sum(len(plan.regions) + len(plan.test) for plan in plans)
     for role in ("teacher", "student"):
-        first, last = before.encoding[role], after.encoding[role]
-        assert (first.stored, first.seconds > 0) == (0, True)
-        assert f"mine: {role} encoded {first.views}, reused 0" in lines
-        assert (last.stored, last.seconds) == (last.views, 0.0)
-        assert last.bytes < first.bytes  # the store gains nothing more
-        on_disk = sum(f.stat().st_size for f in work.cache("mine", role).rglob("*"))
-        assert on_disk > first.regions_only["float16"] / 2  # the same order
-    assert after.train_seconds > 0
-    (run,) = after.training
-    assert (run.classes, run.methods, run.steps) == (2, 2, 4)  # two epochs, four images in twos
+        assert [one[role].count for one in (unplanned, planned, built)] == [count] * 3
+        told = " ".join(line for line in lines if role in line)
+        encoded = sum(map(int, re.findall(r"encoded (\d+)", told)))
+        assert [one[role].stored for one in (unplanned, planned, built)] == [
+            0,
+            count - encoded,  # the same in two caches
+            count,
+        ]
+        assert built[role].seconds == 0
+        assert built[role].bytes < planned[role].bytes < unplanned[role].bytes  # the store's gain
+    assert len({one["training"].count for one in (unplanned, planned, built)}) == 1
 
 
-def test_more_seeds_are_counted_before_they_are_planned(given, tmp_path: Path) -> None:
-    params, work = given(transfer=None), Workspace(tmp_path / "work")
-    run_stage("prepare_crops", params, work, "mine")
-    run_stage("cache_teacher", params, work, "mine")
-    more = given(transfer=None, seeds=[1, 2, 3, 4, 5])
-    run_stage("prepare_crops", more, work, "mine")
-    found = estimate(more, work).encoding["teacher"]
-    assert found.stored is not None
-    assert 0 < found.stored < found.views
+@pytest.mark.parametrize("changes", [{"regions": {"per_image": 5}}, {"shots": "all"}])
+def test_an_estimate_is_of_the_parameters_not_of_an_older_plan(
+    given, work: Workspace, changes: dict[str, Any]
+) -> None:
+    run_stage("prepare_crops", given(), work, "mine")
+    fresh = estimate(given(**changes), Workspace(work.root / "none"))["teacher"]
+    assert estimate(given(**changes), work)["teacher"].count == fresh.count
+    spoilt = Path(given().data.own["mine"].folder) / "train" / "cat" / "00.png"
+    spoilt.write_bytes(b"")
+    run_stage("prepare_crops", given(**changes), work, "mine")  # with an image less
+    assert "1 of 1 plans are made" in estimate(given(**changes), work)["teacher"].note
+
+
+def test_bytes_are_those_of_the_payload(given, work: Workspace) -> None:
+    sizes = {
+        payload: estimate(given(cache={"payload": payload}), work)["teacher"].bytes
+        for payload in ("float32", "float16", "int8")
+    }
+    assert sizes["float32"] > sizes["float16"] > sizes["int8"]
+
+
+def test_images_without_labels_need_no_plan(given, work: Workspace) -> None:
+    params = given(datasets=["bare"])
+    found = estimate(params, work)
+    run_stage("prepare_crops", params, work, "bare")
+    planned = estimate(params, work)
+    for name, part in found.items():
+        assert part.count == planned[name].count > 0
+    plan = plan_of(params, "bare", "halves", look=False)
+    assert [one.method.name for one in trainings_of(params, plan)] == ["kdpl", "paper"]
+
+
+def test_methods_that_train_alike_are_trained_once(given) -> None:
+    params = given(methods=["fdbpl", "kdpl", "fdbpl_prompts", "gda"])
+    plan = plan_of(params, "mine", "halves", look=False)
+    assert len(trainings_of(params, plan)) == 2
+    apart = given(methods=["fdbpl", "fdbpl_prompts"], objectives={"fdbpl": {"rejection_weight": 2}})
+    assert len(trainings_of(apart, plan)) == 2
+
+
+def test_what_has_no_objective_is_not_trained(given, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(name: str, options: object = None) -> Method:
+        method = trained_method(name)
+        return replace(method, objective=None) if name == "coop" else method  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "trained_method", without)
+    params = given()
+    plan = plan_of(params, "mine", "halves", look=False)
+    assert [one.method.name for one in trainings_of(params, plan)] == ["kdpl", "paper"]
+
+
+@pytest.mark.parametrize(("likeliest", "names"), [(1000, 40), (7, 7)])
+def test_a_vocabulary_is_learned_from_by_its_likeliest_names(
+    given, work: Workspace, vocabulary: str, likeliest: int, names: int
+) -> None:
+    train = {"epochs": 2, "batch": 3, "likeliest": likeliest}
+    params = given(vocabulary=vocabulary, train=train)
+    trainings = trainings_of(params, plan_of(params, "mine", "halves", look=False))
+    assert [one.method.name for one in trainings] == ["kdpl", "paper"]  # no labels in it
+    assert [len(one.names) for one in trainings] == [names] * 2
+    assert [one.steps for one in trainings] == [2] * 2  # four images: one whole batch an epoch
+    assert estimate(params, work)["training"].seconds > 0
 
 
 def test_weights_that_are_not_here_are_not_fetched(
-    given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tag = {"hf_hub": "nobody/nothing/"}
     monkeypatch.setattr(
         "open_clip.pretrained.get_pretrained_cfg",
-        lambda _, weights: tag if weights == "elsewhere" else {},
+        lambda _, weights: {"hf_hub": "nobody/nothing/"} if weights == "elsewhere" else {},
     )
-    params = given(
-        transfer=None, teacher={"architecture": "fdbpl-tiny-teacher", "weights": "elsewhere"}
-    )
-    found = estimate(params, Workspace(tmp_path / "work"))
-    assert not found.encoding["teacher"].own_weights
-    assert found.encoding["teacher"].stored is None
-    assert found.encoding["student"].own_weights
-    assert any("elsewhere is not on this machine" in line for line in lines_of(found))
+    params = given(teacher={"architecture": "fdbpl-tiny-teacher", "weights": "elsewhere"})
+    run_stage("prepare_crops", params, work, "mine")
+    found = estimate(params, work)
+    assert "elsewhere; not on this machine: random weights" in found["teacher"].note
+    assert "1 of 1 plans are made" in found["student"].note
 
 
-def test_a_weights_file_that_is_not_there_is_a_mistake(given, tmp_path: Path) -> None:
-    params = given(teacher={"architecture": "fdbpl-tiny-teacher", "weights": "lost.safetensors"})
-    with pytest.raises(UserError, match=r"lost\.safetensors"):
-        estimate(params, Workspace(tmp_path / "work"))
+def test_nothing_to_learn_is_no_mistake(given, work: Workspace) -> None:
+    assert estimate(given(methods=["zero_shot"]), work)["training"].count == 0
 
 
-def test_the_command_prints_a_table_or_json(given, tmp_path: Path, monkeypatch) -> None:
+def test_the_command_prints_a_table_or_json(
+    given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(given().model_dump_json())
+    path.write_text(given(datasets=["mine", "bare"]).model_dump_json())
     monkeypatch.chdir(tmp_path)
     shown = CliRunner().invoke(main, ["estimate", "--params", str(path)])
     assert shown.exit_code == 0, shown.output
-    assert "in all:" in shown.output
-    assert "mine, source" in shown.output
+    assert [line.split(" ")[0] for line in shown.stdout.splitlines()][1:5] == [
+        *("teacher", "student", "training", "in"),
+    ]
     raw = CliRunner().invoke(main, ["estimate", "--params", str(path), "--json"])
     assert raw.exit_code == 0, raw.output
-    found = json.loads(raw.stdout)
-    assert {"encoding", "training", "encode_seconds", "train_seconds", "bytes", "peak_mb"} <= set(
-        found
-    )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "says"), [(1.26, "1.3 s"), (119, "119.0 s"), (120, "2.0 min"), (9000, "2.5 h")]
-)
-def test_durations(seconds: float, says: str) -> None:
-    assert duration(seconds) == says
-
-
-@pytest.mark.parametrize(("count", "says"), [(0, "0 B"), (2500, "2.5 kB"), (3e9, "3.0 GB")])
-def test_sizes(count: float, says: str) -> None:
-    assert size(count) == says
+    assert set(json.loads(raw.stdout)["training"]) == {
+        "count",
+        "stored",
+        "seconds",
+        "bytes",
+        "note",
+    }
+    path.write_text(given(datasets=["lost"]).model_dump_json())
+    assert CliRunner().invoke(main, ["estimate", "--params", str(path)]).exit_code == 2

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from workspaces import draw, prepare, workspace_params
 
 from fdbpl.errors import UserError
-from fdbpl.estimate.needs import needs_of
 from fdbpl.params import Params
 from fdbpl.regions.planned import load_planned
 from fdbpl.stages import run_stage
@@ -85,12 +84,3 @@ def test_no_stage_takes_a_plan_of_other_parameters(
     dataset = None if stage == "rejection" else "pets"
     with pytest.raises(UserError, match="Run fdbpl prepare-crops pets --run x again"):
         run_stage(stage, changed(params, **changes), work, dataset)
-
-
-def test_an_estimate_is_of_the_parameters_not_of_an_older_plan(
-    params: Params, work: Workspace
-) -> None:
-    more = changed(params, regions={"per_image": 5})
-    (need,) = needs_of(more, work)
-    (fresh,) = needs_of(more, Workspace(work.root / "none"))
-    assert need == fresh

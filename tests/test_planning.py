@@ -319,6 +319,33 @@ def test_a_vocabulary_is_learned_from_in_place_of_names(folder: Path, tmp_path: 
     assert Plan.load(tmp_path / "plan").vocabulary == plan.vocabulary
 
 
+def without_contents(plan: Plan) -> dict[str, Any]:
+    told = plan.images[["label", "split"]].tolist()
+    return {**vars(plan), "images": told, "regions": 0, "policy": 0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shots": "all"},
+        {"split": "all"},
+        {"split": "test-only"},
+        {"vocabulary": ("red", "sea")},
+    ],
+)
+def test_without_a_look_all_is_planned_but_contents(folder: Path, options: dict[str, Any]) -> None:
+    plan = plan_of(folder, **options)
+    for path in folder.rglob("*.png"):
+        path.write_bytes(DAMAGED)
+    assert without_contents(plan_of(folder, look=False, **options)) == without_contents(plan)
+
+
+def test_without_a_look_images_without_labels_are_planned_too(bare: Dataset) -> None:
+    plan = bare_plan(bare)
+    assert without_contents(bare_plan(bare, look=False)) == without_contents(plan)
+
+
 def test_every_test_image_is_reported(folder: Path) -> None:
     reports: list[tuple[int, int]] = []
     plan_of(folder, report=lambda done, total: reports.append((done, total)))

@@ -66,7 +66,8 @@ class ImageEncoder:
     def dim(self) -> int:
         """Width of a feature."""
         size = self.clip.image_size
-        return int(self.encode(np.zeros((1, 3, size, size), np.float32)).shape[1])
+        with torch.inference_mode():  # of one image: a whole batch would take long
+            return int(self._tower(torch.zeros(1, 3, size, size, device=self._device)).shape[1])
 
     def pixels(self, image: Image.Image, box: Box | None, flip: bool = False) -> Floats:
         """Cut a region out of a decoded RGB image and normalise it.

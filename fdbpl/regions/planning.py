@@ -36,6 +36,7 @@ def make_plan(
     given: Picks | None = None,
     vocabulary: tuple[str, ...] = (),
     allow_unreadable_test_images: bool = False,
+    look: bool = True,
     report: Report = silent,
 ) -> Plan:
     """Plan what a protocol needs of a dataset: shots to learn from, test images of all classes.
@@ -55,6 +56,9 @@ def make_plan(
     drawing order; with picks `given` instead of a draw, none replaces it. `report` follows the
     test images looked at.
 
+    Without `look` no image is opened, all are taken for readable and no regions are drawn: enough
+    to count what a plan would ask for.
+
     Raises:
         UserError: a test image is unreadable (unless allowed), no training image is readable, or
             base classes, new classes or, with neither, the dataset have no test image; or the
@@ -72,7 +76,7 @@ def make_plan(
             )
         dataset, drawn = _without_labels(dataset), (UNKNOWN,)
         count = shots if shots == "all" else shots * len(vocabulary or dataset.class_names)
-    reader = _Reader(dataset.folder)
+    reader = _Reader(dataset.folder, look)
     picks = {
         seed: list(_pick(dataset, drawn, count, seed, given, reader))
         for seed in (seeds if learns else ())
@@ -107,7 +111,7 @@ def make_plan(
         shots={
             seed: tuple(sorted(row_of[item] for item in chosen)) for seed, chosen in picks.items()
         },
-        regions=_draw_all(images[: len(train)], regions),
+        regions=_draw_all(images[: len(train) if look else 0], regions),
         policy=policy_of(regions) if learns else {},
         notes={
             "unreadable training images": unreadable,
@@ -187,8 +191,8 @@ def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.voi
 class _Reader:
     """Looks at each image once: does it decode, how large is it, what is its content hash."""
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    def __init__(self, folder: Path, look: bool = True):
+        self._folder, self._look = folder, look
         self._known: dict[str, tuple[bytes, int, int]] = {}
         self.unreadable: dict[str, str] = {}
 
@@ -197,6 +201,8 @@ class _Reader:
             return self._known[path]
         if path in self.unreadable:
             return None
+        if not self._look:
+            return self._known.setdefault(path, (bytes(16), 0, 0))
         try:
             digest, image = read_image(self._folder / path)
         except UnreadableImage as error:  # without the folder: a plan holds no machine's path

@@ -3,7 +3,7 @@
 from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
 from fdbpl.params import Params
-from fdbpl.progress import progress
+from fdbpl.progress import Report, progress, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import Split, make_plan
 from fdbpl.workspace import Workspace
@@ -24,20 +24,8 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
     Raises:
         UserError: see `open_dataset` and `make_plan`.
     """
-    found = open_dataset(dataset, params.data)
-    vocabulary = params.data.vocabulary if split != "test-only" else None
     with progress(f"{dataset}: looking at images") as report:
-        plan = make_plan(
-            found,
-            regions=params.regions,
-            shots=params.shots,
-            seeds=params.seeds,
-            split=split,
-            given=given_picks(found, params.data) if split != "test-only" else None,
-            vocabulary=read_vocabulary(vocabulary) if vocabulary else (),
-            allow_unreadable_test_images=params.data.allow_unreadable_test_images,
-            report=report,
-        )
+        plan = plan_of(params, dataset, split, report=report)
     plan.save(work.plan(dataset))
     lines = [f"{dataset}: {', '.join(_parts(plan))}"]
     for title, notes in plan.notes.items():
@@ -45,6 +33,30 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
             more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
             lines.append(f"  {len(notes)} {title}: {'; '.join(notes[:3])}{more}")
     return lines
+
+
+def plan_of(
+    params: Params, dataset: str, split: Split, *, look: bool = True, report: Report = silent
+) -> Plan:
+    """Return the plan that the parameters ask for; see `make_plan`.
+
+    Raises:
+        UserError: see `open_dataset` and `make_plan`.
+    """
+    found = open_dataset(dataset, params.data)
+    vocabulary = params.data.vocabulary if split != "test-only" else None
+    return make_plan(
+        found,
+        regions=params.regions,
+        shots=params.shots,
+        seeds=params.seeds,
+        split=split,
+        given=given_picks(found, params.data) if split != "test-only" else None,
+        vocabulary=read_vocabulary(vocabulary) if vocabulary else (),
+        allow_unreadable_test_images=params.data.allow_unreadable_test_images,
+        look=look,
+        report=report,
+    )
 
 
 def _parts(plan: Plan) -> list[str]:

@@ -1,1 +1,0 @@
-"""What a build will take on this machine, told before it begins."""

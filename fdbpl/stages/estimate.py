@@ -1,0 +1,242 @@
+"""What a build takes, told before it begins: counts, times what a small sample takes here."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import cycle, islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip import pretrained
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from rich.filesize import decimal
+
+from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
+from fdbpl.benchmarks.registry import open_dataset
+from fdbpl.cache import RegionStore
+from fdbpl.cache.build import unseen_views
+from fdbpl.cache.keys import KEY_BYTES
+from fdbpl.cache.payload import make_payload
+from fdbpl.cache.views import distinct
+from fdbpl.clip.encoding import ImageEncoder
+from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.shapes import random_model
+from fdbpl.device import choose_device
+from fdbpl.images import decode
+from fdbpl.methods.names import TRAINED, usable
+from fdbpl.methods.table import Method, trained_method
+from fdbpl.params import ModelParams, Params
+from fdbpl.progress import Report, silent
+from fdbpl.regions.boxes import REGION
+from fdbpl.regions.plan import Plan
+from fdbpl.regions.planned import outdated
+from fdbpl.regions.planning import Split
+from fdbpl.stages.prepare_crops import plan_of
+from fdbpl.stages.targets import own_targets
+from fdbpl.training.learning import learn, template_vectors
+from fdbpl.weights import TINY
+from fdbpl.workspace import Workspace
+
+NUMBER_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+SECONDS = 3.0  # that a batch may take to be timed, about
+NAMES = 32  # at most, in the timed steps
+
+
+@dataclass(frozen=True)
+class Part:
+    """Encoding by one model, or all training.
+
+    `count` is of views (regions and test images) in all caches, or of steps; `stored` of views
+    among them that are in the store, or in two of the caches. The others take `seconds`, by what a
+    `note` says was timed. Caches take and the store gains `bytes`, before compression.
+    """
+
+    count: int
+    stored: int
+    seconds: float
+    bytes: int
+    note: str
+
+
+class Training(NamedTuple):
+    """One training of all seeds: its method, the names that a step learns from, its steps."""
+
+    method: Method
+    names: tuple[str, ...]
+    steps: int
+
+    @property
+    def texts(self) -> int:
+        """Texts in a step: its time is about proportional to them."""
+        return len(self.method.starts) * len(self.names)
+
+
+def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[str, Part]:
+    """Return the parts "teacher", "student" and "training" of a build by one worker here.
+
+    Raises:
+        UserError: a dataset that cannot be planned, or a model that cannot be loaded.
+    """
+    plans = list(_plans(params, work))
+    teacher = _encoding(params, "teacher", params.teacher, plans)[0]
+    report(1, 3)
+    student, clip = _encoding(params, "student", params.student, plans)
+    report(2, 3)
+    trainings = [one for plan, _ in plans for one in trainings_of(params, plan)]
+    return {"teacher": teacher, "student": student, "training": _training(params, clip, trainings)}
+
+
+def lines_of(parts: Mapping[str, Part]) -> Iterator[str]:
+    """Yield the lines of a small table."""
+    yield f"{'':<9}{'count':>12}{'stored':>12}{'time':>20}{'bytes':>10}"
+    for name, one in parts.items():
+        yield f"{name:<9}{one.count:>12,}{one.stored:>12,}{_cost(one)}"
+    yield f"{'in all':<33}{_cost(*parts.values())}"
+    yield from (f"{name}: {one.note}" for name, one in parts.items())
+    yield "An estimate for one worker here. Planning, evaluation and online models are not in it."
+
+
+def _cost(*parts: Part) -> str:
+    duration = timedelta(seconds=round(sum(one.seconds for one in parts)))
+    return f"{duration!s:>20}{decimal(sum(one.bytes for one in parts)):>10}"
+
+
+def _plans(params: Params, work: Workspace) -> Iterator[tuple[Plan, bool]]:
+    """Yield the plan of each cache, and whether it is made; else it is good for counting alone."""
+    wanted: list[tuple[str, Workspace, Split]] = [(one, work, "halves") for one in params.datasets]
+    if params.transfer is not None:
+        targets = own_targets(params, params.transfer)
+        wanted.append((params.transfer.source, work.source, "all"))
+        wanted += [(target, work.targets, "test-only") for target in targets]
+    for dataset, place, split in wanted:
+        counted = plan_of(params, dataset, split, look=False)
+        made = Plan.load(place.plan(dataset)) if place.plan(dataset).is_dir() else None
+        if made is not None and _is_current(made, counted, params):
+            yield made, True
+        else:
+            yield counted, False
+
+
+def _is_current(made: Plan, counted: Plan, params: Params) -> bool:
+    """Tell whether a plan is of these parameters; images that nobody can read may be missing."""
+    unreadable = len(made.notes["unreadable training images"])
+    return (
+        outdated(made, params) is None
+        and made.vocabulary == counted.vocabulary
+        and all(
+            0 <= len(rows) - len(made.shots[seed]) <= unreadable
+            for seed, rows in counted.shots.items()
+        )
+    )
+
+
+def _encoding(
+    params: Params, role: str, model: ModelParams, plans: list[tuple[Plan, bool]]
+) -> tuple[Part, ClipModel]:
+    here = _is_here(model)
+    clip = load_model(model, role) if here else random_model(model.architecture, seed=0)
+    device = choose_device(params.device)
+    tower = partial(ImageEncoder, clip, precision=model.precision, device=device)
+    encoder, payload = tower(batch_size=params.cache.batch), make_payload(params.cache.payload)
+    tests = sum(len(plan.test) for plan, _ in plans)
+    regions = params.regions.per_image * (sum(len(plan.images) for plan, _ in plans) - tests)
+    made = [plan for plan, is_made in plans if is_made and here]
+    store, unseen = RegionStore(params.cache.store), [np.empty((0, KEY_BYTES), np.uint8)]
+    unseen += [unseen_views(plan, encoder, store, payload) for plan in made]
+    stored = sum(len(plan.regions) + len(plan.test) for plan in made)
+    stored -= len(distinct(np.concatenate(unseen)))
+    missing = regions + tests - stored
+    each = _seconds_of_a_view(params, tower, max(plans, key=lambda one: len(one[0].images))[0])
+    number = NUMBER_BYTES[params.cache.payload]
+    in_caches = (regions + tests) * (KEY_BYTES + encoder.dim * number) + regions * REGION.itemsize
+    in_store = missing * (KEY_BYTES + encoder.dim * max(2, number))  # int8 is made from float16
+    how = f"{len(made)} of {len(plans)} plans are made and looked up in the store"
+    how = how if here else "not on this machine: random weights of its shapes, no store looked into"
+    note = f"{1000 * each:.2f} ms a view by {model.architecture} {model.weights}; {how}"
+    return Part(regions + tests, stored, missing * each, in_caches + in_store, note), clip
+
+
+def _is_here(model: ModelParams) -> bool:
+    """Tell whether weights are packaged, in a file, or of a tag that was fetched before."""
+    tag = pretrained.get_pretrained_cfg(model.architecture, model.weights)
+    hub, _, file = tag.get("hf_hub", "").rpartition("/")
+    names = (HF_SAFE_WEIGHTS_NAME, file or HF_WEIGHTS_NAME)
+    fetched = hub and any(isinstance(try_to_load_from_cache(hub, name), str) for name in names)
+    return not hub or model.weights == TINY or bool(fetched)
+
+
+def _seconds_of_a_view(params: Params, tower: Callable[..., ImageEncoder], plan: Plan) -> float:
+    """Time a batch of a dataset's images, tests first: read, cut as often as regions, encoded."""
+    folder, crops = open_dataset(plan.name, params.data).folder, params.regions.per_image
+
+    def seconds(batch: int) -> float:
+        encoder, start = tower(batch_size=batch), time.perf_counter()
+        paths = islice(cycle(reversed(plan.paths)), -(-batch // crops))
+        images = (decode(folder / path) for path in paths)
+        views = [encoder.pixels(one, None) for one in images for _ in range(min(crops, batch))]
+        encoder.encode(np.stack(views[:batch]))
+        return (time.perf_counter() - start) / batch
+
+    seconds(1)  # warms up
+    return seconds(max(1, min(params.cache.batch, int(SECONDS / seconds(1)))))
+
+
+def trainings_of(params: Params, plan: Plan) -> list[Training]:
+    """Return what is trained on a plan; methods that train alike are trained once."""
+    listed = usable([one for one in params.methods if one in TRAINED], labels=plan.teaches_labels)
+    methods = [trained_method(name, params.objectives.get(name)) for name in listed]
+    alike = {one.training: one for one in methods if one.objective is not None}
+    names = plan.vocabulary[: params.train.likeliest] or plan.learned_names
+    images = max(map(len, plan.shots.values()), default=0)
+    steps = params.train.epochs * max(1, images // params.train.batch)
+    return [Training(method, names, steps) for method in alike.values() if names]
+
+
+def _training(params: Params, clip: ClipModel, trainings: list[Training]) -> Part:
+    """Time the steps of a training of middle size, and take the others by their texts."""
+    if not trainings:
+        return Part(0, 0, 0.0, 0, "no method learns")
+    timed = sorted(trainings, key=lambda one: one.texts)[len(trainings) // 2]
+    timed = timed._replace(names=timed.names[:NAMES])
+    each = _seconds_of_a_step(params, clip, timed)
+    seconds = each * sum(one.steps * one.texts for one in trainings) / timed.texts
+    note = (
+        f"{len(trainings)} trainings of {len(params.seeds)} seeds; {1000 * each:.2f} ms a step "
+        f"of {timed.method.name} with {len(timed.names)} names"
+    )
+    return Part(sum(one.steps for one in trainings), 0, seconds, 0, note)
+
+
+def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> float:
+    """Train for a few epochs of one step, on vectors of names in place of regions' features."""
+    vectors = template_vectors(clip, training.names, GENERIC_TEMPLATE)
+    images = np.arange(params.train.batch)
+    labels, ends = images % len(vectors), list[float]()
+
+    def note_end(*_: int) -> None:
+        if clip.text_device.type == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.perf_counter())
+
+    learn(
+        clip,
+        training.names,
+        student=vectors[labels],
+        teacher=vectors[labels],
+        teacher_vectors=vectors,
+        teacher_scale=clip.logit_scale,
+        labels=labels,
+        anchors=vectors,
+        picks=dict.fromkeys(params.seeds, images),
+        likeliest=len(vectors),  # so that nothing is learned beside contexts
+        method=training.method.name,
+        options=params.objectives.get(training.method.name),
+        params=params.train.model_copy(update={"epochs": 5, "lr": 1e-6}),  # does not diverge
+        device=choose_device(params.device),
+        report=note_end,
+    )
+    return float(np.diff(ends).min())  # of an epoch that no gradients are probed in
