@@ -284,8 +284,18 @@ def ablate(
     help="The page to write.",
 )
 @click.option("--ablation", metavar="RUN", help="Show what `fdbpl ablate` wrote in runs/RUN too.")
+@click.option(
+    "--coverage",
+    type=click.Path(path_type=Path),
+    help="Show the table of `python -m bench.coverage` too.",
+)
 def results(
-    params_path: Path, run: str | None, also: tuple[str, ...], out: Path, ablation: str | None
+    params_path: Path,
+    run: str | None,
+    also: tuple[str, ...],
+    out: Path,
+    ablation: str | None,
+    coverage: Path | None,
 ) -> None:
     """Write the page of results from the records: every method, protocol and interval.
 
@@ -295,31 +305,33 @@ def results(
     from fdbpl.files import write_whole
     from fdbpl.machine import commit, machine
     from fdbpl.progress import progress
-    from fdbpl.results.costs import measure_costs
+    from fdbpl.results.costs import costs_table
     from fdbpl.results.page import page
     from fdbpl.results.world import read_world
 
     params = read_params(params_path)
-    work = Workspace(Path()) if run is None else _by_hand_workspace(run)
-    world = read_world(work, "this world")
-    others = [read_world(_by_hand_workspace(name), name) for name in also]
+    work = _workspace(run)
+    worlds = [read_world(work, "this world")]
+    worlds += [read_world(_by_hand_workspace(name), name) for name in dict.fromkeys(also)]
+    further = {}
+    if ablation is not None:
+        path = _by_hand_workspace(ablation).root / "ablation.md"
+        further["What was tried"] = _embedded(path, f"fdbpl ablate --run {ablation}")
+    if coverage is not None:
+        further["Coverage of the intervals"] = _embedded(coverage, "python -m bench.coverage")
     with progress("measuring costs") as report:
-        costs = list(measure_costs(params, world.datasets[0], work, report))
+        further["Costs"] = costs_table(params, worlds[0].datasets()[0], work, report)
     code = commit("fdbpl", str(params_path))  # the records themselves may be new
-    tried = None if ablation is None else _by_hand_workspace(ablation).root / "ablation.md"
-    if tried is not None and not tried.is_file():
-        raise UserError(f"{tried}: no such file. Run fdbpl ablate --run {ablation} first.")
-    text = page(
-        params,
-        world,
-        others,
-        costs,
-        commit=code,
-        machine=list(machine()),
-        ablation=tried.read_text(encoding="utf-8") if tried else None,
-    )
+    about = f"commit {code or 'unknown'}, on {', '.join(machine())}"
+    text = page(params, worlds, about, further)
     write_whole(out, text.encode())
     click.echo(f"Written: {out}")
+
+
+def _embedded(path: Path, command: str) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Run {command} first.")
+    return path.read_text(encoding="utf-8")
 
 
 @main.command()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import draw_folder
@@ -19,7 +20,8 @@ from fdbpl.ablation.trials import Trial
 from fdbpl.cli import main
 from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
 from fdbpl.errors import UserError
-from fdbpl.evaluation.statistics import paired_bootstrap
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.evaluation.statistics import linearised_h, t_interval
 from fdbpl.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.training import digest
@@ -141,7 +143,8 @@ def test_the_numbers_are_the_records(calls: Calls) -> None:
             assert any(
                 record["dataset"] == dataset
                 and record["method"] == row.method
-                and cell["h"] == mean(seed["h"] for seed in record["seeds"].values())
+                and cell["base"] == mean(seed["base"] for seed in record["seeds"].values())
+                and cell["h"] == harmonic_mean(cell["base"], cell["new"])
                 for record in records
             )
     unchanged = named["fdbpl.first_weight=0.9", "fdbpl"].difference  # the fake ignores options
@@ -182,11 +185,14 @@ def test_the_development_datasets_are_the_default(calls: Calls) -> None:
         run("train.lr=0.1", methods=["zero_shot"])
 
 
-def trial(key: str, *h: float) -> Trial:
+def trial(key: str, *base: float, joint: bool = True) -> Trial:
     gradients = {"0": {"a": [1.0, 0.0], "b": [0.0, 3.0]}, "9": {"a": [3.0, 0.0], "b": [0.0, 5.0]}}
     seeds = {
-        str(seed): {"base": 60 + x, "new": 50 - x, "h": x, "gradients": gradients, "inactive": []}
-        for seed, x in enumerate(h)
+        str(seed): {
+            **{"base": x, "new": x + 10, "h": 0, "gradients": gradients, "inactive": []},
+            **({"joint": {"base": x / 2, "new": x / 4, "h": 0}} if joint else {}),
+        }
+        for seed, x in enumerate(base)
     }
     seeds["1"]["inactive"] = ["b"]
     return Trial(key, seeds)
@@ -211,21 +217,44 @@ def test_a_row_by_hand() -> None:
         ("train.lr=0.1", "fdbpl"),  # it touches no trial of KDPL
     ]
     row = rows[2]
-    assert row.average("h") == mean([14, 14, 22, 28])
-    assert row.average("base") == 60 + row.average("h")
-    assert row.h_std == pytest.approx(abs(18 - 21) / 2**0.5)
-    assert row.difference == paired_bootstrap([[3, 1], [1, -1]], seed=0)
-    assert row.over_baseline == paired_bootstrap([[4, 2], [2, 4]], seed=0)
+    assert row.average("base") == mean([14, 14, 22, 28])
+    assert row.average("h") == harmonic_mean(19.5, 29.5)
+    assert row.average("joint_h") == harmonic_mean(19.5 / 2, 19.5 / 4)
+
+    def values(base: list[float]) -> np.ndarray:  # means over seeds, of birds and of cars
+        return linearised_h(base, [x + 10 for x in base])
+
+    def joint(base: list[float]) -> np.ndarray:
+        return linearised_h([x / 2 for x in base], [x / 4 for x in base])
+
+    for h, prefix in ((values, ""), (joint, "joint_")):
+        assert row.gaps[f"{prefix}difference"] == t_interval(h([14, 25]) - h([12, 25]))
+        assert row.gaps[f"{prefix}over_baseline"] == t_interval(h([14, 25]) - h([11, 22]))
+    assert row.difference == row.gaps["difference"]
     assert row.gradients == {
         "a": {"positive": 2, "negative": 0},
         "b": {"positive": 0, "negative": 4},
     }
     assert row.inactive == {"b": 0.5}
     assert rows[0].difference is None
-    table = report.results_table(rows).splitlines()
-    assert "+1.00" in table[-1]
-    assert "+3.00 (+2.00 to +4.00) *" in table[-1]
+    heads, *_, cells = [line.split(" | ") for line in report.results_table(rows).splitlines()]
+    spelt = dict(zip((head.strip("| ") for head in heads), cells, strict=True))
+    assert spelt["H"].strip() == f"{row.average('h'):.2f}"
+    assert spelt["joint H - KDPL"].strip("| ") == report.spell_gap(row.gaps["joint_over_baseline"])
     assert " 50%" in report.gradients_table(rows).splitlines()[-1]
+
+
+def test_without_joint_accuracies_there_are_dashes_and_no_gap() -> None:
+    settings = [Setting({}, parameters()), Setting({"train.lr": 0.1}, parameters())]
+    found = {
+        (setting.name, name, "fdbpl"): trial(f"{setting.name} {name}", 10, 12, joint=one == 0)
+        for setting in settings
+        for one, name in enumerate(DATASETS)
+    }
+    row = summarise(settings, DATASETS, ["fdbpl"], found)[1]
+    assert row.measures == ["base", "new", "h"]
+    assert list(row.gaps) == ["difference"]
+    assert " - |" in report.results_table([row])
 
 
 def cli(*words: str) -> Result:

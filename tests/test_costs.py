@@ -5,8 +5,9 @@ from workspaces import evaluated_workspace, train, workspace_params
 
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.reporting.tables import TITLES
 from fdbpl.results import costs
-from fdbpl.results.costs import measure_costs
+from fdbpl.results.costs import costs_table
 from fdbpl.workspace import Workspace
 
 
@@ -29,12 +30,13 @@ def test_every_trained_method_is_measured_apart_from_the_workspace(
     monkeypatch.setattr(costs, "run_stage", stage)
     monkeypatch.setattr("fdbpl.clip.model.load_model", lambda *which: None)
     reports: list[tuple[int, int]] = []
-    found = list(measure_costs(params, "birds", work, lambda *done: reports.append(done)))
+    table = costs_table(params, "birds", work, lambda *done: reports.append(done))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[-2:]]
     assert trained == [("train_student", "coop"), ("train_student", "fdbpl")]
-    assert [one.method for one in found] == ["coop", "fdbpl"]
-    assert [(one.learned, one.learned_real) for one in found] == [
-        (sides * 4 * 8, sides * 4 * 512) for sides in (1, 2)
+    assert [row[:3] for row in rows] == [
+        [TITLES[method], str(sides * 4 * 8), f"{sides * 4 * 512:,}"]
+        for method, sides in (("coop", 1), ("fdbpl", 2))
     ]
-    assert all(one.seconds > 0 for one in found)
+    assert "2 seeds on birds" in table
     assert reports == [(1, 2), (2, 2)]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

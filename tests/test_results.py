@@ -2,284 +2,240 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from result_records import DATASETS, LIFT, SEEDS, comparison, rejection, transfer
+from result_records import DATASETS, LIFT, comparison, rejection, transfer
 
 from fdbpl.cli import main
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
-from fdbpl.evaluation.statistics import Interval, paired_bootstrap
+from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 from fdbpl.params import Params, check_params
-from fdbpl.results import sections, standing
-from fdbpl.results.costs import Cost
 from fdbpl.results.page import page
 from fdbpl.results.world import World, read_world
 from fdbpl.workspace import Workspace
 
+EVIDENCE = [name for name in DATASETS if name != "icons"]
 MODEL = {"architecture": "small", "weights": "tiny"}
-COSTS = [Cost("kdpl", 256, 2048, 0, 2.5), Cost("fdbpl", 512, 4096, 645, 4.25)]
+WORDS = "In plain words, from evidence alone"
+RECORDS = {"comparison": comparison(), "transfer": transfer(), "rejection": rejection()}
 
 
 def parameters(**changes: Any) -> Params:
-    raw = {"datasets": list(DATASETS), "development": ["icons"], "methods": list(LIFT)}
+    raw = {"datasets": list(DATASETS), "development": ["icons"], "methods": ["kdpl", "fdbpl"]}
     return check_params({**raw, "student": MODEL, "teacher": MODEL, **changes})
 
 
-def world(**changes: Any) -> World:
-    records = {"comparison": comparison(), "transfer": transfer(), "rejection": rejection()}
-    return World("this world", **{**records, **changes})
+def written_to(work: Workspace, **changes: Any) -> Workspace:
+    """A workspace that holds records, but for those that are None."""
+    records = {**RECORDS, **changes}
+    work.comparison("json").parent.mkdir(parents=True, exist_ok=True)
+    places = (work.comparison("json"), work.transferred, work.rejection("json"))
+    for place, record in zip(places, records.values(), strict=True):
+        if record is not None:
+            place.write_text(json.dumps(record))
+    return work
 
 
-def written(first: World, *others: World, **changes: Any) -> str:
-    return page(parameters(**changes), first, others, COSTS, commit="abc123", machine=["a chip"])
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    """What reads records, changed, as a world."""
+
+    def read(title: str = "this world", **changes: Any) -> World:
+        return read_world(written_to(Workspace(tmp_path / title), **changes), title)
+
+    return read
+
+
+def written(*worlds: World, further: Mapping[str, str] = {}, **changes: Any) -> str:
+    return page(parameters(**changes), worlds, "commit abc123, on a chip", further)
 
 
 def part(text: str, title: str) -> str:
     """The text under a heading, to the next."""
-    return re.split(r"^#+ ", text.split(f" {title}\n")[1], flags=re.MULTILINE)[0]
+    return re.split(r"^#+ ", text.split(f"# {title}\n")[1], flags=re.MULTILINE)[0]
 
 
 def row(text: str, name: str) -> list[str]:
-    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} ")][:1]
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_evidence_and_development_stand_apart() -> None:
+def said(text: str, *words: str) -> str:
+    """The one sentence of the summary that has all these words."""
+    lines = part(text, WORDS).splitlines()
+    (found,) = [line for line in lines if line[:1] == "-" and all(word in line for word in words)]
+    return found
+
+
+def halves(method: str, names: Sequence[str], *, joint: bool = False) -> list[list[float]]:
+    cells = [comparison()["methods"][method]["datasets"][name] for name in names]
+    return [
+        [(cell["joint"] if joint else cell)[half] for cell in cells] for half in ("base", "new")
+    ]
+
+
+def gap(ours: str, theirs: str, *, joint: bool = False) -> Interval:
+    values = [linearised_h(*halves(one, EVIDENCE, joint=joint)) for one in (ours, theirs)]
+    return t_interval(values[0] - values[1])
+
+
+def test_evidence_and_development_stand_apart(world: Any) -> None:
     text = written(world())
-    evidence = part(text, "Evidence: base to new")
-    assert all(f"| {name} " in evidence for name in ("objects", "flowers", "textures"))
-    assert "| icons " not in evidence
-    developed = part(text, "Development: base to new")
-    assert "| icons " in developed
-    assert "| flowers " not in developed
-    assert "icons" not in part(text, "In plain words, from evidence alone")
-    assert "objects-hard" not in text[text.index("## Development") :]
+    before, after = text.split("## Development")
+    assert "icons" not in before
+    assert "3 datasets: objects, flowers, textures." in before
+    assert "Choices were made on icons" in after
+    assert "| H / joint H " in after
+    assert "flowers" not in after
 
 
-def test_the_averages_and_differences_by_hand() -> None:
-    text = part(written(world()), "Evidence: base to new")
-    ours, theirs = (
-        standing.accuracies(comparison(), name, ("objects", "flowers", "textures"), "h")
-        for name in ("fdbpl", "kdpl")
-    )
-    assert ours
-    assert theirs
-    gaps = [[ours[d][s] - theirs[d][s] for s in SEEDS] for d in ours]
-    gap = paired_bootstrap(gaps, seed=0)
-    cells = row(text, "FDBPL, ours")
-    assert cells[5] == f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-    assert float(cells[4]) - float(row(text, "KDPL")[4]) == pytest.approx(gap.mean, abs=0.011)
-    base, new = float(cells[1]), float(cells[2])
-    assert float(cells[3]) == pytest.approx(harmonic_mean(base, new), abs=0.011)
-    assert row(text, "KDPL")[5] == "-"
-    assert cells[-1] == "3 (H 3, new 3)"
+def test_averages_are_h_of_averages(world: Any) -> None:
+    cells = row(part(written(world()), WORDS), "FDBPL, ours")
+    for joint in (False, True):
+        base, new = map(np.mean, halves("fdbpl", EVIDENCE, joint=joint))
+        wanted = [f"{value:.2f}" for value in (base, new, harmonic_mean(base, new))]
+        assert (cells[4:7] if joint else cells[1:4]) == wanted
 
 
-def test_a_loss_is_said_as_plainly_as_a_win() -> None:
-    words = part(written(world()), "In plain words, from evidence alone")
-    assert "FDBPL, ours beats KDPL in H on 3 datasets: +" in words
-    assert "FDBPL, ours does not beat, and falls behind, CoOp in H on 3 datasets: -" in words
+def test_differences_are_t_intervals_of_h_of_averages(world: Any) -> None:
+    line = said(written(world()), "FDBPL, ours against KDPL:")
+    apart, joint = gap("fdbpl", "kdpl"), gap("fdbpl", "kdpl", joint=True)
+    assert f" in H {apart}, in joint H {joint}." in line
+    assert apart.units == 3
+
+
+def test_a_loss_is_said_as_plainly_as_a_win(world: Any) -> None:
+    text = written(world())
+    assert "- FDBPL, ours against KDPL: beats it in H +0.82 (+0.67 to +0.97), in joint H " in text
+    assert "against CoOp: falls behind it in H -0.81 (-0.96 to -0.66), in joint H " in text
     level = comparison({**LIFT, "kdpl": LIFT["fdbpl"]})
-    words = part(written(world(comparison=level)), "In plain words, from evidence alone")
-    assert "FDBPL, ours is not distinguishable from KDPL in H on 3 datasets: +0.00" in words
+    line = said(written(world(comparison=level)), "against KDPL")
+    assert "is not distinguishable from it in H +0.00 (+0.00 to +0.00), in joint H +0.00" in line
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "says"),
-    [(0.1, 1, "beats"), (-1, -0.1, "does not beat"), (-1, 1, "is not distinguishable from")],
+    ("about", "theirs"),
+    [
+        ("**Prompts' part**: FDBPL, ours", "template_memory"),
+        ("**Memory's and bridge's part**: ", "zero_shot"),
+        ("**Another context's part**: ", "template_memory"),
+    ],
 )
-def test_the_verdict_follows_the_interval(low: float, high: float, says: str) -> None:
-    assert f"A {says}" in standing.verdict("A", "B", "H", Interval(0.0, low, high, pairs=2))
+def test_every_part_is_told_by_four_measures(world: Any, about: str, theirs: str) -> None:
+    lines = [one for one in part(written(world()), WORDS).splitlines() if one[2:].startswith(about)]
+    assert lines
+    for line in lines:
+        assert re.findall(r"in ([\w ]+) [+-]", line) == ["H", "joint H", "base", "new"]
 
 
-def test_above_the_generic_prompt_needs_h_and_new() -> None:
-    record = comparison()
-    for seed in record["methods"]["fdbpl"]["datasets"]["flowers"]["seeds"].values():
-        seed["new"] = 1.0  # its H stays as it was
-    text = written(world(comparison=record))
-    words = part(text, "In plain words, from evidence alone")
-    assert 'is above zero-shot, "a photo of a" on 2 (H 3, new 2) of 3 datasets.' in words
-
-
-def test_a_classifier_of_base_classes_has_dashes_and_a_line() -> None:
-    record = comparison()
-    probe = json.loads(json.dumps(record["methods"]["coop"]))
-    for cell in probe["datasets"].values():
-        cell.update(new=None, h=None, h_std=None)
-        for seed in cell["seeds"].values():
-            seed.update(new=None, h=None)
-    record["methods"]["teacher"] = probe  # any name that has a title
-    text = part(written(world(comparison=record)), "Evidence: base to new")
-    cells = row(text, "teacher")
-    assert cells[1] == row(text, "CoOp")[1]
-    assert cells[2:] == ["-"] * 6
-    assert "No new and no H, since it knows the base classes alone: teacher." in text
-    assert "teacher" not in text[text.index("| H ") :]
-
-
-def test_transfer_leaves_development_datasets_out_of_evidence() -> None:
+def test_transfer_is_measured_by_the_targets_own_template(world: Any) -> None:
     text = written(world())
-    evidence = part(text, "Evidence: transfer")
-    assert "cross-dataset, average of 1" in evidence
-    assert "Learned on objects; flowers." in evidence
-    assert "Learned on objects; objects-hard." in evidence
-    assert row(evidence, "FDBPL, ours")[1:4] == [
-        "77.00",
-        "+1.00 (+1.00 to +1.00)",
-        "-1.00 (-1.00 to -1.00)",
+    found = part(text, "Transfer")
+    assert "Learned on objects." in found
+    assert row(found, "FDBPL, ours")[1:] == [
+        "79.50, +2.00 (+2.00 to +2.00)",
+        "102.00, +2.00 (one dataset: no interval)",
     ]
-    words = part(text, "In plain words, from evidence alone")
-    assert "FDBPL, ours beats KDPL in cross-dataset accuracy (1 dataset): +1.00" in words
-    assert "falls behind, CoOp in accuracy on shifted versions (1 dataset): -1.00" in words
-    assert "Learned on objects; icons." in part(text, "Development: transfer")
+    assert row(found, "zero-shot")[1:] == ["77.50", "100.00"]
+    line = said(text, "**Transfer**", "against zero-shot")
+    assert "beats it in cross-dataset +2.00 (+2.00 to +2.00); is" in line
+    assert "not distinguishable from it in shifted +2.00 (one dataset: no interval)" in line
+    lost = transfer({**LIFT, "template_memory": 5})
+    text = written(world(transfer=lost))
+    assert "falls behind it in cross-dataset -3.00" in said(text, "**Transfer**", "template_mem")
 
 
-def test_rejection_is_compared_with_every_baseline_score() -> None:
+def test_rejection_is_told_of_all_our_scores(world: Any) -> None:
     text = written(world())
-    found = part(text, "Evidence: rejection, AUROC")
-    assert row(found, "FDBPL, ours, combined")[1:] == ["80.00", "-", "80.00", "-", "5.00"]
-    assert row(found, "KDPL, energy")[1:3] == ["75.00", "+5.00 (+5.00 to +5.00)"]
-    words = part(text, "In plain words, from evidence alone")
-    assert "beats every baseline in AUROC for images of new classes." in words
-    losing = part(written(world(rejection=rejection(72))), "In plain words, from evidence alone")
-    assert "falls behind in AUROC for empty regions: KDPL, energy." in losing
-    level = part(written(world(rejection=rejection(75))), "In plain words, from evidence alone")
-    assert "not distinguishable in AUROC for empty regions from KDPL, energy." in level
+    line = said(text, "**Rejecting new classes, AUROC**")
+    assert "beats it by combined +5.00" in line
+    assert "is not distinguishable from it by energy +0.00" in line
+    assert "falls behind it by max softmax -15.00" in line
+    assert "other datasets" not in text
+    found = part(text, "Rejection")
+    assert row(found, "FDBPL, ours, combined")[2].endswith(", +5.00 (+5.00 to +5.00)")
+    assert row(found, "zero-shot, energy")[2:] == ["75.73", "5.00"]
+    assert "max logit" not in found  # ours lacks it, and of others the usual are shown
 
 
-def test_what_was_not_run_is_said_with_how_to_run_it() -> None:
+def test_what_was_not_run_is_said_with_how_to_run_it(world: Any) -> None:
     text = written(world(transfer=None, rejection=None))
-    assert "Cross-dataset and shifted: no record. Run" in text
-    assert "Rejection: no record. Run" in text
-    assert "Evidence: transfer" not in text
+    assert "or `fdbpl transfer`" in part(text, "Transfer")
+    assert "or `fdbpl rejection`" in part(text, "Rejection")
+    assert "**Transfer**" not in text
+    empty = world("empty", transfer={"source": None, "targets": {}, "methods": {}})
+    assert empty.measures.keys() >= {"base", "joint new"}
+    assert "or `fdbpl transfer`" in written(empty)
 
 
-def test_another_world_is_evidence_of_its_own() -> None:
-    lower = {**LIFT, "fdbpl": 0.5}
-    other = World("second", comparison(lower), None, None)
-    text = written(world(), other)
-    fresh = part(text, "Evidence: second, base to new")
-    kindred = part(text, "Evidence: second, base to new, kinds that development knows")
-    assert "- FDBPL, ours does not beat, and falls behind, KDPL in H on 3 datasets" in fresh
-    assert "- FDBPL, ours does not beat, and falls behind, KDPL in H on 1 dataset" in kindred
-    assert "| icons " not in fresh
-    assert "| icons " in kindred
+def test_several_worlds_are_told_together_then_each_in_short(world: Any) -> None:
+    lower = comparison({**LIFT, "fdbpl": -4})
+    worlds = world(), world("second", comparison=lower, transfer=None)
+    text = written(*worlds)
+    joined, *each = (
+        float(row(part(text, title), "FDBPL, ours")[1]) for title in (WORDS, "this world", "second")
+    )
+    assert joined == pytest.approx(np.mean(each), abs=0.011)
+    assert each[0] > each[1]
+    table = row(part(text, "Each world by itself"), "H, FDBPL, ours - KDPL")
+    assert [cell[0] for cell in table[1:]] == ["+", "-"]
+    assert "and worlds (this world, second) likewise" in text
+    assert "or `fdbpl transfer`" in part(text, "Transfer")  # of which one world has no record
+    assert text.count("**Prompts' part**") == 1
 
 
-def test_several_worlds_are_told_together_and_each_in_its_own_sections() -> None:
-    other = World("second", comparison({**LIFT, "fdbpl": -4}), None, rejection())
-    text = written(world(), other)
-    words = part(text, "In plain words, from evidence alone")
-    assert "- all worlds, base to new: FDBPL, ours" in words
-    assert "- base to new:" not in words
-    assert "icons" not in words
-    assert "3 (H 3, new 3) of 3 in this world, 0 (H 0, new 0) of 3 in second." in words
-    assert "transfer" not in words  # of which one world has no record
-    joined = row(part(text, "Evidence: all worlds, base to new"), "FDBPL, ours")
-    alone = [
-        row(part(text, f"Evidence: {title}base to new"), "FDBPL, ours")
-        for title in ("", "second, ")
-    ]
-    assert float(joined[1]) == pytest.approx(np.mean([float(one[1]) for one in alone]), abs=0.011)
-    assert "- FDBPL, ours beats KDPL in H" in part(text, "Evidence: base to new")
+def test_worlds_that_share_nothing_stand_by_themselves(world: Any) -> None:
+    text = written(world(), world("second", comparison=comparison({"paper": 1})))
+    assert "0 datasets" in part(text, WORDS)
+    assert row(part(text, "second"), "FDBPL, paper")
 
 
-def test_worlds_without_a_method_in_common_are_not_told_together() -> None:
-    other = World("second", comparison({"paper": 1}), None, None)
-    text = written(world(), other)
-    assert "all worlds, base to new" not in text
-    assert "Evidence: second, base to new" in text
-
-
-def test_points_on_new_classes_are_told_by_dataset() -> None:
-    words = part(written(world()), "In plain words, from evidence alone")
-    (line,) = [line for line in words.splitlines() if "on new classes" in line]
-    assert "objects +1.96, flowers +2.04, textures +2.08." in line
-
-
-def test_costs_machine_commit_and_settings_are_told() -> None:
-    text = written(world(), objectives={"fdbpl": {"first_weight": 0.25}})
-    assert "at commit abc123, on a chip." in text
-    assert "options of fdbpl: first_weight 0.25" in text
-    assert row(part(text, "Costs"), "FDBPL, ours")[1:] == ["512", "4,096", "645", "4.2"]
-    assert "seeds 1, 2, 3" in text
-
-
-def test_without_development_all_is_evidence_and_a_warning() -> None:
+def test_without_development_all_is_evidence(world: Any) -> None:
     text = written(world(), development=[])
-    assert "| icons " in part(text, "Evidence: base to new")
-    assert "names no development datasets, so choices may have been made on any" in text
+    assert "4 datasets: objects, icons" in text
+    assert "made on datasets that params.yaml does not name" in part(text, "Development")
 
 
-def test_a_world_without_our_method_or_rivals_is_tables_alone() -> None:
-    few = World("this world", comparison({"zero_shot_generic": 0, "paper": 1}), None, rejection())
-    words = part(written(few), "In plain words, from evidence alone")
-    assert words.strip().startswith("- rejection")
-    assert sections.rejection(World("w", few.comparison, None, None), DATASETS) is None
+def test_settings_and_what_other_commands_wrote_stand_on_the_page(world: Any) -> None:
+    further = {"Costs": "| a | b |\n", "Coverage of the intervals": "often"}
+    text = written(world(), further=further, objectives={"fdbpl": {"first_weight": 0.25}})
+    assert "at commit abc123, on a chip." in text
+    assert "'first_weight': 0.25" in text
+    assert "seeds 1, 2, 3" in text
+    assert "| a | b |" in part(text, "Costs")
+    assert "often" in part(text, "Coverage of the intervals")
 
 
-def test_records_are_read_from_a_workspace(tmp_path: Path) -> None:
-    work = Workspace(tmp_path)
-    with pytest.raises(UserError, match=r"compare\.json: no such file\. Run fdbpl compare first"):
-        read_world(work, "w")
-    work.comparison("json").parent.mkdir()
-    work.comparison("json").write_text(json.dumps(comparison()))
-    found = read_world(work, "w")
-    assert (found.datasets, found.seeds, found.transfer) == (list(DATASETS), list(SEEDS), None)
-    work.transferred.write_text(json.dumps({"source": None, "targets": {}, "methods": {}}))
-    assert read_world(work, "w").transfer is None
-    work.rejection("json").write_text("{")
-    with pytest.raises(UserError, match=r"rejection\.json: damaged"):
-        read_world(work, "w")
+def test_the_summary_fits_a_page_and_the_whole_is_short(world: Any) -> None:
+    text = written(world(), world("second"), world("third"))
+    assert part(text, WORDS).count("\n") < 50
+    assert text.count("\n") < 200
+    assert len([line for line in text.splitlines() if line.startswith("- ")]) == 15
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fdbpl.cli.read_params", lambda path: parameters())
-    monkeypatch.setattr("fdbpl.results.costs.measure_costs", lambda *given: COSTS)
+    monkeypatch.setattr("fdbpl.results.costs.costs_table", lambda *given: "| costs |")
     for name in ("one", "two"):
-        file = Workspace(Path("runs") / name).comparison("json")
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(comparison()))
-    done = CliRunner().invoke(main, ["results", "--run", "one", "--also", "two"])
+        written_to(Workspace(Path("runs") / name))
+    Path("runs/tried").mkdir()
+    Path("runs/tried/ablation.md").write_text("| tried |")
+    Path("coverage.md").write_text("| coverage |")
+    words = ["results", "--run", "one", "--also", "two", "--also", "two"]
+    done = CliRunner().invoke(main, [*words, "--ablation", "tried", "--coverage", "coverage.md"])
     assert done.exit_code == 0, done.output
     text = Path("docs/results.md").read_text()
-    assert "Evidence: two, base to new" in text
+    assert "worlds (this world, two) likewise" in text
+    assert "| costs |" in part(text, "Costs")
+    assert "| tried |" in part(text, "What was tried")
+    assert "| coverage |" in part(text, "Coverage of the intervals")
     assert str(tmp_path) not in text
-    wrong = CliRunner().invoke(main, ["results"])
-    assert (wrong.exit_code, wrong.output.count("\n")) == (2, 1)
-
-
-def test_gains_and_losses_are_told_by_halves_and_datasets() -> None:
-    text = part(written(world()), "In plain words, from evidence alone")
-    (line,) = [line for line in text.splitlines() if "minus KDPL by halves" in line]
-    cells = comparison()["methods"]
-    names = [name for name in DATASETS if name != "icons"]
-
-    def gap(half: str) -> float:
-        means = {
-            method: np.mean(
-                [
-                    cell[half]
-                    for d in names
-                    for cell in cells[method]["datasets"][d]["seeds"].values()
-                ]
-            )
-            for method in ("fdbpl", "kdpl")
-        }
-        return float(means["fdbpl"] - means["kdpl"])
-
-    assert f"base {gap('base'):+.2f}, new {gap('new'):+.2f}" in line
-
-
-def test_what_was_tried_stands_with_development() -> None:
-    text = page(
-        parameters(), world(), [], COSTS, commit="", machine=[], ablation="| a | b |\n| - | - |\n"
-    )
-    assert "| a | b |" in part(text, "Development: what was tried")
-    assert "what was tried" not in written(world())
+    for wrong in (["results"], [*words, "--coverage", "no.md"], [*words, "--ablation", "no"]):
+        done = CliRunner().invoke(main, wrong)
+        assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output

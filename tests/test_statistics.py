@@ -2,106 +2,85 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import ttest_1samp
 
-from fdbpl.evaluation import statistics
-from fdbpl.evaluation.statistics import Interval, paired_bootstrap
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 
 RNG = np.random.default_rng(0)
+ACCURACIES = st.integers(1, 12).flatmap(lambda n: arrays(float, (4, n), elements=st.floats(0, 100)))
+"""Base and new accuracies (4, D) of two methods on D datasets."""
 
 
-@given(st.floats(-50, 50), st.integers(1, 6), st.integers(1, 4), st.integers(0, 2**31))
-def test_constant_differences_give_a_point(
-    value: float, datasets: int, seeds: int, seed: int
-) -> None:
-    table = np.full((datasets, seeds), value)
-    found = paired_bootstrap(table, seed=seed, resamples=50)
-    assert found.mean == pytest.approx(value)
-    assert found.low == pytest.approx(found.high) == pytest.approx(value)
+@pytest.mark.parametrize("units", [2, 5, 6, 40])
+def test_the_interval_is_students(units: int) -> None:
+    values = RNG.normal(1, 3, units)
+    found = t_interval(values)
+    wanted = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.units == units
 
 
-def test_the_interval_is_the_plain_double_loops() -> None:
-    """Every resample draws datasets, then seeds anew for each dataset drawn."""
-    table = np.array([[0.0, 1.0], [10.0, 14.0], [-3.0, 2.0]])
-    rng = np.random.default_rng(5)
-    means = []
-    for _ in range(20_000):
-        drawn = []
-        for dataset in rng.integers(3, size=3):
-            drawn += [table[dataset, seed] for seed in rng.integers(2, size=2)]
-        means.append(np.mean(drawn))
-    found = paired_bootstrap(table, seed=0, resamples=20_000)
-    assert found.mean == pytest.approx(table.mean())
-    assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.35)
+def test_the_sign_is_that_of_a_t_test() -> None:
+    for _ in range(200):
+        values = RNG.normal(RNG.normal(), 1, 5)
+        test = ttest_1samp(values, 0)
+        assert t_interval(values).sign == (np.sign(values.mean()) if test.pvalue < 0.05 else 0)
 
 
-def test_the_order_of_datasets_and_of_seeds_changes_nothing_at_all() -> None:
-    table = RNG.normal(size=(7, 3))
-    shuffled = RNG.permuted(table[RNG.permutation(7)], axis=1)
-    assert not np.array_equal(table, shuffled)
-    assert paired_bootstrap(table, seed=1) == paired_bootstrap(shuffled, seed=1)
+def test_the_order_changes_nothing_at_all() -> None:
+    values = RNG.normal(size=9)
+    assert t_interval(values) == t_interval(RNG.permutation(values))
 
 
-def test_a_seed_decides_the_interval() -> None:
-    table = RNG.normal(size=(6, 3))
-    first, again, other = (paired_bootstrap(table, seed=seed) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert (first.low, first.high) == pytest.approx((other.low, other.high), abs=0.1)
+@given(st.floats(-50, 50), st.integers(2, 12))
+def test_a_constant_gap_has_no_width(value: float, units: int) -> None:
+    found = t_interval(np.full(units, value))
+    assert (found.mean, found.low, found.high) == pytest.approx((value, value, value))
 
 
-def test_drawing_in_small_parts_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = RNG.normal(size=(6, 3))
-    whole = paired_bootstrap(table, seed=1)
-    monkeypatch.setattr(statistics, "CHUNK", 100)
-    parts = paired_bootstrap(table, seed=1)
-    assert (whole.low, whole.high) == pytest.approx((parts.low, parts.high), abs=0.1)
+def test_one_unit_has_no_interval_and_decides_nothing() -> None:
+    found = t_interval([3.5])
+    assert (str(found), found.sign) == ("+3.50 (one dataset: no interval)", 0)
+    assert Interval(-1e-9, -2.0, 1.0, 2).sign == 0
+    assert str(Interval(-1e-9, -2.0, 1.0, 2)) == "+0.00 (-2.00 to +1.00)"
 
 
-def test_the_opposite_differences_mirror_the_interval() -> None:
-    table = RNG.normal(1, 1, size=(6, 3))
-    ours, theirs = paired_bootstrap(table, seed=3), paired_bootstrap(-table, seed=3)
-    assert ours.mean == pytest.approx(-theirs.mean)
-    assert (ours.low, ours.high) == pytest.approx((-theirs.high, -theirs.low), abs=0.1)
-
-
-@pytest.mark.parametrize(("datasets", "least"), [(30, 0.88), (6, 0.78)])
-def test_coverage_of_the_mean_of_normal_differences(datasets: int, least: float) -> None:
-    """95 % in the limit of many datasets; of six, a percentile interval holds it less often."""
-    rng = np.random.default_rng(7)
-    held = 0
-    for trial in range(300):
-        effects = rng.normal(0.5, 1, size=(datasets, 1))
-        found = paired_bootstrap(
-            effects + rng.normal(0, 1, size=(datasets, 3)), seed=trial, resamples=300
-        )
-        held += found.low <= 0.5 <= found.high
-    assert least <= held / 300 <= 0.995
-
-
-def test_the_interval_narrows_with_more_datasets() -> None:
-    few, many = (paired_bootstrap(RNG.normal(size=(n, 3)), seed=0) for n in (5, 80))
-    assert many.high - many.low < few.high - few.low
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "sign"), [(0.1, 2, 1), (-2, -0.1, -1), (-1, 1, 0), (0, 0, 0)]
-)
-def test_the_sign(low: float, high: float, sign: int) -> None:
-    assert Interval(0.0, low, high, pairs=2).sign == sign
-
-
-@pytest.mark.parametrize("table", [[], [[]], [1.0, 2.0], [[1.0, float("nan")]], [[[1.0]]]])
-def test_what_is_no_table_is_refused(table: object) -> None:
+@pytest.mark.parametrize("values", [[], 1.0, [[1.0, 2.0]], [1.0, float("nan")]])
+def test_what_is_no_list_is_refused(values: object) -> None:
     with pytest.raises(ValueError, match="wanted finite"):
-        paired_bootstrap(table, seed=0)  # type: ignore[arg-type]
+        t_interval(values)  # type: ignore[arg-type]
 
 
-@given(st.floats(-50, 50), st.integers(1, 3), st.integers(1, 3))
-def test_one_pair_has_no_interval_and_decides_nothing(
-    value: float, datasets: int, seeds: int
-) -> None:
-    found = paired_bootstrap(np.full((datasets, seeds), value), seed=0, resamples=20)
-    assert found.pairs == datasets * seeds
-    is_one = found.pairs == 1
-    assert str(found).endswith("(one pair: no interval)") is is_one
-    assert bool(found.sign) is (not is_one and bool(value))
+@given(ACCURACIES)
+def test_the_centre_is_the_difference_of_the_h_of_averages(table: np.ndarray) -> None:
+    ours, theirs = linearised_h(*table[:2]), linearised_h(*table[2:])
+    averages = [float(half.mean()) for half in table]
+    gap = harmonic_mean(*averages[:2]) - harmonic_mean(*averages[2:])
+    assert t_interval(ours - theirs).mean == pytest.approx(gap, abs=1e-9)
+
+
+@given(ACCURACIES, st.randoms(use_true_random=False))
+def test_linearised_values_go_with_their_datasets(table: np.ndarray, random: object) -> None:
+    order = list(range(table.shape[1]))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    found = linearised_h(table[0], table[1])[order]
+    assert linearised_h(table[0, order], table[1, order]) == pytest.approx(found, abs=1e-9)
+
+
+def test_the_slopes_are_those_of_h() -> None:
+    base, new = RNG.uniform(30, 90, (2, 6))
+    averages, step = [base.mean(), new.mean()], 1e-5
+    values = linearised_h(base, new) - harmonic_mean(*averages)
+    for moved in ([step, 0], [0, step]):
+        slope = (harmonic_mean(*np.add(averages, moved)) - harmonic_mean(*averages)) / step
+        deviations = (base if moved[0] else new) - averages[0 if moved[0] else 1]
+        values = values - slope * deviations
+    assert values == pytest.approx(0, abs=1e-3)
+
+
+def test_where_base_equals_new_it_is_their_mean() -> None:
+    values = RNG.uniform(30, 90, 6)
+    assert linearised_h(values, values) == pytest.approx(values)

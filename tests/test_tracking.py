@@ -279,9 +279,10 @@ def ablation_row(changes: Mapping[str, Any], h: float) -> Row:
         method="fdbpl",
         params=changed(reference, changes),
         datasets={name: {"base": h, "new": h, "h": h} for name in DATASETS},
-        h_std=0.5,
-        difference=Interval(1.0, 0.5, 1.5, 6) if changes else None,
-        over_baseline=Interval(2.0, 1.0, 3.0, 6),
+        gaps={
+            **({"difference": Interval(1.0, 0.5, 1.5, 6)} if changes else {}),
+            "over_baseline": Interval(2.0, 1.0, 3.0, 6),
+        },
         gradients={"similarity": {"positive": 3.0, "negative": 0.0}},
         inactive={"mutual": 0.5},
         trials=(f"trial of {h}",),

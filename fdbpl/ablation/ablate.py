@@ -90,9 +90,9 @@ def ablate(
             report.results_table(rows),
             "",
             f"{len(datasets)} datasets ({', '.join(datasets)}), seeds "
-            f"{', '.join(map(str, reference.seeds))}; per cent. H is the mean of every training's "
-            "H, its std over seeds. Differences are paired, with their "
-            f"{COVERAGE} % interval; * marks one without 0.",
+            f"{', '.join(map(str, reference.seeds))}; per cent. H is that of the averages, joint H "
+            "where all classes compete. Differences are paired by dataset, seeds averaged first, "
+            f"with their {COVERAGE} % t-interval over datasets; * marks one without 0.",
             *(f"No method here reads {name}." for name in unused),
             f"{ran} of {count} trials were new, each of all seeds. Written: {files[0]}, .md, .png",
         ],

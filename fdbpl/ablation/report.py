@@ -6,20 +6,24 @@ from typing import Any, BinaryIO
 
 from fdbpl.ablation.summary import BASELINE, SIDES, Row
 from fdbpl.evaluation.statistics import Interval
-from fdbpl.reporting.tables import TITLES, markdown
+from fdbpl.reporting.tables import TITLES, markdown, number
 
 MARKS = "os^DvP*X"
 
 
 def results_table(rows: Sequence[Row]) -> str:
     """Return accuracies and differences as a Markdown table, `*` where the interval leaves 0."""
-    lines: list[tuple[str, ...]] = [
-        ("setting", "method", "base", "new", "H", "std", "H - reference", f"H - {TITLES[BASELINE]}")
-    ]
+    averages = {"base": "base", "new": "new", "h": "H", "joint_h": "joint H"}
+    gaps = {
+        f"{kind}{name}": f"{kind.replace('_', ' ')}H - {other}"
+        for name, other in (("difference", "reference"), ("over_baseline", TITLES[BASELINE]))
+        for kind in ("", "joint_")
+    }
+    lines: list[tuple[str, ...]] = [("setting", "method", *averages.values(), *gaps.values())]
     for row in rows:
-        means = (f"{row.average(name):.2f}" for name in ("base", "new", "h"))
-        gaps = map(spell_gap, (row.difference, row.over_baseline))
-        lines.append((row.setting, TITLES[row.method], *means, f"{row.h_std:.2f}", *gaps))
+        means = (number(row.average(one) if one in row.measures else None) for one in averages)
+        differences = (spell_gap(row.gaps.get(name)) for name in gaps)
+        lines.append((row.setting, TITLES[row.method], *means, *differences))
     return markdown(lines)
 
 

@@ -1,23 +1,28 @@
 """What an ablation says: a row for every setting and method, from its trials."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from fdbpl.ablation.grid import REFERENCE, Changes, Setting
 from fdbpl.ablation.trials import Trial, Trials
-from fdbpl.evaluation.statistics import Interval, paired_bootstrap
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 from fdbpl.files import canonical_json, sha256
 from fdbpl.params import Params
 
 SIDES = ("positive", "negative")
 BASELINE = "kdpl"
-BOOTSTRAP_SEED = 0
 
 OfDatasets = Mapping[str, Trial]
 """Trials of one setting and method by dataset."""
+
+Cells = Mapping[str, Mapping[str, float]]
+"""Accuracies in per cent by dataset: base and new, means over seeds, and their H; under joint_base,
+joint_new and joint_h the same where all classes compete, if every trial was tested so."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,10 @@ class Row:
         changes: in what it differs from the reference.
         method: the method's name.
         params: all parameters of the setting.
-        datasets: for each its base, new and h in per cent, means over seeds.
-        h_std: sample deviation over seeds of H, itself averaged over datasets.
-        difference: of H to the same method's reference, over datasets and seeds; the reference
-            has none.
-        over_baseline: difference of H to BASELINE under the same setting, where that ran too.
+        datasets: its accuracies on each.
+        gaps: "difference", of the H of averages to the same method's reference, which itself has
+            none, and "over_baseline", to BASELINE under the same setting, where that ran too;
+            "joint_difference" and "joint_over_baseline" likewise of joint H.
         gradients: norms of each term's gradient by context, means over datasets, seeds and
             probed epochs.
         inactive: for each term the share of trainings in which it was inactive, where not 0.
@@ -44,22 +48,32 @@ class Row:
     changes: Changes
     method: str
     params: Params
-    datasets: Mapping[str, Mapping[str, float]]
-    h_std: float
-    difference: Interval | None
-    over_baseline: Interval | None
+    datasets: Cells
+    gaps: Mapping[str, Interval]
     gradients: Mapping[str, Mapping[str, float]]
     inactive: Mapping[str, float]
     trials: tuple[str, ...]
 
     @cached_property
     def key(self) -> str:
-        """Digest of setting, method, trials and difference, to know the row by."""
-        gaps = [gap and vars(gap) for gap in (self.difference, self.over_baseline)]
+        """Digest of setting, method, trials and differences, to know the row by."""
+        gaps = {name: vars(gap) for name, gap in self.gaps.items()}
         return sha256(canonical_json([self.setting, self.method, gaps, *self.trials]))
 
+    @property
+    def difference(self) -> Interval | None:
+        """The difference of H to the reference; the reference has none."""
+        return self.gaps.get("difference")
+
+    @property
+    def measures(self) -> list[str]:
+        """The names of its accuracies: see `Cells`."""
+        return list(next(iter(self.datasets.values())))
+
     def average(self, name: str) -> float:
-        """Return the mean of base, new or h over datasets (and so over seeds)."""
+        """Return the average of an accuracy over datasets; of "h" and "joint_h" H of averages."""
+        if name.endswith("h"):
+            return harmonic_mean(*(self.average(name[:-1] + half) for half in ("base", "new")))
         return mean(cell[name] for cell in self.datasets.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -68,10 +82,8 @@ class Row:
             "setting": self.setting,
             "changes": dict(self.changes),
             "method": self.method,
-            **{name: self.average(name) for name in ("base", "new", "h")},
-            "h_std": self.h_std,
-            "difference": self.difference and vars(self.difference),
-            "over_baseline": self.over_baseline and vars(self.over_baseline),
+            **{name: self.average(name) for name in self.measures},
+            **{name: vars(gap) for name, gap in self.gaps.items()},
             "datasets": {name: dict(cell) for name, cell in self.datasets.items()},
             "gradients": {term: dict(norms) for term, norms in self.gradients.items()},
             "inactive": dict(self.inactive),
@@ -87,14 +99,17 @@ def summarise(
     """
     rows = []
     for setting in settings:
-        baseline = _of(trials, setting.name, datasets, BASELINE) if BASELINE in methods else None
         for method in methods:
             found = _of(trials, setting.name, datasets, method)
             reference = _of(trials, REFERENCE, datasets, method)
-            if setting.name == REFERENCE or _keys(found) != _keys(reference):
-                gap = None if setting.name == REFERENCE else _difference(found, reference)
-                over = _difference(found, baseline) if baseline and method != BASELINE else None
-                rows.append(_row(setting, method, found, gap, over))
+            against = {}
+            if setting.name != REFERENCE:
+                if _keys(found) == _keys(reference):
+                    continue
+                against["difference"] = reference
+            if BASELINE in methods and method != BASELINE:
+                against["over_baseline"] = _of(trials, setting.name, datasets, BASELINE)
+            rows.append(_row(setting, method, found, against))
     return rows
 
 
@@ -106,49 +121,51 @@ def _keys(trials: OfDatasets) -> tuple[str, ...]:
     return tuple(trial.key for trial in trials.values())
 
 
-def _difference(ours: OfDatasets, theirs: OfDatasets) -> Interval:
-    gaps = [
-        [one - other for one, other in zip(*rows, strict=True)]
-        for rows in zip(_h(ours), _h(theirs), strict=True)
-    ]
-    return paired_bootstrap(gaps, seed=BOOTSTRAP_SEED)
-
-
 def _row(
-    setting: Setting,
-    method: str,
-    trials: OfDatasets,
-    difference: Interval | None,
-    over_baseline: Interval | None,
+    setting: Setting, method: str, trials: OfDatasets, against: Mapping[str, OfDatasets]
 ) -> Row:
-    of_seeds = [mean(column) for column in zip(*_h(trials), strict=True)]
     seeds = [seed for trial in trials.values() for seed in trial.seeds.values()]
     terms = {term: None for seed in seeds for norms in seed["gradients"].values() for term in norms}
     inactive = {term: mean(term in seed["inactive"] for seed in seeds) for term in terms}
+    cells = _cells(trials)
+    gaps = {
+        f"{kind}{name}": _gap(cells, theirs, kind)
+        for name, theirs in ((name, _cells(others)) for name, others in against.items())
+        for kind in ("", "joint_")
+        if all(f"{kind}h" in cell for cell in (*cells.values(), *theirs.values()))
+    }
     return Row(
         setting=setting.name,
         changes=setting.changes,
         method=method,
         params=setting.params,
-        datasets={
-            name: {
-                measure: mean(seed[measure] for seed in trial.seeds.values())
-                for measure in ("base", "new", "h")
-            }
-            for name, trial in trials.items()
-        },
-        h_std=stdev(of_seeds) if len(of_seeds) > 1 else 0.0,
-        difference=difference,
-        over_baseline=over_baseline,
+        datasets=cells,
+        gaps=gaps,
         gradients={term: dict(_norms(term, seeds)) for term in terms},
         inactive={term: share for term, share in inactive.items() if share},
         trials=_keys(trials),
     )
 
 
-def _h(trials: OfDatasets) -> list[list[float]]:
-    """Return H by dataset and seed."""
-    return [[seed["h"] for seed in trial.seeds.values()] for trial in trials.values()]
+def _cells(trials: OfDatasets) -> Cells:
+    runs = [seed for trial in trials.values() for seed in trial.seeds.values()]
+    kinds = ("", "joint_") if all("joint" in seed for seed in runs) else ("",)
+    found: dict[str, dict[str, float]] = {name: {} for name in trials}
+    for kind, (name, trial) in itertools.product(kinds, trials.items()):
+        seeds = [seed["joint"] if kind else seed for seed in trial.seeds.values()]
+        base, new = (mean(seed[half] for seed in seeds) for half in ("base", "new"))
+        h = harmonic_mean(base, new)
+        found[name] |= {f"{kind}base": base, f"{kind}new": new, f"{kind}h": h}
+    return found
+
+
+def _gap(ours: Cells, theirs: Cells, kind: str) -> Interval:
+    """Return how much higher our H of averages is."""
+    our, their = (
+        linearised_h(*([cell[kind + half] for cell in cells.values()] for half in ("base", "new")))
+        for cells in (ours, theirs)
+    )
+    return t_interval(our - their)
 
 
 def _norms(term: str, seeds: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:

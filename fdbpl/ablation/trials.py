@@ -21,6 +21,8 @@ from fdbpl.stages import run_stage
 from fdbpl.training.digest import training_digest
 from fdbpl.workspace import Workspace
 
+MEASURED = ("base", "new", "h", "joint")
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -28,8 +30,9 @@ class Trial:
 
     Attributes:
         key: digest of all that decides it.
-        seeds: for each seed base, new and h in per cent, the "gradients" of each term on each
-            context by epoch, and the "inactive" terms.
+        seeds: for each seed base, new and h in per cent, "joint" the same where all classes
+            compete, the "gradients" of each term on each context by epoch, and the "inactive"
+            terms.
     """
 
     key: str
@@ -125,7 +128,7 @@ def _run(
             path = work.learned(dataset, method, seed, "history")
             history = json.loads(path.read_text(encoding="utf-8"))
             seeds[str(seed)] = {
-                **{name: accuracies[name] for name in ("base", "new", "h")},
+                **{name: accuracies[name] for name in MEASURED if name in accuracies},
                 **{name: history[name] for name in ("gradients", "inactive")},
             }
         yield method, {"dataset": dataset, "method": method, "seeds": seeds}

@@ -1,4 +1,4 @@
-"""How sure a mean is: intervals by resampling, from paired differences, without torch."""
+"""How sure a mean over datasets is: t-intervals, and what gives the H of averages one, no torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,71 +7,75 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 COVERAGE = 95
-"""Per cent of the resampled means that an interval holds."""
-
-CHUNK = 2**22
-"""Numbers drawn at a time, so that memory stays small however many datasets there are."""
+"""Per cent of such intervals that hold the truth, where the assumptions do."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of `pairs` differences, and the percentile interval about it.
+    """The mean of `units` values, one of each dataset, and the interval about it.
 
-    Of one pair there is nothing to draw anew: both ends are its difference, and say nothing.
+    Of one unit nothing is known of how far units vary: both ends are its value, and say nothing.
     """
 
     mean: float
     low: float
     high: float
-    pairs: int
+    units: int
 
     @property
     def sign(self) -> int:
         """Return 1 or -1 where the whole interval lies above or below zero, else 0."""
-        return 0 if self.pairs < 2 else int(self.low > 0) - int(self.high < 0)
+        return 0 if self.units < 2 else int(self.low > 0) - int(self.high < 0)
 
     def __str__(self) -> str:
         """Return it as tables show it: +0.52 (+0.10 to +0.99)."""
-        ends = f"{self.low:+.2f} to {self.high:+.2f}"
-        return f"{self.mean:+.2f} ({'one pair: no interval' if self.pairs < 2 else ends})"
+        ends = f"{self.low:+z.2f} to {self.high:+z.2f}"
+        return f"{self.mean:+z.2f} ({'one dataset: no interval' if self.units < 2 else ends})"
 
 
-def paired_bootstrap(differences: ArrayLike, *, seed: int, resamples: int = 10_000) -> Interval:
-    """Return the mean of paired differences, and its 95 % interval over datasets and seeds.
+def t_interval(values: ArrayLike) -> Interval:
+    """Return the mean of values, and its 95 % t-interval: mean +- t_{n-1} s / sqrt(n).
 
-    The hierarchical percentile bootstrap: datasets are drawn with replacement, and within each
-    one drawn its seeds, again with replacement. The interval is exactly the same whatever the
-    order of the datasets, and of the seeds within them. Of few datasets it is somewhat too
-    narrow, as every bootstrap of few units is.
+    s is their sample deviation. It holds the mean of all datasets that might have been taken in
+    95 % of cases, if the values are drawn independently from one normal distribution. So a value
+    is a dataset's difference, seeds averaged first: seeds of one dataset are not independent.
+    Exactly the same whatever the order.
 
     Args:
-        differences: (D, S) one number for each dataset and seed.
-        seed: of the resampling.
-        resamples: how many means to draw.
+        values: (n,) one number for each unit.
 
     Raises:
-        ValueError: no differences, or not a table of finite numbers.
+        ValueError: no values, or not a list of finite numbers.
     """
-    table = np.asarray(differences, np.float64)
-    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
-        raise ValueError(f"differences of shape {table.shape}, wanted finite (D, S)")
-    table = np.sort(table, axis=1)
-    table = table[np.lexsort(table.T[::-1])]  # one order for every order of the same numbers
-    means = _resampled_means(table, seed, resamples)
-    tail = (100 - COVERAGE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(table.mean()), float(low), float(high), table.size)
+    units = np.sort(np.asarray(values, np.float64), axis=None)  # one sum for every order
+    if np.ndim(values) != 1 or not units.size or not np.isfinite(units).all():
+        raise ValueError(f"values of shape {np.shape(values)}, wanted finite (n,), n >= 1")
+    mean = float(units.mean())
+    if units.size == 1:
+        return Interval(mean, mean, mean, 1)
+    from scipy.special import stdtrit  # takes a while, and most commands do without
+
+    quantile = stdtrit(units.size - 1, 0.5 + COVERAGE / 200)
+    half = float(quantile * units.std(ddof=1) / np.sqrt(units.size))
+    return Interval(mean, mean - half, mean + half, units.size)
 
 
-def _resampled_means(table: NDArray[Any], seed: int, resamples: int) -> NDArray[np.float64]:
-    """Return `resamples` means of datasets drawn from `table` and seeds drawn within them."""
-    count, seeds = table.shape
-    rng = np.random.default_rng(seed)
-    means = []
-    at_once = max(1, CHUNK // table.size)
-    for start in range(0, resamples, at_once):
-        draws = min(at_once, resamples - start)
-        datasets = rng.integers(count, size=(draws, count, 1))
-        within = rng.integers(seeds, size=(draws, count, seeds))
-        means.append(table[datasets, within].mean(axis=(1, 2)))
-    return np.concatenate(means)
+def linearised_h(base: ArrayLike, new: ArrayLike) -> NDArray[Any]:
+    """Return a value (n,) for each dataset, whose mean is exactly the H of the averages.
+
+    With b, n the averages of b_d, n_d and H = 2 b n / (b + n), dataset d's value is H's tangent
+    there: H + 2 n^2 / (b + n)^2 (b_d - b) + 2 b^2 / (b + n)^2 (n_d - n). Their deviation is that
+    of H by the delta method, so a `t_interval` of two methods' paired differences is one of the
+    difference of their H of averages: its centre exactly, its width as far as H is straight
+    within the averages' own error. Where both averages are 0, so are all values.
+
+    Args:
+        base: (n,) accuracies on base classes, means over seeds.
+        new: (n,) on new classes, of the same datasets.
+    """
+    base, new = np.asarray(base, np.float64), np.asarray(new, np.float64)
+    if not (base.any() or new.any()):
+        return np.zeros(len(base))
+    b, n = base.mean(), new.mean()
+    by_base, by_new = 2 * np.square(np.array([n, b]) / (b + n))
+    return 2 * b * (n / (b + n)) + by_base * (base - b) + by_new * (new - n)

@@ -1,198 +1,188 @@
-"""The whole page, from worlds, costs, parameters and the machine it was written on."""
+"""The page of results: a summary from evidence alone, then the long tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from fdbpl.evaluation.statistics import COVERAGE
-from fdbpl.params import ModelParams, Params
-from fdbpl.reporting.tables import TITLES, markdown
-from fdbpl.results import sections
-from fdbpl.results.costs import REAL, Cost
-from fdbpl.results.sections import Section
-from fdbpl.results.together import together
-from fdbpl.results.world import World
+from fdbpl.params import Params
+from fdbpl.reporting.tables import TITLES, markdown, number
+from fdbpl.results.world import KINDS, World, together
+
+OURS, TEMPLATE, BARE = "fdbpl", "zero_shot", "template_memory"
+OTHER_CONTEXTS = ("coop_memory", "kdpl_memory")
+WHOLE, TRANSFER = ("H", "joint H"), ("cross-dataset", "shifted")
+EACH = (*WHOLE, "base", "new")
+CONTRASTS = (
+    *(("", OURS, rival, WHOLE) for rival in ("kdpl", "coop", TEMPLATE, "gda", "gda_teacher")),
+    ("**Prompts' part**: ", OURS, BARE, EACH),
+    ("**Memory's and bridge's part**: ", BARE, TEMPLATE, EACH),
+    *(("**Another context's part**: ", method, BARE, EACH) for method in OTHER_CONTEXTS),
+    *(("**Transfer**: ", OURS, rival, TRANSFER) for rival in (TEMPLATE, BARE, *OTHER_CONTEXTS)),
+)
+"""What the summary says: what it is about, of whom, against whom, by which measures."""
+
+COLUMNS = ("base", "new", "H", "joint base", "joint new", "joint H", *TRANSFER)
+RIVAL_SCORES = ("max softmax", "energy")
+WORDS = {1: "beats it", 0: "is not distinguishable from it", -1: "falls behind it"}
+
+Of = tuple[str, str]  # a measure and a method
+Cell = Callable[[Any, Any], str]
 
 
-def page(
-    params: Params,
-    world: World,
-    others: Sequence[World],
-    costs: Sequence[Cost],
-    *,
-    commit: str,
-    machine: Sequence[str],
-    ablation: str | None = None,
-) -> str:
+def page(params: Params, worlds: Sequence[World], about: str, further: Mapping[str, str]) -> str:
     """Return docs/results.md.
 
     Args:
         params: they say which datasets choices were made on.
-        world: the records that the parameters describe.
-        others: further worlds, in which nothing was chosen.
-        costs: of the trained methods, on the first dataset.
-        commit: of the code that writes the page.
-        machine: processor and versions.
-        ablation: the table that `fdbpl ablate` wrote, where it did.
+        worlds: the one that the parameters describe, then others.
+        about: commit and machine.
+        further: what else the page shows, by title.
     """
-    developed = [name for name in world.datasets if name in params.development]
-    evidence = [name for name in world.datasets if name not in params.development]
-    of_each = [
-        *_sections(world, evidence, developed),
-        *(
-            (f"{other.title}, {title}", section)
-            for other in others
-            for title, section in _parts_of_other(other, params.development)
-        ),
-    ]
-    of_all = list(_of_all([world, *others], evidence, developed)) if others else []
-    of_development = list(_sections(world, developed, evidence, shifted=False))
+    each = [world.only(lambda name: name not in params.development) for world in worlds]
+    evidence = together(each)
+    developed = together([world.only(lambda name: name in params.development) for world in worlds])
+    unnamed = "datasets that params.yaml does not name"
     parts = [
-        "# Results",
-        f"Written by `fdbpl results` at commit {commit or 'unknown'}, on {', '.join(machine)}. "
-        "No number here was typed by hand.",
-        _how(params, world, 1 + len(others)),
+        f"# Results\n\nWritten by `fdbpl results` at {about}. No number here was typed by hand.",
+        _how(params, [world.title for world in worlds]),
         "## In plain words, from evidence alone",
-        *_plainly(of_all or of_each, [world, *others], evidence),
-        *_titled([(f"Evidence: {title}", one.body) for title, one in of_all], "##"),
-        *_titled([(f"Evidence: {title}", _with_words(one)) for title, one in of_each], "##"),
-        *_missing(world),
+        f"{len(evidence.datasets())} datasets: {', '.join(evidence.datasets())}.",
+        _accuracies(evidence),
+        "\n".join(_sentences(evidence)),
+        f"## By dataset\n\n{_by_dataset(evidence)}",
+        "## Transfer",
+        *([*_transfer(evidence)] or ["No record. Run `dvc repro`, or `fdbpl transfer`."]),
+        "## Rejection",
+        *([*_rejection(evidence)] or ["No record. Run `dvc repro`, or `fdbpl rejection`."]),
+        *(_apart(each) if len(worlds) > 1 else ()),
         "## Development",
-        f"Choices were made on {', '.join(developed)}: what follows is no evidence."
-        if developed
-        else "params.yaml names no development datasets, so choices may have been made on any.",
-        *_titled([(f"Development: {title}", one.body) for title, one in of_development], "###"),
-        *(["### Development: what was tried", ablation.strip()] if ablation else []),
-        "## Costs",
-        _costs(costs, params, world),
+        f"Choices were made on {', '.join(developed.datasets()) or unnamed}: this is no evidence.",
+        *([_accuracies(developed), _by_dataset(developed)] if developed.methods() else ()),
+        *(f"## {title}\n\n{text.strip()}" for title, text in further.items()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _sections(
-    world: World, datasets: Sequence[str], apart: Sequence[str], *, shifted: bool = True
-) -> Iterator[tuple[str, Section]]:
-    """Yield titled sections of some datasets; `shifted` versions are no datasets of the list."""
-    if not datasets:
-        return
-    yield "base to new", sections.base_to_new(world, datasets)
-    for section in sections.transfer(world, None if shifted else datasets, apart):
-        yield "transfer", section
-    if rejected := sections.rejection(world, datasets):
-        yield "rejection, AUROC", rejected
-
-
-def _of_all(
-    worlds: Sequence[World], datasets: Sequence[str], apart: Sequence[str]
-) -> Iterator[tuple[str, Section]]:
-    """Yield the sections of what all worlds have of these datasets, taken together."""
-    joined = together(worlds)
-    if not joined.methods:
-        return
-    shared = [name for name in datasets if name in joined.datasets]
-    for title, section in _sections(joined, shared, apart):
-        yield f"{joined.title}, {title}", section
-
-
-def _plainly(
-    told: Sequence[tuple[str, Section]], worlds: Sequence[World], datasets: Sequence[str]
-) -> Iterator[str]:
-    """Yield what the sections say, and what each of several worlds says by itself in short."""
-    lines = [f"- {title}: {line}" for title, one in told for line in one.verdicts]
-    yield "\n".join(lines) or "Nothing to say yet."
-    if len(worlds) == 1:
-        return
-    counts = [
-        f"{above} of {len(shared)} in {world.title}"
-        for world in worlds
-        if (shared := [name for name in datasets if name in world.datasets])
-        and (above := sections.above_generic(world, shared))
-    ]
-    yield (
-        f"All worlds are {', '.join(world.title for world in worlds)} taken together: a "
-        "dataset's runs are those of all. What each says by itself stands in its own sections. "
-        + (f"Datasets above the generic prompt: {', '.join(counts)}." if counts else "")
-    ).strip()
-
-
-def _with_words(section: Section) -> str:
-    """Return what a section says and then its body."""
-    words = "\n".join(f"- {line}" for line in section.verdicts)
-    return f"{words}\n\n{section.body}" if words else section.body
-
-
-def _parts_of_other(world: World, development: Sequence[str]) -> Iterator[tuple[str, Section]]:
-    """Yield the sections of a world in which nothing was chosen.
-
-    Datasets that share a name with a development dataset stand apart: their kind is known.
-    """
-    fresh = [name for name in world.datasets if name not in development]
-    kindred = [name for name in world.datasets if name in development]
-    yield from _sections(world, fresh, kindred)
-    if fresh and kindred:
-        for title, section in _sections(world, kindred, fresh, shifted=False):
-            yield f"{title}, kinds that development knows", section
-
-
-def _titled(found: Sequence[tuple[str, str]], level: str) -> Iterator[str]:
-    """Yield titles and bodies; a title that repeats stands once."""
-    before = ""
-    for title, body in found:
-        if title != before:
-            yield f"{level} {title[0].upper()}{title[1:]}"
-        before = title
-        yield body
-
-
-def _missing(world: World) -> Iterator[str]:
-    """Say how to make the records that are not there."""
-    if world.transfer is None:
-        yield "Cross-dataset and shifted: no record. Run `dvc repro`, or `fdbpl transfer`."
-    if world.rejection is None:
-        yield "Rejection: no record. Run `dvc repro`, or `fdbpl rejection`."
-
-
-def _how(params: Params, world: World, worlds: int) -> str:
+def _how(params: Params, worlds: Sequence[str]) -> str:
     regions, train = params.regions, params.train
-    objectives = "; ".join(
-        f"{preset}: {', '.join(f'{name} {value}' for name, value in options.items())}"
-        for preset, options in params.objectives.items()
+    models = (
+        f"{role} {model.architecture} ({model.weights})"
+        for role, model in (("student", params.student), ("teacher", params.teacher))
     )
+    options = f"; options {params.objectives}" if params.objectives else ""
+    likewise = f", and worlds ({', '.join(worlds)}) likewise" if len(worlds) > 1 else ""
     return (
-        f"Student {_model(params.student)}, teacher {_model(params.teacher)}; {params.shots} "
-        f"shots, seeds {', '.join(world.seeds)}; {regions.per_image} regions an image of "
-        f"{regions.scale[0]:g} to {regions.scale[1]:g} of its area; {train.epochs} epochs, batch "
-        f"{train.batch}, rate {train.lr:g}"
-        + (f"; options of {objectives}" if objectives else "")
-        + ". Per cent everywhere. H is that of the averaged halves, as the field publishes it; "
-        "mean H is the mean over datasets and seeds. Differences are paired by dataset and seed: "
-        f"the mean, and its {COVERAGE} % interval by a percentile bootstrap that draws datasets, "
-        "and within them seeds. "
-        + (
-            "Where worlds are taken together, all runs of a dataset are drawn from as one pool. "
-            if worlds > 1
-            else ""
-        )
-        + "With as few datasets as here such an interval is somewhat too narrow."
+        f"Of {', '.join(models)}; {params.shots} shots, seeds {', '.join(map(str, params.seeds))}; "
+        f"{regions.per_image} regions an image of {regions.scale[0]:g} to {regions.scale[1]:g} of "
+        f"its area; {train.epochs} epochs, batch {train.batch}, rate {train.lr:g}{options}.\n\n"
+        "Per cent everywhere. Base and new are each tested apart, joint base and joint new where "
+        "all classes compete; H is that of the averages. Seeds are averaged first"
+        f"{likewise}. A difference is paired by dataset; behind it stands its {COVERAGE} % "
+        "t-interval over datasets, that of H by the delta method. Who beats, or falls behind, has "
+        "one without 0: where nothing differs, one in twenty still has. Each dataset's own "
+        f"hand-written template is called {_title(TEMPLATE)}."
     )
 
 
-def _model(model: ModelParams) -> str:
-    return f"{model.architecture} ({model.weights})"
+def _title(method: str) -> str:
+    return TITLES.get(method, method)
 
 
-def _costs(costs: Sequence[Cost], params: Params, world: World) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("method", "learned numbers", f"the same in {REAL}", "remembered numbers", "seconds")
-    ]
-    rows += [
-        (
-            TITLES[one.method],
-            *(f"{count:,}" for count in (one.learned, one.learned_real, one.remembered)),
-            f"{one.seconds:.1f}",
-        )
-        for one in costs
-    ]
-    return (
-        f"Seconds to train one method with {len(params.seeds)} seeds on {world.datasets[0]}, from "
-        f"its caches, by the stage train-student: measured once, as this page was written.\n\n"
-        f"{markdown(rows)}"
+def _table(corner: str, rows: Mapping[str, Any], columns: Mapping[str, Any], cell: Cell) -> str:
+    """Return a table by its rows and columns, each by its title."""
+    lines = ((title, *(cell(row, one) for one in columns.values())) for title, row in rows.items())
+    return markdown([(corner, *columns), *lines])
+
+
+def _rows(world: World, measure: str = "base") -> dict[str, str]:
+    return {_title(method): method for method in world.methods(measure)}
+
+
+def _beside(world: World, ours: Of, theirs: Of) -> str:
+    """Return a mean and its difference from another."""
+    gap = world.difference(ours, theirs) if ours != theirs else None
+    return number(world.mean(*ours)) + (f", {gap}" if gap else "")
+
+
+def _accuracies(world: World) -> str:
+    columns = {one: one for one in COLUMNS}
+    return _table("method", _rows(world), columns, lambda m, one: number(world.mean(one, m)))
+
+
+def _by_dataset(world: World) -> str:
+    columns = {name: world.only(name.__eq__) for name in world.datasets()} | {"average": world}
+
+    def cell(method: str, one: World) -> str:
+        return " / ".join(number(one.mean(measure, method)) for measure in WHOLE)
+
+    return _table(" / ".join(WHOLE), _rows(world), columns, cell)
+
+
+def _sentences(world: World) -> Iterator[str]:
+    """Say of every contrast, and of every kind of outsider, who is ahead, or that nobody is."""
+    for about, ours, theirs, measures in CONTRASTS:
+        pairs = {f"in {one}": ((one, ours), (one, theirs)) for one in measures}
+        yield from _told(world, f"{about}{_title(ours)} against {_title(theirs)}", pairs)
+    for kind in KINDS.values():
+        energy = (f"energy, {kind}", TEMPLATE)
+        pairs = {f"by {one}": ((f"{one}, {kind}", OURS), energy) for one in _scores(world)}
+        about = f"**Rejecting {kind}, AUROC**: {_title(OURS)} against energy of {_title(TEMPLATE)}"
+        yield from _told(world, about, pairs)
+
+
+def _told(world: World, about: str, pairs: Mapping[str, tuple[Of, Of]]) -> Iterator[str]:
+    gaps = {name: world.difference(*pair) for name, pair in pairs.items()}
+    by_sign = (
+        (word, [f"{name} {gap}" for name, gap in gaps.items() if gap and gap.sign == sign])
+        for sign, word in WORDS.items()
     )
+    if told := [f"{word} {', '.join(found)}" for word, found in by_sign if found]:
+        yield f"- {about}: {'; '.join(told)}."
+
+
+def _scores(world: World) -> list[str]:
+    """Return the names of all scores of rejection."""
+    return list(dict.fromkeys(one.partition(", ")[0] for one in world.measures if ", " in one))
+
+
+def _transfer(world: World) -> Iterator[str]:
+    """Yield the averages with their differences from the targets' own template, then targets."""
+    kinds = {kind: kind for kind in TRANSFER if kind in world.measures}
+    targets = {name: (kind, name) for kind in kinds for name in world.datasets(kind)}
+    if targets:
+        rows = _rows(world, *list(kinds)[:1])
+        yield f"Learned on {world.source}. Averages, with differences from {_title(TEMPLATE)}:"
+        yield _table("method", rows, kinds, lambda m, k: _beside(world, (k, m), (k, TEMPLATE)))
+        yield _table("method", rows, targets, lambda m, t: number(world.values(t[0], m).get(t[1])))
+
+
+def _rejection(world: World) -> Iterator[str]:
+    """Yield AUROC of all our scores and of others' usual ones, and calibration errors."""
+    kinds = {kind: kind for kind in (*KINDS.values(), "ECE") if f"energy, {kind}" in world.measures}
+    rows = {
+        f"{title}, {score}": (score, method)
+        for title, method in _rows(world, "energy, ECE").items()
+        for score in (_scores(world) if method == OURS else RIVAL_SCORES)
+        if world.values(f"{score}, ECE", method)
+    }
+
+    def cell(row: Of, kind: str) -> str:
+        score, method = row
+        return _beside(world, (f"{score}, {kind}", method), (f"energy, {kind}", TEMPLATE))
+
+    if rows:
+        yield f"AUROC and calibration error, with differences from {_title(TEMPLATE)}, energy:"
+        yield _table("method, score", rows, kinds, cell)
+
+
+def _apart(worlds: Sequence[World]) -> Iterator[str]:
+    """Yield the main differences in every world side by side, then each world's averages."""
+    rows = {
+        f"{one}, {_title(ours)} - {_title(theirs)}": ((one, ours), (one, theirs))
+        for _, ours, theirs, measures in CONTRASTS
+        for one in measures[:2]
+    }
+    columns = {world.title: world for world in worlds}
+    yield "## Each world by itself"
+    yield _table("difference", rows, columns, lambda pair, w: str(w.difference(*pair) or "-"))
+    yield from (f"### {world.title}\n\n{_accuracies(world)}" for world in worlds)

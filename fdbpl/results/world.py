@@ -1,75 +1,140 @@
-"""A world: one workspace's records of the three protocols and of rejection, and what lacks."""
+"""A world: what one workspace's records measured, by measure, method and dataset."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from statistics import fmean
 from typing import Any
 
 from fdbpl.errors import UserError
+from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 from fdbpl.workspace import Workspace
+
+KINDS = {"empty": "empty regions", "new-class": "new classes", "other-dataset": "other datasets"}
+"""Of outsiders, as records and as measures name them."""
+
+Found = Iterator[tuple[str, str, str, float]]
+"""Measure, method, dataset and value: the mean over seeds."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The records of a workspace; transfer and rejection may be absent.
+    """What was measured, in per cent.
 
     Attributes:
         title: what the page calls it.
-        comparison: as the stage compare writes it.
-        transfer: as the stage transfer writes it.
-        rejection: as the stage rejection writes it.
+        source: the dataset that transfer learned on, where there was one.
+        measures: values by measure, method and dataset. Measures are base, new, joint base, joint
+            new, cross-dataset, shifted, and of rejection "score, kind" and "score, ECE".
     """
 
     title: str
-    comparison: Mapping[str, Any]
-    transfer: Mapping[str, Any] | None
-    rejection: Mapping[str, Any] | None
+    source: str | None
+    measures: Mapping[str, Mapping[str, Mapping[str, float]]]
 
-    @property
-    def methods(self) -> list[str]:
-        """Names of all methods compared."""
-        return list(self.comparison["methods"])
+    def methods(self, measure: str = "base") -> list[str]:
+        """Return the methods of a measure."""
+        return list(self.measures.get(measure, {}))
 
-    @property
-    def datasets(self) -> list[str]:
-        """Names of all datasets compared."""
-        return list(next(iter(self.comparison["methods"].values()))["datasets"])
+    def datasets(self, measure: str = "base") -> list[str]:
+        """Return the datasets of a measure, which all its methods share."""
+        return list(next(iter(self.measures.get(measure, {}).values()), {}))
 
-    @property
-    def seeds(self) -> list[str]:
-        """The seeds compared."""
-        cells = next(iter(self.comparison["methods"].values()))["datasets"]
-        return list(next(iter(cells.values()))["seeds"])
+    def values(self, measure: str, method: str) -> Mapping[str, float]:
+        """Return a measure by dataset. "H" and "joint H" are linearised: see `linearised_h`."""
+        if not measure.endswith("H"):
+            return self.measures.get(measure, {}).get(method, {})
+        base, new = (self.values(measure[:-1] + half, method) for half in ("base", "new"))
+        return dict(zip(base, linearised_h([*base.values()], [*new.values()]), strict=True))
+
+    def mean(self, measure: str, method: str) -> float | None:
+        """Return the mean over datasets, of "H" and "joint H" the H of averages; None of none."""
+        values = self.values(measure, method).values()
+        return fmean(values) if values else None
+
+    def difference(self, ours: tuple[str, str], theirs: tuple[str, str]) -> Interval | None:
+        """Return how much higher one measure and method is; None where either is not known."""
+        our, their = self.values(*ours), self.values(*theirs)
+        return t_interval([our[name] - their[name] for name in our]) if our and their else None
+
+    def only(self, wanted: Callable[[str], bool]) -> "World":
+        """Return it with some datasets alone, and what nothing is left of dropped."""
+        kept: dict[str, dict[str, Mapping[str, float]]] = defaultdict(dict)
+        for measure, methods in self.measures.items():
+            for method, values in methods.items():
+                if some := {name: value for name, value in values.items() if wanted(name)}:
+                    kept[measure][method] = some
+        return replace(self, measures=kept)
+
+
+def together(worlds: Sequence[World]) -> World:
+    """Return what all worlds measured: of each method and dataset the mean over the worlds.
+
+    Raises:
+        UserError: transfers from several sources.
+    """
+    if len(sources := {world.source for world in worlds if world.source}) > 1:
+        raise UserError(f"--also: transfers from {', '.join(sorted(sources))}, wanted one source.")
+
+    def joined(measured: Sequence[Any]) -> Any:
+        if not isinstance(measured[0], Mapping):
+            return fmean(measured)
+        shared = reduce(set.intersection, map(set, measured))
+        return {key: joined([one[key] for one in measured]) for key in measured[0] if key in shared}
+
+    return replace(worlds[0], measures=joined([world.measures for world in worlds]))
 
 
 def read_world(work: Workspace, title: str) -> World:
-    """Read a workspace's records.
+    """Read a workspace's records of base to new, of transfer and of rejection.
 
     Raises:
-        UserError: nothing was compared there, or a record is damaged.
+        UserError: nothing was compared there, or a record is damaged or of older code.
     """
-    comparison = _read(work.comparison("json"), work.command("compare"))
-    if comparison is None or not comparison["methods"]:
-        raise UserError(
-            f"{work.comparison('json')}: no such file. Run {work.command('compare')} first."
-        )
-    transfer = _read(work.transferred, work.command("transfer"))
-    rejection = _read(work.rejection("json"), work.command("rejection"))
-    return World(
-        title,
-        comparison,
-        transfer if transfer and transfer["methods"] else None,
-        rejection if rejection and rejection["methods"] else None,
-    )
+    measures: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    source = None
+    for command, path, pick in (
+        ("compare", work.comparison("json"), _compared),
+        ("transfer", work.transferred, _transferred),
+        ("rejection", work.rejection("json"), _rejected),
+    ):
+        again = f"Run {work.command(command)} again."
+        try:
+            record = (
+                json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
+            )
+            for measure, method, dataset, value in pick(record["methods"], record):
+                measures[measure][method][dataset] = float(value)
+            source = source or record.get("source")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: damaged or old ({type(error).__name__}). {again}") from None
+        if not measures:
+            raise UserError(f"{path}: nothing was compared. {again}")
+    return World(title, source, measures)
 
 
-def _read(path: Path, command: str) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        record["methods"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
-    return record
+def _compared(methods: Any, _: Any) -> Found:
+    for method, result in methods.items():
+        for dataset, cell in result["datasets"].items():
+            for half in ("base", "new"):
+                yield half, method, dataset, cell[half]
+                yield f"joint {half}", method, dataset, cell["joint"][half]
+
+
+def _transferred(methods: Any, record: Any) -> Found:
+    for method, result in methods.items():
+        for target, about in record["targets"].items():
+            yield about["kind"], method, target, result["targets"][target]["mean"]
+
+
+def _rejected(methods: Any, _: Any) -> Found:
+    for method, result in methods.items():
+        for score, kinds in result["scores"].items():
+            name = score.replace("_", " ")
+            for kind, about in kinds.items():
+                for dataset, cell in about["datasets"].items():
+                    yield f"{name}, {KINDS[kind]}", method, dataset, cell["auroc"]
+            for dataset, cell in result["ece"]["datasets"].items():
+                yield f"{name}, ECE", method, dataset, cell["ece"]

@@ -20,7 +20,7 @@ from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore
 from fdbpl.cache.build import unseen_views
 from fdbpl.cache.keys import KEY_BYTES
-from fdbpl.cache.payload import make_payload
+from fdbpl.cache.payload import STORED, row_bytes
 from fdbpl.cache.views import distinct
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
@@ -41,7 +41,6 @@ from fdbpl.training.learning import learn, template_vectors
 from fdbpl.weights import TINY
 from fdbpl.workspace import Workspace
 
-NUMBER_BYTES = {"float32": 4, "float16": 2, "int8": 1}
 SECONDS = 3.0  # that a batch may take to be timed, about
 NAMES = 32  # at most, in the timed steps
 
@@ -141,7 +140,7 @@ def _encoding(
     clip = load_model(model, role) if here else random_model(model.architecture, seed=0)
     device = choose_device(params.device)
     tower = partial(ImageEncoder, clip, precision=model.precision, device=device)
-    encoder, payload = tower(batch_size=params.cache.batch), make_payload(params.cache.payload)
+    encoder, payload = tower(batch_size=params.cache.batch), params.cache.payload
     tests = sum(len(plan.test) for plan, _ in plans)
     regions = params.regions.per_image * (sum(len(plan.images) for plan, _ in plans) - tests)
     made = [plan for plan, is_made in plans if is_made and here]
@@ -151,9 +150,9 @@ def _encoding(
     stored -= len(distinct(np.concatenate(unseen)))
     missing = regions + tests - stored
     each = _seconds_of_a_view(params, tower, max(plans, key=lambda one: len(one[0].images))[0])
-    number = NUMBER_BYTES[params.cache.payload]
-    in_caches = (regions + tests) * (KEY_BYTES + encoder.dim * number) + regions * REGION.itemsize
-    in_store = missing * (KEY_BYTES + encoder.dim * max(2, number))  # int8 is made from float16
+    in_caches = (regions + tests) * (KEY_BYTES + row_bytes(payload, encoder.dim))
+    in_caches += regions * REGION.itemsize
+    in_store = missing * (KEY_BYTES + encoder.dim * STORED[payload].itemsize)
     how = f"{len(made)} of {len(plans)} plans are made and looked up in the store"
     how = how if here else "not on this machine: random weights of its shapes, no store looked into"
     note = f"{1000 * each:.2f} ms a view by {model.architecture} {model.weights}; {how}"

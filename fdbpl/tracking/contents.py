@@ -103,7 +103,6 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
     What the setting changes are parameters, so MLflow's compare page shows them side by side; the
     other parameters stand under their dotted keys.
     """
-    gaps = {"difference": row.difference, "over_baseline": row.over_baseline}
     return Content(
         key=row.key,
         name=f"{TITLES[row.method]} · {row.setting}",
@@ -116,12 +115,10 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
             **({"inactive_terms": ", ".join(row.inactive)} if row.inactive else {}),
         },
         metrics={
-            **{f"avg/{NAMES[name]}": [row.average(name)] for name in ("base", "new", "h")},
-            "avg/h_std": [row.h_std],
+            **{f"avg/{NAMES.get(name, name)}": [row.average(name)] for name in row.measures},
             **{
                 f"{name}/{part}": [value]
-                for name, gap in gaps.items()
-                if gap
+                for name, gap in row.gaps.items()
                 for part, value in vars(gap).items()
             },
             **{
