@@ -99,9 +99,9 @@ def with_deviation(value: float, deviation: float) -> str:
     return f"{number(value)} ± {deviation:.2f}" if deviation else number(value)
 
 
-def number(value: float) -> str:
-    """Return a cell of a table: two decimals."""
-    return f"{value:.2f}"
+def number(value: float | None) -> str:
+    """Return a cell of a table: two decimals, or a dash for what is not known."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
