@@ -215,7 +215,7 @@ def record(params_path: Path, run: str | None) -> None:
     from fdbpl.tracking import EXPERIMENT, record, store_uri
 
     work = _workspace(run)
-    records = read_records(read_params(params_path).datasets, work)
+    records = read_records(read_params(params_path), work)
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
@@ -300,8 +300,8 @@ def results(
 
     params = read_params(params_path)
     work = Workspace(Path()) if run is None else _by_hand_workspace(run)
-    world = read_world(work, "this world")
-    others = [read_world(_by_hand_workspace(name), name) for name in also]
+    world = read_world(work, "this world", params)
+    others = [read_world(_by_hand_workspace(name), name, params, of_ours=False) for name in also]
     with progress("measuring costs") as report:
         costs = list(measure_costs(params, world.datasets[0], work, report))
     code = commit("fdbpl", str(params_path))  # the records themselves may be new

@@ -14,6 +14,7 @@ from fdbpl.cli import main
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import Interval, paired_bootstrap
+from fdbpl.made_with import of_all, of_transfer
 from fdbpl.params import Params, check_params
 from fdbpl.results import sections, standing
 from fdbpl.results.costs import Cost
@@ -223,19 +224,63 @@ def test_a_world_without_our_method_or_rivals_is_tables_alone() -> None:
     assert sections.rejection(World("w", few.comparison, None, None), DATASETS) is None
 
 
+TRANSFER = {"source": "objects", "targets": ["icons", "flowers", "objects-hard"]}
+
+
+def write_world(work: Workspace, params: Params) -> None:
+    """Write the three records as their stages would, under these parameters."""
+    assert params.transfer
+    of_datasets, of_targets = of_all(params), of_transfer(params, params.transfer)
+    for path, record, made_with in (
+        (work.comparison("json"), comparison(), of_datasets),
+        (work.transferred, transfer(), of_targets),
+        (work.rejection("json"), rejection(), of_datasets),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**record, "made_with": made_with}))
+
+
 def test_records_are_read_from_a_workspace(tmp_path: Path) -> None:
-    work = Workspace(tmp_path)
+    work, params = Workspace(tmp_path), parameters(transfer=TRANSFER)
     with pytest.raises(UserError, match=r"compare\.json: no such file\. Run fdbpl compare first"):
-        read_world(work, "w")
-    work.comparison("json").parent.mkdir()
-    work.comparison("json").write_text(json.dumps(comparison()))
-    found = read_world(work, "w")
-    assert (found.datasets, found.seeds, found.transfer) == (list(DATASETS), list(SEEDS), None)
-    work.transferred.write_text(json.dumps({"source": None, "targets": {}, "methods": {}}))
-    assert read_world(work, "w").transfer is None
+        read_world(work, "w", params)
+    write_world(work, params)
+    found = read_world(work, "w", params)
+    assert (found.datasets, found.seeds) == (list(DATASETS), list(SEEDS))
+    assert found.transfer
+    assert read_world(work, "w", parameters()).transfer is None
+    work.transferred.unlink()
+    assert read_world(work, "w", params).transfer is None
     work.rejection("json").write_text("{")
     with pytest.raises(UserError, match=r"rejection\.json: damaged"):
-        read_world(work, "w")
+        read_world(work, "w", params)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"train": {"lr": 0.5}}, "train.lr 0.002, wanted 0.5"),
+        ({"shots": 4}, "shots 16, wanted 4"),
+        ({"objectives": {"fdbpl": {"mutual_weight": 2}}}, "objectives.fdbpl.mutual_weight"),
+    ],
+)
+def test_records_of_other_parameters_are_refused_in_every_world(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    work = Workspace(tmp_path)
+    write_world(work, parameters(transfer=TRANSFER))
+    for of_ours in (True, False):
+        with pytest.raises(UserError, match=rf"compare.json: made with {key}.*Run fdbpl compare"):
+            read_world(work, "w", parameters(transfer=TRANSFER, **changes), of_ours=of_ours)
+
+
+def test_another_world_may_be_another_drawing_of_less(tmp_path: Path) -> None:
+    work, params = Workspace(tmp_path), parameters(transfer=TRANSFER)
+    few = {"methods": ["coop", "kdpl"], "datasets": ["icons"], "seeds": [1]}
+    write_world(work, parameters(transfer=TRANSFER, data={"world": 2}, **few))
+    assert read_world(work, "w", params, of_ours=False).transfer
+    with pytest.raises(UserError, match="made with methods"):
+        read_world(work, "w", params)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +290,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         file = Workspace(Path("runs") / name).comparison("json")
         file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(comparison()))
+        file.write_text(json.dumps({**comparison(), "made_with": of_all(parameters())}))
     done = CliRunner().invoke(main, ["results", "--run", "one", "--also", "two"])
     assert done.exit_code == 0, done.output
     text = Path("docs/results.md").read_text()

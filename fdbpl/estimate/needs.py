@@ -7,12 +7,11 @@ from pathlib import Path
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
+from fdbpl.made_with import differing, of_plan
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import outdated
-from fdbpl.regions.planning import Split
 from fdbpl.stages.targets import own_targets
-from fdbpl.workspace import Workspace
+from fdbpl.workspace import Split, Workspace
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def _entries(params: Params, work: Workspace) -> Iterator[tuple[str, str, Worksp
 def _need(params: Params, dataset: str, protocol: str, work: Workspace, split: Split) -> Need:
     found = open_dataset(dataset, params.data)
     plan = Plan.load(work.plan(dataset)) if work.plan(dataset).is_dir() else None
-    if plan is not None and outdated(plan, params) is None:
+    if plan is not None and not differing(plan.made_with, of_plan(params, dataset, split)):
         return Need(
             dataset,
             protocol,

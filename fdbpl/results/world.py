@@ -1,12 +1,15 @@
 """A world: one workspace's records of the three protocols and of rejection, and what lacks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fdbpl.errors import UserError
+from fdbpl.made_with import METHODS_SERVE, in_any_world, of_all, of_transfer, require_made_with
+from fdbpl.params import Params
 from fdbpl.workspace import Workspace
 
 
@@ -43,19 +46,30 @@ class World:
         return list(next(iter(cells.values()))["seeds"])
 
 
-def read_world(work: Workspace, title: str) -> World:
+def read_world(work: Workspace, title: str, params: Params, *, of_ours: bool = True) -> World:
     """Read a workspace's records.
 
+    Args:
+        work: where they lie.
+        title: what the page calls it.
+        params: that they have to be made with.
+        of_ours: whether they are of these parameters' own world; else data, datasets, methods and
+            seeds may be others.
+
     Raises:
-        UserError: nothing was compared there, or a record is damaged.
+        UserError: nothing was compared there, or a record is damaged or of other parameters.
     """
-    comparison = _read(work.comparison("json"), work.command("compare"))
+    wanted = of_all(params)
+    comparison = _read(work.comparison("json"), wanted, of_ours, partial(work.command, "compare"))
     if comparison is None or not comparison["methods"]:
         raise UserError(
             f"{work.comparison('json')}: no such file. Run {work.command('compare')} first."
         )
-    transfer = _read(work.transferred, work.command("transfer"))
-    rejection = _read(work.rejection("json"), work.command("rejection"))
+    transfer = None
+    if params.transfer is not None:
+        of_targets = of_transfer(params, params.transfer)
+        transfer = _read(work.transferred, of_targets, of_ours, partial(work.command, "transfer"))
+    rejection = _read(work.rejection("json"), wanted, of_ours, partial(work.command, "rejection"))
     return World(
         title,
         comparison,
@@ -64,12 +78,19 @@ def read_world(work: Workspace, title: str) -> World:
     )
 
 
-def _read(path: Path, command: str) -> dict[str, Any] | None:
+def _read(
+    path: Path, wanted: Mapping[str, Any], of_ours: bool, command: Callable[..., str]
+) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         record["methods"]
+        found = record["made_with"]
+        shared = wanted if of_ours else in_any_world(wanted, found)
+        require_made_with(path, found, shared, command, METHODS_SERVE)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}). Run {command()} again."
+        ) from None
     return record

@@ -1,11 +1,14 @@
 """Stage 1: which images, which split, which shots, which regions. No model, no torch."""
 
+from dataclasses import replace
+
 from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
+from fdbpl.made_with import of_plan
 from fdbpl.params import Params
 from fdbpl.progress import progress
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planning import Split, make_plan
+from fdbpl.regions.planning import make_plan
 from fdbpl.workspace import Workspace
 
 
@@ -15,16 +18,16 @@ def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
     Raises:
         UserError: see `open_dataset` and `make_plan`.
     """
-    return save_plan(params, dataset, work, "halves")
+    return save_plan(params, dataset, work)
 
 
-def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> list[str]:
-    """Write a plan of a dataset as `make_plan` splits it; return what to tell the user.
+def save_plan(params: Params, dataset: str, work: Workspace) -> list[str]:
+    """Write a plan of a dataset, split as the workspace says; return what to tell the user.
 
     Raises:
         UserError: see `open_dataset` and `make_plan`.
     """
-    found = open_dataset(dataset, params.data)
+    found, split = open_dataset(dataset, params.data), work.split
     vocabulary = params.data.vocabulary if split != "test-only" else None
     with progress(f"{dataset}: looking at images") as report:
         plan = make_plan(
@@ -38,6 +41,7 @@ def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> li
             allow_unreadable_test_images=params.data.allow_unreadable_test_images,
             report=report,
         )
+    plan = replace(plan, made_with=of_plan(params, dataset, split))
     plan.save(work.plan(dataset))
     lines = [f"{dataset}: {', '.join(_parts(plan))}"]
     for title, notes in plan.notes.items():
