@@ -31,8 +31,9 @@ PARTS = {
 def main(words: list[str]) -> None:
     page = Path("README.md")
     files = dict(word.partition("=")[::2] for word in words)
-    development = read_params(DEFAULT_PATH).development
-    evidence = read_world(Workspace(Path()), "").only(lambda name: name not in development)
+    params = read_params(DEFAULT_PATH)
+    world = read_world(Workspace(Path()), "", params)
+    evidence = world.only(lambda name: name not in params.development)
     replace_block(page, "parts", parts(evidence))
     replace_block(page, "demo", demo(_read(Path("metrics/compare.json")), evidence.datasets()))
     if files:

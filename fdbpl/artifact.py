@@ -38,9 +38,9 @@ class Artifact:
     learns no context neither has a side. Where the method
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
-    it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, options, student
-    (architecture, weights, activation), teacher, dataset, plan, class names, the template, what
-    classifies, parameters and seed.
+    it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, what they were made
+    with (`fdbpl.made_with`), student (architecture, weights, activation), dataset, plan, class
+    names, the template, what classifies, and seed.
     """
 
     arrays: Mapping[str, Floats]

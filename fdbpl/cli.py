@@ -216,7 +216,7 @@ def record(params_path: Path, run: str | None) -> None:
     from fdbpl.tracking import EXPERIMENT, record, store_uri
 
     work = _workspace(run)
-    records = read_records(read_params(params_path).datasets, work)
+    records = read_records(read_params(params_path), work)
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
@@ -311,8 +311,11 @@ def results(
 
     params = read_params(params_path)
     work = _workspace(run)
-    worlds = [read_world(work, "this world")]
-    worlds += [read_world(_by_hand_workspace(name), name) for name in dict.fromkeys(also)]
+    worlds = [read_world(work, "this world", params)]
+    worlds += [
+        read_world(_by_hand_workspace(name), name, params, of_ours=False)
+        for name in dict.fromkeys(also)
+    ]
     further = {}
     if ablation is not None:
         path = _by_hand_workspace(ablation).root / "ablation.md"

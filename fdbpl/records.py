@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,7 +20,9 @@ from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.cache.cache import open_cache
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, sha256
+from fdbpl.made_with import METHODS_SERVE, of_evaluation, of_transfer, require_made_with
 from fdbpl.methods.names import LEARNED
+from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
 from fdbpl.workspace import Workspace
 
@@ -103,17 +105,17 @@ class Records:
     notes: tuple[str, ...]
 
 
-def read_records(datasets: list[str], work: Workspace) -> Records:
-    """Read what the evaluated datasets among `datasets`, their comparison and the transfer say.
+def read_records(params: Params, work: Workspace) -> Records:
+    """Read what the evaluated datasets of the parameters, their comparison and the transfer say.
 
-    A dataset whose outputs are missing, damaged, of another shape or do not belong together is left
-    out, with a note: its neighbours are whole all the same.
+    A dataset whose outputs are missing, damaged, of another shape or of other parameters, or do not
+    belong together, is left out, with a note: its neighbours are whole all the same.
     """
     seeds: list[SeedRecord] = []
     notes: list[str] = []
-    for dataset in datasets:
+    for dataset in params.datasets:
         try:
-            seeds += list(_seed_records(dataset, work))  # all of a dataset or nothing
+            seeds += list(_seed_records(params, dataset, work))  # all of a dataset or nothing
         except UserError as error:
             notes.append(f"{dataset}: not recorded. {error}")
     try:
@@ -122,17 +124,18 @@ def read_records(datasets: list[str], work: Workspace) -> Records:
         summaries = []
         notes.append(f"comparison: not recorded. {error}")
     try:
-        transfers = list(_transfers(work)) if work.transferred.is_file() else []
+        transfers = list(_transfers(params, work))
     except UserError as error:
         transfers = []
         notes.append(f"transfer: not recorded. {error}")
     return Records(tuple(seeds), tuple(transfers), tuple(summaries), tuple(notes))
 
 
-def _seed_records(dataset: str, work: Workspace) -> Iterator[SeedRecord]:
-    command = work.command("evaluate", dataset)
-    evaluated = _read_json(work.metrics(dataset), command)
-    with _shape_known(work.metrics(dataset), command):
+def _seed_records(params: Params, dataset: str, work: Workspace) -> Iterator[SeedRecord]:
+    path, command = work.metrics(dataset), partial(work.command, "evaluate", dataset)
+    evaluated, wanted = _read_json(path, command()), of_evaluation(params, dataset)
+    with _shape_known(path, command()):
+        require_made_with(path, evaluated["made_with"], wanted, command)
         yield from _of_evaluation(dataset, evaluated, work)
 
 
@@ -157,18 +160,19 @@ def _of_evaluation(dataset: str, evaluated: Any, work: Workspace) -> Iterator[Se
             )
 
 
-def _transfers(work: Workspace) -> Iterator[SeedRecord]:
-    """Yield a record for every kind of target, method and seed of the transfer."""
-    command = work.command("transfer")
-    evaluated = _read_json(work.transferred, command)
-    with _shape_known(work.transferred, command):
+def _transfers(params: Params, work: Workspace) -> Iterator[SeedRecord]:
+    """Yield a record for every kind of target, method and seed of the transfer, if there is one."""
+    path, command = work.transferred, partial(work.command, "transfer")
+    if params.transfer is None or not path.is_file():
+        return
+    evaluated, wanted = _read_json(path, command()), of_transfer(params, params.transfer)
+    with _shape_known(path, command()):
+        require_made_with(path, evaluated["made_with"], wanted, command, METHODS_SERVE)
         yield from _of_transfer(evaluated, work)
 
 
 def _of_transfer(evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
     source, about = evaluated["source"], evaluated["targets"]
-    if source is None:
-        return
     origin = _origin(work.source, source, evaluated["plan"], work.transferred)
     kinds: dict[str, list[str]] = {}
     for target, facts in about.items():
@@ -280,9 +284,11 @@ def _learned(
                 raise UserError(
                     f"{name}: not of the prompts that were evaluated. Run {command} again."
                 )
+        made_with = prompts.about["made_with"]
+        options = made_with.get("objectives", {}).get(method, {})
         params = {
-            **{f"train.{name}": value for name, value in prompts.about["train"].items()},
-            **{f"option.{name}": value for name, value in prompts.about["options"].items()},
+            **{f"train.{name}": value for name, value in made_with.get("train", {}).items()},
+            **{f"option.{name}": value for name, value in options.items()},
         }
         return _Learned(
             params,

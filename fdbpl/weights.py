@@ -1,29 +1,38 @@
-"""Where weights come from, said without a path of the machine and without loading them."""
+"""Where weights and other files come from, said without loading them or naming their place."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
-from fdbpl.params import ModelParams, TeacherParams
+from fdbpl.params import ModelParams
 
 TINY = "tiny"
+A_FILE = "file "
 
 
 def weights_source(params: ModelParams) -> str:
     """Return "tiny", "tag NAME" for a pretrained tag, or "file SHA256" for a local file."""
-    path = Path(params.weights)
     if params.weights == TINY:
         return TINY
+    return file_source(params.weights) or f"tag {params.weights}"
+
+
+def file_source(name: str) -> str | None:
+    """Return "file SHA256" for a local file; None where there is none of this name."""
+    path = Path(name)
     if not path.is_file():
-        return f"tag {params.weights}"
+        return None
+    about = path.stat()
+    return A_FILE + _digest(path.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _modified: int) -> str:
+    """Return the SHA-256 of a file, which may be of gigabytes, once while it stays as it is."""
     with path.open("rb") as file:
-        return f"file {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def about_model(params: ModelParams) -> dict[str, str]:
     """Return what records say of a model: its architecture, and where its weights come from."""
     return {"architecture": params.architecture, "weights": weights_source(params)}
-
-
-def about_teacher(params: TeacherParams) -> dict[str, str]:
-    """Return what prompts say of who taught them: the model, and whose temperature was taken."""
-    return {**about_model(params), "logit_scale": params.logit_scale}

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fdbpl.errors import UserError
+
+Split = Literal["halves", "all", "test-only"]
+"""What a plan learns from: the base half of the classes, all of them, or nothing."""
 
 _OF_TRANSFER = {
     "prepare-crops": "prepare-transfer",
@@ -53,16 +57,26 @@ class Workspace:
         """Workspace of the transfer's targets that no other stage plans and caches."""
         return Workspace(self.root / "transfer" / "targets")
 
-    def command(self, stage: str, dataset: str | None = None) -> str:
+    @property
+    def split(self) -> Split:
+        """What plans here learn from: a transfer's have folders of their own."""
+        parts = self.root.parts[-2:]
+        if parts == ("transfer", "source"):
+            return "all"
+        return "test-only" if parts == ("transfer", "targets") else "halves"
+
+    def command(self, stage: str, dataset: str | None = None, *, force: bool = False) -> str:
         """Return the command that runs a stage here: DVC's in the project's folder, else by hand.
 
-        In a part of a transfer it is the transfer's stage, which takes no dataset.
+        In a part of a transfer it is the transfer's stage, which takes no dataset. With `force`
+        DVC runs that stage whether or not it knows why.
         """
         home = self.root
-        if home.parts[-2:] in (("transfer", "source"), ("transfer", "targets")):
+        if self.split != "halves":
             home, stage, dataset = home.parents[1], _OF_TRANSFER[stage], None
         if home == Path():
-            return f"dvc repro {stage}" + (f"@{dataset}" if dataset else "")
+            options = "--force --single-item " if force else ""
+            return f"dvc repro {options}{stage}" + (f"@{dataset}" if dataset else "")
         words = ["fdbpl", stage, *([dataset] if dataset else [])]
         if home.parent.name == "runs" and home.name != "default":
             words += ["--run", home.name]

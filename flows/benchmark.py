@@ -71,9 +71,9 @@ def compare(seconds: float) -> list[str]:
 
 
 @task(name="record", retries=2, retry_delay_seconds=[5, 30])
-def record_in_mlflow(datasets: list[str]) -> str:
+def record_in_mlflow(params: Params) -> str:
     """Show every result in MLflow, each once; again when its server did not answer."""
-    records = read_records(datasets, Workspace(Path()))
+    records = read_records(params, Workspace(Path()))
     counts = record(records, EXPERIMENT, register=True)
     return "\n".join(
         [*records.notes, f"MLflow: {counts.written} runs written, {counts.found} were there"]
@@ -111,7 +111,7 @@ def benchmark(
     except BaseException:  # a cancelled run is told so here, while its threads wait for DVC
         dvc.end_all()
         raise
-    print(record_in_mlflow(params.datasets))
+    print(record_in_mlflow(params))
     report.publish(chosen, methods, seeds, failures, compared=not (failures or waiting))
     return _final_state(params, chosen, failures, waiting)
 

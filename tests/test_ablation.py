@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import draw_folder
 from PIL import Image
+from test_planned import changed
 from workspaces import prepare, train, workspace_params
 
 import fdbpl
@@ -62,6 +63,15 @@ def run(*texts: str, **choices: object) -> tuple[list[Row], list[str]]:
     wanted = {"datasets": DATASETS, "methods": ["coop", "fdbpl"], "seeds": [1, 2], **choices}
     done = ablate(parameters(), factors, Path("runs/ablate"), **wanted)
     return done.rows, done.lines
+
+
+def test_inputs_are_made_again_when_a_list_of_names_changed(calls: Calls) -> None:
+    params = changed(parameters(), data={"vocabulary": "words.txt"})
+    for words, made in (("ant\nbee", True), ("ant\nbee", False), ("ant\nbee\ncat", True)):
+        Path("words.txt").write_text(words)
+        ablate(params, [Factor("train.lr", (0.1,))], Path("runs/ablate"), methods=["fdbpl"])
+        assert (("prepare_crops", "birds", ()) in calls) == made
+        calls.clear()
 
 
 def test_a_setting_costs_only_what_is_new(calls: Calls) -> None:

@@ -1,7 +1,9 @@
 """Every bad input by the command line: one line, exit code 2, nothing touched."""
 
 import errno
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects import METHODS, STAGES, Project
@@ -112,7 +114,52 @@ def test_a_classifier_of_another_plan(done: Project) -> None:
     done.change(regions={"per_image": 3})
     for stage in ("prepare-crops", "cache-teacher"):
         assert done(stage, "mine").exit_code == 0
-    assert "learned under plan" in done.fails("evaluate", "mine")
+    said = done.fails("evaluate", "mine")
+    assert "classifier.safetensors: made with regions.per_image 2, wanted 3. Run" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"shots": 1}, "made with shots 2, wanted 1"),
+        (
+            {"data": {"own": {"mine": {"folder": "photos", "template": "{} here."}}}},
+            'made with data.own.mine.template "a photo of a {}.", wanted "{} here."',
+        ),
+    ],
+)
+def test_a_plan_of_other_shots_or_of_another_template(
+    done: Project, changes: dict[str, Any], says: str
+) -> None:
+    done.change(**changes)
+    for stage in STAGES[1:]:
+        said = done.fails(stage, "mine")
+        assert said == (
+            f"error: runs/default/plans/mine: {says}. Run fdbpl prepare-crops mine again.\n"
+        )
+    assert f"metrics/datasets/mine.json: {says}. Run fdbpl evaluate mine" in done.fails("compare")
+
+
+@pytest.mark.parametrize(
+    ("file", "role"),
+    [
+        ("other.safetensors", "teacher"),
+        ("other.safetensors", "student"),
+        ("weights.safetensors", "student"),  # of both: the student is told first
+    ],
+)
+def test_prompts_of_another_teacher_or_student(
+    done: Project, random_state, file: str, role: str
+) -> None:
+    save_file(random_state(done.params[role]["architecture"], seed=1), file)
+    done.change(**{role: {"weights": file}})
+    assert done("cache-teacher", "mine").exit_code == 0
+    said = done.fails("evaluate", "mine")
+    assert said.startswith("error: runs/default/prompts/mine/coop-seed1.classifier.safetensors: ")
+    assert re.search(rf'made with {role}\.weights "file \w+", wanted "file \w+"', said)
+    assert said.endswith(" Run fdbpl train-student mine again.\n")
+    for stage in ("train-student", "evaluate"):
+        assert done(stage, "mine").exit_code == 0
 
 
 def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None:
@@ -120,7 +167,7 @@ def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None
     assert "Run fdbpl evaluate dtd first" in done.fails("compare")
     done.change(datasets=["mine"], seeds=[1, 2, 3])
     said = done.fails("compare")
-    assert "mine.json: no results of zero_shot seed 3 and 3 more. Run fdbpl evaluate mine" in said
+    assert "mine.json: made with seeds [1, 2], wanted 3 too. Run fdbpl evaluate mine" in said
     done.change(seeds=[2])
     assert done("compare").exit_code == 0
     Path("runs/default/metrics/datasets/mine.json").write_text("[")

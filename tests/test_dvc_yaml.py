@@ -1,15 +1,31 @@
 """dvc.yaml holds what decides a stage's results: code that it does not name leaves them stale."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_made_with import CHANGES, with_change
+from workspaces import workspace_params
 
+from fdbpl.errors import UserError
+from fdbpl.made_with import (
+    Record,
+    of_all,
+    of_caches,
+    of_evaluation,
+    of_plan,
+    of_training,
+    of_transfer,
+)
+from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
+from fdbpl.params import Params
 from fdbpl.stages import OVER_ALL, PER_DATASET
+from fdbpl.workspace import Split
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
@@ -18,6 +34,7 @@ ALWAYS_ASIDE = {
     "fdbpl/__init__.py": "the version",
     "fdbpl/address.py": "refuses passwords in URLs",
     "fdbpl/cache/pools.py": "no result depends on who encodes",
+    "fdbpl/difference.py": "refuses what was made with other parameters",
     "fdbpl/errors.py": "what is said of a mistake",
     "fdbpl/files.py": "how files are written; another spelling of JSON would be another format",
     "fdbpl/processes.py": "a worker's number, which says on which GPU it works",
@@ -41,15 +58,24 @@ OF_TEXT = {
     "fdbpl/training": "of training, only what makes vectors of names is called",
 }
 TRAINING = {**FOLDERS, **TITLES, "fdbpl/code.py": "tells if an interrupted training may go on"}
+COMPARING = {
+    "fdbpl/benchmarks": "the registry is asked whether a dataset is drawn, no more",
+    "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
+}
+REFUSING = {"fdbpl/made_with.py": "refuses a plan made with other parameters"}
 BUILDING = {"fdbpl/images.py": "imported with what builds caches, which are only read here"}
 
 ASIDE = {
     "prepare-crops": CHECKS,
-    "cache-teacher": {**FOLDERS, **OF_TEXT},
+    "cache-teacher": {**FOLDERS, **OF_TEXT, **REFUSING},
     "train-student": TRAINING,
-    "evaluate": {**BUILDING, "fdbpl/reporting": TITLES["fdbpl/reporting"]},
+    "evaluate": {
+        **BUILDING,
+        "fdbpl/benchmarks": COMPARING["fdbpl/benchmarks"],
+        "fdbpl/reporting": TITLES["fdbpl/reporting"],
+    },
     "prepare-transfer": CHECKS,
-    "cache-transfer": {**FOLDERS, **OF_TEXT},
+    "cache-transfer": {**FOLDERS, **OF_TEXT, **REFUSING},
     "train-transfer": TRAINING,
     "transfer": {
         **BUILDING,
@@ -59,6 +85,7 @@ ASIDE = {
     },
     "compare": {
         **CHECKS,
+        **COMPARING,
         "fdbpl/blas.py": "of measuring, only averages of what was measured are called",
         "fdbpl/methods/decision.py": "of measuring, only averages of what was measured are called",
     },
@@ -143,6 +170,82 @@ def test_there_is_a_stage_for_every_module_and_dataset() -> None:
     of_datasets = {stage for stage, about in STAGES.items() if "matrix" in about}
     assert {stage.replace("_", "-") for stage in PER_DATASET} == of_datasets
     assert {stage.replace("_", "-") for stage in OVER_ALL} == set(STAGES) - of_datasets
+
+
+def trainings(params: Params, split: Split) -> list[Record]:
+    planned = of_plan(params, "pets", split)
+    learned = [method for method in params.methods if method in LEARNED]
+    return [of_training(planned, params, "pets", method, 1) for method in learned]
+
+
+def transfer_plans(params: Params) -> list[Any]:
+    assert params.transfer
+    targets = [of_plan(params, name, "test-only") for name in params.transfer.targets]
+    return [params.transfer.source, of_plan(params, "pets", "all"), *targets]
+
+
+WRITES: dict[str, Callable[[Params], Any]] = {
+    "prepare-crops": lambda params: of_plan(params, "pets", "halves"),
+    "cache-teacher": lambda params: of_caches(params, "pets", "halves"),
+    "train-student": lambda params: trainings(params, "halves"),
+    "evaluate": lambda params: of_evaluation(params, "pets"),
+    "prepare-transfer": transfer_plans,
+    "cache-transfer": lambda params: of_caches(params, "pets", "all"),
+    "train-transfer": lambda params: trainings(params, "all"),
+    "transfer": lambda params: of_transfer(params, params.transfer),
+    "compare": of_all,
+    "rejection": of_all,
+}
+"""What each stage's outputs say they were made with."""
+
+MAYBE_NOTHING = ("train-student", "train-transfer")
+"""They write nothing where no method can learn: then nothing tells those who stand on them."""
+
+COMMON: dict[str, Any] = {
+    "transfer": {"source": "pets", "targets": ["ships"]},
+    "data": {
+        "own": {"pets": {"folder": "x"}, "ships": {"folder": "x"}},
+        "vocabulary": "words.txt",
+    },
+}
+CHECKPOINTS = {"base_to_new": {"pets": "at{}.tar"}, "transfer": "of-all.tar"}
+BASES = (
+    workspace_params(Path(), ["pets"], methods=[m for m in KNOWN if m != IMPORTED], **COMMON),
+    workspace_params(Path(), ["pets"], methods=[IMPORTED], imported=CHECKPOINTS, **COMMON),
+)
+
+
+@cache
+def decided(stage: str) -> frozenset[str]:
+    """The keys of params.yaml that decide what a stage's outputs say they were made with."""
+    write, found = WRITES[stage], set()
+    for base in BASES:
+        for key in CHANGES:
+            with suppress(UserError):  # another dataset has no checkpoint
+                if write(with_change(base, key)) != write(base):
+                    found.add(key)
+    return frozenset(found)
+
+
+def outputs(stage: str) -> list[str]:
+    entries = [*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_again_when_a_key_changed_that_its_outputs_are_made_with(stage: str) -> None:
+    """Else what it left would be refused by its reader, and never made again."""
+    told = {key for key in decided(stage) if key.partition(".")[0] in STAGES[stage]["params"]}
+    for other in (one for one in STAGES if one not in MAYBE_NOTHING):
+        if any(lies_under(place, STAGES[stage]["deps"]) for place in outputs(other)):
+            told |= decided(other)
+    assert sorted(decided(stage) - told) == []
+
+
+def test_there_is_a_record_for_every_stage_and_it_depends_on_something() -> None:
+    assert set(WRITES) == set(STAGES)
+    for stage in STAGES:
+        assert decided(stage) >= {"shots", "seeds", "data.vocabulary", "data.own.pets.template"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -14,6 +14,7 @@ from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, LABELLED, TRAINED, UNTRAINED
+from fdbpl.params import check_params
 from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
@@ -108,7 +109,7 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
 
 def test_results_are_recorded(project: Project) -> None:
     all_stages(project)
-    records = read_records(["mine"], WORK)
+    records = read_records(check_params(project.params), WORK)
     assert records.notes == ()
     assert len(records.seeds) == 2 * (len(FREE) - 1)
     record = next(one for one in records.seeds if one.method == "kdpl")

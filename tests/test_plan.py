@@ -133,6 +133,7 @@ def test_the_digest_sees_every_part(plan: Plan) -> None:
         "shots": {1: plan.shots[1]},
         "regions": regions,
         "policy": {**plan.policy, "flip": 0.1},
+        "made_with": {"shots": 3},
     }
     digests = {replace(plan, **{key: value}).digest for key, value in changes.items()}
     assert len(digests | {plan.digest}) == len(changes) + 1
@@ -162,7 +163,7 @@ def test_another_version(plan: Plan, tmp_path: Path) -> None:
     file = tmp_path / "plan" / "plan.json"
     text = json.loads(file.read_text())
     file.write_text(json.dumps({"version": 99, "other": text["paths"]}))
-    with pytest.raises(UserError, match="a plan of version 99, wanted 1"):
+    with pytest.raises(UserError, match="a plan of version 99, wanted 2"):
         Plan.load(tmp_path / "plan")
 
 
@@ -196,7 +197,7 @@ def test_damage_is_found_and_named(plan: Plan, tmp_path: Path, name: str, damage
         Plan.load(tmp_path / "plan")
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '{"version": 1}', '{"version": 1, "name": 2}'])
+@pytest.mark.parametrize("text", ["[]", "null", '{"version": 2}', '{"version": 2, "name": 2}'])
 def test_json_of_another_kind_is_damage(plan: Plan, tmp_path: Path, text: str) -> None:
     plan.save(tmp_path / "plan")
     (tmp_path / "plan" / "plan.json").write_text(text)

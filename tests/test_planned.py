@@ -38,7 +38,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
 def work(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     place = Workspace(tmp_path_factory.mktemp("project") / "runs" / "x")
     run_stage("prepare_crops", params, place, "pets")
-    prepare(params, "pets", place.targets, "test-only")
+    prepare(params, "pets", place.targets)
     return place
 
 
@@ -59,13 +59,13 @@ def test_any_other_law_of_regions_is_named(params: Params, work: Workspace, chan
         return
     with pytest.raises(UserError) as error:
         load_planned(other, "pets", work)
-    assert any(f"planned with regions.{key} " in str(error.value) for key in keys)
+    assert any(f"made with regions.{key}" in str(error.value) for key in keys)
     assert str(error.value).endswith("Run fdbpl prepare-crops pets --run x again.")
 
 
 @pytest.mark.parametrize("seeds", [[3], [1, 2, 3], [2, 9]])
 def test_seeds_that_were_not_planned_are_named(params: Params, work: Workspace, seeds) -> None:
-    with pytest.raises(UserError, match=rf"planned for seeds 1, 2, wanted seed {seeds[-1]} too"):
+    with pytest.raises(UserError, match=rf"made with seeds \[1, 2\], wanted {seeds[-1]} too"):
         load_planned(changed(params, seeds=seeds), "pets", work)
     for fewer in ([1], [2, 1]):
         load_planned(changed(params, seeds=fewer), "pets", work)

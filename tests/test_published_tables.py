@@ -12,8 +12,9 @@ from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.benchmarks.registry import SHIFTED as VERSIONS
 from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
 from fdbpl.files import readable_json
+from fdbpl.made_with import of_evaluation, of_transfer
 from fdbpl.methods.names import FITTED
-from fdbpl.params import check_params
+from fdbpl.params import Params, check_params
 from fdbpl.reporting.published_results import (
     AVERAGES,
     AWESOME,
@@ -109,23 +110,7 @@ def student(architecture: str, weights: str = "tag openai") -> dict[str, str]:
     return {"architecture": architecture, "weights": weights}
 
 
-def write_records(
-    root: Path, datasets: list[str], targets: list[str], known: dict[str, str]
-) -> Workspace:
-    work = Workspace(root)
-    for index, name in enumerate(datasets):
-        images = {"base": PUBLISHED[name][TEST_BASE], "new": PUBLISHED[name][TEST_NEW]}
-        about = {"protocol": "base-to-new", "left_out": [], "student": known, "test_images": images}
-        made = {**record(60 + index, 50 + index, 1), **about}
-        work.metrics(name).parent.mkdir(parents=True, exist_ok=True)
-        work.metrics(name).write_bytes(readable_json(made))
-    work.transferred.write_bytes(readable_json(transferred(targets, known)))
-    return work
-
-
-def compared(root: Path, datasets: list[str], targets: list[str], known, **changes: Any) -> str:
-    """What the stage writes for made-up accuracies of this student."""
-    work = write_records(root, datasets, targets, known)
+def parameters(datasets: list[str], targets: list[str], **changes: Any) -> Params:
     model = {"architecture": "ViT-B-16", "weights": "openai"}
     raw = {
         "datasets": datasets,
@@ -136,7 +121,35 @@ def compared(root: Path, datasets: list[str], targets: list[str], known, **chang
         "transfer": {"source": SOURCE, "targets": targets},
         **changes,
     }
-    said = "\n".join(run_stage("compare", check_params(raw), work, None))
+    return check_params(raw)
+
+
+def write_records(root: Path, params: Params, known: dict[str, str]) -> Workspace:
+    """Write made-up accuracies that say they are of this student."""
+    work = Workspace(root)
+    for index, name in enumerate(params.datasets):
+        images = {"base": PUBLISHED[name][TEST_BASE], "new": PUBLISHED[name][TEST_NEW]}
+        about = {"protocol": "base-to-new", "left_out": [], "student": known, "test_images": images}
+        made_with = {"made_with": of_evaluation(params, name)}
+        made = {**record(60 + index, 50 + index, 1), **about, **made_with}
+        work.metrics(name).parent.mkdir(parents=True, exist_ok=True)
+        work.metrics(name).write_bytes(readable_json(made))
+    write_transfer(work, params, known)
+    return work
+
+
+def write_transfer(work: Workspace, params: Params, known: dict[str, str]) -> None:
+    assert params.transfer
+    made_with = {"made_with": of_transfer(params, params.transfer)}
+    found = {**transferred(params.transfer.targets, known), **made_with}
+    work.transferred.write_bytes(readable_json(found))
+
+
+def compared(root: Path, datasets: list[str], targets: list[str], known, **changes: Any) -> str:
+    """What the stage writes for made-up accuracies of this student."""
+    params = parameters(datasets, targets, **changes)
+    work = write_records(root, params, known)
+    said = "\n".join(run_stage("compare", params, work, None))
     text = work.comparison("md").read_text()
     assert text in said
     return text
@@ -234,14 +247,9 @@ def test_records_of_two_students_are_never_beside_published_ones(tmp_path: Path)
     assert backbone_of([*records[:1], {}]) is None
     assert backbone_of(records[:1]) == B16
     assert backbone_of([]) is None
-    work = write_records(tmp_path, ["dtd"], ["dtd"], student("ViT-B-16"))
-    other = transferred(["dtd"], student("ViT-B-32"))
-    work.transferred.write_bytes(readable_json(other))
-    model = {"architecture": "ViT-B-16", "weights": "openai"}
-    raw = {"datasets": ["dtd"], "methods": METHODS, "seeds": [1, 2], "student": model}
-    params = check_params(
-        {**raw, "teacher": model, "transfer": {"source": SOURCE, "targets": ["dtd"]}}
-    )
+    params = parameters(["dtd"], ["dtd"])
+    work = write_records(tmp_path, params, student("ViT-B-16"))
+    write_transfer(work, params, student("ViT-B-32"))
     run_stage("compare", params, work, None)
     assert "published" not in work.comparison("md").read_text()
 
@@ -257,14 +265,12 @@ def test_a_dataset_of_ones_own_that_is_called_like_a_benchmark_is_none(tmp_path:
 
 
 def test_a_benchmark_that_was_cut_has_no_published_numbers(tmp_path: Path) -> None:
-    work = write_records(tmp_path, ["dtd", "eurosat"], ["dtd", "food-101"], student("ViT-B-16"))
+    params = parameters(["dtd", "eurosat"], ["dtd", "food-101"])
+    work = write_records(tmp_path, params, student("ViT-B-16"))
     path = work.metrics("dtd")
     path.write_text(path.read_text().replace('"base": 864', '"base": 160'))
     work.transferred.write_text(work.transferred.read_text().replace("30300", "303"))
-    model = {"architecture": "ViT-B-16", "weights": "openai"}
-    raw = {"datasets": ["dtd", "eurosat"], "methods": METHODS, "seeds": [1, 2], "student": model}
-    to = {"source": SOURCE, "targets": ["dtd", "food-101"]}
-    run_stage("compare", check_params({**raw, "teacher": model, "transfer": to}), work, None)
+    run_stage("compare", params, work, None)
     text = work.comparison("md").read_text()
     assert [row[0] for row in table(text, "H", 1)][2:] == ["eurosat", "average of 1"]
     assert "No published numbers beside dtd, food-101: not as many test images" in text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_planned import changed
 from workspaces import evaluated_workspace, train, workspace_params
 
 from fdbpl.records import read_records
@@ -16,6 +17,8 @@ from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
 TRANSFER = {"source": "birds", "targets": ["cars", "ships", "birds-inked"]}
+PARAMS = workspace_params(Path(), DATASETS)  # records do not depend on where pictures lie
+TRANSFERRED = workspace_params(Path(), DATASETS, transfer=TRANSFER)
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def work(tmp_path: Path) -> Workspace:
 def test_one_record_for_every_dataset_method_and_seed_and_one_for_every_method(
     work: Workspace,
 ) -> None:
-    records = read_records(DATASETS, work)
+    records = read_records(PARAMS, work)
     assert records.notes == ()
     assert [(r.dataset, r.method, r.seed) for r in records.seeds] == [
         (dataset, method, seed)
@@ -46,7 +49,7 @@ def test_one_record_for_every_dataset_method_and_seed_and_one_for_every_method(
 
 def test_a_record_says_what_was_measured_and_from_what(work: Workspace) -> None:
     evaluated = json.loads(work.metrics("birds").read_text())
-    record = read_records(DATASETS, work).seeds[2]
+    record = read_records(PARAMS, work).seeds[2]
     cell = evaluated["methods"]["coop"]["seeds"]["1"]
     assert record.accuracies == {name: cell[name] for name in ("base", "new", "h")}
     assert record.digests["prompts"] == cell["prompts"]
@@ -63,20 +66,19 @@ def test_keys_do_not_depend_on_the_place(work: Workspace, tmp_path: Path) -> Non
     other = evaluated_workspace(
         tmp_path / "elsewhere", workspace_params(tmp_path / "elsewhere", DATASETS)
     )
-    assert [r.key for r in read_records(DATASETS, other).seeds] == [
-        r.key for r in read_records(DATASETS, work).seeds
+    assert [r.key for r in read_records(PARAMS, other).seeds] == [
+        r.key for r in read_records(PARAMS, work).seeds
     ]
 
 
 def test_retraining_one_dataset_changes_its_learned_records_and_the_summaries(
-    work: Workspace, tmp_path: Path
+    work: Workspace,
 ) -> None:
-    before = read_records(DATASETS, work)
-    changed = workspace_params(tmp_path, DATASETS, train={"epochs": 3, "lr": 0.1})
-    train(changed, "birds", work)
-    run_stage("evaluate", changed, work, "birds")
-    run_stage("compare", changed, work, None)
-    after = read_records(DATASETS, work)
+    before = read_records(PARAMS, work)
+    train(PARAMS, "birds", work, "again")
+    run_stage("evaluate", PARAMS, work, "birds")
+    run_stage("compare", PARAMS, work, None)
+    after = read_records(PARAMS, work)
     same = {r.key for r in before.seeds} & {r.key for r in after.seeds}
     assert {(r.dataset, r.method) for r in after.seeds if r.key not in same} == {
         ("birds", "coop"),
@@ -85,11 +87,21 @@ def test_retraining_one_dataset_changes_its_learned_records_and_the_summaries(
     assert not {r.key for r in before.summaries} & {r.key for r in after.summaries}
 
 
-def test_outputs_that_do_not_belong_together_are_left_out_with_a_note(
-    work: Workspace, tmp_path: Path
-) -> None:
-    train(workspace_params(tmp_path, DATASETS, train={"lr": 0.1}), "birds", work)
-    records = read_records([*DATASETS, "boats"], work)
+def test_results_of_other_parameters_are_left_out_with_a_note(transferred: Workspace) -> None:
+    other = changed(TRANSFERRED, train={"lr": 0.1})
+    records = read_records(other, transferred)
+    assert (records.seeds, records.summaries, records.transfers) == ((), (), ())
+    assert records.notes[0] == (
+        f"birds: not recorded. {transferred.metrics('birds')}: made with train.lr 0.002, wanted "
+        "0.1. Run fdbpl evaluate birds again."
+    )
+    assert "made with train.lr" in records.notes[-1]
+    assert records.notes[-1].startswith("transfer: not recorded.")
+
+
+def test_outputs_that_do_not_belong_together_are_left_out_with_a_note(work: Workspace) -> None:
+    train(PARAMS, "birds", work, "again")
+    records = read_records(workspace_params(Path(), [*DATASETS, "boats"]), work)
     assert {r.dataset for r in records.seeds} == {"cars"}
     assert records.summaries == ()
     birds, boats, comparison = records.notes
@@ -99,11 +111,10 @@ def test_outputs_that_do_not_belong_together_are_left_out_with_a_note(
     assert comparison.startswith("comparison: not recorded")
 
 
-def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace, tmp_path: Path) -> None:
-    changed = workspace_params(tmp_path, DATASETS, train={"epochs": 3, "lr": 0.1})
-    train(changed, "birds", work)
-    run_stage("evaluate", changed, work, "birds")
-    records = read_records(DATASETS, work)
+def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace) -> None:
+    train(PARAMS, "birds", work, "again")
+    run_stage("evaluate", PARAMS, work, "birds")
+    records = read_records(PARAMS, work)
     assert len(records.seeds) == 12
     assert records.summaries == ()
     assert "is not what was evaluated" in records.notes[0]
@@ -111,7 +122,8 @@ def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace, tmp_p
 
 def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Path) -> None:
     methods = ["zero_shot", "zero_shot_ensemble", "linear_probe", "tip_adapter"]
-    work = evaluated_workspace(tmp_path, workspace_params(tmp_path, ["birds"], methods=methods))
+    params = workspace_params(tmp_path, ["birds"], methods=methods)
+    work = evaluated_workspace(tmp_path, params)
     found = json.loads(work.metrics("birds").read_text())["methods"]
     assert found["zero_shot"] == found["zero_shot_ensemble"]  # these caches hold equal vectors
     for method in ("linear_probe", "tip_adapter"):
@@ -121,7 +133,7 @@ def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Pat
     assert found["linear_probe"]["seeds"]["1"]["penalty"] > 0
     table = work.comparison("md").read_text()
     assert "| linear probe" in table
-    records = read_records(["birds"], work)
+    records = read_records(params, work)
     assert records.notes == ()
     seeds = {one.method: one for one in records.seeds}
     summaries = {one.method: one for one in records.summaries}
@@ -132,7 +144,7 @@ def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Pat
 
 
 def test_a_transfer_is_a_record_for_every_kind_method_and_seed(transferred: Workspace) -> None:
-    records = read_records(DATASETS, transferred)
+    records = read_records(TRANSFERRED, transferred)
     assert records.notes == ()
     assert [(r.dataset, r.method, r.seed, r.setting) for r in records.transfers] == [
         ("birds", method, seed, setting)
@@ -163,20 +175,19 @@ def test_base_to_new_is_recorded_as_without_a_transfer(
     root = tmp_path / "without"
     without = evaluated_workspace(root, workspace_params(root, DATASETS))
     pairs = zip(
-        read_records(DATASETS, transferred).seeds,
-        read_records(DATASETS, without).seeds,
+        read_records(TRANSFERRED, transferred).seeds,
+        read_records(PARAMS, without).seeds,
         strict=True,
     )
     assert all(one.key == other.key for one, other in pairs)
-    assert read_records(DATASETS, without).transfers == ()
+    assert read_records(PARAMS, without).transfers == ()
 
 
 def test_a_transfer_older_than_its_prompts_is_left_out(
-    transferred: Workspace, tmp_path: Path
+    transferred: Workspace,
 ) -> None:
-    changed = workspace_params(tmp_path, DATASETS, transfer=TRANSFER, train={"lr": 0.1})
-    train(changed, "birds", transferred.source)
-    records = read_records(DATASETS, transferred)
+    train(PARAMS, "birds", transferred.source, "again")
+    records = read_records(TRANSFERRED, transferred)
     assert (len(records.seeds), len(records.summaries)) == (12, 3)
     assert records.transfers == ()
     assert records.notes[0].startswith("transfer: not recorded.")
@@ -185,7 +196,7 @@ def test_a_transfer_older_than_its_prompts_is_left_out(
 
 def test_no_transfer_wanted_is_no_record_and_no_note(work: Workspace, tmp_path: Path) -> None:
     run_stage("transfer", workspace_params(tmp_path, DATASETS), work, None)
-    records = read_records(DATASETS, work)
+    records = read_records(PARAMS, work)
     assert (records.transfers, records.notes) == ((), ())
 
 
@@ -218,10 +229,12 @@ def test_outputs_of_another_shape_are_left_out_with_a_note(
             *above, last = ("", *keys)
             reduce(getitem, above, changed)[last] = other
             path.write_text(json.dumps(changed[""]))
-            records = read_records(DATASETS, transferred)  # whatever stands there, it ends
+            records = read_records(TRANSFERRED, transferred)  # whatever stands there, it ends
             assert {one.dataset for one in records.seeds} >= {"cars"}
     for other in ([], {}, {"methods": {"coop": []}}):
         path.write_text(json.dumps(other))
-        notes = [one for one in read_records(DATASETS, transferred).notes if one.startswith(name)]
+        notes = [
+            one for one in read_records(TRANSFERRED, transferred).notes if one.startswith(name)
+        ]
         assert "of another shape" in notes[0]
         assert f"Run {remedy} again." in notes[0]

@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from result_records import DATASETS, LIFT, comparison, rejection, transfer
 
 from fdbpl.cli import main
+from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
+from fdbpl.made_with import of_all, of_transfer
 from fdbpl.params import Params, check_params
 from fdbpl.results.page import page
 from fdbpl.results.world import World, read_world
@@ -27,17 +29,21 @@ RECORDS = {"comparison": comparison(), "transfer": transfer(), "rejection": reje
 
 def parameters(**changes: Any) -> Params:
     raw = {"datasets": list(DATASETS), "development": ["icons"], "methods": ["kdpl", "fdbpl"]}
+    raw |= {"transfer": {"source": "objects", "targets": ["icons", "flowers", "objects-hard"]}}
     return check_params({**raw, "student": MODEL, "teacher": MODEL, **changes})
 
 
-def written_to(work: Workspace, **changes: Any) -> Workspace:
-    """A workspace that holds records, but for those that are None."""
+def written_to(work: Workspace, params: Params, **changes: Any) -> Workspace:
+    """A workspace that holds records made with parameters, but for those that are None."""
+    assert params.transfer
+    of_datasets, of_targets = of_all(params), of_transfer(params, params.transfer)
     records = {**RECORDS, **changes}
     work.comparison("json").parent.mkdir(parents=True, exist_ok=True)
     places = (work.comparison("json"), work.transferred, work.rejection("json"))
-    for place, record in zip(places, records.values(), strict=True):
+    made_with = (of_datasets, of_targets, of_datasets)
+    for place, record, made in zip(places, records.values(), made_with, strict=True):
         if record is not None:
-            place.write_text(json.dumps(record))
+            place.write_text(json.dumps({**record, "made_with": made}))
     return work
 
 
@@ -46,7 +52,8 @@ def world(tmp_path: Path) -> Any:
     """What reads records, changed, as a world."""
 
     def read(title: str = "this world", **changes: Any) -> World:
-        return read_world(written_to(Workspace(tmp_path / title), **changes), title)
+        work = written_to(Workspace(tmp_path / title), parameters(), **changes)
+        return read_world(work, title, parameters())
 
     return read
 
@@ -218,12 +225,44 @@ def test_the_summary_fits_a_page_and_the_whole_is_short(world: Any) -> None:
     assert len([line for line in text.splitlines() if line.startswith("- ")]) == 15
 
 
+def test_without_a_transfer_its_record_is_not_read(tmp_path: Path) -> None:
+    work = written_to(Workspace(tmp_path), parameters())
+    assert "cross-dataset" in read_world(work, "w", parameters()).measures
+    assert "cross-dataset" not in read_world(work, "w", parameters(transfer=None)).measures
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"train": {"lr": 0.5}}, "train.lr 0.002, wanted 0.5"),
+        ({"shots": 4}, "shots 16, wanted 4"),
+        ({"objectives": {"fdbpl": {"mutual_weight": 2}}}, "objectives.fdbpl.mutual_weight"),
+    ],
+)
+def test_records_of_other_parameters_are_refused_in_every_world(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    work = written_to(Workspace(tmp_path), parameters())
+    for of_ours in (True, False):
+        with pytest.raises(UserError, match=rf"compare.json: made with {key}.*Run fdbpl compare"):
+            read_world(work, "w", parameters(**changes), of_ours=of_ours)
+
+
+def test_another_world_may_be_another_drawing_of_less(tmp_path: Path) -> None:
+    params = parameters()
+    few = {"methods": ["coop", "kdpl"], "datasets": ["icons"], "seeds": [1]}
+    work = written_to(Workspace(tmp_path), parameters(data={"world": 2}, **few))
+    assert "cross-dataset" in read_world(work, "w", params, of_ours=False).measures
+    with pytest.raises(UserError, match="made with methods"):
+        read_world(work, "w", params)
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fdbpl.cli.read_params", lambda path: parameters())
     monkeypatch.setattr("fdbpl.results.costs.costs_table", lambda *given: "| costs |")
     for name in ("one", "two"):
-        written_to(Workspace(Path("runs") / name))
+        written_to(Workspace(Path("runs") / name), parameters())
     Path("runs/tried").mkdir()
     Path("runs/tried/ablation.md").write_text("| tried |")
     Path("coverage.md").write_text("| coverage |")

@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         params = workspace_params(Path(), ELEVEN)
-        records = read_records(ELEVEN, evaluated_workspace(Path(), params))
+        records = read_records(params, evaluated_workspace(Path(), params))
         assert record(records, "fdbpl", register=False).written == 11 * 3 * 2 + 3
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -46,12 +46,12 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     return evaluated_workspace(Path(), workspace_params(Path(), DATASETS))
 
 
-def read() -> Records:
-    return read_records(DATASETS, Workspace(Path()))
+def read(**changes: Any) -> Records:
+    return read_records(workspace_params(Path(), DATASETS, **changes), Workspace(Path()))
 
 
-def record() -> tracking.Counts:
-    return tracking.record(read(), "fdbpl", register=True)
+def record(**changes: Any) -> tracking.Counts:
+    return tracking.record(read(**changes), "fdbpl", register=True)
 
 
 def all_runs() -> list[Run]:
@@ -134,11 +134,10 @@ def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
     record()
     before, models = current(), aliases()
     transfer = {"source": "birds", "targets": ["cars", "birds-inked"]}
-    params = workspace_params(Path(), DATASETS, transfer=transfer)
-    evaluated_workspace(Path(), params)
+    evaluated_workspace(Path(), workspace_params(Path(), DATASETS, transfer=transfer))
     more = 3 * 2 * 2
-    assert record() == tracking.Counts(found=RUNS, written=more, removed=0)
-    assert record() == tracking.Counts(found=RUNS + more, written=0, removed=0)
+    assert record(transfer=transfer) == tracking.Counts(found=RUNS, written=more, removed=0)
+    assert record(transfer=transfer) == tracking.Counts(found=RUNS + more, written=0, removed=0)
     assert before < current()
     assert aliases() == models
     runs = {run.info.run_name: run.data for run in all_runs()}
@@ -219,18 +218,18 @@ def test_a_run_written_twice_is_kept_once(work: Workspace) -> None:
 
 
 def test_the_mark_and_the_alias_follow_the_outputs(
-    work: Workspace, retrain: Callable[[float], None]
+    work: Workspace, retrain: Callable[[str], None]
 ) -> None:
     record()
     first, keys = aliases(), current()
-    retrain(0.1)
+    retrain("again")
     assert record().written == 2 * 2 + 3
     assert {name for name, run in aliases().items() if first[name] != run} == {
         "fdbpl-birds-coop",
         "fdbpl-birds-fdbpl",
     }
     assert len(current()) == RUNS
-    retrain(0.002)
+    retrain("")
     assert record().written == 0
     assert aliases() == first
     assert current() == keys
@@ -241,7 +240,7 @@ def test_a_retrained_workspace_by_hand_keeps_to_its_own_experiment(
 ) -> None:
     record()
     first = aliases()
-    params = workspace_params(tmp_path, DATASETS, seeds=[3])
+    params = workspace_params(tmp_path, DATASETS, seeds=[2])  # of two that are there
     evaluated_workspace(tmp_path / "runs/mine", workspace_params(tmp_path / "runs/mine", DATASETS))
     (tmp_path / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
     done = CliRunner().invoke(main, ["record", "--run", "mine"], catch_exceptions=False)
@@ -259,12 +258,12 @@ def current() -> set[str]:
 
 
 @pytest.fixture
-def retrain(work: Workspace) -> Callable[[float], None]:
-    """A function that learns birds again at another rate, and compares."""
+def retrain(work: Workspace) -> Callable[[str], None]:
+    """A function that learns birds again with other outcome, and compares."""
 
-    def again(rate: float) -> None:
-        params = workspace_params(Path(), DATASETS, train={"epochs": 3, "lr": rate})
-        train(params, "birds", work)
+    def again(draw: str) -> None:
+        params = workspace_params(Path(), DATASETS)
+        train(params, "birds", work, draw)
         run_stage("evaluate", params, work, "birds")
         run_stage("compare", params, work, None)
 

@@ -15,11 +15,12 @@ from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.files import readable_json
+from fdbpl.made_with import of_training
 from fdbpl.methods.decision import Decision
 from fdbpl.params import Params, check_params
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planning import Split, make_plan
 from fdbpl.stages import run_stage
+from fdbpl.stages.prepare_crops import save_plan
 from fdbpl.stages.targets import own_targets
 from fdbpl.stages.transfer import measure_transfer
 from fdbpl.workspace import Workspace
@@ -77,11 +78,11 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
         train(params, dataset, work)
         run_stage("evaluate", params, work, dataset)
     if params.transfer:
-        prepare(params, params.transfer.source, work.source, "all")
+        prepare(params, params.transfer.source, work.source)
         train(params, params.transfer.source, work.source)
         for target in own_targets(params, params.transfer):
             draw(params, target)
-            prepare(params, target, work.targets, "test-only")
+            prepare(params, target, work.targets)
         measure_transfer(params, params.transfer, work, carry)
     run_stage("compare", params, work, None)
     return work
@@ -112,23 +113,15 @@ def carry(
     return Decision(np.concatenate(vectors))
 
 
-def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halves") -> None:
+def prepare(params: Params, dataset: str, work: Workspace) -> None:
     """Plan a dataset, and cache random features of it."""
-    found = open_dataset(dataset, params.data)
-    plan = make_plan(
-        found,
-        regions=params.regions,
-        shots=params.shots,
-        seeds=params.seeds,
-        split=split,
-        allow_unreadable_test_images=False,
-    )
-    plan.save(work.plan(dataset))
+    save_plan(params, dataset, work)
+    plan = Plan.load(work.plan(dataset))
     vectors = unit(np.random.default_rng(0), len(plan.class_names), DIM)
     for role, name in (("teacher", "large"), ("student", "small")):
         build_cache(
             plan,
-            found.folder,
+            open_dataset(dataset, params.data).folder,
             FakeEncoder(name),
             RegionStore(str(work.root / "store")),
             work.cache(dataset, role),
@@ -143,23 +136,22 @@ def prepare(params: Params, dataset: str, work: Workspace, split: Split = "halve
         )
 
 
-def train(params: Params, dataset: str, work: Workspace) -> None:
-    """Write what training writes, drawn at random from the names and the learning rate."""
+def train(params: Params, dataset: str, work: Workspace, draw: str = "") -> None:
+    """Write what training writes, drawn at random from the names, the learning rate and `draw`."""
     plan = Plan.load(work.plan(dataset))
     for method in [name for name in params.methods if name in ("coop", "fdbpl")]:
         for seed in params.seeds:
             about = {
                 "method": method,
-                "options": {},
                 "inference": {"negative_share": 0.0, "template_share": 0.0},
                 "logit_scale": 10.0,
                 "dataset": dataset,
                 "plan": plan.digest,
                 "class_names": list(plan.class_names),
-                "train": params.train.model_dump(),
+                "made_with": of_training(plan.made_with, params, dataset, method, seed),
                 "seed": seed,
             }
-            name = f"{dataset} {method} {seed} {params.train.lr}"
+            name = f"{dataset} {method} {seed} {params.train.lr} {draw}"
             rng = np.random.default_rng(zlib.crc32(name.encode()))
             sides = 2 if method == "fdbpl" else 1
             prompts = Artifact(sides_of(unit(rng, sides, 4, DIM)), {"kind": "prompts", **about})

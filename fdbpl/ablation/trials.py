@@ -14,6 +14,7 @@ from fdbpl.ablation.grid import Setting
 from fdbpl.cache.cache import open_cache
 from fdbpl.code import CODE_OF_INPUTS, code_digest
 from fdbpl.files import canonical_json, locked, readable_json, sha256, write_whole
+from fdbpl.made_with import of_caches
 from fdbpl.params import Params
 from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
@@ -99,11 +100,12 @@ def inputs_workspace(params: Params, root: Path) -> Workspace:
 def _make_inputs(params: Params, dataset: str, work: Workspace) -> None:
     """Plan and encode a dataset, unless this code has done so; the store spares known regions."""
     mark = work.root / "made" / dataset
-    code = code_digest(CODE_OF_INPUTS)
-    if not mark.exists() or mark.read_text(encoding="utf-8") != code:
+    decides = [code_digest(CODE_OF_INPUTS), of_caches(params, dataset, work.split)]
+    made = sha256(canonical_json(decides))
+    if not mark.exists() or mark.read_text(encoding="utf-8") != made:
         run_stage("prepare_crops", params, work, dataset)
         run_stage("cache_teacher", params, work, dataset)
-        write_whole(mark, code.encode())
+        write_whole(mark, made.encode())
 
 
 def _key(params: Params, dataset: str, method: str, work: Workspace) -> str:

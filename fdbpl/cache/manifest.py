@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import fdbpl
 from fdbpl.cache.layout import UnknownVersion
+from fdbpl.difference import difference, short
 from fdbpl.errors import UserError
 from fdbpl.files import canonical_json, readable_json, sha256
 
@@ -133,33 +134,19 @@ def require_identity(found: Identity, expected: Mapping[str, Any], name: str) ->
     """
     wanted = json.loads(canonical_json(dict(expected)))
     actual = found.model_dump(mode="json")
-    for field in expected:
-        difference = _difference(field, actual.get(field), wanted[field])
-        if difference:
-            path, have, want = difference
-            raise OtherCache(
-                f"{name}: this cache is of another {_NOUNS.get(field, field)}: {path} is "
-                f"{_short(have)}, wanted {_short(want)}; build the cache again, or restore the "
-                "parameters, weights and images that it was made with"
-            )
+    differs = difference(actual, {field: wanted[field] for field in expected})
+    if differs:
+        path, have, want = differs
+        field = path.partition(".")[0]
+        raise OtherCache(
+            f"{name}: this cache is of another {_NOUNS.get(field, field)}: {path} is "
+            f"{short(have)}, wanted {short(want)}; build the cache again, or restore the "
+            "parameters, weights and images that it was made with"
+        )
 
 
-def _difference(path: str, have: Any, want: Any) -> tuple[str, Any, Any] | None:
-    """Return (dotted path, found, wanted) of the first difference in sorted order, or None."""
-    if isinstance(have, list) and isinstance(want, list) and len(have) == len(want):
-        have, want = (dict(enumerate(values)) for values in (have, want))
-    if isinstance(have, dict) and isinstance(want, dict):
-        for key in sorted(want):
-            difference = _difference(f"{path}.{key}", have.get(key), want.get(key))
-            if difference:
-                return difference
-        return None
-    return None if have == want else (path, have, want)
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+_NOUNS = {"images": "list of images"}
+"""What a message calls fields whose names do not follow "another"."""
 
 
 def _damaged(name: str, what: str) -> DamagedManifest:

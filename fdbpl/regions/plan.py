@@ -8,7 +8,7 @@ image paths are relative to the dataset's folder.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 from fdbpl.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 TRAIN, TEST = 0, 1
 
 IMAGE = np.dtype(
@@ -57,6 +57,7 @@ class Plan:
         policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
         vocabulary: names to learn from in place of the base classes' names; mostly none.
+        made_with: the parameters that decided the plan, as `fdbpl.made_with` says them.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Plan:
     policy: Mapping[str, Any]
     notes: Mapping[str, list[str]]
     vocabulary: tuple[str, ...] = ()
+    made_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def test(self) -> NDArray[np.intp]:
@@ -122,18 +124,17 @@ class Plan:
         return sha256(arrays.hexdigest().encode() + canonical_json(self._text()))
 
     def _text(self) -> dict[str, Any]:
-        # without a vocabulary no key for it: plans and caches that people have stay as they are
-        vocabulary = {"vocabulary": list(self.vocabulary)} if self.vocabulary else {}
         return {
             "version": VERSION,
             "name": self.name,
+            "made_with": dict(self.made_with),
             "class_names": list(self.class_names),
             "template": self.template,
             "base": list(self.base),
             "new": list(self.new),
             "policy": dict(self.policy),
             "notes": {key: list(lines) for key, lines in self.notes.items()},
-            **vocabulary,
+            "vocabulary": list(self.vocabulary),
             "shots": {str(seed): list(rows) for seed, rows in self.shots.items()},
             "paths": list(self.paths),
         }
@@ -174,7 +175,8 @@ class Plan:
                 regions=open_regions(folder / "regions.npy"),
                 policy=text["policy"],
                 notes=text["notes"],
-                vocabulary=tuple(text.get("vocabulary", ())),
+                vocabulary=tuple(text["vocabulary"]),
+                made_with=text["made_with"],
             )
             sound = plan.images.dtype == IMAGE and text["digest"] == plan.digest
         except FileNotFoundError as error:

@@ -3,11 +3,10 @@
 DVC sees to that; by hand a plan may be older than the parameters.
 """
 
-import json
+from functools import partial
 from typing import Any
 
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json
+from fdbpl.made_with import of_plan, require_made_with
 from fdbpl.params import Params, RegionParams
 from fdbpl.regions.boxes import CropPolicy
 from fdbpl.regions.plan import Plan
@@ -21,28 +20,13 @@ def load_planned(params: Params, dataset: str, work: Workspace) -> Plan:
         UserError: there is none, or it is damaged, or of other parameters.
     """
     plan = Plan.load(work.plan(dataset))
-    difference = outdated(plan, params)
-    if difference is not None:
-        command = work.command("prepare-crops", dataset)
-        raise UserError(f"{work.plan(dataset)}: {difference}. Run {command} again.")
+    require_made_with(
+        work.plan(dataset),
+        plan.made_with,
+        of_plan(params, dataset, work.split),
+        partial(work.command, "prepare-crops", dataset),
+    )
     return plan
-
-
-def outdated(plan: Plan, params: Params) -> str | None:
-    """Say in what a plan is not of these parameters, if it is not.
-
-    A plan of test images alone has neither seeds nor regions, and serves whatever they are.
-    """
-    if not plan.policy:
-        return None
-    for seed in params.seeds:
-        if seed not in plan.shots:
-            return f"planned for seeds {', '.join(map(str, plan.shots))}, wanted seed {seed} too"
-    for key, wanted in json.loads(canonical_json(policy_of(params.regions))).items():
-        found = plan.policy.get(key)
-        if found != wanted:
-            return f"planned with regions.{key} {found}, wanted {wanted}"
-    return None
 
 
 def policy_of(regions: RegionParams) -> dict[str, Any]:

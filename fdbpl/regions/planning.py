@@ -18,10 +18,9 @@ from fdbpl.progress import Report, silent
 from fdbpl.regions.boxes import REGION, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
 from fdbpl.regions.planned import law_of, policy_of
+from fdbpl.workspace import Split
 
 Shots = int | Literal["all"]
-Split = Literal["halves", "all", "test-only"]
-"""What a plan learns from: the base half of the classes, all of them, or nothing."""
 
 TABLE = "table of picks instead of a draw"
 

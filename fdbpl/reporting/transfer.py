@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fdbpl.errors import UserError
 from fdbpl.methods.names import LEARNED, UNTRAINED
 from fdbpl.reporting.tables import TITLES, markdown, with_deviation
 
@@ -13,34 +12,6 @@ KINDS = ("cross-dataset", "shifted")
 def transferable(methods: Sequence[str]) -> list[str]:
     """Return the methods that have class vectors for any class list."""
     return [name for name in methods if name in (*UNTRAINED, *LEARNED)]
-
-
-def require_transfer(
-    record: Mapping[str, Any],
-    name: str,
-    command: str,
-    *,
-    source: str,
-    targets: Sequence[str],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-) -> None:
-    """Raise UserError when a transfer's record is not of these parameters.
-
-    It names the file and the command that writes it again.
-    """
-    found = (
-        record["source"],
-        set(record["targets"]),
-        {*record["methods"], *record["left_out"]},
-    )
-    wanted = (source, set(targets), set(transferable(methods)))
-    columns = {tuple(result["seeds"]) for result in record["methods"].values()}
-    if found != wanted or columns - {tuple(map(str, seeds))}:  # no method transfers, no column
-        raise UserError(
-            f"{name}: of another source, other targets, methods or seeds than params.yaml names. "
-            f"Run {command} again."
-        )
 
 
 def transfer_tables(record: Mapping[str, Any], methods: Sequence[str]) -> str:

@@ -4,12 +4,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from statistics import fmean
 from typing import Any
 
 from fdbpl.errors import UserError
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
+from fdbpl.made_with import METHODS_SERVE, in_any_world, of_all, of_transfer, require_made_with
+from fdbpl.params import Params
 from fdbpl.workspace import Workspace
 
 KINDS = {"empty": "empty regions", "new-class": "new classes", "other-dataset": "other datasets"}
@@ -87,31 +89,42 @@ def together(worlds: Sequence[World]) -> World:
     return replace(worlds[0], measures=joined([world.measures for world in worlds]))
 
 
-def read_world(work: Workspace, title: str) -> World:
+def read_world(work: Workspace, title: str, params: Params, *, of_ours: bool = True) -> World:
     """Read a workspace's records of base to new, of transfer and of rejection.
 
+    Args:
+        work: where they lie.
+        title: what the page calls it.
+        params: that they have to be made with.
+        of_ours: whether they are of these parameters' own world; else data, datasets, methods and
+            seeds may be others.
+
     Raises:
-        UserError: nothing was compared there, or a record is damaged or of older code.
+        UserError: nothing was compared there, or a record is damaged or of other parameters.
     """
     measures: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    source = None
-    for command, path, pick in (
-        ("compare", work.comparison("json"), _compared),
-        ("transfer", work.transferred, _transferred),
-        ("rejection", work.rejection("json"), _rejected),
+    source, of_datasets = None, of_all(params)
+    of_targets = of_transfer(params, params.transfer) if params.transfer else None
+    for stage, path, wanted, pick in (
+        ("compare", work.comparison("json"), of_datasets, _compared),
+        ("transfer", work.transferred, of_targets, _transferred),
+        ("rejection", work.rejection("json"), of_datasets, _rejected),
     ):
-        again = f"Run {work.command(command)} again."
-        try:
-            record = (
-                json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
-            )
-            for measure, method, dataset, value in pick(record["methods"], record):
-                measures[measure][method][dataset] = float(value)
-            source = source or record.get("source")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged or old ({type(error).__name__}). {again}") from None
+        command = partial(work.command, stage)
+        if wanted is not None and path.exists():
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                found = record["made_with"]
+                shared = wanted if of_ours else in_any_world(wanted, found)
+                require_made_with(path, found, shared, command, METHODS_SERVE)
+                for measure, method, dataset, value in pick(record["methods"], record):
+                    measures[measure][method][dataset] = float(value)
+                source = source or record.get("source")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                why = f"damaged or old ({type(error).__name__})"
+                raise UserError(f"{path}: {why}. Run {command()} again.") from None
         if not measures:
-            raise UserError(f"{path}: nothing was compared. {again}")
+            raise UserError(f"{path}: nothing was compared. Run {command()} again.")
     return World(title, source, measures)
 
 

@@ -3,15 +3,17 @@
 import io
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from fdbpl.errors import UserError
 from fdbpl.files import readable_json, write_whole
+from fdbpl.made_with import METHODS_SERVE, of_all, of_evaluation, of_transfer, require_made_with
 from fdbpl.params import Params
 from fdbpl.reporting import tables as reporting
 from fdbpl.reporting import unlabelled_report
 from fdbpl.reporting.published_tables import backbone_of, published_tables, unlike_published
-from fdbpl.reporting.transfer import require_transfer, transfer_tables
+from fdbpl.reporting.transfer import transfer_tables
 from fdbpl.workspace import Workspace
 
 
@@ -22,8 +24,8 @@ def compare(params: Params, work: Workspace) -> list[str]:
     some of the same student.
 
     Raises:
-        UserError: a dataset of the list or the transfer has not been evaluated with all methods
-            and seeds.
+        UserError: a dataset of the list or the transfer has not been evaluated, or with other
+            parameters.
     """
     records = {name: _record(params, name, work) for name in params.datasets}
     halved = {name: one for name, one in records.items() if one["protocol"] == "base-to-new"}
@@ -48,6 +50,7 @@ def compare(params: Params, work: Workspace) -> list[str]:
     if halved:
         tables += _published(params, halved, comparison, transfer)
     text = "\n\n".join(tables) + "\n"
+    comparison["made_with"] = of_all(params)
     write_whole(work.comparison("json"), readable_json(comparison))
     write_whole(work.comparison("md"), text.encode())
     write_whole(work.comparison("png"), picture.getvalue())
@@ -108,46 +111,35 @@ def _published(
 
 def _transfer_record(params: Params, work: Workspace) -> dict[str, Any] | None:
     """Read the transfer's accuracies; None where it is not wanted, not done, or of no method."""
-    path, command = work.transferred, work.command("transfer")
+    path, command = work.transferred, partial(work.command, "transfer")
     if params.transfer is None or not path.is_file():
         return None
+    wanted = of_transfer(params, params.transfer)
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        require_transfer(
-            record,
-            str(path),
-            command,
-            source=params.transfer.source,
-            targets=params.transfer.targets,
-            methods=params.methods,
-            seeds=params.seeds,
-        )
+        require_made_with(path, record["made_with"], wanted, command, METHODS_SERVE)
         transfer_tables(record, params.methods)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}). Run {command()} again."
+        ) from None
     return record if record["methods"] else None
 
 
 def _record(params: Params, dataset: str, work: Workspace) -> dict[str, Any]:
-    """Read a dataset's accuracies, of every method and seed that the parameters ask for."""
-    path, command = work.metrics(dataset), work.command("evaluate", dataset)
+    """Read a dataset's accuracies, sure that they are those that the parameters ask for."""
+    path, command = work.metrics(dataset), partial(work.command, "evaluate", dataset)
+    wanted = of_evaluation(params, dataset)
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = [
-            f"{method} seed {seed}"
-            for method in params.methods
-            if method not in record["left_out"]
-            for seed in params.seeds
-            if str(seed) not in record["methods"].get(method, {"seeds": {}})["seeds"]
-        ]
+        require_made_with(path, record["made_with"], wanted, command)
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file. Run {command} first, or take the dataset off the list in "
+            f"{path}: no such file. Run {command()} first, or take the dataset off the list in "
             "params.yaml."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}). Run {command} again.") from None
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{path}: no results of {missing[0]}{more}. Run {command} again.")
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}). Run {command()} again."
+        ) from None
     return record

@@ -27,14 +27,13 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.shapes import random_model
 from fdbpl.device import choose_device
 from fdbpl.images import decode
+from fdbpl.made_with import differing, of_plan
 from fdbpl.methods.names import TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.params import ModelParams, Params
 from fdbpl.progress import Report, silent
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import outdated
-from fdbpl.regions.planning import Split
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.targets import own_targets
 from fdbpl.training.learning import learn, template_vectors
@@ -106,31 +105,18 @@ def _cost(*parts: Part) -> str:
 
 def _plans(params: Params, work: Workspace) -> Iterator[tuple[Plan, bool]]:
     """Yield the plan of each cache, and whether it is made; else it is good for counting alone."""
-    wanted: list[tuple[str, Workspace, Split]] = [(one, work, "halves") for one in params.datasets]
+    wanted = [(one, work) for one in params.datasets]
     if params.transfer is not None:
         targets = own_targets(params, params.transfer)
-        wanted.append((params.transfer.source, work.source, "all"))
-        wanted += [(target, work.targets, "test-only") for target in targets]
-    for dataset, place, split in wanted:
-        counted = plan_of(params, dataset, split, look=False)
+        wanted.append((params.transfer.source, work.source))
+        wanted += [(target, work.targets) for target in targets]
+    for dataset, place in wanted:
         made = Plan.load(place.plan(dataset)) if place.plan(dataset).is_dir() else None
-        if made is not None and _is_current(made, counted, params):
+        current = of_plan(params, dataset, place.split)
+        if made is not None and differing(made.made_with, current) is None:
             yield made, True
         else:
-            yield counted, False
-
-
-def _is_current(made: Plan, counted: Plan, params: Params) -> bool:
-    """Tell whether a plan is of these parameters; images that nobody can read may be missing."""
-    unreadable = len(made.notes["unreadable training images"])
-    return (
-        outdated(made, params) is None
-        and made.vocabulary == counted.vocabulary
-        and all(
-            0 <= len(rows) - len(made.shots[seed]) <= unreadable
-            for seed, rows in counted.shots.items()
-        )
-    )
+            yield plan_of(params, dataset, place.split, look=False), False
 
 
 def _encoding(

@@ -11,6 +11,7 @@ from fdbpl.cache.cache import Cache
 from fdbpl.evaluation.accuracy import accuracy, base_to_new
 from fdbpl.evaluation.fitted import Shots, fit
 from fdbpl.files import readable_json, write_whole
+from fdbpl.made_with import of_evaluation
 from fdbpl.methods.decision import Classifies, Decision
 from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
 from fdbpl.params import Params
@@ -67,6 +68,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
         "left_out": [method for method in params.methods if method not in methods],
         "student": about_model(params.student),
         "methods": results,
+        "made_with": of_evaluation(params, dataset),
     }
     write_whole(work.metrics(dataset), readable_json(record))
     labelled = [TITLES[name] for name in params.methods if name in LABELLED]

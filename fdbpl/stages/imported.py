@@ -35,10 +35,8 @@ def bring_in(
     found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip, plan.class_names)
     about = {
         "method": IMPORTED,
-        "options": {},
         "inference": asdict(POSITIVE_ONLY),
         "learned_classes": [],  # the checkpoint does not name them
-        "train": {},
         "checkpoint": {"sha256": found.digest, "classes": found.classes},
     }
     return Trained(found.context[None], {}, {}, {}, ()), about

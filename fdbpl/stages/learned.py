@@ -3,12 +3,11 @@
 DVC sees to that; by hand it may be older than either.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from fdbpl.artifact import Artifact
 from fdbpl.errors import UserError
-from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.made_with import of_training, require_made_with
 from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
 from fdbpl.workspace import Workspace
@@ -20,39 +19,19 @@ def open_learned(
     """Load the "prompts" or the "classifier" that a method learned under a seed.
 
     Raises:
-        UserError: there is none, it is damaged, or was learned under another plan, by another
-            optimiser or with other options.
+        UserError: there is none, it is damaged, or was learned under another plan, from other
+            models, by another optimiser or with other options.
     """
     path = place.learned(plan.name, method, seed, kind)
-    command = place.command("train-student", plan.name)
+    command = partial(place.command, "train-student", plan.name)
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Run {command} first.")
+        raise UserError(f"{path}: no such file. Run {command()} first.")
     learned = Artifact.load(path, kind)
+    wanted = of_training(plan.made_with, params, plan.name, method, seed)
+    require_made_with(path, learned.about.get("made_with", {}), wanted, command)
     if learned.about["plan"] != plan.digest:
         raise UserError(
             f"{path}: learned under plan {learned.about['plan'][:12]}, wanted "
-            f"{plan.digest[:12]}. Run {command} again."
+            f"{plan.digest[:12]}. Run {command()} again."
         )
-    for section, wanted in (
-        ("train", params.train.model_dump()),
-        ("options", _options(params, method)),
-    ):
-        key = _differing(learned.about[section], wanted)
-        if key is not None:
-            name = "train" if section == "train" else f"objectives.{method}"
-            raise UserError(
-                f"{path}: learned with {name}.{key} {learned.about[section][key]}, wanted "
-                f"{wanted[key]}. Run {command} again."
-            )
     return learned
-
-
-def _options(params: Params, method: str) -> dict[str, Any]:
-    if method not in PRESETS:
-        return {}
-    return with_overrides(method, params.objectives.get(method, {})).model_dump()
-
-
-def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """Return the first key of both that has another value; files of imported prompts have none."""
-    return next((key for key in found if key in wanted and found[key] != wanted[key]), None)

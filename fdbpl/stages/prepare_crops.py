@@ -1,12 +1,15 @@
 """Stage 1: which images, which split, which shots, which regions. No model, no torch."""
 
+from dataclasses import replace
+
 from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
+from fdbpl.made_with import of_plan
 from fdbpl.params import Params
 from fdbpl.progress import Report, progress, silent
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planning import Split, make_plan
-from fdbpl.workspace import Workspace
+from fdbpl.regions.planning import make_plan
+from fdbpl.workspace import Split, Workspace
 
 
 def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -15,17 +18,17 @@ def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
     Raises:
         UserError: see `open_dataset` and `make_plan`.
     """
-    return save_plan(params, dataset, work, "halves")
+    return save_plan(params, dataset, work)
 
 
-def save_plan(params: Params, dataset: str, work: Workspace, split: Split) -> list[str]:
-    """Write a plan of a dataset as `make_plan` splits it; return what to tell the user.
+def save_plan(params: Params, dataset: str, work: Workspace) -> list[str]:
+    """Write a plan of a dataset, split as the workspace says; return what to tell the user.
 
     Raises:
         UserError: see `open_dataset` and `make_plan`.
     """
     with progress(f"{dataset}: looking at images") as report:
-        plan = plan_of(params, dataset, split, report=report)
+        plan = plan_of(params, dataset, work.split, report=report)
     plan.save(work.plan(dataset))
     lines = [f"{dataset}: {', '.join(_parts(plan))}"]
     for title, notes in plan.notes.items():
@@ -45,7 +48,7 @@ def plan_of(
     """
     found = open_dataset(dataset, params.data)
     vocabulary = params.data.vocabulary if split != "test-only" else None
-    return make_plan(
+    plan = make_plan(
         found,
         regions=params.regions,
         shots=params.shots,
@@ -57,6 +60,7 @@ def plan_of(
         look=look,
         report=report,
     )
+    return replace(plan, made_with=of_plan(params, dataset, split))
 
 
 def _parts(plan: Plan) -> list[str]:

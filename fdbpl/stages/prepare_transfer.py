@@ -16,7 +16,7 @@ def prepare_transfer(params: Params, work: Workspace) -> list[str]:
         (part.root / "plans").mkdir(parents=True, exist_ok=True)
     if params.transfer is None:
         return [NOT_WANTED]
-    lines = save_plan(params, params.transfer.source, work.source, "all")
+    lines = save_plan(params, params.transfer.source, work.source)
     for target in own_targets(params, params.transfer):
-        lines += save_plan(params, target, work.targets, "test-only")
+        lines += save_plan(params, target, work.targets)
     return lines

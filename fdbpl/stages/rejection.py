@@ -14,6 +14,7 @@ from fdbpl.cache.cache import Cache
 from fdbpl.evaluation import outsiders
 from fdbpl.evaluation import rejection as rules
 from fdbpl.files import readable_json, write_whole
+from fdbpl.made_with import of_all
 from fdbpl.methods.names import LEARNED, UNTRAINED, usable
 from fdbpl.params import Params
 from fdbpl.regions.plan import TEST, Plan
@@ -41,9 +42,13 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     methods = [name for name in params.methods if name in UNTRAINED + LEARNED]
     methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
     if not found:
-        return _nothing(work, "No dataset has base and new classes, so there is nothing to reject.")
+        return _nothing(
+            params, work, "No dataset has base and new classes, so there is nothing to reject."
+        )
     if not methods:
-        return _nothing(work, "No method has class vectors, so there is nothing to reject by.")
+        return _nothing(
+            params, work, "No method has class vectors, so there is nothing to reject by."
+        )
     record = rejection_report.summarise(
         {one.plan.name: one.counts() for one in found},
         {
@@ -57,7 +62,7 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     text = rejection_report.text(record)
     picture = io.BytesIO()
     rejection_report.plot(record, picture)
-    write_whole(work.rejection("json"), readable_json(record))
+    write_whole(work.rejection("json"), readable_json({**record, "made_with": of_all(params)}))
     write_whole(work.rejection("md"), text.encode())
     write_whole(work.rejection("png"), picture.getvalue())
     return [
@@ -69,11 +74,12 @@ def rejection(params: Params, work: Workspace) -> list[str]:
     ]
 
 
-def _nothing(work: Workspace, line: str) -> list[str]:
+def _nothing(params: Params, work: Workspace, line: str) -> list[str]:
     """Write outputs that say in a line why there is nothing."""
     picture = io.BytesIO()
     rejection_report.plot_line(line, picture)
-    write_whole(work.rejection("json"), readable_json({"counts": {}, "methods": {}}))
+    record = {"counts": {}, "methods": {}, "made_with": of_all(params)}
+    write_whole(work.rejection("json"), readable_json(record))
     write_whole(work.rejection("md"), f"{line}\n".encode())
     write_whole(work.rejection("png"), picture.getvalue())
     return [line]

@@ -13,6 +13,7 @@ from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.device import choose_device
 from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.made_with import of_training
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import FROM_REGIONS, IMPORTED, usable
 from fdbpl.methods.table import Method, trained_method
@@ -28,7 +29,6 @@ from fdbpl.training.features import Lookup
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import Floats, class_vectors, learn
 from fdbpl.training.loop import Trained
-from fdbpl.weights import about_teacher
 from fdbpl.workspace import Workspace, learned_name
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held
@@ -66,7 +66,11 @@ def learn_prompts(
     teacher = teacher_source(params, plan, work)
     task = task_of(params, plan, clip, student, teacher)
     written = Written(student.vectors, teacher.vectors)
-    told = about_teacher(params.teacher)
+    made_with = {  # of the weights' files as they are now
+        (method, seed): of_training(plan.made_with, params, dataset, method, seed)
+        for method in (*methods, *([IMPORTED] if brought else []))
+        for seed in params.seeds
+    }
     notes: list[str] = []
     inactive: dict[str, set[str]] = {method: set() for method in methods}
     interims: dict[str, Interim] = {}
@@ -97,13 +101,17 @@ def learn_prompts(
             for seed, trained in runs.items():
                 about = {
                     **_about(plan, clip, seed),
-                    **_of_method(described, plan, params),
-                    "teacher": told,
+                    **_of_method(described, plan),
+                    "made_with": made_with[method, seed],
                 }
                 _save(trained, about, clip, written, folder)
                 inactive[method].update(trained.inactive)
         for seed, (found, origin) in brought.items():
-            about = {**_about(plan, clip, seed), **origin}
+            about = {
+                **_about(plan, clip, seed),
+                **origin,
+                "made_with": made_with[IMPORTED, seed],
+            }
             _save(found, about, clip, written, folder)
             notes += doubts(about, len(plan.base))
         if brought:
@@ -180,14 +188,12 @@ def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
     }
 
 
-def _of_method(method: Method, plan: Plan, params: Params) -> dict[str, Any]:
+def _of_method(method: Method, plan: Plan) -> dict[str, Any]:
     return {
         "method": method.name,
-        "options": dict(method.options),
         "starts": list(method.starts),
         "inference": asdict(method.inference),
         **_learned_from(plan),
-        "train": params.train.model_dump(),
     }
 
 

@@ -12,6 +12,7 @@ from fdbpl.benchmarks.registry import KNOWN, is_shifted
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, over_targets
 from fdbpl.files import readable_json, write_whole
+from fdbpl.made_with import of_transfer
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import LEARNED, usable
@@ -22,7 +23,7 @@ from fdbpl.reporting.transfer import transferable
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.targets import NOT_WANTED, target_workspace
-from fdbpl.weights import about_model, about_teacher
+from fdbpl.weights import about_model
 from fdbpl.workspace import Workspace, require_folder
 
 Vectors = NDArray[np.floating[Any]]
@@ -60,7 +61,9 @@ def transfer(params: Params, work: Workspace) -> list[str]:
     if params.transfer is None:
         write_whole(
             work.transferred,
-            readable_json({"source": None, "left_out": [], "targets": {}, "methods": {}}),
+            readable_json(
+                {"source": None, "left_out": [], "targets": {}, "methods": {}, "made_with": {}}
+            ),
         )
         return [NOT_WANTED]
     return measure_transfer(params, params.transfer, work, _text_tower(params, work))
@@ -103,6 +106,7 @@ def measure_transfer(
             }
             for method, seeds in results.items()
         },
+        "made_with": of_transfer(params, transfer),
     }
     write_whole(work.transferred, readable_json(record))
     images = sum(len(plan.test) for plan in plans.values())
@@ -147,17 +151,9 @@ def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, as `open_learned` does."""
     found = {}
     methods = usable(params.methods, labels=plan.teaches_labels)
-    teacher = about_teacher(params.teacher)
     for method in (name for name in methods if name in LEARNED):
         for seed in params.seeds:
-            prompts = open_learned("prompts", params, plan, place, method, seed)
-            if BRIDGE in prompts.arrays and prompts.about["teacher"] != teacher:
-                raise UserError(
-                    f"{place.learned(plan.name, method, seed, 'prompts')}: its bridge leads to "
-                    f"teacher {prompts.about['teacher']}, wanted {teacher}. "
-                    f"Run {place.command('train-student')} again."
-                )
-            found[method, seed] = prompts
+            found[method, seed] = open_learned("prompts", params, plan, place, method, seed)
     return found
 
 

@@ -1,0 +1,231 @@
+"""What outputs were made with: the parameters that decide them, held against those of today.
+
+Every output but a cache, which has its manifest, carries such a record: the part of params.yaml
+that decides it, its inputs' included, in the shape and under the keys of that file. A file stands
+in it by the digest of its content, a folder of pictures by being named at all, since a plan knows
+its pictures by their content. So no path of the machine is in it, nor what changes no result but
+by rounding: the device, workers, memory, the store, the encoder's batch. Whether training looks
+features up or encodes them anew is in it, since a cache may keep them rounded.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fdbpl.benchmarks.registry import is_drawn
+from fdbpl.benchmarks.vocabulary import IMAGENET
+from fdbpl.difference import difference, short
+from fdbpl.errors import UserError
+from fdbpl.methods.names import IMPORTED, LEARNED
+from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.params import ModelParams, Params, TransferParams
+from fdbpl.regions.boxes import GENERATOR
+from fdbpl.weights import A_FILE, file_source, weights_source
+from fdbpl.workspace import Split
+
+Record = dict[str, Any]
+
+MORE_SERVES = ("seeds", "methods")
+"""Lists of which an output for more serves as well: it keeps what each stands for apart."""
+
+METHODS_SERVE = ("methods",)
+"""The same of an output that takes means over its seeds and datasets."""
+
+OF_A_WORLD = ("data", "datasets", "methods", "seeds", "transfer")
+"""Sections in which worlds may differ whose results are taken together."""
+
+
+def of_plan(params: Params, dataset: str, split: Split) -> Record:
+    """Return what decides a plan. That of test images alone has no shots, seeds or regions."""
+    data: Record = {
+        "own": {dataset: _own(params, dataset)},
+        "allow_unreadable_test_images": params.data.allow_unreadable_test_images,
+    }
+    if is_drawn(dataset, params.data):
+        data["world"] = params.data.world
+    if split == "test-only":
+        return {"split": split, "data": data}
+    data["picks"] = {dataset: _list(params.data.picks.get(dataset))}
+    data["vocabulary"] = _list(params.data.vocabulary)
+    return {
+        "split": split,
+        "seeds": sorted(params.seeds),
+        "shots": params.shots,
+        "regions": {"generator": GENERATOR, **params.regions.model_dump(mode="json")},
+        "data": data,
+    }
+
+
+def of_caches(params: Params, dataset: str, split: Split) -> Record:
+    """Return what decides both caches of a dataset."""
+    return _merged([of_plan(params, dataset, split), _models(params)])
+
+
+def of_training(
+    planned: Mapping[str, Any], params: Params, dataset: str, method: str, seed: int
+) -> Record:
+    """Return what decides prompts and classifier of one training under a plan.
+
+    Args:
+        planned: the plan's own record.
+        params: the rest.
+        dataset: learned on.
+        method: one with prompts; of imported ones the student and the checkpoint decide alone.
+        seed: of the training.
+    """
+    return _merged([planned, _learned(params, dataset, planned["split"], method, [seed])])
+
+
+def of_evaluation(params: Params, dataset: str) -> Record:
+    """Return what decides a dataset's accuracies."""
+    return _merged([of_caches(params, dataset, "halves"), _methods(params, dataset, "halves")])
+
+
+def of_all(params: Params) -> Record:
+    """Return what decides a measure over all datasets: the comparison, or rejection."""
+    of_each = [of_evaluation(params, dataset) for dataset in params.datasets]
+    return _merged([{"datasets": sorted(params.datasets)}, *of_each])
+
+
+def of_transfer(params: Params, transfer: TransferParams) -> Record:
+    """Return what decides a transfer's accuracies."""
+    source, told = transfer.source, transfer.model_dump()
+    lists = {key: sorted(told[key]) for key in ("targets", "shifted")}
+    return _merged(
+        [
+            {"transfer": {**told, **lists}},
+            *(of_plan(params, target, "test-only") for target in transfer.targets),
+            of_caches(params, source, "all"),
+            _methods(params, source, "all"),
+        ]
+    )
+
+
+def in_any_world(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Record:
+    """Return the part of `wanted` that a record of another world has to share with it."""
+    shared: Record = {}
+    for key in [key for key in wanted if key in found and key not in OF_A_WORLD]:
+        nested = isinstance(wanted[key], dict) and isinstance(found[key], dict)
+        shared[key] = in_any_world(wanted[key], found[key]) if nested else wanted[key]
+    return shared
+
+
+def require_made_with(
+    path: object,
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    command: Callable[..., str],
+    more: Sequence[str] = MORE_SERVES,
+) -> None:
+    """Raise UserError when an output was made with other parameters than those of today.
+
+    Args:
+        path: of the output.
+        found: its record.
+        wanted: the record it would have now.
+        command: returns the command that makes it again, with `force` where a file has another
+            content, of which DVC does not know.
+        more: lists of which `found` may hold more.
+    """
+    differs = differing(found, wanted, more)
+    if differs is not None:
+        key, have, want = differs
+        again = command(force=want.startswith(f'"{A_FILE}'))
+        raise UserError(f"{path}: made with {key} {have}, wanted {want}. Run {again} again.")
+
+
+def differing(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], more: Sequence[str] = MORE_SERVES
+) -> tuple[str, str, str] | None:
+    """Return the first dotted key in which a record is another, what it says and what it should."""
+    for key in more:
+        there = found.get(key)
+        for one in wanted.get(key, []):
+            if one not in (there or []):
+                return key, short(there), f"{short(one)} too"
+    rest = {key: value for key, value in wanted.items() if key not in more}
+    differs = difference(found, rest)
+    return differs and (differs[0], short(differs[1]), short(differs[2]))
+
+
+def _own(params: Params, dataset: str) -> Record | None:
+    """Return what is said of one's own dataset but where its pictures lie; None of others."""
+    own = params.data.own.get(dataset)
+    if own is None:
+        return None
+    folders = {key: getattr(own, key) and "a folder" for key in ("folder", "images", "test")}
+    names = own.names or (own.images and params.data.vocabulary)  # as fdbpl.benchmarks.registry
+    return {"template": own.template, **folders, "table": _list(own.table), "names": _list(names)}
+
+
+def _list(name: str | None) -> str | None:
+    """Return what tells a list of images or names from others: ImageNet's, or a file's content."""
+    return name if name in (None, IMAGENET) else file_source(name) or f"no file {name}"
+
+
+def _model(model: ModelParams) -> Record:
+    source = weights_source(model)
+    # of others than files the weights say it, and another one is refused
+    activation = {"activation": model.activation} if source.startswith(A_FILE) else {}
+    return {
+        "architecture": model.architecture,
+        "weights": source,
+        **activation,
+        "precision": model.precision,
+    }
+
+
+def _models(params: Params) -> Record:
+    return {
+        "student": _model(params.student),
+        "teacher": _model(params.teacher),
+        "cache": {"payload": params.cache.payload},
+    }
+
+
+def _methods(params: Params, dataset: str, split: Split) -> Record:
+    methods = sorted(params.methods)
+    of_each = (_learned(params, dataset, split, method, params.seeds) for method in methods)
+    return _merged([{"methods": methods}, *of_each])
+
+
+def _learned(
+    params: Params, dataset: str, split: Split, method: str, seeds: Sequence[int]
+) -> Record:
+    """Return what decides a method's prompts apart from the plan; nothing where it has none."""
+    if method not in LEARNED:
+        return {}
+    if method == IMPORTED:
+        return {
+            "student": _model(params.student),
+            "imported": _imported(params, dataset, split, seeds),
+        }
+    unread = {"memory_mb", *(() if params.data.vocabulary else ("likeliest",))}
+    told: Record = {
+        "student": {"features": params.student.features},
+        "teacher": {"logit_scale": params.teacher.logit_scale, "mode": params.teacher.mode},
+        "train": params.train.model_dump(mode="json", exclude=unread),
+    }
+    if method in PRESETS:
+        options = with_overrides(method, params.objectives.get(method, {}))
+        told["objectives"] = {method: options.model_dump(mode="json")}
+    return _merged([_models(params), told])
+
+
+def _imported(params: Params, dataset: str, split: Split, seeds: Sequence[int]) -> Record:
+    """Return the content of every seed's checkpoint, where params.yaml has the path of all."""
+    of_transfer = split == "all"
+    imported = params.imported
+    path = imported.transfer if of_transfer else imported.base_to_new.get(dataset)
+    found = {str(seed): path and _list(path.replace("{}", str(seed))) for seed in seeds}
+    return {"transfer": found} if of_transfer else {"base_to_new": {dataset: found}}
+
+
+def _merged(records: Iterable[Mapping[str, Any]]) -> Record:
+    """Return all that the records say; of what several say, the last."""
+    merged: Record = {}
+    for record in records:
+        for key, value in record.items():
+            before = merged.get(key)
+            nested = isinstance(value, dict) and isinstance(before, dict)
+            merged[key] = _merged([before or {}, value]) if nested else value
+    return merged
