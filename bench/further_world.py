@@ -7,8 +7,7 @@ shows it as further evidence.
 
 It is not evidence that nobody had seen. The presets are younger than the second world: memory and
 bridge joined them later, chosen on development kinds of the first world. A bridge of other datasets
-was given up for what it did on the other kinds of all three worlds, and `bench.development` has
-since measured options on the development kinds of all three.
+was given up for what it did on the other kinds of all three worlds.
 """
 
 import subprocess

@@ -12,18 +12,14 @@ from typing import Any
 
 from bench import (
     budget,
-    development,
     encode,
     end_to_end,
     finding,
-    new_classes,
     pipeline,
     scaling,
     schedule,
     step,
 )
-
-METHODS = Path("docs/methods.md")
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
@@ -34,12 +30,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "encode": encode.section,
     "scaling": scaling.section,
     "pipeline": pipeline.section,
-    "new_classes": new_classes.section,
-    "tried": new_classes.section,
-    "development": development.section,
 }
-OF_METHODS = ("new_classes", "tried", "development")
-PAGES = dict.fromkeys(SECTIONS, finding.PAGE) | dict.fromkeys(OF_METHODS, METHODS)
 
 
 def main(words: list[str]) -> None:
@@ -48,7 +39,7 @@ def main(words: list[str]) -> None:
         if name not in SECTIONS or not path:
             sys.exit(f"{word!r}: wanted NAME=FILE, NAME one of {', '.join(SECTIONS)}")
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        finding.put(name, SECTIONS[name](found), PAGES[name])
+        finding.put(name, SECTIONS[name](found))
 
 
 if __name__ == "__main__":

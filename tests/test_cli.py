@@ -155,7 +155,8 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     for name, classes in (("inked", ("ant", "bee", "cat", "dog")), ("fish", ("cod", "eel"))):
         draw_folder(done.folder / name, dict.fromkeys(classes, (1, 4)))
         done.change(data={"own": {**done.params["data"]["own"], name: {"folder": name}}})
-    done.change(transfer={"source": "mine", "targets": ["inked", "fish"]})
+    targets = ["inked", "fish"]
+    done.change(transfer={"source": "mine", "targets": targets, "shifted": targets[:1]})
     assert "Run fdbpl prepare-transfer first" in done.fails("train-transfer")
     before = done.outputs()
     said = []

@@ -13,7 +13,7 @@ from projects import STAGES, Project
 from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.names import FITTED, LABELLED, TRAINED, UNTRAINED
+from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from fdbpl.params import check_params
 from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
@@ -22,7 +22,7 @@ from fdbpl.reporting.region_view import Known
 from fdbpl.workspace import Workspace
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
-METHODS = [*UNTRAINED, *FITTED, *TRAINED]
+METHODS = [*UNTRAINED, *FITTED, *FROM_REGIONS]
 FREE = [method for method in METHODS if method not in LABELLED]
 WORK = Workspace(Path("runs/default"))
 
@@ -59,9 +59,9 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     plan = Plan.load(WORK.plan("mine"))
     assert [len(rows) for rows in plan.shots.values()] == [8, 8]  # 2 shots for each of 4 names
     assert "2 held-out images" in said["prepare-crops"]
-    assert "6 methods x 2 seeds trained" in said["train-student"]
-    assert "left out, since they learn from labels: CoOp, KgCoOp\n" in said["train-student"]
-    assert "no accuracy is known; agreement with the teacher of 9 methods" in said["evaluate"]
+    assert "9 methods x 2 seeds trained" in said["train-student"]
+    assert "they learn from labels: CoOp, CoOp + memory + bridge, KgCoOp\n" in said["train-student"]
+    assert "no accuracy is known; agreement with the teacher of 12 methods" in said["evaluate"]
     assert "Agreement with the teacher on held-out images" in said["compare"]
     assert "nothing to reject" in said["rejection"]
     found = metrics()

@@ -12,11 +12,15 @@ from workspaces import evaluated_workspace, train, workspace_params
 
 from fdbpl.records import read_records
 from fdbpl.stages import run_stage
-from fdbpl.tracking.contents import of_seed, of_summary
+from fdbpl.tracking.contents import of_summary
 from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
-TRANSFER = {"source": "birds", "targets": ["cars", "ships", "birds-inked"]}
+TRANSFER = {
+    "source": "birds",
+    "targets": ["cars", "ships", "birds-inked"],
+    "shifted": ["birds-inked"],
+}
 PARAMS = workspace_params(Path(), DATASETS)  # records do not depend on where pictures lie
 TRANSFERRED = workspace_params(Path(), DATASETS, transfer=TRANSFER)
 
@@ -51,7 +55,8 @@ def test_a_record_says_what_was_measured_and_from_what(work: Workspace) -> None:
     evaluated = json.loads(work.metrics("birds").read_text())
     record = read_records(PARAMS, work).seeds[2]
     cell = evaluated["methods"]["coop"]["seeds"]["1"]
-    assert record.accuracies == {name: cell[name] for name in ("base", "new", "h")}
+    joint = {f"joint_{name}": value for name, value in cell["joint"].items()}
+    assert record.accuracies == {name: cell[name] for name in ("base", "new", "h")} | joint
     assert record.digests["prompts"] == cell["prompts"]
     assert record.digests["plan"] == evaluated["plan"]
     assert record.setting == "base-to-new"
@@ -120,27 +125,23 @@ def test_a_comparison_older_than_its_datasets_is_left_out(work: Workspace) -> No
     assert "is not what was evaluated" in records.notes[0]
 
 
-def test_classifiers_of_base_classes_have_no_new_and_no_h_anywhere(tmp_path: Path) -> None:
-    methods = ["zero_shot", "zero_shot_ensemble", "linear_probe", "tip_adapter"]
+def test_classifiers_of_base_classes_get_their_new_ones_from_the_template(tmp_path: Path) -> None:
+    methods = ["zero_shot", "zero_shot_ensemble", "linear_probe", "tip_adapter", "gda"]
     params = workspace_params(tmp_path, ["birds"], methods=methods)
     work = evaluated_workspace(tmp_path, params)
     found = json.loads(work.metrics("birds").read_text())["methods"]
     assert found["zero_shot"] == found["zero_shot_ensemble"]  # these caches hold equal vectors
-    for method in ("linear_probe", "tip_adapter"):
+    template = found["zero_shot"]["seeds"]["1"]
+    for method in ("linear_probe", "tip_adapter", "gda"):
         for cell in found[method]["seeds"].values():
-            assert 0 <= cell["base"] <= 100
-            assert cell["new"] is cell["h"] is None
+            assert cell["new"] == template["new"]
+            assert set(cell["joint"]) == {"base", "new", "h"}
     assert found["linear_probe"]["seeds"]["1"]["penalty"] > 0
-    table = work.comparison("md").read_text()
-    assert "| linear probe" in table
     records = read_records(params, work)
     assert records.notes == ()
-    seeds = {one.method: one for one in records.seeds}
     summaries = {one.method: one for one in records.summaries}
-    for method in ("linear_probe", "tip_adapter"):
-        assert list(of_seed(seeds[method]).metrics) == ["base_acc"]
-        metrics = of_summary(summaries[method]).metrics
-        assert list(metrics) == ["avg/base_acc", "base_acc/birds"]
+    for measure in ("joint_h/birds", "avg/joint_base", "new_acc/birds"):
+        assert measure in of_summary(summaries["gda"]).metrics
 
 
 def test_a_transfer_is_a_record_for_every_kind_method_and_seed(transferred: Workspace) -> None:

@@ -133,7 +133,8 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
 def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
     record()
     before, models = current(), aliases()
-    transfer = {"source": "birds", "targets": ["cars", "birds-inked"]}
+    targets = ["cars", "birds-inked"]
+    transfer = {"source": "birds", "targets": targets, "shifted": targets[1:]}
     evaluated_workspace(Path(), workspace_params(Path(), DATASETS, transfer=transfer))
     more = 3 * 2 * 2
     assert record(transfer=transfer) == tracking.Counts(found=RUNS, written=more, removed=0)

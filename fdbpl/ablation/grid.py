@@ -210,6 +210,7 @@ def _is_read(name: str, own: FdbplOptions) -> bool:
     read_where = {
         "weight_power": weighs,
         "weight_temperature": own.weight == "entropy",
+        "weight_floor": False,  # there for what the released code computes, not to be chosen
         "normalise": weighs,
         "rejection": weighs and own.rejection_weight > 0,
         "rejection_weight": weighs,
@@ -217,6 +218,7 @@ def _is_read(name: str, own: FdbplOptions) -> bool:
         "difference_unit": own.first_weight + own.second_weight > 0,
         "first_margin": own.first_weight > 0,
         "second": own.second_weight > 0,
+        "second_reduce": own.second_weight > 0 and own.second == "hinge",
         "second_margin": own.second_weight > 0 and own.second == "hinge",
         "negative_share": "difference" in (own.similarity, own.inference),
     }
