@@ -100,7 +100,7 @@ def read_world(work: Workspace, title: str) -> World:
         ("transfer", work.transferred, _transferred),
         ("rejection", work.rejection("json"), _rejected),
     ):
-        again = f"Run {work.command(command)} again."
+        run = f"Run {work.command(command)}"
         try:
             record = (
                 json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
@@ -109,9 +109,11 @@ def read_world(work: Workspace, title: str) -> World:
                 measures[measure][method][dataset] = float(value)
             source = source or record.get("source")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged or old ({type(error).__name__}). {again}") from None
+            raise UserError(
+                f"{path}: damaged or old ({type(error).__name__}). {run} again."
+            ) from None
         if not measures:
-            raise UserError(f"{path}: nothing was compared. {again}")
+            raise UserError(f"{path}: nothing was compared. {run} first.")
     return World(title, source, measures)
 
 
