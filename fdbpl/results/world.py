@@ -124,7 +124,7 @@ def read_world(work: Workspace, title: str, params: Params, *, of_ours: bool = T
                 why = f"damaged or old ({type(error).__name__})"
                 raise UserError(f"{path}: {why}. Run {command()} again.") from None
         if not measures:
-            raise UserError(f"{path}: nothing was compared. Run {command()} again.")
+            raise UserError(f"{path}: nothing was compared. Run {command()} first.")
     return World(title, source, measures)
 
 
