@@ -87,6 +87,10 @@ CHANGES: dict[str, tuple[Any, str | None]] = {
     "train.memory_mb": (1, None),
     "train.likeliest": (50, None),  # without a vocabulary
     "transfer.source": ({"source": "ships", "targets": ["pets"]}, TRANSFER),
+    "transfer.shifted": (
+        {"source": "pets", "targets": ["ships"], "shifted": ["ships"]},
+        TRANSFER,
+    ),
     "transfer.targets": ({"source": "pets", "targets": ["ships", "cars"]}, TRANSFER),
     "imported.base_to_new": ({"pets": "seed{}.tar"}, None),  # without the method
     "imported.transfer": ("all.tar", None),

@@ -256,8 +256,9 @@ def test_without_shifted_targets_there_is_no_such_column(tmp_path: Path, work: W
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"transfer": {"source": "cars", "targets": ["birds"]}}, "transfer.source"),
-        ({"transfer": {"source": "birds", "targets": ["cars"]}}, "transfer.targets"),
+        ({"transfer": {"source": "cars", "targets": ["birds"], "shifted": []}}, "transfer.source"),
+        ({"transfer": {"targets": ["cars"], "shifted": []}}, "transfer.targets"),
+        ({"transfer": {"shifted": ["birds-inked", "cars"]}}, "transfer.shifted"),
         ({"seeds": [1]}, "seeds"),  # its averages are over two
     ],
 )
