@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from result_records import DATASETS, LIFT, comparison, rejection, transfer
-from test_results import written_to
+from test_results import parameters, written_to
 
 from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
@@ -23,8 +23,10 @@ def worlds(tmp_path: Path) -> list[World]:
         "rejection": rejection(60),
     }
     return [
-        read_world(written_to(Workspace(tmp_path / "one")), "one"),
-        read_world(written_to(Workspace(tmp_path / "two"), **second), "two"),
+        read_world(written_to(Workspace(tmp_path / "one"), parameters()), "one", parameters()),
+        read_world(
+            written_to(Workspace(tmp_path / "two"), parameters(), **second), "two", parameters()
+        ),
     ]
 
 
@@ -79,8 +81,10 @@ def test_of_several_every_dataset_is_the_mean(worlds: list[World], measure: str)
 
 def test_only_what_all_have_is_kept(worlds: list[World], tmp_path: Path) -> None:
     few = comparison({"coop": 1, "fdbpl": 2}, datasets=DATASETS[1:])
-    work = written_to(Workspace(tmp_path / "few"), comparison=few, transfer=None, rejection=None)
-    joined = together([*worlds, read_world(work, "few")])
+    work = written_to(
+        Workspace(tmp_path / "few"), parameters(), comparison=few, transfer=None, rejection=None
+    )
+    joined = together([*worlds, read_world(work, "few", parameters())])
     assert joined.methods() == ["coop", "fdbpl"]
     assert joined.datasets() == list(DATASETS[1:])
     assert joined.measures.keys() == {"base", "new", "joint base", "joint new"}
@@ -89,9 +93,11 @@ def test_only_what_all_have_is_kept(worlds: list[World], tmp_path: Path) -> None
 def test_transfers_from_several_sources_are_not_averaged(
     worlds: list[World], tmp_path: Path
 ) -> None:
-    work = written_to(Workspace(tmp_path / "x"), transfer={**transfer(), "source": "icons"})
+    work = written_to(
+        Workspace(tmp_path / "x"), parameters(), transfer={**transfer(), "source": "icons"}
+    )
     with pytest.raises(UserError, match="transfers from icons, objects, wanted one source"):
-        together([*worlds, read_world(work, "x")])
+        together([*worlds, read_world(work, "x", parameters())])
 
 
 def without_joint() -> Any:
@@ -104,9 +110,9 @@ def without_joint() -> Any:
 def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
     work = Workspace(tmp_path)
     with pytest.raises(UserError, match=r"compare\.json: nothing was compared\. Run fdbpl compare"):
-        read_world(work, "w")
-    written_to(work, transfer=None, rejection=None)
-    assert read_world(work, "w").source is None
+        read_world(work, "w", parameters())
+    written_to(work, parameters(), transfer=None, rejection=None)
+    assert read_world(work, "w", parameters()).source is None
     for name, place, text in (
         ("rejection", work.rejection("json"), "{"),
         ("transfer", work.transferred, '{"source": "objects"}'),
@@ -114,4 +120,4 @@ def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
     ):
         place.write_text(text)
         with pytest.raises(UserError, match=rf"\.json: damaged or old .*Run .*{name} again"):
-            read_world(work, "w")
+            read_world(work, "w", parameters())
