@@ -79,7 +79,7 @@ def measure(bench: Bench) -> dict[str, dict[str, float]]:
     imports = {name: bench.seconds("-c", code) for name, code in IMPORTS.items()}
     bench.run("-m", "dvc", "repro")
     stages = len(PER_DATASET) * len(DATASETS) + len(OVER_ALL)
-    evaluate = ("-m", "flows.evaluate", DATASETS[0])
+    evaluate = ("-m", "flows.stage", "evaluate", DATASETS[0])
     repro = ("-m", "dvc", "repro", "--single-item", "--force", f"evaluate@{DATASETS[0]}")
     plain = bench.seconds(*evaluate, DVC_STAGE="evaluate")
     under_dvc = bench.seconds(*repro)

@@ -1,1 +1,1 @@
-"""The pipeline as Prefect flows; DVC calls the same modules as its stages."""
+"""The pipeline as Prefect flows; DVC's stages call flows.stage."""

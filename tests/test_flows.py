@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import run
+from flows.stage import STAGES, run
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def flow(stage: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def flow(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(PROJECT), "PATH": os.environ["PATH"]}
     return subprocess.run(
-        [sys.executable, "-m", f"flows.{stage}", *words],
+        [sys.executable, "-m", "flows.stage", *words],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -25,7 +25,7 @@ def flow(stage: str, *words: str, folder: Path) -> subprocess.CompletedProcess[s
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
     for stage, words, says in (
-        ("prepare_crops", ("no-such",), "dataset 'no-such' is unknown"),
+        ("prepare-crops", ("no-such",), "dataset 'no-such' is unknown"),
         ("compare", (), "no such file"),
     ):
         result = flow(stage, *words, folder=tmp_path)
@@ -39,7 +39,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 def test_what_the_system_refuses_is_one_line_too(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
-    result = flow("prepare_transfer", folder=tmp_path)
+    result = flow("prepare-transfer", folder=tmp_path)
     assert result.returncode == 2
     assert result.stderr == (
         "error: runs/default/transfer/source/plans: Not a directory. Move away the file that "
@@ -58,7 +58,24 @@ def test_only_a_stage_that_dvc_started_writes_dvcs_outputs(
     if under_dvc:
         monkeypatch.setenv("DVC_STAGE", "compare")
     monkeypatch.setattr(
-        "flows.engine.run_stage", lambda stage, params, work, *_: seen.append(work.root) or []
+        "flows.stage.run_stage", lambda stage, params, work, *_: seen.append(work.root) or []
     )
     run("compare")
     assert seen == [Path(root)]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), f"STAGE one of {', '.join(STAGES)}"),
+        (("prepare_crops", "dtd"), "STAGE one of prepare-crops"),
+        (("evaluate",), "usage: python -m flows.stage evaluate DATASET"),
+        (("compare", "dtd"), "usage: python -m flows.stage compare\n"),
+    ],
+)
+def test_wrong_words_are_answered_with_the_usage(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    result = flow(*words, folder=tmp_path)
+    assert result.returncode == 2
+    assert says in result.stderr

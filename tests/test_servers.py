@@ -99,7 +99,7 @@ class Project(Clone):
         """Start a run that has to train again; return it once a stage trains."""
         self.ask_for_training()
         run = self.start()
-        until(lambda: self.at_work(r"flows\.train_student"))
+        until(lambda: self.at_work(r"flows\.stage train-student"))
         return run
 
     def mlflow_keys(self) -> list[str]:
@@ -221,7 +221,7 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next_run(project: Project
 
 def test_a_killed_stage_fails_its_dataset_alone(project: Project) -> None:
     run = project.in_training()
-    textures = until(lambda: project.at_work(r"flows\.train_student textures"))
+    textures = until(lambda: project.at_work(r"flows\.stage train-student textures"))
     psutil.Process(textures[0]).kill()
     state = project.finished(run)
     assert state["type"] == "FAILED"
