@@ -27,18 +27,8 @@ def problem(seed: int, regions: int = 6, classes: int = 5, sets: int = 2) -> tup
     logits = 2 * torch.randn(regions, classes, generator=generator, dtype=torch.float64)
     labels = torch.randint(classes, (regions,), generator=generator)
     student, text, anchors = unit(regions, 8), unit(sets, classes, 8), unit(classes, 8)
-    refined = 2 * torch.randn(regions, classes, generator=generator, dtype=torch.float64)
-    areas, levels = (torch.rand(n, generator=generator, dtype=torch.float64) for n in (regions, 40))
-    batch = Batch(
-        student,
-        logits.log_softmax(-1),
-        labels,
-        anchors,
-        areas=areas,
-        levels=levels.sort().values,
-        refined=refined.log_softmax(-1),
-    )
-    return batch, text
+    areas = torch.rand(regions, generator=generator, dtype=torch.float64)
+    return Batch(student, logits.log_softmax(-1), labels, anchors, areas), text
 
 
 def dot(a: list[float], b: list[float]) -> float:
@@ -54,18 +44,13 @@ def divergence(p: list[float], q: list[float]) -> float:
     return sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
 
 
-def plain_weight(p: list[float], area: float, levels: list[float], o: FdbplOptions) -> float:
+def plain_weight(p: list[float], area: float, o: FdbplOptions) -> float:
     """w of one region."""
     if o.weight == "none":
         return 1.0
     if o.weight == "area":
         return area**o.weight_power
-    temperature = 1.0 if o.weight == "rank" else o.weight_temperature
-    floor = 0.0 if o.weight == "rank" else o.weight_floor
-    w = plain_informativeness(softmax([math.log(x) / temperature for x in p]), floor)
-    if o.weight == "rank":
-        w = sum(level <= w for level in levels) / len(levels)
-    return w**o.weight_power
+    return plain_informativeness(p, o.weight_floor) ** o.weight_power
 
 
 def plain_informativeness(p: list[float], floor: float = 0.0) -> float:
@@ -83,14 +68,12 @@ def less(a: list[float], b: list[float], share: float = 1.0) -> list[float]:
 def plain_differences(batch: Batch, text: Tensor, o: FdbplOptions) -> list[list[float]]:
     """S, a region and a class at a time."""
     d = [less(a, b) for a, b in zip(*text.tolist(), strict=True)]
-    if o.difference_unit == "direction":
-        d = [plain_unit(row) for row in d]
     factor = SCALE if o.difference_unit == "logit" else 1.0
     return [[factor * dot(f, row) for row in d] for f in batch.student.tolist()]
 
 
 def plain_margins(o: FdbplOptions) -> tuple[float, float]:
-    own = {"cosine": 0.2, "logit": 1.0, "direction": 0.2}[o.difference_unit]
+    own = {"cosine": 0.2, "logit": 1.0}[o.difference_unit]
     return (
         own if o.first_margin is None else o.first_margin,
         own if o.second_margin is None else o.second_margin,
@@ -100,11 +83,7 @@ def plain_margins(o: FdbplOptions) -> tuple[float, float]:
 def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]:
     """The weighted terms that have a weight, a region and a class at a time."""
     teacher, features = batch.teacher.exp().tolist(), batch.student.tolist()
-    areas, levels, refined = (
-        batch.require("areas").tolist(),
-        batch.require("levels").tolist(),
-        batch.require("refined").exp().tolist(),
-    )
+    areas = batch.require("areas").tolist()
     u, v = text.tolist()
     classes, count = len(u), len(features)
     e = u
@@ -112,25 +91,18 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
         e = [plain_unit(less(a, b, o.negative_share)) for a, b in zip(u, v, strict=True)]
     s = plain_differences(batch, text, o)
     margins = plain_margins(o)
-    values: dict[str, list[float]] = {
-        key: [] for key in ("sim", "pro", "rej", "keep", "mut", "dif")
-    }
+    values: dict[str, list[float]] = {key: [] for key in ("sim", "rej", "mut", "dif")}
     weights, labels = [], []
     for region, (p, f) in enumerate(zip(teacher, features, strict=True)):
-        weights.append(plain_weight(p, areas[region], levels, o))
+        weights.append(plain_weight(p, areas[region], o))
         labels.append(p.index(max(p)))
         z_plus, z_minus, z = ([SCALE * dot(f, row) for row in side] for side in (u, v, e))
         decided, minus = softmax(z), softmax(z_minus)
         values["sim"].append((divergence(p, decided) + divergence(decided, p)) / 2)
-        values["pro"].append(divergence(refined[region], decided))
         if o.rejection == "uniform":
             values["rej"].append(divergence([1 / classes] * classes, minus))
         else:
             values["rej"].append(sum(x * math.log(x) for x in minus))
-        values["keep"].append(-math.log(minus[labels[-1]]))
-        if o.mutual == "centred":
-            z_plus = [x - sum(z_plus) / classes for x in z_plus]
-            z_minus = [x - sum(z_minus) / classes for x in z_minus]
         norms = math.sqrt(dot(z_plus, z_plus) * dot(z_minus, z_minus))
         values["mut"].append(dot(z_plus, z_minus) / norms)
         values["dif"].append(max(0.0, margins[0] - s[region][labels[-1]]))
@@ -143,9 +115,7 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
         second = plain_hinge(s, labels, weights, margins[1], o.second_reduce)
     terms = {
         "similarity": (1.0, mean("sim", weights)),
-        "prototypes": (o.prototype_weight, mean("pro", weights)),
         "rejection": (o.rejection_weight, mean("rej", [1 - w for w in weights])),
-        "keeping": (o.keep_weight, mean("keep", weights)),
         "mutual": (o.mutual_weight, mean("mut", weights)),
         "first_difference": (o.first_weight, mean("dif", weights)),
         "second_difference": (o.second_weight, second),

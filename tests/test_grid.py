@@ -153,7 +153,7 @@ def test_the_default_grid_is_valid_and_touches_every_live_option() -> None:
     assert {"regions.per_image", "regions.scale", "cache.payload"} < {one.key for one in factors}
 
 
-ALL_TERMS = {f"{term}_weight": 0.5 for term in ("first", "second", "keep", "prototype")}
+ALL_TERMS = {f"{term}_weight": 0.5 for term in ("first", "second")}
 NO_WEIGHT = {"weight": "none", "inference": "positive", "similarity": "positive"}
 
 
@@ -180,17 +180,12 @@ def bearing(options: FdbplOptions) -> tuple[Any, ...]:
         F.normalize(torch.randn(shape, generator=rng, dtype=torch.float64), dim=-1)
         for shape in ((6, 8), (2, 4, 8))
     )
-    teacher, refined = (
-        (3 * torch.randn(6, 4, generator=rng, dtype=torch.float64)).log_softmax(-1)
-        for _ in range(2)
-    )
+    teacher = (3 * torch.randn(6, 4, generator=rng, dtype=torch.float64)).log_softmax(-1)
     batch = Batch(
         student=student,
         teacher=teacher,
         labels=teacher.argmax(dim=-1),
         areas=torch.rand(6, generator=rng, dtype=torch.float64),
-        levels=torch.rand(9, generator=rng, dtype=torch.float64).sort().values,
-        refined=refined,
     )
     text.requires_grad_()
     loss = torch.stack(list(Fdbpl(options)(batch, text, 10.0).values())).sum()

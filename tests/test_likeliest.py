@@ -11,7 +11,6 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.errors import UserError
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.names import LABELLED, TRAINED
@@ -29,14 +28,13 @@ FREE = [name for name in TRAINED if name not in LABELLED]
 
 def batch_of(seed: int, runs: int = 2, regions: int = 5, names: int = len(NAMES)) -> Batch:
     rng = np.random.default_rng(seed)
-    logits = torch.from_numpy(3 * rng.standard_normal((2, runs, regions, names)))
+    logits = torch.from_numpy(3 * rng.standard_normal((runs, regions, names)))
     return Batch(
         student=torch.from_numpy(unit(rng, runs, regions, 32)),
-        teacher=logits[0].log_softmax(-1),
+        teacher=logits.log_softmax(-1),
         labels=torch.zeros(runs, regions, dtype=torch.int64),
         anchors=torch.from_numpy(unit(rng, names, 32)),
         areas=torch.from_numpy(rng.uniform(0.1, 1, (runs, regions))),
-        refined=logits[1].log_softmax(-1),
     )
 
 
@@ -61,10 +59,9 @@ def test_restricting_divides_by_the_sum_that_is_left(seed: int) -> None:
     names = likeliest(batch.teacher, 3)
     found = restrict(batch, names)
     for run, chosen in enumerate(names.tolist()):
-        for before, after in ((batch.teacher, found.teacher), (batch.refined, found.refined)):
-            kept = before[run][:, chosen].exp()
-            wanted = kept / kept.sum(-1, keepdim=True)
-            assert torch.allclose(after[run].exp(), wanted, atol=1e-12)
+        kept = batch.teacher[run][:, chosen].exp()
+        wanted = kept / kept.sum(-1, keepdim=True)
+        assert torch.allclose(found.teacher[run].exp(), wanted, atol=1e-12)
         assert torch.equal(found.anchors[run], batch.anchors[chosen])
     assert found.student is batch.student
     assert found.areas is batch.areas
@@ -76,7 +73,6 @@ def test_all_names_are_the_batch_as_it_was() -> None:
     assert names.tolist() == [list(range(len(NAMES)))] * 2
     found = restrict(batch, names)
     assert torch.allclose(found.teacher, batch.teacher, atol=1e-12)
-    assert torch.allclose(found.refined, batch.refined, atol=1e-12)
 
 
 def likeliest_text(clip: ClipModel, count: int) -> LikeliestText:
@@ -105,9 +101,7 @@ def test_a_step_equals_the_plain_way_over_its_names(clip: ClipModel) -> None:
     assert torch.allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6)
 
 
-def learned(
-    clip: ClipModel, method: str, count: int | None, **options: object
-) -> dict[int, Tensor]:
+def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor]:
     rng = np.random.default_rng(0)
     runs = learn(
         clip,
@@ -122,7 +116,6 @@ def learned(
         anchors=unit(rng, len(NAMES), 32),
         likeliest=count,
         method=method,
-        options=options or None,
         params=PARAMS,
     )
     return {seed: run.contexts for seed, run in runs.items()}
@@ -153,9 +146,3 @@ def test_fewer_names_teach_something_else(clip: ClipModel, method: str) -> None:
         assert contexts.shape == start.shape
         assert (contexts - all_names[seed]).abs().max() > 1e-4
         assert (contexts - start).abs().max() > 1e-4
-
-
-def test_a_rank_among_all_names_is_not_asked_of_some(clip: ClipModel) -> None:
-    learned(clip, "paper", len(NAMES), weight="rank")
-    with pytest.raises(UserError, match=f"learns from 2 of {len(NAMES)} names"):
-        learned(clip, "paper", 2, weight="rank")

@@ -38,11 +38,8 @@ NAMES = ("cat", "dog", "sea side", "maltese puppy")
 CROPS, IMAGES, WIDTH = 3, 8, 24
 PARAMS = TrainParams(epochs=3, batch=4)
 EVERY_TERM = {
-    "weight": "rank",
-    "prototype_weight": 1.0,
+    "weight": "entropy",
     "rejection_weight": 1.0,
-    "keep_weight": 1.0,
-    "mutual": "centred",
     "mutual_weight": 1.0,
     "first_weight": 1.0,
     "second_weight": 1.0,
@@ -88,15 +85,11 @@ def test_a_tower_that_came_back_encodes_as_before(make_model, random_state) -> N
 def task_there(there: ClipModel, *, resident: bool) -> Task:
     """A task of which all that objectives may ask for is known."""
     rng = np.random.default_rng(0)
-    regions, classes, runs = IMAGES * CROPS, len(NAMES), 2
+    regions, classes = IMAGES * CROPS, len(NAMES)
 
     def column(width: int) -> CachedColumn:
         values = torch.from_numpy(unit(rng, regions, width))
         return CachedColumn(values.to(META) if resident else values)
-
-    class Refined:
-        def __getitem__(self, at: Any) -> Tensor:
-            return torch.zeros(runs, IMAGES, classes).log_softmax(-1)[at]
 
     return Task(
         labels=torch.arange(IMAGES) % classes,
@@ -107,8 +100,6 @@ def task_there(there: ClipModel, *, resident: bool) -> Task:
         scale=there.logit_scale,
         anchors=torch.empty(classes, 32, device=META),
         areas=CachedColumn(torch.rand(regions, generator=torch.Generator().manual_seed(0))),
-        levels=torch.empty(runs, regions, device=META),
-        refined=Refined(),  # type: ignore[arg-type]
     )
 
 

@@ -25,7 +25,6 @@ from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.stages import run_stage
 from fdbpl.training.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
-from fdbpl.training.knowledge import with_knowledge
 from fdbpl.training.learning import starting_contexts, template_vectors, text_encoder
 from fdbpl.training.loop import Task, Trained, train
 from fdbpl.training.online import OnlineTower
@@ -100,7 +99,7 @@ def run(setting: Setting, method: str, features: FeatureSource) -> Trained:
     params = TrainParams(lr=0.1, epochs=STEPS // 2, batch=8)
     start = starting_contexts(setting.student, learned)
     images = np.asarray(setting.plan.shots[1])
-    task = with_knowledge(task_of(setting, features), learned.needs, [images])
+    task = task_of(setting, features)
     return train(learned.objective, start, task, params, {1: images})[1]
 
 

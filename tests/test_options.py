@@ -17,15 +17,11 @@ def test_the_presets_are_as_the_record_has_them() -> None:
     paper: dict[str, Any] = {
         "weight": "entropy",
         "weight_power": 1.0,
-        "weight_temperature": 1.0,
         "weight_floor": 0.0,
         "normalise": "batch",
         "similarity": "positive",
-        "prototype_weight": 0.0,
         "rejection": "uniform",
         "rejection_weight": 1.0,
-        "keep_weight": 0.0,
-        "mutual": "raw",
         "mutual_weight": 0.001,
         "difference_unit": "cosine",
         "first_weight": 0.1,
@@ -71,18 +67,12 @@ def test_the_presets_are_as_the_record_has_them() -> None:
     assert PRESETS["fdbpl_prompts"].model_dump() == alone
 
 
-def test_a_presets_inference_and_needs() -> None:
+def test_a_presets_inference() -> None:
     assert trained_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 0.75)
     assert trained_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
-    assert not trained_method("fdbpl").needs
     for share in ("memory_share", "bridge_share"):
-        changed = trained_method("paper", {share: 1.0})
-        assert changed.inference.recalls
-        assert not changed.needs
-    assert trained_method("paper", {"prototype_weight": 1.0}).needs == {"refined"}
-    assert trained_method("fdbpl", {"weight": "rank"}).needs == {"levels"}
+        assert trained_method("paper", {share: 1.0}).inference.recalls
     for name in set(TRAINED) - {"fdbpl", "coop_memory", "kdpl_memory"}:
-        assert not trained_method(name).needs
         assert not trained_method(name).inference.recalls
         if name != "fdbpl_prompts":
             assert trained_method(name).inference == POSITIVE_ONLY
@@ -96,21 +86,14 @@ def test_rows_that_tell_what_contexts_earn_decide_as_ours_does_but_for_the_conte
     assert teacher == Inference(template_share=1.0, memory_share=GDA_SHARE, gda=True)
 
 
-WHOLE = {"prototype_weight": 0.5, "keep_weight": 0.5, "mutual_weight": 0.5, "weight": "entropy"}
-"""Changes of `paper` under which every term counts."""
-
 ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "weight": ({}, "area"),
     "weight_power": ({}, 2.0),
-    "weight_temperature": ({}, 2.0),
     "weight_floor": ({}, 0.1),
     "normalise": ({}, "sum"),
     "similarity": ({}, "difference"),
-    "prototype_weight": ({}, 0.1),
     "rejection": ({}, "entropy"),
     "rejection_weight": ({}, 0.1),
-    "keep_weight": ({}, 0.1),
-    "mutual": ({}, "centred"),
     "mutual_weight": ({}, 0.1),
     "difference_unit": ({}, "logit"),
     "first_weight": ({}, 0.5),
@@ -134,7 +117,7 @@ def test_every_option_changes_the_training_or_the_inference(option: str) -> None
     batch, text = problem(1)
     also, value = ALTERNATIVES[option]
     changes: tuple[dict[str, Any], ...] = ({}, {option: value})
-    before, after = (trained_method("paper", {**WHOLE, **also, **more}) for more in changes)
+    before, after = (trained_method("paper", {**also, **more}) for more in changes)
     old, new = (method.objective(batch, text, SCALE) for method in (before, after))
     assert old.keys() == new.keys()
     moved = any(abs(new[name].item() - old[name].item()) > 1e-4 for name in old)

@@ -112,7 +112,7 @@ def test_the_least_that_must_be_said() -> None:
         ("transfer", {"source": "dtd", "targets": ["dtd"]}, "targets other than the source, 'dtd'"),
         ("transfer", "dtd", "keys with values"),
         ("objectives.paper", None, "keys with values"),
-        ("objectives.paper.weight", "loud", "'entropy', 'rank', 'area' or 'none'"),
+        ("objectives.paper.weight", "loud", "'entropy', 'area' or 'none'"),
         ("objectives.paper.first_margin", float("nan"), "a finite number"),
         ("objectives.released.mutual_weight", -1, "a number greater than or equal to 0"),
     ],
@@ -175,10 +175,7 @@ def test_a_template_has_one_gap(template: str) -> None:
         ("data.own.folder.path", "folder, table, images, names, test, template"),
         ("data.own.own.path", "folder, table, images, names, test, template"),
         ("transfer.shift", "source, targets, shifted"),
-        (
-            "objectives.fdbpl.margin",
-            "weight, weight_power, weight_temperature, weight_floor, normalise",
-        ),
+        ("objectives.fdbpl.margin", "weight, weight_power, weight_floor, normalise"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_keys_allowed_there(key: str, allowed: str) -> None:

@@ -36,23 +36,17 @@ def scratch(values: torch.Tensor, at_once: int = 3) -> ScratchRows:
     width=st.integers(1, 4),
     start=st.integers(0, 9),
     stop=st.integers(0, 9),
-    data=st.data(),
 )
-def test_rows_come_back_as_of_a_tensor(count, width, start, stop, data) -> None:
+def test_rows_come_back_as_of_a_tensor(count, width, start, stop) -> None:
     values = torch.arange(count * width, dtype=torch.float32).view(count, width) / 7
     rows = scratch(values)
     assert len(rows) == count
     assert torch.equal(rows[start:stop], values[start:stop])
-    shape = data.draw(st.sampled_from([(5,), (2, 3)])) if count else (0,)
-    index = np.random.default_rng(start).integers(0, max(count, 1), shape)
+    index = np.random.default_rng(start).integers(0, max(count, 1), 5 if count else 0)
     some = rows.at(index)
     rows.append(torch.ones(1, width))  # changes nothing of what was chosen
     assert len(some) == len(index)
     assert torch.equal(some[start:stop], values[index[start:stop]])
-    if index.ndim == 2:
-        assert torch.equal(
-            some[[[0], [1]], [[2, 0], [1, 1]]], values[index[[[0], [1]], [[2, 0], [1, 1]]]]
-        )
 
 
 def test_refining_from_files_and_in_parts_is_refining_in_memory(

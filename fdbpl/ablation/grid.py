@@ -200,7 +200,7 @@ def _alternatives(name: str, own: FdbplOptions) -> tuple[Any, ...]:
     if kind == "share":
         return (0.0, value / 2, 2 * value, 100 * value) if value else ()
     if kind == "weight":
-        return (0.0, 2 * value) if value else (field.get_default() or 0.1,)
+        return (0.0, 2 * value) if value else (field.get_default(),)
     return (value // 2 if isinstance(value, int) else value / 2, 2 * value)
 
 
@@ -209,12 +209,10 @@ def _is_read(name: str, own: FdbplOptions) -> bool:
     weighs = own.weight != "none"  # else all regions inform, and there is nothing to reject
     read_where = {
         "weight_power": weighs,
-        "weight_temperature": own.weight == "entropy",
         "weight_floor": False,  # there for what the released code computes, not to be chosen
         "normalise": weighs,
         "rejection": weighs and own.rejection_weight > 0,
         "rejection_weight": weighs,
-        "mutual": own.mutual_weight > 0,
         "difference_unit": own.first_weight + own.second_weight > 0,
         "first_margin": own.first_weight > 0,
         "second": own.second_weight > 0,

@@ -11,8 +11,6 @@ from fdbpl.errors import UserError
 Terms = Mapping[str, Tensor]
 """Weighted terms (...) by name, one value a run; the loss is their sum."""
 
-Extra = Literal["anchors", "areas", "levels", "refined"]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -26,11 +24,8 @@ class Batch:
         anchors: (..., C, D) the student's unit class features under a hand-written template, which
             some methods keep near to.
         areas: (..., B) the share of its image that a region shows.
-        levels: (..., N) informativeness of all regions that the run learns from, ascending.
-        refined: (..., B, C) log-probabilities for the region's image, by
-            `fdbpl.training.refinement`.
 
-    The last four are None where nobody gave them.
+    The last two are None where nobody gave them.
     """
 
     student: Tensor
@@ -38,11 +33,9 @@ class Batch:
     labels: Tensor
     anchors: Tensor | None = None
     areas: Tensor | None = None
-    levels: Tensor | None = None
-    refined: Tensor | None = None
 
-    def require(self, extra: Extra) -> Tensor:
-        """Return one of the last four.
+    def require(self, extra: Literal["anchors", "areas"]) -> Tensor:
+        """Return one of the last two.
 
         Raises:
             UserError: there is none.
@@ -51,8 +44,6 @@ class Batch:
         if found is None:
             raise UserError(
                 f"this method needs {extra}, and none were given. Pass learn({extra}=...)."
-                if extra in ("anchors", "areas")
-                else f"this method needs {extra}: name it in its `needs`."
             )
         return found
 

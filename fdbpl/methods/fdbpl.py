@@ -2,23 +2,19 @@
 
     w_b   = 1 - H(pT_b) / ln C                                      informativeness
     Lsim  = mean_b w_b [KL(pT || p) + KL(p || pT)] / 2              similarity
-    Lpro  = mean_b w_b KL(pR || p)                                  prototypes
     Lrej  = mean_b (1 - w_b) KL(uniform || p-)                      rejection
-    Lkeep = mean_b w_b CE(y_b, p-)                                  keeping the classes apart
     Lmut  = mean_b w_b cos(z+_b, z-_b)                              mutual
     Ldif1 = mean_b w_b relu(m1 - f_b . d_{y_b}),  d_c = u_c - v_c   first difference
     Ldif2 = sum_{a,b: y_a < y_b} w_a w_b relu(m2 + f_b . d_{y_a y_b} - f_a . d_{y_a y_b})
     total = Lsim + Lrej + 0.001 Lmut + 0.1 (Ldif1 + Ldif2),         y_b = argmax pT_b
 
-That total is the paper's; Lpro, with pR what the teacher makes of the whole image
-(`fdbpl.training.refinement`), and Lkeep are ours. z+ = s f U^T and z- = s f V^T are the logits
-under the positive and the negative context. p is p+ in the paper; with `similarity: difference` it
-is the softmax of s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative
-context takes part in what is distilled, and what is subtracted is learned with what it is from. w
-may also be the rank of the region's informativeness in the training cache, or the share of its
-image that it shows. The options name what the public record leaves open; the presets fix them:
-`second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_floor` stands inside w's
-logarithm.
+That total is the paper's. z+ = s f U^T and z- = s f V^T are the logits under the positive and the
+negative context. p is p+ in the paper; with `similarity: difference` it is the softmax of
+s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative context takes part in
+what is distilled, and what is subtracted is learned with what it is from. w may also be the share
+of its image that the region shows. The options name what the public record leaves open; the presets
+fix them: `second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_floor` stands inside
+w's logarithm.
 """
 
 from collections.abc import Mapping
@@ -27,15 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fdbpl.methods.batch import Batch, Extra, Terms
+from fdbpl.methods.batch import Batch, Terms
 from fdbpl.methods.options import FdbplOptions
 from fdbpl.methods.terms import (
     entropy,
     informativeness,
-    kl,
     kl_from_uniform,
     pairwise_hinge,
-    rank,
     symmetric_kl,
     weighted_mean,
 )
@@ -53,12 +47,8 @@ class Fdbpl:
         w = self.weights(batch)
         vectors = self._difference(text) if o.similarity == "difference" else text[..., 0, :, :]
         log_p = (scale * batch.student @ vectors.mT).log_softmax(-1)
-        terms = {"similarity": self._mean(symmetric_kl(batch.teacher, log_p), w)}
-        if o.prototype_weight:
-            refined = batch.require("refined")
-            terms["prototypes"] = o.prototype_weight * self._mean(kl(refined, log_p), w)
         return {
-            **terms,
+            "similarity": self._mean(symmetric_kl(batch.teacher, log_p), w),
             **self._negative_terms(batch, text, scale, w),
             **self._difference_terms(batch, text, scale, w),
         }
@@ -67,19 +57,13 @@ class Fdbpl:
         """Return what bears on the negative context alone, and on its likeness to the positive."""
         o = self.options
         positive, negative = (scale * batch.student[..., None, :, :] @ text.mT).unbind(-3)
-        log_negative = negative.log_softmax(-1)
         terms = {}
         if o.rejection_weight:
             rejection = kl_from_uniform if o.rejection == "uniform" else _minus_entropy
-            terms["rejection"] = o.rejection_weight * self._mean(rejection(log_negative), 1 - w)
-        if o.keep_weight:
-            labels = batch.teacher.argmax(dim=-1)[..., None]
-            kept = -log_negative.gather(-1, labels).squeeze(-1)
-            terms["keeping"] = o.keep_weight * self._mean(kept, w)
+            terms["rejection"] = o.rejection_weight * self._mean(
+                rejection(negative.log_softmax(-1)), 1 - w
+            )
         if o.mutual_weight:
-            if o.mutual == "centred":  # without the mean over classes, which softmax cannot see
-                positive = positive - positive.mean(dim=-1, keepdim=True)
-                negative = negative - negative.mean(dim=-1, keepdim=True)
             alike = F.cosine_similarity(positive, negative, dim=-1)
             terms["mutual"] = o.mutual_weight * self._mean(alike, w)
         return terms
@@ -102,15 +86,6 @@ class Fdbpl:
                 second = pairwise_hinge(similarity, labels, w, o.margins[1], o.second_reduce)
             terms["second_difference"] = o.second_weight * second
         return terms
-
-    @property
-    def needs(self) -> frozenset[Extra]:
-        """What must be known of the training cache as a whole."""
-        wanted: dict[Extra, bool] = {
-            "levels": self.options.weight == "rank",
-            "refined": self.options.prototype_weight > 0,
-        }
-        return frozenset(extra for extra, is_wanted in wanted.items() if is_wanted)
 
     def diagnose(self, batch: Batch, text: Tensor, scale: float) -> Mapping[str, Tensor]:
         """Return what shows whether the parts are alive, each (...), shares in [0, 1].
@@ -142,11 +117,9 @@ class Fdbpl:
         if o.weight == "none":
             return torch.ones_like(batch.teacher[..., 0])
         if o.weight == "area":
-            return batch.require("areas") ** o.weight_power
-        tempered = (batch.teacher / o.weight_temperature).log_softmax(-1)
-        w = informativeness(tempered, o.weight_floor)
-        if o.weight == "rank":
-            w = rank(informativeness(batch.teacher), batch.require("levels"))
+            w = batch.require("areas")
+        else:
+            w = informativeness(batch.teacher, o.weight_floor)
         return w**o.weight_power
 
     def _difference(self, text: Tensor) -> Tensor:
@@ -157,8 +130,6 @@ class Fdbpl:
     def _first_order(self, batch: Batch, text: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Return S (..., B, C) with S[b, c] = f_b . d_c in the chosen unit, and y (..., B)."""
         difference = text[..., 0, :, :] - text[..., 1, :, :]
-        if self.options.difference_unit == "direction":
-            difference = F.normalize(difference, dim=-1)
         similarity = batch.student @ difference.mT
         if self.options.difference_unit == "logit":
             similarity = scale * similarity

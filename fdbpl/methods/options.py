@@ -10,7 +10,7 @@ from fdbpl.errors import UserError
 from fdbpl.section import Section, explain
 
 MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"cosine": (0.2, 0.2), "logit": (1.0, 1.0), "direction": (0.2, 0.2)}
+    {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}
 )
 """Margins (m1, m2) where none are given, by the unit of the differences."""
 
@@ -20,19 +20,15 @@ _OF_INFERENCE = ("inference", "template_share", "memory_share", "bridge_share")
 class FdbplOptions(Section):
     """What varies among FDBPL's presets; the defaults are the paper's."""
 
-    weight: Literal["entropy", "rank", "area", "none"] = "entropy"
+    weight: Literal["entropy", "area", "none"] = "entropy"
     weight_power: float = Field(1.0, gt=0)
-    weight_temperature: float = Field(1.0, gt=0)
     weight_floor: float = Field(0.0, ge=0)
     normalise: Literal["batch", "sum"] = "batch"
     similarity: Literal["positive", "difference"] = "positive"
-    prototype_weight: float = Field(0.0, ge=0)
     rejection: Literal["uniform", "entropy"] = "uniform"
     rejection_weight: float = Field(1.0, ge=0)
-    keep_weight: float = Field(0.0, ge=0)
-    mutual: Literal["raw", "centred"] = "raw"
     mutual_weight: float = Field(0.001, ge=0)
-    difference_unit: Literal["cosine", "logit", "direction"] = "cosine"
+    difference_unit: Literal["cosine", "logit"] = "cosine"
     first_weight: float = Field(0.1, ge=0)
     first_margin: float | None = None
     second: Literal["hinge", "released"] = "hinge"

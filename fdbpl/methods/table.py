@@ -1,4 +1,4 @@
-"""The table of methods: what each starts from, needs and minimises."""
+"""The table of methods: what each starts from and minimises."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fdbpl.errors import UserError
-from fdbpl.methods.batch import Extra, Objective
+from fdbpl.methods.batch import Objective
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
@@ -31,7 +31,6 @@ class Method:
         objective: what training minimises; None where nothing is learned.
         options: what distinguishes it, for the record.
         inference: how its prompts classify.
-        needs: what the objective must know of the training cache as a whole.
         diagnose: values that show whether the objective's parts are alive, where it has any.
     """
 
@@ -41,7 +40,6 @@ class Method:
     objective: Objective | None
     options: Mapping[str, Any]
     inference: Inference = POSITIVE_ONLY
-    needs: frozenset[Extra] = frozenset()
     diagnose: Objective | None = None
 
 
@@ -99,6 +97,5 @@ def _preset(name: str, options: FdbplOptions) -> Method:
             options.memory_share,
             options.bridge_share,
         ),
-        objective.needs,
         objective.diagnose,
     )

@@ -45,12 +45,6 @@ def informativeness(log_p: Tensor, floor: float = 0.0) -> Tensor:
     return w if floor else w.clamp(0, 1)
 
 
-def rank(values: Tensor, levels: Tensor) -> Tensor:
-    """Return the quantile of values (..., B) among ascending levels (..., N), in [0, 1]."""
-    below = torch.searchsorted(levels, values.contiguous(), right=True)
-    return below.to(values.dtype) / levels.shape[-1]
-
-
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Return the mean of values (..., B) by weights (..., B); 0 where no weight is left."""
     return (weights * values).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)

@@ -16,7 +16,6 @@ from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
 from fdbpl.device import require_device, resident
 from fdbpl.errors import UserError
-from fdbpl.methods.batch import Extra
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.names import LABELLED
@@ -26,9 +25,10 @@ from fdbpl.progress import Report, silent
 from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.training.given import require_images, require_rows
 from fdbpl.training.interim import Interim
-from fdbpl.training.knowledge import bridged, remembered, with_knowledge
+from fdbpl.training.knowledge import bridged, refined_images, remembered
 from fdbpl.training.likeliest import LikeliestText
 from fdbpl.training.loop import Task, Trained, train
+from fdbpl.training.scratch import Parts
 from fdbpl.training.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
@@ -219,16 +219,10 @@ def learn(
     Raises:
         UserError: an unknown method or option, a class name too long for the student, no anchors
             for a method that needs them, arrays that do not fit together or are not of unit rows,
-            seeds that learn from unequally many images, weights by rank where a step learns from
-            some of the names, a device that is not there, or a training that diverged.
+            seeds that learn from unequally many images, a device that is not there, or a
+            training that diverged.
     """
     learned = trained_method(method, options)
-    if "levels" in learned.needs and likeliest is not None and likeliest < len(class_names):
-        # a region's informativeness among a batch's names has no place among those of all names
-        raise UserError(
-            f"method {method!r} weighs regions by rank, but a step learns from {likeliest} of "
-            f"{len(class_names)} names. Set its weight to entropy, area or none."
-        )
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     labels = np.asarray(labels, np.int64)
     require_images(labels, chosen, len(class_names) if method in LABELLED else None)
@@ -265,11 +259,9 @@ def learn(
     names = min(likeliest or len(class_names), len(class_names))
     with threads_for(len(images) * start.numel() * names):
         recalls = likeliest is None and learned.inference.recalls
-        steps_need: frozenset[Extra] = learned.needs if taught is None else frozenset()
-        beside: frozenset[Extra] = frozenset({"refined"} if recalls else ())
-        needs = steps_need | beside
-        if needs:
-            task = with_knowledge(task, needs, list(chosen.values()))
+        refined: Mapping[int, Parts] = {}
+        if recalls:  # looked for now, since a full disk is better told before training
+            refined = dict(zip(images, refined_images(task, list(images.values())), strict=True))
         trained: Mapping[int, Trained]
         if learned.objective is None:
             trained = dict.fromkeys(images, Trained(start.cpu(), {}, {}, {}, ()))
@@ -277,8 +269,7 @@ def learn(
             trained = taught or train(
                 learned.objective,
                 start,
-                # what no step reads is not fetched for every step
-                task if "refined" in steps_need else replace(task, refined=None),
+                task,
                 params or TrainParams(),
                 images,
                 report,
@@ -286,10 +277,9 @@ def learn(
                 interim,
             )
         _require_finite(method, trained, params or TrainParams())
-        inference = learned.inference if recalls else POSITIVE_ONLY
         return {
-            seed: _knowing(trained[seed], task, run, seed, images[seed], inference)
-            for run, seed in enumerate(images)
+            seed: _knowing(trained[seed], task, refined.get(seed), seed, picked, learned.inference)
+            for seed, picked in images.items()
         }
 
 
@@ -336,14 +326,24 @@ def _require_finite(method: str, runs: Mapping[int, Trained], params: TrainParam
 
 
 def _knowing(
-    trained: Trained, task: Task, run: int, seed: int, images: Ints, inference: Inference
+    trained: Trained,
+    task: Task,
+    refined: Parts | None,
+    seed: int,
+    images: Ints,
+    inference: Inference,
 ) -> Trained:
-    """Return what a seed learned together with what follows from its regions in closed form."""
+    """Return what a seed learned together with what follows from its regions in closed form.
+
+    Nothing follows without what the teacher makes of the images, `refined`.
+    """
     memory = bridge = tried = None
-    if inference.memory_share:
-        memory = remembered(replace(task, areas=None) if inference.gda else task, run, images)
-    if inference.bridge_share:
-        bridge, tried = bridged(task, run, images, seed=seed, share=inference.bridge_share)
+    if refined is not None and inference.memory_share:
+        weighed = replace(task, areas=None) if inference.gda else task
+        memory = remembered(weighed, refined, images)
+    if refined is not None and inference.bridge_share:
+        share = inference.bridge_share
+        bridge, tried = bridged(task, refined, images, seed=seed, share=share)
     return replace(trained, memory=memory, bridge=bridge, held_out=tried)
 
 

@@ -60,15 +60,9 @@ def restrict(batch: Batch, names: Tensor) -> Batch:
 
     Probabilities are taken over these alone: each as before, divided by their sum.
     """
-    anchors, refined = batch.anchors, batch.refined
+    columns = names[..., None, :].expand(*batch.teacher.shape[:-1], -1)
     return replace(
         batch,
-        teacher=_among(batch.teacher, names),
-        anchors=None if anchors is None else anchors[names],
-        refined=None if refined is None else _among(refined, names),
+        teacher=batch.teacher.gather(-1, columns).log_softmax(dim=-1),
+        anchors=None if batch.anchors is None else batch.anchors[names],
     )
-
-
-def _among(log_p: Tensor, names: Tensor) -> Tensor:
-    columns = names[..., None, :].expand(*log_p.shape[:-1], -1)
-    return log_p.gather(-1, columns).log_softmax(dim=-1)

@@ -18,7 +18,6 @@ from fdbpl.training.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.training.interim import Interim, Standing
 from fdbpl.training.likeliest import LikeliestText
 from fdbpl.training.schedule import epoch_steps, learning_rate
-from fdbpl.training.scratch import ChosenRows
 
 INACTIVE_SHARE = 0.01
 _CONTEXTS, _MOMENTUM = "contexts", "momentum_buffer"
@@ -30,8 +29,8 @@ Ints = NDArray[np.integer[Any]]
 class Task:
     """What a method learns from, whatever the method.
 
-    Training runs on the device of the teacher's vectors; `anchors` and `levels` lie there, and
-    what `features` and `text` give. The others are small, and follow step by step.
+    Training runs on the device of the teacher's vectors; `anchors` lie there, and what
+    `features` and `text` give. The others are small, and follow step by step.
 
     Attributes:
         labels: (N,) for every image its position among the classes learned.
@@ -44,9 +43,6 @@ class Task:
         anchors: (C, D) the student's unit class features under a hand-written template, for the
             methods that keep near to them.
         areas: rows (...) of regions to the share (...) of its image that each shows.
-        levels: (S, N) for every seed the informativeness of the regions it learns from, ascending.
-        refined: (S, N, C) for every seed and image what the teacher makes of the whole image, in
-            a file.
     """
 
     labels: Tensor
@@ -57,8 +53,6 @@ class Task:
     scale: float
     anchors: Tensor | None = None
     areas: Lookup | None = None
-    levels: Tensor | None = None
-    refined: ChosenRows | None = None
 
     @property
     def device(self) -> torch.device:
@@ -225,17 +219,13 @@ def _encode(
 
 def _batch(task: Task, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
     """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
-    runs = np.arange(len(images))[:, None]
     areas = None if task.areas is None else task.areas(rows)
-    refined = None if task.refined is None else task.refined[runs, images.numpy()]
     return Batch(
         student=student,
         teacher=task.teacher.log_probabilities(teacher),
         labels=moved(task.labels[images], task.device),
         anchors=task.anchors,
         areas=None if areas is None else moved(areas, task.device),
-        levels=task.levels,
-        refined=None if refined is None else moved(refined, task.device),
     )
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sized
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class ScratchRows:
             ) from None
 
     def at(self, rows: Rows) -> "ChosenRows":
-        """Return these rows in another order and shape; `append` may go on."""
+        """Return the rows of these numbers, in their order; `append` may go on."""
         return ChosenRows(self._rows, rows)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class ScratchRows:
 
 
 class ChosenRows:
-    """Rows of a file by an index (...) of their numbers: as a tensor (..., width) is read."""
+    """Rows of a file by an index (n,) of their numbers."""
 
     def __init__(self, rows: FileRows, index: Rows) -> None:
         """See rows of a file at the places of an index."""
@@ -71,6 +71,6 @@ class ChosenRows:
         """The length of the index."""
         return len(self._index)
 
-    def __getitem__(self, part: Any) -> Tensor:
-        """Read the rows at a part of the index, given as numpy takes it."""
+    def __getitem__(self, part: slice) -> Tensor:
+        """Read the rows at a slice of the index."""
         return torch.from_numpy(self._rows[self._index[part]])
