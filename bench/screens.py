@@ -148,7 +148,8 @@ def summaries_url(server: str, experiment: str) -> str:
 
 def compare_url(server: str, experiment: str, method: str, seed: str = "1") -> str:
     """Return the address of the comparison of one method's runs, a dataset each."""
-    wanted = f"tags.method = '{method}' and tags.seed = '{seed}' and tags.current = 'yes'"
+    told = {"method": method, "seed": seed, "setting": "base-to-new", "current": "yes"}
+    wanted = " and ".join(f"tags.{name} = '{value}'" for name, value in told.items())
     runs = MlflowClient(server).search_runs([experiment], wanted)
     chosen = sorted(runs, key=lambda run: str(run.info.run_name))
     query = {

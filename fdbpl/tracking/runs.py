@@ -38,7 +38,8 @@ EXPERIMENT_TAGS = {
     "mlflow.note.content": """Filters that help:
 
 - methods over all datasets: `tags.kind = 'summary' and tags.current = 'yes'`, as charts
-- one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and tags.current = 'yes'`
+- one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and \
+tags.setting = 'base-to-new' and tags.current = 'yes'`
 - one dataset, all methods: `tags.dataset = 'textures' and tags.current = 'yes'`
 - one protocol: `tags.setting = 'base-to-new'`, or 'cross-dataset' or 'shifted'
 """,
