@@ -27,7 +27,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@echo "Eleven drawn datasets, two tiny CLIP models, fifteen methods, three seeds: 4 to 5 minutes on two cores."
+	@echo "Eleven drawn datasets, two tiny CLIP models, nineteen methods, three seeds: 4 to 9 minutes on two cores."
 	@echo "Nothing is downloaded. What is done already is skipped."
 	python -m flows.lanes
 	fdbpl record
