@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fdbpl.files import write_whole
+from fdbpl.system.files import write_whole
 
 
 def replace_block(path: Path, name: str, text: str) -> None:

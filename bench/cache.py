@@ -28,7 +28,7 @@ import numpy as np
 from bench.blocks import replace_block
 from bench.cache_formats import FORMATS, Mosaic
 from bench.cache_way import Settings, unit_features
-from fdbpl.files import readable_json, write_whole
+from fdbpl.system.files import readable_json, write_whole
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "cache-bench.md"
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bench import finding
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import COVERAGE, Interval, linearised_h, t_interval
-from fdbpl.files import write_whole
-from fdbpl.machine import commit
+from fdbpl.system.files import write_whole
+from fdbpl.system.machine import commit
 
 DATASETS, SEEDS = (4, 5, 6, 11), 3
 LEVEL, SPREAD = (65.0, 72.0), 15.0

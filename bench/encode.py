@@ -28,10 +28,10 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
 from fdbpl.images import decode
-from fdbpl.params import RegionParams
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
+from fdbpl.settings.params import RegionParams
 
 SIZE = (500, 375)
 PICTURES = 16  # different ones; more files are copies with other content hashes

@@ -28,14 +28,14 @@ from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.model import load_model
 from fdbpl.methods.names import TRAINED
-from fdbpl.params import Params, check_params, read_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.cache_teacher import image_encoder
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn
-from fdbpl.workspace import Workspace
 
 CROPS = "1,5,10,50"
 RUNS = 4  # on one cache, as in the project's claim

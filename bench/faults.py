@@ -21,7 +21,7 @@ from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl.cache import RegionStore, open_cache
 from fdbpl.cache import build as building
 from fdbpl.cache.place import Place
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 IMAGES, CROPS = 7, 5
 Files = Mapping[str, bytes]

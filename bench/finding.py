@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.blocks import replace_block
-from fdbpl.files import readable_json, write_whole
-from fdbpl.machine import commit, machine
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.machine import commit, machine
 
 PAGE = Path("docs/performance.md")
 

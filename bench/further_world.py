@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fdbpl.params import DEFAULT_PATH, Params, read_params
+from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
 from fdbpl.stages import OVER_ALL, PER_DATASET, run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 WORLDS = {"second": 2, "third": 3}
 ROLES = ("student", "teacher")

@@ -22,10 +22,10 @@ import click
 import psutil
 
 from bench.quick import QuickEncoder, quick_build, quick_plan
-from fdbpl import processes
 from fdbpl.cache import build as building
-from fdbpl.params import WorkerParams
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import WorkerParams
+from fdbpl.system import processes
 from flows.workers import open_pool
 
 IMAGES, CROPS = 26, 20

@@ -21,8 +21,8 @@ from PIL import Image
 from bench.blocks import replace_block
 from bench.cache_way import unit_features
 from bench.quick import QuickEncoder, quick_build, quick_plan
-from fdbpl.machine import machine
 from fdbpl.regions.plan import Plan
+from fdbpl.system.machine import machine
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "workers.md"
 SIZES = "10_000,100_000,1_000_000"

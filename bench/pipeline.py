@@ -25,7 +25,7 @@ REPEATS = 3
 
 IMPORTS = {
     "Python itself": "pass",
-    "fdbpl.params, what every stage reads": "import fdbpl.params",
+    "fdbpl.settings.params, what every stage reads": "import fdbpl.settings.params",
     "numpy": "import numpy",
     "torch": "import torch",
     "torch and open_clip": "import open_clip",

@@ -24,7 +24,7 @@ from bench.plain_clip import Model, Pixels
 from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
 from fdbpl.benchmarks.playground import datasets
 from fdbpl.clip import tiny
-from fdbpl.files import write_whole
+from fdbpl.system.files import write_whole
 
 HERE = Path(__file__).parent
 RECORD = "playground-edition-{}.md"  # in HERE: the figures of an edition that was withdrawn

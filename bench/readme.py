@@ -11,10 +11,10 @@ from typing import Any
 from bench import finding
 from bench.blocks import replace_block
 from bench.end_to_end import RUNS
-from fdbpl.params import DEFAULT_PATH, read_params
 from fdbpl.reporting.tables import averages_table
 from fdbpl.results.world import World, read_world
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import DEFAULT_PATH, read_params
+from fdbpl.system.workspace import Workspace
 
 CROPS = (1, 10, 50)
 OURS, BARE, TEMPLATE = "fdbpl", "template_memory", "zero_shot"

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.evaluation.rejection import auroc
-from fdbpl.params import read_params
+from fdbpl.settings.params import read_params
 from fdbpl.stages.rejection import Sample, sample
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 PARTS = (
     "max_softmax",

@@ -23,10 +23,10 @@ from fdbpl.cache.codec import BLOCK_BYTES, Shard, encode_shard
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
-from fdbpl.files import readable_json, sha256, write_whole
-from fdbpl.machine import machine
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE
+from fdbpl.system.files import readable_json, sha256, write_whole
+from fdbpl.system.machine import machine
 from fdbpl.training.features import STREAM_BYTES
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"

@@ -26,13 +26,13 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.evaluation.accuracy import base_to_new, over_seeds
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.table import trained_method
-from fdbpl.params import Params, TrainParams, check_params, read_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, TrainParams, check_params, read_params
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import class_vectors, learn
-from fdbpl.workspace import Workspace
 
 DATASETS = "icons,vehicles,dishes,scenes,landcover"
 SEEDS = "11,12,13"

@@ -20,10 +20,10 @@ from typing import Any
 from mlflow import MlflowClient
 from websockets.sync.client import ClientConnection, connect
 
-from fdbpl.errors import UserError
-from fdbpl.files import write_whole
-from fdbpl.servers import State
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
 from fdbpl.tracking import EXPERIMENT
+from flows.servers import State
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1800, 1500)  # pixels

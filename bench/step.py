@@ -27,8 +27,8 @@ from rich.table import Table
 
 from bench import finding
 from bench.step_way import Settings
-from fdbpl.files import readable_json, write_whole
-from fdbpl.machine import commit, machine
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.machine import commit, machine
 
 WAYS = ("online", "teacher_cached", "engine")
 MANY = 1000  # classes from which two steps must do

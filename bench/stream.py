@@ -18,8 +18,8 @@ import click
 
 from bench.blocks import replace_block
 from bench.stream_way import TEACHER_DIM, Settings
-from fdbpl.files import readable_json, write_whole
-from fdbpl.machine import machine
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.machine import machine
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 HELD_MB = 1 << 20

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from fdbpl.clip.model import load_model
-from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.names import TRAINED
-from fdbpl.params import Params, check_params, read_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn
 from fdbpl.training.schedule import epoch_batches
-from fdbpl.workspace import Workspace
 
 
 def prepared(params: Params, dataset: str, folder: Path) -> Params:

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.device import require_device
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
 from fdbpl.images import decode
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.table import trained_method
-from fdbpl.params import ModelParams
-from fdbpl.section import explain
+from fdbpl.settings.params import ModelParams
+from fdbpl.settings.section import explain
+from fdbpl.system.device import require_device
+from fdbpl.system.errors import UserError
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, sha256, write_whole
 from fdbpl.methods.decision import Decision, Memory
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, sha256, write_whole
 
 KEY = "fdbpl"
 SIDES = ("positive", "negative")
@@ -39,8 +39,8 @@ class Artifact:
     remembers regions either has `memory`, (L, D + 1) for the L classes learned; where it built a
     bridge, prompts have `bridge`, (D, 1 + D + E), and a classifier has `bridged`, (C, D + 1), what
     it adds to the cosines (`fdbpl.methods.bridge`). `about` says kind, method, what they were made
-    with (`fdbpl.made_with`), student (architecture, weights, activation), dataset, plan, class
-    names, the template, what classifies, and seed.
+    with (`fdbpl.stages.made_with`), student (architecture, weights, activation), dataset, plan,
+    class names, the template, what classifies, and seed.
     """
 
     arrays: Mapping[str, Floats]

@@ -4,17 +4,17 @@ from functools import cache
 from pathlib import Path
 
 import fdbpl
-from fdbpl.files import canonical_json, sha256
+from fdbpl.system.files import canonical_json, sha256
 
 CODE_OF_INPUTS = (
     *("benchmarks", "cache", "clip", "regions"),
-    *("device.py", "file_rows.py", "images.py"),
+    *("system/device.py", "file_rows.py", "images.py"),
     *("stages/cache_teacher.py", "stages/caches.py", "stages/prepare_crops.py"),
     "training/learning.py",
 )
 CODE_OF_TRAINING = (  # that evaluates what was learned, too
     *("cache", "clip", "methods", "regions", "training"),
-    *("artifact.py", "blas.py", "device.py", "file_rows.py", "images.py"),
+    *("artifact.py", "system/blas.py", "system/device.py", "file_rows.py", "images.py"),
     *("benchmarks/dataset.py", "evaluation/accuracy.py", "evaluation/fitted.py"),
     *("stages/caches.py", "stages/evaluate.py"),
     *("stages/imported.py", "stages/sources.py", "stages/train_student.py"),

@@ -9,7 +9,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 # What decides a decoded pixel beside the file: these rules, and the library that decodes.
 # It enters the key of every feature. Raise the first number when a rule below changes.

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 class _UniqueKeys(yaml.SafeLoader):

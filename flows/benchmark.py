@@ -19,12 +19,12 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from fdbpl.errors import UserError
-from fdbpl.files import locked
-from fdbpl.params import DEFAULT_PATH, Params, read_params
-from fdbpl.records import read_records
+from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import locked
+from fdbpl.system.workspace import Workspace
 from fdbpl.tracking import EXPERIMENT, record
-from fdbpl.workspace import Workspace
+from fdbpl.tracking.records import read_records
 from flows import dvc, report
 from flows.guardian import end_with_parent
 

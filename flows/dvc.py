@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from fdbpl.files import locked
+from fdbpl.system.files import locked
 
 TAIL = 30
 BUSY = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")

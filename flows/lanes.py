@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, Params, read_params
+from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
+from fdbpl.system.errors import UserError
 from flows import dvc
 
 AT_ONCE = 2

@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from fdbpl.evaluation.accuracy import over_seeds
 from fdbpl.reporting.tables import TITLES
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 
 def publish(

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fdbpl.errors import UserError, told
-from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
+from fdbpl.settings.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import OVER_ALL, PER_DATASET, run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError, told
+from fdbpl.system.workspace import Workspace
 
 USER_MISTAKE = 2
 STAGES = {name.replace("_", "-"): name for name in (*PER_DATASET, *OVER_ALL)}

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from fdbpl.cache.workers import Pool
-from fdbpl.errors import UserError
-from fdbpl.params import WorkerParams
-from fdbpl.servers import QUIET
+from fdbpl.settings.params import WorkerParams
 from fdbpl.stages.workers import local_pool
+from fdbpl.system.errors import UserError
+from flows.servers import QUIET
 
 SERVER_SECONDS = 120  # for a temporary server to start, on a busy machine
 

@@ -19,11 +19,11 @@ from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.playground import drawing
 from fdbpl.cache.cache import open_cache
 from fdbpl.methods.names import FITTED, FROM_REGIONS, UNTRAINED
-from fdbpl.params import Params, read_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, read_params
 from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.stages.learned import open_learned
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 FILE = Path(__file__).with_suffix(".json")
 KINDS = {"garden": "flowers", "crockery": "dishes"}  # by the drawn dataset they are cut from

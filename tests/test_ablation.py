@@ -20,13 +20,13 @@ from fdbpl.ablation.summary import Row, summarise
 from fdbpl.ablation.trials import Trial
 from fdbpl.cli import main
 from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import linearised_h, t_interval
-from fdbpl.params import Params
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 from fdbpl.training import digest
-from fdbpl.workspace import Workspace
 
 DATASETS = ["birds", "cars"]
 Calls = list[tuple[str, str, tuple[str, ...]]]

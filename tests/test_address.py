@@ -1,7 +1,7 @@
 import pytest
 
-from fdbpl.address import require_no_password
-from fdbpl.errors import UserError
+from fdbpl.system.address import require_no_password
+from fdbpl.system.errors import UserError
 
 
 @pytest.mark.parametrize(

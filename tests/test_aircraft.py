@@ -4,7 +4,7 @@ import pytest
 from layouts import VARIANTS, draw_layout
 
 from fdbpl.benchmarks.aircraft import NAME, read_aircraft
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def test_labels_follow_the_file_of_variants(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from fdbpl import api
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
-from fdbpl.errors import UserError
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
+from fdbpl.system.errors import UserError
 from fdbpl.training.loop import Trained
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from fdbpl.errors import UserError
 from fdbpl.mirror.archives import archive_suffix, unpack
+from fdbpl.system.errors import UserError
 
 FILES = {"dtd/images/a b/ü.jpg": b"picture" * 99, "dtd/split.json": b"{}", "dtd/empty": b""}
 

@@ -10,8 +10,8 @@ from conftest import unit
 from safetensors.numpy import save_file
 
 from fdbpl.artifact import Artifact, sides_of
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json
 
 CODE = """
 import sys

@@ -28,9 +28,9 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.evaluation.accuracy import over_seeds
-from fdbpl.params import Params, TrainParams, check_params
+from fdbpl.settings.params import Params, TrainParams, check_params
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 

@@ -5,9 +5,9 @@ import pytest
 import yaml
 from workspaces import workspace_params
 
-from fdbpl.errors import UserError
-from fdbpl.servers import POOL
+from fdbpl.system.errors import UserError
 from flows.benchmark import _among, _final_state, benchmark
+from flows.servers import POOL
 
 PROJECT = Path(__file__).resolve().parents[1]
 

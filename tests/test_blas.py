@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fdbpl.blas import one_thread
+from fdbpl.system.blas import one_thread
 
 
 def of_blas() -> set[int]:

@@ -11,8 +11,8 @@ from builds import CROPS, FakeEncoder, build, contents, draw_images, make_plan, 
 from fdbpl.cache import build as building
 from fdbpl.cache import open_cache, region_features
 from fdbpl.cache.store import Lookup, RegionStore
-from fdbpl.errors import UserError
 from fdbpl.regions.boxes import REGION
+from fdbpl.system.errors import UserError
 
 
 @pytest.fixture

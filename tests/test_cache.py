@@ -14,7 +14,7 @@ from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.manifest import DamagedManifest, Identity, OtherCache
 from fdbpl.cache.place import Place
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 IDENTITY = Identity(
     kind="teacher",

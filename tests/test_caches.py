@@ -13,16 +13,16 @@ from workspaces import draw, prepare, workspace_params
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache import open_cache
 from fdbpl.cache.manifest import OtherCache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.rejection import log_softmax
-from fdbpl.params import Params, check_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import caches
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import Source, teacher_source
 from fdbpl.stages.train_student import task_of
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn
-from fdbpl.workspace import Workspace
 
 PAYLOADS = ("float32", "float16", "int8")
 

@@ -17,8 +17,8 @@ from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.schedule import learning_rate
-from fdbpl.workspace import Workspace
 
 
 def test_all_stages_by_hand_work_in_runs(done: Project) -> None:

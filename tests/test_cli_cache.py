@@ -16,8 +16,8 @@ from workspaces import draw, prepare, workspace_params
 from fdbpl.cache.cache import open_cache
 from fdbpl.cache.place import Place
 from fdbpl.cli import main
-from fdbpl.params import Params
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.system.workspace import Workspace
 
 SECRETS = ("key-of-tests", "secret-of-tests")
 

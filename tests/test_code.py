@@ -7,10 +7,10 @@ from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING
 
 CONTENT = {
     "fdbpl/code.py": "a digest decides no result",
-    "fdbpl/made_with.py": "the values are in the key themselves",
+    "fdbpl/stages/made_with.py": "the values are in the key themselves",
     "fdbpl/methods/names.py": "params.py checks names by them",
-    "fdbpl/params.py": "the values are in the key themselves, defaults included",
-    "fdbpl/weights.py": "says where weights come from; the caches hold what they make",
+    "fdbpl/settings/params.py": "the values are in the key themselves, defaults included",
+    "fdbpl/settings/weights.py": "says where weights come from; the caches hold what they make",
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.layout import CRC, DTYPES, PREFIX, DamagedShard, UnknownVersion
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @st.composite

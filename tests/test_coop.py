@@ -9,7 +9,7 @@ from fdbpl.benchmarks.coop import LAYOUTS, read_coop, read_split
 from fdbpl.benchmarks.dataset import Dataset, Item
 from fdbpl.benchmarks.published import PUBLISHED
 from fdbpl.benchmarks.split import base_and_new
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def read(folder: Path, **parts: list) -> Dataset:

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from workspaces import evaluated_workspace, train, workspace_params
 
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.tables import TITLES
 from fdbpl.results import costs
 from fdbpl.results.costs import costs_table
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.system.workspace import Workspace
 
 
 def test_every_trained_method_is_measured_apart_from_the_workspace(

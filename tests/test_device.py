@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fdbpl.cache.pools import process_pool
-from fdbpl.device import choose_device
-from fdbpl.errors import UserError
-from fdbpl.processes import WORKER
+from fdbpl.system.device import choose_device
+from fdbpl.system.errors import UserError
+from fdbpl.system.processes import WORKER
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from fdbpl.evaluation.rejection import WEIGHTS
 from fdbpl.methods.options import PRESETS, FdbplOptions
-from fdbpl.params import OwnDataset, Params
+from fdbpl.settings.params import OwnDataset, Params
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -13,8 +13,10 @@ from test_made_with import CHANGES, with_change
 from workspaces import workspace_params
 
 import flows.stage
-from fdbpl.errors import UserError
-from fdbpl.made_with import (
+from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
+from fdbpl.settings.params import Params
+from fdbpl.stages import OVER_ALL, PER_DATASET
+from fdbpl.stages.made_with import (
     Record,
     of_all,
     of_caches,
@@ -23,29 +25,28 @@ from fdbpl.made_with import (
     of_training,
     of_transfer,
 )
-from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
-from fdbpl.params import Params
-from fdbpl.stages import OVER_ALL, PER_DATASET
-from fdbpl.workspace import Split
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Split
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
 ALWAYS_ASIDE = {
     "fdbpl/__init__.py": "the version",
-    "fdbpl/address.py": "refuses passwords in URLs",
+    "fdbpl/system/address.py": "refuses passwords in URLs",
     "fdbpl/cache/pools.py": "no result depends on who encodes",
-    "fdbpl/difference.py": "refuses what was made with other parameters",
-    "fdbpl/errors.py": "what is said of a mistake",
-    "fdbpl/files.py": "how files are written; another spelling of JSON would be another format",
-    "fdbpl/processes.py": "a worker's number, which says on which GPU it works",
-    "fdbpl/progress.py": "bars on a terminal",
-    "fdbpl/section.py": "refuses wrong parameters and says why",
+    "fdbpl/settings/difference.py": "refuses what was made with other parameters",
+    "fdbpl/system/errors.py": "what is said of a mistake",
+    "fdbpl/system/files.py": "how files are written; JSON spelled otherwise is another format",
+    "fdbpl/system/processes.py": "a worker's number, which says on which GPU it works",
+    "fdbpl/system/progress.py": "bars on a terminal",
+    "fdbpl/settings/section.py": "refuses wrong parameters and says why",
     "fdbpl/stages/__init__.py": "loads a stage",
     "fdbpl/stages/learned.py": "refuses what was learned under other parameters",
+    "fdbpl/stages/planned.py": "refuses what was planned under other parameters",
     "fdbpl/stages/workers.py": "no result depends on who encodes",
     "fdbpl/unique_keys.py": "refuses wrong parameters and says why",
-    "fdbpl/workspace.py": "where files lie, which dvc.yaml says too",
+    "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
 CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
 FOLDERS = {"fdbpl/benchmarks": "say where images lie; the plan knows each by its content"}
@@ -54,7 +55,7 @@ TITLES = {
     "fdbpl/reporting": "titles of methods, for what is said of those left out",
 }
 OF_TEXT = {
-    "fdbpl/blas.py": "imported with methods, of which nothing is computed",
+    "fdbpl/system/blas.py": "imported with methods, of which nothing is computed",
     "fdbpl/methods": "of training, only what makes vectors of names is called",
     "fdbpl/training": "of training, only what makes vectors of names is called",
 }
@@ -63,7 +64,7 @@ COMPARING = {
     "fdbpl/benchmarks": "the registry is asked whether a dataset is drawn, no more",
     "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
 }
-REFUSING = {"fdbpl/made_with.py": "refuses a plan made with other parameters"}
+REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other parameters"}
 BUILDING = {"fdbpl/images.py": "imported with what builds caches, which are only read here"}
 
 ASIDE = {
@@ -87,7 +88,7 @@ ASIDE = {
     "compare": {
         **CHECKS,
         **COMPARING,
-        "fdbpl/blas.py": "of measuring, only averages of what was measured are called",
+        "fdbpl/system/blas.py": "of measuring, only averages of what was measured are called",
         "fdbpl/methods/decision.py": "of measuring, only averages of what was measured are called",
     },
     "rejection": {"fdbpl/training": "of what builds caches, only the image tower is called"},

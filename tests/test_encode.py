@@ -11,8 +11,8 @@ from PIL import Image
 
 from fdbpl.cache import encode
 from fdbpl.cache.store import RegionStore
-from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage
+from fdbpl.system.errors import UserError
 
 
 @pytest.fixture

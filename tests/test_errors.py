@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.errors import UserError, told
+from fdbpl.system.errors import UserError, told
 
 
 @given(st.sampled_from(sorted(errno.errorcode)), st.text(min_size=1))

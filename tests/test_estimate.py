@@ -13,13 +13,13 @@ from conftest import draw_folder
 
 from fdbpl.cli import main
 from fdbpl.methods.table import Method, trained_method
-from fdbpl.params import Params, check_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import estimate as module
 from fdbpl.stages import run_stage
 from fdbpl.stages.estimate import estimate, trainings_of
 from fdbpl.stages.prepare_crops import plan_of
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 TINY = {
     "student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"},

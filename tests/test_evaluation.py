@@ -6,7 +6,6 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import (
     accuracy,
     base_to_new,
@@ -16,6 +15,7 @@ from fdbpl.evaluation.accuracy import (
     over_targets,
 )
 from fdbpl.methods.decision import Decision
+from fdbpl.system.errors import UserError
 
 per_cent = st.floats(0, 100)
 FEATURES = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0, 0.6, 0.8]])

@@ -20,7 +20,7 @@ from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl.cache import build as building
 from fdbpl.cache import open_cache, place
 from fdbpl.cache.transient import is_transient
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 COUNT = 1200
 

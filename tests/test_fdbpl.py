@@ -20,13 +20,13 @@ from plain import (
     softmax,
 )
 
-from fdbpl.errors import UserError
 from fdbpl.methods.fdbpl import Fdbpl, released_second_difference
 from fdbpl.methods.inference import POSITIVE_ONLY
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.options import PRESETS, FdbplOptions
 from fdbpl.methods.table import trained_method
+from fdbpl.system.errors import UserError
 
 options = st.builds(
     FdbplOptions,

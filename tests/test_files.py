@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.files import canonical_json, readable_json, whole_folder, write_whole
+from fdbpl.system.files import canonical_json, readable_json, whole_folder, write_whole
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False).map(str),
@@ -179,7 +179,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, signal\n"
         "from pathlib import Path\n"
-        "from fdbpl.files import whole_folder\n"
+        "from fdbpl.system.files import whole_folder\n"
         "with whole_folder(Path(sys.argv[1])):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

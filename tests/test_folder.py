@@ -9,7 +9,7 @@ from fdbpl.benchmarks.dataset import Item
 from fdbpl.benchmarks.folder import read_folder
 from fdbpl.benchmarks.listing import images_below
 from fdbpl.benchmarks.split import hold_out
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 TEMPLATE = "a photo of a {}."
 

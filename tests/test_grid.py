@@ -15,12 +15,12 @@ from fdbpl.ablation.grid import (
     settings_of,
     spell,
 )
-from fdbpl.errors import UserError
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
 from fdbpl.methods.table import trained_method
-from fdbpl.params import Params, check_params
+from fdbpl.settings.params import Params, check_params
+from fdbpl.system.errors import UserError
 
 MODEL = {"architecture": "small", "weights": "tiny"}
 

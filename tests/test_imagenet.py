@@ -7,7 +7,7 @@ from layouts import WNIDS, draw_layout
 from fdbpl.benchmarks.imagenet import LAYOUTS, SHIFTED, read_imagenet
 from fdbpl.benchmarks.published import BASE, NEW, PUBLISHED
 from fdbpl.benchmarks.split import base_and_new
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def test_labels_of_a_part_of_the_classes_count_from_zero(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from conftest import draw_folder
 from fdbpl.artifact import Artifact
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.tokens import embed_words
-from fdbpl.errors import UserError
-from fdbpl.params import ModelParams, Params, check_params
-from fdbpl.records import read_records
+from fdbpl.settings.params import ModelParams, Params, check_params
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
+from fdbpl.tracking.records import read_records
 
 TINY = {"architecture": "fdbpl-tiny-student", "weights": "tiny"}
 STAGES = ("prepare_crops", "cache_teacher", "train_student", "evaluate")

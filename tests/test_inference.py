@@ -9,9 +9,9 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.errors import UserError
 from fdbpl.methods.bridge import Moments, across
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
+from fdbpl.system.errors import UserError
 
 seeds = st.integers(0, 999)
 shares = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])

@@ -11,7 +11,7 @@ from conftest import unit
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
 from fdbpl.training import interim as module
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import learn

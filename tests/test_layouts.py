@@ -14,9 +14,9 @@ from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.published import PUBLISHED
 from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED, open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
-from fdbpl.errors import UserError
-from fdbpl.params import DataParams, RegionParams
 from fdbpl.regions.planning import make_plan
+from fdbpl.settings.params import DataParams, RegionParams
+from fdbpl.system.errors import UserError
 
 TEMPLATES = {
     "oxford_pets": "a photo of a {}, a type of pet.",

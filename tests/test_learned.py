@@ -7,13 +7,13 @@ import pytest
 from test_planned import changed
 from workspaces import carry, evaluated_workspace, prepare, train, workspace_params
 
-from fdbpl.errors import UserError
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.transfer import measure_transfer
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 OPTIONS = {"fdbpl": {"mutual_weight": 0.5}}
 

@@ -15,7 +15,7 @@ from fdbpl.methods.batch import Batch
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.names import LABELLED, TRAINED
 from fdbpl.methods.table import trained_method
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
 from fdbpl.training import learning
 from fdbpl.training.learning import learn, starting_contexts, text_encoder
 from fdbpl.training.likeliest import LikeliestText, likeliest, restrict

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fdbpl.benchmarks.lines import numbered_lines
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

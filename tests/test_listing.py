@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fdbpl.benchmarks.listing import IMAGE_SUFFIXES, class_folders, images_below, other_suffixes
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def touch(path: Path) -> None:

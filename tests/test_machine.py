@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fdbpl.machine import commit, git, machine
+from fdbpl.system.machine import commit, git, machine
 
 
 @pytest.fixture

@@ -11,9 +11,13 @@ from pydantic import BaseModel
 from test_planned import changed
 from workspaces import evaluated_workspace, workspace_params
 
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json
-from fdbpl.made_with import (
+from fdbpl.methods.names import KNOWN
+from fdbpl.regions.plan import Plan
+from fdbpl.results.world import read_world
+from fdbpl.settings.params import Params
+from fdbpl.stages import run_stage
+from fdbpl.stages.learned import open_learned
+from fdbpl.stages.made_with import (
     METHODS_SERVE,
     Record,
     differing,
@@ -25,15 +29,11 @@ from fdbpl.made_with import (
     of_transfer,
     require_made_with,
 )
-from fdbpl.methods.names import KNOWN
-from fdbpl.params import Params
-from fdbpl.records import read_records
-from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import load_planned
-from fdbpl.results.world import read_world
-from fdbpl.stages import run_stage
-from fdbpl.stages.learned import open_learned
-from fdbpl.workspace import Workspace
+from fdbpl.stages.planned import load_planned
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json
+from fdbpl.system.workspace import Workspace
+from fdbpl.tracking.records import read_records
 
 OWN: dict[str, Any] = {"folder": None, "images": "pictures", "names": "names.txt"}
 PLAN, PROMPTS, METRICS, TRANSFER, ALL = "plan", "prompts", "metrics", "transfer", "all"

@@ -14,7 +14,7 @@ from fdbpl.cache.manifest import (
     render,
     require_identity,
 )
-from fdbpl.files import canonical_json, readable_json, sha256
+from fdbpl.system.files import canonical_json, readable_json, sha256
 
 IDENTITY = Identity(
     kind="teacher",

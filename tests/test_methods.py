@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain import SCALE, as_each_alone, divergence, dot, problem, seeds, softmax
 
-from fdbpl.errors import UserError
 from fdbpl.methods.coop import coop
 from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.kdpl_w import kdpl_w
@@ -17,6 +16,7 @@ from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.names import CLOSED_FORM, FROM_REGIONS, KNOWN, TRAINED
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.table import trained_method
+from fdbpl.system.errors import UserError
 
 
 @given(seed=seeds)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fdbpl import processes, servers
-from fdbpl.errors import UserError
-from fdbpl.processes import Started
+from fdbpl.system import processes
+from fdbpl.system.errors import UserError
+from fdbpl.system.processes import Started
+from flows import servers
 
 ELSEWHERE = "http://mlflow.example/team"
 

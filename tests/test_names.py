@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.benchmarks.names import require_distinct, spoken
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @given(st.text(max_size=12))

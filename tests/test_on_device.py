@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_leaves
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.device import resident
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import POSITIVE, trained_method
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
+from fdbpl.system.device import resident
 from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.training.learning import (
     class_vectors,

@@ -10,9 +10,9 @@ import pytest
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.registry import is_drawn
 from fdbpl.evaluation import outsiders
-from fdbpl.params import DataParams, OwnDataset
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
+from fdbpl.settings.params import DataParams, OwnDataset
 
 WITH_EMPTY_GROUND = [
     "objects", "animals", "vehicles", "flowers", "dishes", "aircraft", "figures",

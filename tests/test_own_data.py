@@ -14,12 +14,12 @@ from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
-from fdbpl.params import check_params
-from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Known
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import check_params
+from fdbpl.system.workspace import Workspace
+from fdbpl.tracking.records import read_records
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
 METHODS = [*UNTRAINED, *FITTED, *FROM_REGIONS]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.errors import UserError
-from fdbpl.params import Params, check_params, read_params
+from fdbpl.settings.params import Params, check_params, read_params
+from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1] / "params.yaml"
 MODEL = {"architecture": "ViT-B-32", "weights": "openai"}

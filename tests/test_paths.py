@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.benchmarks.paths import Fence, inside, require_utf8
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @given(st.text("ab./\\ é", max_size=12))

@@ -25,10 +25,10 @@ from fdbpl.benchmarks.picks import COLUMNS, picks_table, read_picks
 from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED, given_picks, open_dataset
 from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.cli import main
-from fdbpl.errors import UserError
-from fdbpl.params import DataParams, RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import TABLE, choose_shots, make_plan
+from fdbpl.settings.params import DataParams, RegionParams
+from fdbpl.system.errors import UserError
 
 LEARNED_FROM = [name for name in LAYOUTS if name not in SHIFTED["imagenet"]]
 

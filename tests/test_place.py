@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from fdbpl.cache.place import Place
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @pytest.fixture(params=["local", "file", "memory", "s3"])

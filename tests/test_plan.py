@@ -10,19 +10,19 @@ import pytest
 from conftest import draw_folder
 
 from fdbpl.benchmarks.folder import read_folder
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, sha256
-from fdbpl.params import RegionParams
 from fdbpl.regions import region_file
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
+from fdbpl.settings.params import RegionParams
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, sha256
 
 FILES = ["images.npy", "plan.json", "regions.npy"]
 CODE = """
 import sys
 from pathlib import Path
 from fdbpl.benchmarks.folder import read_folder
-from fdbpl.params import RegionParams
+from fdbpl.settings.params import RegionParams
 from fdbpl.regions.planning import make_plan
 dataset = read_folder("pets", Path(sys.argv[1]), "{}")
 make_plan(dataset, regions=RegionParams(), shots=2, seeds=[2, 1]).save(Path(sys.argv[2]))

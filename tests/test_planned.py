@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspaces import draw, prepare, workspace_params
 
-from fdbpl.errors import UserError
-from fdbpl.params import Params
-from fdbpl.regions.planned import load_planned
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.stages.planned import load_planned
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 pairs = st.lists(st.floats(0.01, 1), min_size=2, max_size=2).map(sorted)
 REGIONS = st.fixed_dictionaries(

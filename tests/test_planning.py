@@ -10,11 +10,11 @@ from PIL import Image
 
 from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.folder import read_folder
-from fdbpl.errors import UserError
 from fdbpl.images import decode, read_image
-from fdbpl.params import RegionParams
 from fdbpl.regions.plan import TEST, TRAIN, Plan
 from fdbpl.regions.planning import Shots, Split, make_plan
+from fdbpl.settings.params import RegionParams
+from fdbpl.system.errors import UserError
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
 DAMAGED = b"\x89PNG\r\n\x1a\n and no more"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fdbpl.benchmarks.playground import captions, datasets, drawing, world
 from fdbpl.clip import tiny
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 ALL = datasets.DATASETS + datasets.SHIFTED
 VERSIONS = ("objects", *datasets.SHIFTED)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED
 from fdbpl.cli import main
-from fdbpl.errors import UserError
 from fdbpl.methods.names import IMPORTED, KNOWN
-from fdbpl.params import Params, TrainParams, check_params
-from fdbpl.presets.preset import NAMES, changes, preset, shipped
+from fdbpl.settings.params import Params, TrainParams, check_params
+from fdbpl.settings.presets.preset import NAMES, changes, preset, shipped
+from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 ELEVEN = ("eleven", "eleven-b16")

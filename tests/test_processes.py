@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fdbpl import processes
-from fdbpl.processes import Started
+from fdbpl.system import processes
+from fdbpl.system.processes import Started
 
 FAMILY = (
     "import subprocess, sys, time; print('here', flush=True); "

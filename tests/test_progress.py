@@ -1,8 +1,8 @@
 import pytest
 from rich.console import Console
 
-from fdbpl import progress as module
-from fdbpl.progress import progress
+from fdbpl.system import progress as module
+from fdbpl.system.progress import progress
 
 
 def test_a_bar_within_a_bar_stands_below_it_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:

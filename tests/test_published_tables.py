@@ -11,10 +11,7 @@ from workspaces import evaluated_workspace, workspace_params
 from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.benchmarks.registry import SHIFTED as VERSIONS
 from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
-from fdbpl.files import readable_json
-from fdbpl.made_with import of_evaluation, of_transfer
 from fdbpl.methods.names import FITTED
-from fdbpl.params import Params, check_params
 from fdbpl.reporting.published_results import (
     AVERAGES,
     AWESOME,
@@ -27,8 +24,11 @@ from fdbpl.reporting.published_results import (
 )
 from fdbpl.reporting.published_tables import SOURCE, TARGETS, backbone_of, published_tables
 from fdbpl.reporting.tables import compare
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.stages.made_with import of_evaluation, of_transfer
+from fdbpl.system.files import readable_json
+from fdbpl.system.workspace import Workspace
 
 B16, B32 = "ViT-B/16", "ViT-B/32"
 ELEVEN = [SOURCE, *sorted(TARGETS)]

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from fdbpl.benchmarks import imagenet
 from fdbpl.cli import main
 from fdbpl.stages import OVER_ALL, PER_DATASET
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import pytest
 from test_planned import changed
 from workspaces import evaluated_workspace, train, workspace_params
 
-from fdbpl.records import read_records
 from fdbpl.stages import run_stage
+from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.contents import of_summary
-from fdbpl.workspace import Workspace
+from fdbpl.tracking.records import read_records
 
 DATASETS = ["birds", "cars"]
 TRANSFER = {

@@ -10,12 +10,12 @@ from PIL import Image
 from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.cli import main
-from fdbpl.errors import UserError
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.region_view import Guess, Known, RegionView, draw, draw_sheet, seen
+from fdbpl.settings.params import Params
 from fdbpl.stages.view_regions import find_image, view_regions
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

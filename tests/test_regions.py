@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdbpl.errors import UserError
 from fdbpl.regions.boxes import DRAWS, REGION, TRIES, CropPolicy, _draws, draw_regions
+from fdbpl.system.errors import UserError
 
 HASH = bytes(range(16))
 POLICY = CropPolicy()

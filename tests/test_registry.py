@@ -7,8 +7,8 @@ from layouts import draw_layout
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.registry import KNOWN, SHIFTED, is_shifted, open_dataset
-from fdbpl.errors import UserError
-from fdbpl.params import DataParams, OwnDataset, TransferParams
+from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
+from fdbpl.system.errors import UserError
 
 
 def own(folder: Path) -> DataParams:

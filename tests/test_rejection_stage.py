@@ -13,14 +13,14 @@ from PIL import Image
 from workspaces import FakeEncoder, evaluated_workspace, workspace_params
 
 from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.evaluation.rejection import auroc
-from fdbpl.params import Params
 from fdbpl.reporting.rejection_report import SCORE_TITLES, datasets_table, scores_table, usual_table
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.rejection import sample
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 METHODS = ["zero_shot", "zero_shot_generic", "teacher", "coop", "fdbpl"]
 
@@ -136,8 +136,8 @@ def test_one_dataset_alone_has_no_foreign_images_and_needs_no_torch(
         params.model_copy(update={"datasets": ["pets"]}).model_dump_json()
     )
     code = (
-        "import sys; from pathlib import Path; from fdbpl.params import read_params;"
-        "from fdbpl.stages import run_stage; from fdbpl.workspace import Workspace;"
+        "import sys; from pathlib import Path; from fdbpl.settings.params import read_params;"
+        "from fdbpl.stages import run_stage; from fdbpl.system.workspace import Workspace;"
         f"run_stage('rejection', read_params(Path({str(tmp_path / 'params.json')!r})),"
         f"Workspace(Path({str(done.root)!r})), None); assert 'torch' not in sys.modules"
     )

@@ -6,7 +6,7 @@ from builds import FakeEncoder, build, contents, draw_images, make_plan
 from s3 import S3
 
 from fdbpl.cache import RegionStore, open_cache
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 SECRETS = (b"key-of-tests", b"secret-of-tests")
 

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from fdbpl.evaluation.accuracy import harmonic_mean
-from fdbpl.files import readable_json
 from fdbpl.methods.names import KNOWN
 from fdbpl.reporting.tables import (
     TITLES,
@@ -18,6 +17,7 @@ from fdbpl.reporting.tables import (
     markdown,
     plot,
 )
+from fdbpl.system.files import readable_json
 
 PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from result_records import DATASETS, LIFT, comparison, rejection, transfer
 
 from fdbpl.cli import main
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
-from fdbpl.made_with import of_all, of_transfer
-from fdbpl.params import Params, check_params
 from fdbpl.results.page import page
 from fdbpl.results.world import World, read_world
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params, check_params
+from fdbpl.stages.made_with import of_all, of_transfer
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 EVIDENCE = [name for name in DATASETS if name != "icons"]
 MODEL = {"architecture": "small", "weights": "tiny"}

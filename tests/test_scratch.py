@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_refinement import directions, log_probabilities, refined
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 from fdbpl.training import refinement
 from fdbpl.training.scratch import ScratchRows
 

@@ -13,8 +13,8 @@ import pytest
 from workspaces import evaluated_workspace, workspace_params
 
 from bench.screens import Page, browser, chromium, compare_url, summaries_url
-from fdbpl.records import read_records
 from fdbpl.tracking import artifacts_uri, record, store_uri
+from fdbpl.tracking.records import read_records
 
 pytestmark = [
     pytest.mark.slow,

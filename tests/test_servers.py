@@ -18,8 +18,8 @@ import yaml
 from mlflow import MlflowClient
 from test_pipeline import Clone
 
-from fdbpl import processes
-from fdbpl.servers import STATE, _free_port
+from fdbpl.system import processes
+from flows.servers import STATE, _free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

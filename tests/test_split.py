@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fdbpl.benchmarks.dataset import UNKNOWN, Item
 from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 items = st.lists(
     st.builds(Item, st.text("abc/", min_size=1, max_size=6), st.integers(0, 6)), unique=True

@@ -6,7 +6,7 @@ import pytest
 from workspaces import workspace_params
 
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
-from fdbpl.errors import UserError
-from fdbpl.files import sha256
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
 from fdbpl.upkeep import sweep as sweeping
 from fdbpl.upkeep.survey import verify
 from fdbpl.upkeep.sweep import Sweep, held_keys, sweep

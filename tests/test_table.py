@@ -11,7 +11,7 @@ import pytest
 from fdbpl.benchmarks.dataset import UNKNOWN, Item
 from fdbpl.benchmarks.split import hold_out
 from fdbpl.benchmarks.table import read_table
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Write = Callable[[Path, list[dict[str, Any]]], Path]
 

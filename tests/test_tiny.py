@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from fdbpl.benchmarks.playground import captions, datasets
 from fdbpl.clip import pretraining, tiny
-from fdbpl.files import sha256
+from fdbpl.system.files import sha256
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 letters = st.text("abcxyz -'7é", min_size=1, max_size=12).filter(lambda name: name.strip())
 

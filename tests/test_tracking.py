@@ -19,11 +19,11 @@ from fdbpl.ablation.summary import Row
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation.statistics import Interval
-from fdbpl.records import Records, read_records
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
+from fdbpl.system.workspace import Workspace
 from fdbpl.tracking import runs as tracking
-from fdbpl.workspace import Workspace
+from fdbpl.tracking.records import Records, read_records
 
 DATASETS = ["birds", "cars"]
 RUNS = 2 * 3 * 2 + 3

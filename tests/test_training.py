@@ -9,14 +9,14 @@ from conftest import unit
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.table import trained_method
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
+from fdbpl.system.errors import UserError
 from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.training.learning import (
     class_vectors,

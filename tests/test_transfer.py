@@ -14,16 +14,16 @@ from workspaces import carry, draw, evaluated_workspace, prepare, train, workspa
 
 from fdbpl.artifact import Artifact
 from fdbpl.cache import open_cache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.decision import Decision
-from fdbpl.params import Params
-from fdbpl.records import read_records
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import transfer_tables
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.transfer import measure_transfer
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
+from fdbpl.tracking.records import read_records
 
 TO = ["cars", "birds-inked", "ships"]
 

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 from fdbpl.unique_keys import load_yaml
 
 VALUES = st.recursive(

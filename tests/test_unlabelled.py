@@ -5,7 +5,7 @@ from conftest import draw_image
 
 from fdbpl.benchmarks.dataset import UNKNOWN, Item
 from fdbpl.benchmarks.unlabelled import read_unlabelled
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def test_images_have_no_class_and_labels_follow_the_lines(tmp_path: Path) -> None:

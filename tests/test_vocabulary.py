@@ -4,7 +4,7 @@ import open_clip
 import pytest
 
 from fdbpl.benchmarks.vocabulary import read_vocabulary
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def test_names_keep_their_order_and_are_taken_once(tmp_path: Path) -> None:

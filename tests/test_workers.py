@@ -19,12 +19,12 @@ from fdbpl.cache.pools import process_pool, thread_pool
 from fdbpl.cache.store import RegionStore
 from fdbpl.cache.views import views_of
 from fdbpl.cache.workers import Crew, Job, encode_chunk
-from fdbpl.errors import UserError
 from fdbpl.images import DECODER
-from fdbpl.params import WorkerParams, check_params
+from fdbpl.settings.params import WorkerParams, check_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.workers import local_pool
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 from flows.workers import open_pool
 
 IMAGES, CROPS = 9, 6

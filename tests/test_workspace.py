@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from fdbpl.cli import main
 from fdbpl.stages import OVER_ALL, PER_DATASET
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 STAGES = [name.replace("_", "-") for name in (*PER_DATASET, *OVER_ALL)]
 OF_TRANSFER = {

@@ -9,10 +9,10 @@ import pytest
 from result_records import DATASETS, LIFT, comparison, rejection, transfer
 from test_results import parameters, written_to
 
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.results.world import World, read_world, together
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 
 @pytest.fixture

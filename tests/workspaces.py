@@ -14,16 +14,16 @@ from conftest import draw_folder, unit
 from fdbpl.artifact import Artifact, sides_of
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
-from fdbpl.files import readable_json
-from fdbpl.made_with import of_training
 from fdbpl.methods.decision import Decision
-from fdbpl.params import Params, check_params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
+from fdbpl.stages.made_with import of_training
 from fdbpl.stages.prepare_crops import save_plan
 from fdbpl.stages.targets import own_targets
 from fdbpl.stages.transfer import measure_transfer
-from fdbpl.workspace import Workspace
+from fdbpl.system.files import readable_json
+from fdbpl.system.workspace import Workspace
 
 DIM = 8
 SCALE = 10.0

@@ -9,13 +9,13 @@ from fdbpl.ablation import report
 from fdbpl.ablation.grid import Factor, default_factors, settings_of
 from fdbpl.ablation.summary import Row, summarise
 from fdbpl.ablation.trials import run_trials
-from fdbpl.errors import UserError
 from fdbpl.evaluation.statistics import COVERAGE
-from fdbpl.files import readable_json, write_whole
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS
-from fdbpl.params import Params
-from fdbpl.progress import progress
+from fdbpl.settings.params import Params
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.progress import progress
 
 SEEDS = (11, 12, 13)
 """Seeds that choices are made with: other shots than those evidence is taken from."""

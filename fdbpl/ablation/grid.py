@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from fdbpl.errors import UserError
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
-from fdbpl.params import Params, check_params
+from fdbpl.settings.params import Params, check_params
+from fdbpl.system.errors import UserError
 
 REFERENCE = "reference"
 

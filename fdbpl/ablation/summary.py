@@ -11,8 +11,8 @@ from fdbpl.ablation.grid import REFERENCE, Changes, Setting
 from fdbpl.ablation.trials import Trial, Trials
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
-from fdbpl.files import canonical_json, sha256
-from fdbpl.params import Params
+from fdbpl.settings.params import Params
+from fdbpl.system.files import canonical_json, sha256
 
 SIDES = ("positive", "negative")
 BASELINE = "kdpl"

@@ -13,14 +13,14 @@ from typing import Any
 from fdbpl.ablation.grid import Setting
 from fdbpl.cache.cache import open_cache
 from fdbpl.code import CODE_OF_INPUTS, code_digest
-from fdbpl.files import canonical_json, locked, readable_json, sha256, write_whole
-from fdbpl.made_with import of_caches
-from fdbpl.params import Params
-from fdbpl.progress import Report, silent
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.made_with import of_caches
+from fdbpl.system.files import canonical_json, locked, readable_json, sha256, write_whole
+from fdbpl.system.progress import Report, silent
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.digest import training_digest
-from fdbpl.workspace import Workspace
 
 MEASURED = ("base", "new", "h", "joint")
 

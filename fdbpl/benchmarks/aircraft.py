@@ -7,7 +7,7 @@ from fdbpl.benchmarks.lines import numbered_lines
 from fdbpl.benchmarks.listing import dataset_folder
 from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.paths import Fence
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 NAME = "fgvc_aircraft"
 VARIANTS = "variants.txt"

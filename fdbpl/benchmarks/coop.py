@@ -12,7 +12,7 @@ from fdbpl.benchmarks.lines import read_text
 from fdbpl.benchmarks.listing import dataset_folder
 from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.paths import Fence
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from fdbpl.benchmarks.dataset import PARTS, Dataset, Item
 from fdbpl.benchmarks.listing import class_folders, images_below
 from fdbpl.benchmarks.names import require_distinct, spoken
 from fdbpl.benchmarks.split import hold_out
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 # What people call a folder of a split: as a class name it is a mistake, not a class.
 SPLIT_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})

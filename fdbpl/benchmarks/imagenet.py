@@ -9,7 +9,7 @@ from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE, Dataset, Item
 from fdbpl.benchmarks.lines import numbered_lines
 from fdbpl.benchmarks.listing import class_folders, dataset_folder, images_below
 from fdbpl.benchmarks.names import spoken
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 CLASS_NAMES = "classnames.txt"
 

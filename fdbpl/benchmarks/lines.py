@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def numbered_lines(path: Path, wanted: str) -> list[tuple[int, str]]:

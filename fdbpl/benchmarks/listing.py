@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fdbpl.benchmarks.paths import require_utf8
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}

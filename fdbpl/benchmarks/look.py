@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdbpl.benchmarks.dataset import Dataset
 from fdbpl.images import UnreadableImage, read_image
-from fdbpl.progress import Report, silent
+from fdbpl.system.progress import Report, silent
 
 AT_ONCE = 256
 """Images handed to the threads at a time, so that a million of them do not queue up."""

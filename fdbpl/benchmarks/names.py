@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def spoken(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def inside(path: object) -> str:

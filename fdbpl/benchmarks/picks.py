@@ -15,7 +15,7 @@ from fdbpl.benchmarks.lines import read_text
 from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.paths import inside
 from fdbpl.benchmarks.table import full_rows
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 SEED = "shot seed"
 COLUMNS = ("image", "class", "split", SEED)

@@ -15,8 +15,8 @@ from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.benchmarks.table import read_table
 from fdbpl.benchmarks.unlabelled import read_unlabelled
 from fdbpl.benchmarks.vocabulary import read_vocabulary
-from fdbpl.errors import UserError
-from fdbpl.params import DataParams, OwnDataset, TransferParams
+from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
+from fdbpl.system.errors import UserError
 
 LAYOUTS: Mapping[str, Callable[[str, Path], Dataset]] = MappingProxyType(
     {

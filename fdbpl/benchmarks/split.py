@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fdbpl.benchmarks.dataset import UNKNOWN, Item
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 HELD_OUT = 1000
 """Images without a class that are held out at most: enough for a share to be sure to 3 points."""

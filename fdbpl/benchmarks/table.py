@@ -11,7 +11,7 @@ from fdbpl.benchmarks.lines import read_text
 from fdbpl.benchmarks.names import require_distinct, spoken
 from fdbpl.benchmarks.paths import Fence
 from fdbpl.benchmarks.split import hold_out
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 COLUMNS = ("image", "class", "split")
 WANTED = "columns image, class and perhaps split (train, val or test)"

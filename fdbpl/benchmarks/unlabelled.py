@@ -8,7 +8,7 @@ from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.lines import numbered_lines
 from fdbpl.benchmarks.listing import class_folders, images_below
 from fdbpl.benchmarks.names import require_distinct, spoken
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 def read_unlabelled(

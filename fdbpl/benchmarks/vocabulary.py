@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fdbpl.benchmarks.lines import numbered_lines
 from fdbpl.benchmarks.names import spoken
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 IMAGENET = "imagenet"
 

@@ -20,8 +20,8 @@ from fdbpl.cache.manifest import (
 )
 from fdbpl.cache.payload import COLUMNS, decode
 from fdbpl.cache.place import LEFT_SECONDS, Place
-from fdbpl.errors import UserError
-from fdbpl.files import sha256
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
 
 SUFFIX = ".shard"
 Array = NDArray[Any]

@@ -30,7 +30,7 @@ from fdbpl.cache.layout import (
     parse_head,
     parse_prefix,
 )
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 BLOCK_BYTES = 1 << 17
 STRETCH = 16  # blocks fetched by one read: 2 MiB stay in the processor's cache while decoded

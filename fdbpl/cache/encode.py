@@ -14,9 +14,9 @@ from PIL.Image import Image
 
 from fdbpl.cache.keys import Keys
 from fdbpl.cache.views import Places, Plan, Views, image_hashes
-from fdbpl.errors import UserError
 from fdbpl.images import decode
 from fdbpl.regions.boxes import Box
+from fdbpl.system.errors import UserError
 
 Pixels = NDArray[np.float32]
 Job = TypeVar("Job")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.files import canonical_json, sha256
+from fdbpl.system.files import canonical_json, sha256
 
 KEY_BYTES = 16
 

@@ -11,7 +11,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 MAGIC = b"FDBPLSHD"
 VERSION = 1

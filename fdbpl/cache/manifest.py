@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import fdbpl
 from fdbpl.cache.layout import UnknownVersion
-from fdbpl.difference import difference, short
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, readable_json, sha256
+from fdbpl.settings.difference import difference, short
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, readable_json, sha256
 
 NAME = "manifest.json"
 FORMAT = 2

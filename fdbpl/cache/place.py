@@ -15,10 +15,10 @@ from typing import BinaryIO, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
-from fdbpl.address import require_no_password
 from fdbpl.cache.transient import is_transient
-from fdbpl.errors import UserError
-from fdbpl.files import write_whole
+from fdbpl.system.address import require_no_password
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
 
 # Filesystems on which one put makes an object visible at once and whole.
 OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"})

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fdbpl.cache.workers import Pool
-from fdbpl.processes import WORKER
+from fdbpl.system.processes import WORKER
 
 
 @contextmanager
@@ -28,7 +28,8 @@ def process_pool(count: int) -> Iterator[Pool]:
     """Open a pool of processes, started when they are needed, each with an encoder of its own.
 
     When one is killed, those that work beside it end too, and new ones take their places. Each
-    knows its number (`fdbpl.processes.WORKER`), so that several GPUs are shared out among them.
+    knows its number (`fdbpl.system.processes.WORKER`), so that several GPUs are shared out
+    among them.
     """
     pool = _Processes(count)
     try:

@@ -18,7 +18,7 @@ from fdbpl.cache.codec import Shard, encode_shard
 from fdbpl.cache.keys import KEY_BYTES, Keys, sortable
 from fdbpl.cache.layout import Column, DamagedShard, UnknownVersion, damaged
 from fdbpl.cache.place import Place
-from fdbpl.files import readable_json, sha256
+from fdbpl.system.files import readable_json, sha256
 
 ABOUT = "about.json"
 SUFFIX = ".segment"

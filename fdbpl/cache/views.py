@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache.keys import Keys, sortable, view_keys
-from fdbpl.files import canonical_json, sha256
 from fdbpl.regions.region_file import Regions
+from fdbpl.system.files import canonical_json, sha256
 
 Places = NDArray[np.int64]
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.errors import UserError
-from fdbpl.files import sha256
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
 
 BUFFERS = ("token_prefix", "token_suffix")
 CLOSE = 1e-4

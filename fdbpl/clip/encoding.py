@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.clip.model import ClipModel
-from fdbpl.files import canonical_json, sha256
 from fdbpl.regions.boxes import Box
+from fdbpl.system.files import canonical_json, sha256
 
 Floats = NDArray[np.float32]
 

@@ -15,10 +15,10 @@ from open_clip import convert, factory, pretrained
 from open_clip.model import CLIP
 
 from fdbpl.clip import tiny
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, sha256
-from fdbpl.params import ModelParams
-from fdbpl.weights import TINY, weights_source
+from fdbpl.settings.params import ModelParams
+from fdbpl.settings.weights import TINY, weights_source
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, sha256
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from fdbpl import files
 from fdbpl.benchmarks.playground import captions, drawing, world
 from fdbpl.clip import tiny
 from fdbpl.clip.merges import merge_closure
+from fdbpl.system import files
 
 # Words of templates elsewhere, kept whole so that they do not fall apart into bytes.
 EXTRA_WORDS = (

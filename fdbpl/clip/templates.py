@@ -6,7 +6,7 @@ import open_clip
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.tokens import require_room
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 ENSEMBLE: tuple[str, ...] = tuple(fill("{}") for fill in open_clip.SIMPLE_IMAGENET_TEMPLATES)
 """The seven templates that CLIP's authors found best together on ImageNet."""

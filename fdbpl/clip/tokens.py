@@ -7,7 +7,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from fdbpl.clip.model import ClipModel
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.errors import UserError
 from fdbpl.methods.decision import Classifies
+from fdbpl.system.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

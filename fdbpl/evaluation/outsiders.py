@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.files import canonical_json
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import TEST, Plan
+from fdbpl.system.files import canonical_json
 
 PAIRS = 1  # of regions of each base test image
 SHOWN = 0.5  # the least share of the main thing's visible pixels that an insider shows

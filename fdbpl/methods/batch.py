@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Terms = Mapping[str, Tensor]
 """Weighted terms (...) by name, one value a run; the loss is their sum."""

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.blas import one_thread
 from fdbpl.methods.discriminant import Doubles, values
+from fdbpl.system.blas import one_thread
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.blas import one_thread
+from fdbpl.system.blas import one_thread
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]

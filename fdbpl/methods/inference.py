@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.errors import UserError
 from fdbpl.methods.bridge import across
 from fdbpl.methods.decision import Decision, Memory
+from fdbpl.system.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 

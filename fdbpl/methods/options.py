@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from fdbpl.errors import UserError
-from fdbpl.section import Section, explain
+from fdbpl.settings.section import Section, explain
+from fdbpl.system.errors import UserError
 
 MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}

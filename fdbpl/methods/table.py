@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from fdbpl.errors import UserError
 from fdbpl.methods.batch import Objective
 from fdbpl.methods.coop import coop
 from fdbpl.methods.fdbpl import Fdbpl
@@ -15,6 +14,7 @@ from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.names import FROM_REGIONS
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides, without_inference
+from fdbpl.system.errors import UserError
 
 POSITIVE = "a photo of a"
 

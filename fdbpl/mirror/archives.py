@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fdbpl.errors import UserError
-from fdbpl.progress import Report, silent
+from fdbpl.system.errors import UserError
+from fdbpl.system.progress import Report, silent
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 

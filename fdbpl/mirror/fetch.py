@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 
 from fdbpl.benchmarks import aircraft, coop, imagenet
 from fdbpl.benchmarks.registry import LAYOUTS
-from fdbpl.errors import UserError
 from fdbpl.mirror.archives import archive_suffix, unpack
 from fdbpl.mirror.hub import RemoteFile, Repository, download, downloaded, open_repository
 from fdbpl.mirror.terms import PAGES
-from fdbpl.progress import progress
+from fdbpl.system.errors import UserError
+from fdbpl.system.progress import progress
 
 DEFAULT = "zhengli97/prompt_learning_dataset"
 """Of PromptKD's authors: all but ImageNet, with CoOp's split files."""

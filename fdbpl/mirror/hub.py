@@ -18,7 +18,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Kind = Literal["model", "dataset"]
 

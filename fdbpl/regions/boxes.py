@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, as in REGION
 

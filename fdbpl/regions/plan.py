@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.benchmarks.dataset import UNKNOWN
-from fdbpl.errors import UserError
 from fdbpl.file_rows import Rows
-from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.system.workspace import Workspace
 
 VERSION = 2
 TRAIN, TEST = 0, 1
@@ -57,7 +57,7 @@ class Plan:
         policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
         vocabulary: names to learn from in place of the base classes' names; mostly none.
-        made_with: the parameters that decided the plan, as `fdbpl.made_with` says them.
+        made_with: the parameters that decided the plan, as `fdbpl.stages.made_with` says them.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
 from fdbpl.benchmarks.picks import Picks
 from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
-from fdbpl.errors import UserError
 from fdbpl.images import UnreadableImage, read_image
-from fdbpl.params import RegionParams
-from fdbpl.progress import Report, silent
-from fdbpl.regions.boxes import REGION, draw_regions
+from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
-from fdbpl.regions.planned import law_of, policy_of
-from fdbpl.workspace import Split
+from fdbpl.settings.params import RegionParams
+from fdbpl.system.errors import UserError
+from fdbpl.system.progress import Report, silent
+from fdbpl.system.workspace import Split
 
 Shots = int | Literal["all"]
 
@@ -317,3 +316,13 @@ def _shortages(
         for label, count in counts.items()
         if shots != "all" and count < shots
     ]
+
+
+def policy_of(regions: RegionParams) -> dict[str, Any]:
+    """Return what a plan says of the law that its regions were drawn by."""
+    return {"seed": regions.seed, "per_image": regions.per_image, **law_of(regions).fields()}
+
+
+def law_of(regions: RegionParams) -> CropPolicy:
+    """Return the law that regions are drawn by."""
+    return CropPolicy(regions.scale, regions.ratio, regions.flip)

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-from fdbpl.errors import UserError
 from fdbpl.regions.boxes import Box
+from fdbpl.system.errors import UserError
 
 TOP = 3
 LONGEST = 18  # letters of a class name that there is room for

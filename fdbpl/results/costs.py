@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
 from fdbpl.methods.names import TRAINED
-from fdbpl.params import Params
-from fdbpl.progress import Report, silent
 from fdbpl.reporting.tables import TITLES, markdown
+from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.progress import Report, silent
+from fdbpl.system.workspace import Workspace
 
 REAL, REAL_WIDTH = "ViT-B/32", 512
 """A student of the field, and the width of its text tower."""

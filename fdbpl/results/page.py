@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fdbpl.evaluation.statistics import COVERAGE
-from fdbpl.params import Params
 from fdbpl.reporting.tables import TITLES, markdown, number
 from fdbpl.results.world import KINDS, World, together
+from fdbpl.settings.params import Params
 
 OURS, TEMPLATE, BARE = "fdbpl", "zero_shot", "template_memory"
 OTHER_CONTEXTS = ("coop_memory", "kdpl_memory")

@@ -8,11 +8,17 @@ from functools import partial, reduce
 from statistics import fmean
 from typing import Any
 
-from fdbpl.errors import UserError
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
-from fdbpl.made_with import METHODS_SERVE, in_any_world, of_all, of_transfer, require_made_with
-from fdbpl.params import Params
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import (
+    METHODS_SERVE,
+    in_any_world,
+    of_all,
+    of_transfer,
+    require_made_with,
+)
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 KINDS = {"empty": "empty regions", "new-class": "new classes", "other-dataset": "other datasets"}
 """Of outsiders, as records and as measures name them."""

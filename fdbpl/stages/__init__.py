@@ -9,8 +9,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from fdbpl.params import Params
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.system.workspace import Workspace
 
 # Before any stage loads torch: threads that wait for work shall sleep. By default they spin, and
 # two processes on the same cores then keep each other from working (measured: encoding 25 times

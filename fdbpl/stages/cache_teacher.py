@@ -10,15 +10,15 @@ from fdbpl.cache.workers import Crew, Pool
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
-from fdbpl.device import choose_device
-from fdbpl.params import ModelParams, Params
-from fdbpl.progress import progress
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import load_planned
+from fdbpl.settings.params import ModelParams, Params
 from fdbpl.stages.caches import Role
+from fdbpl.stages.planned import load_planned
 from fdbpl.stages.workers import OpenPool, local_pool
+from fdbpl.system.device import choose_device
+from fdbpl.system.progress import progress
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import template_vectors
-from fdbpl.workspace import Workspace
 
 
 def cache_teacher(

@@ -1,9 +1,9 @@
 """Transfer, stage 2: both models' knowledge of the source and of targets seen nowhere else."""
 
-from fdbpl.params import Params
+from fdbpl.settings.params import Params
 from fdbpl.stages.targets import NOT_WANTED, own_targets
 from fdbpl.stages.workers import OpenPool, local_pool
-from fdbpl.workspace import Workspace, require_folder
+from fdbpl.system.workspace import Workspace, require_folder
 
 
 def cache_transfer(params: Params, work: Workspace, open_pool: OpenPool = local_pool) -> list[str]:

@@ -8,10 +8,10 @@ from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.views import image_list_digest
 from fdbpl.images import DECODER
 from fdbpl.methods.decision import Decision
-from fdbpl.params import ModelParams, Params
 from fdbpl.regions.plan import Plan
-from fdbpl.weights import weights_source
-from fdbpl.workspace import Workspace, require_folder
+from fdbpl.settings.params import ModelParams, Params
+from fdbpl.settings.weights import weights_source
+from fdbpl.system.workspace import Workspace, require_folder
 
 Role = Literal["teacher", "student"]
 

@@ -11,11 +11,11 @@ from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
 from fdbpl.evaluation.rejection import Pair
 from fdbpl.methods.decision import Decision
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params
 from fdbpl.stages.caches import ZERO_SHOT, Role
 from fdbpl.stages.learned import open_learned
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]
 

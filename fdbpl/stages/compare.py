@@ -6,15 +6,21 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from fdbpl.errors import UserError
-from fdbpl.files import readable_json, write_whole
-from fdbpl.made_with import METHODS_SERVE, of_all, of_evaluation, of_transfer, require_made_with
-from fdbpl.params import Params
 from fdbpl.reporting import tables as reporting
 from fdbpl.reporting import unlabelled_report
 from fdbpl.reporting.published_tables import backbone_of, published_tables, unlike_published
 from fdbpl.reporting.transfer import transfer_tables
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import (
+    METHODS_SERVE,
+    of_all,
+    of_evaluation,
+    of_transfer,
+    require_made_with,
+)
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace
 
 
 def compare(params: Params, work: Workspace) -> list[str]:

@@ -25,20 +25,20 @@ from fdbpl.cache.views import distinct
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.shapes import random_model
-from fdbpl.device import choose_device
 from fdbpl.images import decode
-from fdbpl.made_with import differing, of_plan
 from fdbpl.methods.names import TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
-from fdbpl.params import ModelParams, Params
-from fdbpl.progress import Report, silent
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import ModelParams, Params
+from fdbpl.settings.weights import TINY
+from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.targets import own_targets
+from fdbpl.system.device import choose_device
+from fdbpl.system.progress import Report, silent
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn, template_vectors
-from fdbpl.weights import TINY
-from fdbpl.workspace import Workspace
 
 SECONDS = 3.0  # that a batch may take to be timed, about
 NAMES = 32  # at most, in the timed steps

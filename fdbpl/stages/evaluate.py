@@ -10,18 +10,18 @@ from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
 from fdbpl.evaluation.accuracy import accuracy, base_to_new
 from fdbpl.evaluation.fitted import Shots, fit
-from fdbpl.files import readable_json, write_whole
-from fdbpl.made_with import of_evaluation
 from fdbpl.methods.decision import Classifies, Decision
 from fdbpl.methods.names import FITTED, LABELLED, LEARNED, usable
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.tables import TITLES
+from fdbpl.settings.params import Params
+from fdbpl.settings.weights import about_model
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.learned import open_learned
-from fdbpl.weights import about_model
-from fdbpl.workspace import Workspace
+from fdbpl.stages.made_with import of_evaluation
+from fdbpl.stages.planned import load_planned
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace
 
 Measure = Callable[[NDArray[Any], Classifies], dict[str, Any]]
 """Test images' features (T, D) and what decides between C classes to accuracies in per cent."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from fdbpl.clip.checkpoint import read_checkpoint
 from fdbpl.clip.model import ClipModel
-from fdbpl.errors import UserError
 from fdbpl.methods.inference import POSITIVE_ONLY
 from fdbpl.methods.names import IMPORTED
 from fdbpl.regions.plan import Plan
+from fdbpl.system.errors import UserError
 from fdbpl.training.loop import Trained
 
 

@@ -6,11 +6,11 @@ DVC sees to that; by hand it may be older than either.
 from functools import partial
 
 from fdbpl.artifact import Artifact
-from fdbpl.errors import UserError
-from fdbpl.made_with import of_training, require_made_with
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import of_training, require_made_with
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
 
 
 def open_learned(

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from fdbpl.benchmarks.registry import given_picks, open_dataset
 from fdbpl.benchmarks.vocabulary import read_vocabulary
-from fdbpl.made_with import of_plan
-from fdbpl.params import Params
-from fdbpl.progress import Report, progress, silent
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
-from fdbpl.workspace import Split, Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import of_plan
+from fdbpl.system.progress import Report, progress, silent
+from fdbpl.system.workspace import Split, Workspace
 
 
 def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:

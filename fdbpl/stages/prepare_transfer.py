@@ -1,9 +1,9 @@
 """Transfer, stage 1: plans of the source and of targets seen nowhere else. No model, no torch."""
 
-from fdbpl.params import Params
+from fdbpl.settings.params import Params
 from fdbpl.stages.prepare_crops import save_plan
 from fdbpl.stages.targets import NOT_WANTED, own_targets
-from fdbpl.workspace import Workspace
+from fdbpl.system.workspace import Workspace
 
 
 def prepare_transfer(params: Params, work: Workspace) -> list[str]:

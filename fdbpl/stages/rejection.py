@@ -13,16 +13,16 @@ from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
 from fdbpl.evaluation import outsiders
 from fdbpl.evaluation import rejection as rules
-from fdbpl.files import readable_json, write_whole
-from fdbpl.made_with import of_all
 from fdbpl.methods.names import LEARNED, UNTRAINED, usable
-from fdbpl.params import Params
 from fdbpl.regions.plan import TEST, Plan
-from fdbpl.regions.planned import load_planned
 from fdbpl.reporting import rejection_report
+from fdbpl.settings.params import Params
 from fdbpl.stages.caches import Role, open_caches
 from fdbpl.stages.classifiers import Classifier, Classifiers
-from fdbpl.workspace import Workspace
+from fdbpl.stages.made_with import of_all
+from fdbpl.stages.planned import load_planned
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]
 
@@ -224,8 +224,8 @@ def _encode(
     The models are loaded only here, because importing torch takes seconds.
     """
     from fdbpl.cache import RegionStore, region_features
-    from fdbpl.progress import progress
     from fdbpl.stages.cache_teacher import image_encoder
+    from fdbpl.system.progress import progress
 
     plans, counts = {}, {}
     for name in datasets:

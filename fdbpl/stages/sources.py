@@ -12,14 +12,14 @@ from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.device import choose_device
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params
 from fdbpl.stages.caches import Role, open_role
+from fdbpl.system.device import choose_device
+from fdbpl.system.workspace import Workspace
 from fdbpl.training.features import Lookup, cached_features
 from fdbpl.training.learning import template_vectors
 from fdbpl.training.online import OnlineTower
-from fdbpl.workspace import Workspace
 
 
 @dataclass(frozen=True)

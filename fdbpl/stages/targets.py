@@ -1,7 +1,7 @@
 """Where the parts of a transfer lie: what base-to-new has made is used, not made again."""
 
-from fdbpl.params import Params, TransferParams
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params, TransferParams
+from fdbpl.system.workspace import Workspace
 
 NOT_WANTED = "transfer: null in params.yaml, nothing to do"
 

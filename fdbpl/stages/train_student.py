@@ -11,25 +11,25 @@ import torch
 
 from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.device import choose_device
-from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
-from fdbpl.made_with import of_training
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import FROM_REGIONS, IMPORTED, usable
 from fdbpl.methods.table import Method, trained_method
-from fdbpl.params import Params
-from fdbpl.progress import Report, progress
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.tables import TITLES
+from fdbpl.settings.params import Params
 from fdbpl.stages.imported import bring_in, doubts
+from fdbpl.stages.made_with import of_training
+from fdbpl.stages.planned import load_planned
 from fdbpl.stages.sources import Source, student_source, teacher_source
+from fdbpl.system.device import choose_device
+from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.system.progress import Report, progress
+from fdbpl.system.workspace import Workspace, learned_name
 from fdbpl.training.digest import training_digest
 from fdbpl.training.features import Lookup
 from fdbpl.training.interim import Interim
 from fdbpl.training.learning import Floats, class_vectors, learn
 from fdbpl.training.loop import Trained
-from fdbpl.workspace import Workspace, learned_name
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held
 

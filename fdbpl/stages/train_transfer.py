@@ -1,8 +1,8 @@
 """Transfer, stage 3: every method's contexts, learned on all classes of the source."""
 
-from fdbpl.params import Params
+from fdbpl.settings.params import Params
 from fdbpl.stages.targets import NOT_WANTED
-from fdbpl.workspace import Workspace, require_folder
+from fdbpl.system.workspace import Workspace, require_folder
 
 
 def train_transfer(params: Params, work: Workspace) -> list[str]:

@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 
 from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
 from fdbpl.benchmarks.registry import KNOWN, is_shifted
-from fdbpl.errors import UserError
 from fdbpl.evaluation.accuracy import accuracy, over_targets
-from fdbpl.files import readable_json, write_whole
-from fdbpl.made_with import of_transfer
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.names import LEARNED, usable
-from fdbpl.params import Params, TransferParams
 from fdbpl.regions.plan import Plan
-from fdbpl.regions.planned import load_planned
 from fdbpl.reporting.transfer import transferable
+from fdbpl.settings.params import Params, TransferParams
+from fdbpl.settings.weights import about_model
 from fdbpl.stages.caches import open_caches, untrained
 from fdbpl.stages.learned import open_learned
+from fdbpl.stages.made_with import of_transfer
+from fdbpl.stages.planned import load_planned
 from fdbpl.stages.targets import NOT_WANTED, target_workspace
-from fdbpl.weights import about_model
-from fdbpl.workspace import Workspace, require_folder
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace, require_folder
 
 Vectors = NDArray[np.floating[Any]]
 
@@ -196,7 +196,7 @@ def _text_tower(params: Params, work: Workspace) -> Carry:
     def student() -> Any:
         # these load torch, which untrained methods do without
         from fdbpl.clip.model import load_model
-        from fdbpl.device import choose_device
+        from fdbpl.system.device import choose_device
 
         clip = load_model(params.student, "student")
         clip.move_text(choose_device(params.device))

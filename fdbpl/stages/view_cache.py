@@ -7,16 +7,16 @@ import numpy as np
 
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.rejection import sureness
-from fdbpl.files import write_whole
 from fdbpl.images import decode
-from fdbpl.params import DataParams
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Known
+from fdbpl.settings.params import DataParams
 from fdbpl.stages.view_regions import class_of, guesses
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
+from fdbpl.system.workspace import Workspace
 
 
 def view_cache(

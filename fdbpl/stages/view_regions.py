@@ -9,22 +9,22 @@ from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.benchmarks.names import spoken
 from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
-from fdbpl.errors import UserError
 from fdbpl.evaluation.rejection import Floats, log_softmax, sureness
-from fdbpl.files import write_whole
 from fdbpl.images import decode
 from fdbpl.methods.names import LEARNED
-from fdbpl.params import Params
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
-from fdbpl.regions.planned import load_planned
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Guess, RegionView
 from fdbpl.reporting.rejection_report import SCORE_TITLES
+from fdbpl.settings.params import Params
 from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
 from fdbpl.stages.classifiers import Classifiers
+from fdbpl.stages.planned import load_planned
 from fdbpl.stages.rejection import base_scorer, learned_from
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
+from fdbpl.system.workspace import Workspace
 
 
 def view_regions(

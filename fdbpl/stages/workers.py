@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from fdbpl.cache.pools import process_pool, thread_pool
 from fdbpl.cache.workers import Pool
-from fdbpl.errors import UserError
-from fdbpl.params import WorkerParams
+from fdbpl.settings.params import WorkerParams
+from fdbpl.system.errors import UserError
 
 OpenPool = Callable[[WorkerParams], AbstractContextManager[Pool | None]]
 """Opens the workers that the parameters ask for; None: this process does it alone."""

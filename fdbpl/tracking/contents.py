@@ -7,8 +7,8 @@ from typing import Any
 
 from fdbpl.ablation.grid import spell
 from fdbpl.ablation.summary import Row
-from fdbpl.records import SeedRecord, SummaryRecord
 from fdbpl.reporting.tables import TITLES
+from fdbpl.tracking.records import SeedRecord, SummaryRecord
 
 NAMES = {
     "base": "base_acc",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fdbpl
-from fdbpl.records import SeedRecord
 from fdbpl.reporting.tables import TITLES
+from fdbpl.tracking.records import SeedRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

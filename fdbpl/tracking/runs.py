@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdbpl.ablation.summary import Row
-from fdbpl.files import locked
-from fdbpl.machine import commit, git
-from fdbpl.progress import Report, silent
-from fdbpl.records import Records, SeedRecord
+from fdbpl.system.files import locked
+from fdbpl.system.machine import commit, git
+from fdbpl.system.progress import Report, silent
 from fdbpl.tracking.contents import Content, of_row, of_seed, of_summary
 from fdbpl.tracking.models import register_models
+from fdbpl.tracking.records import Records, SeedRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

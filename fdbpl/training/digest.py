@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 
 from fdbpl.code import CODE_OF_TRAINING, code_digest
-from fdbpl.device import choose_device
-from fdbpl.files import canonical_json, sha256
 from fdbpl.methods.table import trained_method
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
+from fdbpl.settings.params import Params
+from fdbpl.system.device import choose_device
+from fdbpl.system.files import canonical_json, sha256
 
 
 def training_digest(params: Params, plan: Plan, method: str, sources: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fdbpl.cache.cache import Cache
 from fdbpl.cache.stream import FeatureStream, row_bytes
-from fdbpl.device import moved
+from fdbpl.system.device import moved
 
 CPU = torch.device("cpu")
 STREAM_BYTES = 256 << 20  # of one model's features in memory, where not all are held

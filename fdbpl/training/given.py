@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Ints = NDArray[np.integer[Any]]
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fdbpl.clip.model import state_digest
-from fdbpl.files import canonical_json, sha256, write_whole
+from fdbpl.system.files import canonical_json, sha256, write_whole
 
 SECONDS = 60.0  # at least, between two writings
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
-from fdbpl.device import require_device, resident
-from fdbpl.errors import UserError
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.methods.names import LABELLED
 from fdbpl.methods.table import POSITIVE, Method, trained_method
-from fdbpl.params import TEMPLATE, TrainParams, has_one_gap
-from fdbpl.progress import Report, silent
+from fdbpl.settings.params import TEMPLATE, TrainParams, has_one_gap
+from fdbpl.system.device import require_device, resident
+from fdbpl.system.errors import UserError
+from fdbpl.system.progress import Report, silent
 from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.training.given import require_images, require_rows
 from fdbpl.training.interim import Interim

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.device import moved
 from fdbpl.methods.batch import Batch, Objective, Terms
-from fdbpl.params import TrainParams
-from fdbpl.progress import Report, silent
+from fdbpl.settings.params import TrainParams
+from fdbpl.system.device import moved
+from fdbpl.system.progress import Report, silent
 from fdbpl.training.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.training.interim import Interim, Standing
 from fdbpl.training.likeliest import LikeliestText

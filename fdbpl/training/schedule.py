@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.params import TrainParams
+from fdbpl.settings.params import TrainParams
 
 IMAGES_AT_ONCE = 1 << 14
 

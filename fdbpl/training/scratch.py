@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdbpl.errors import UserError
 from fdbpl.file_rows import FileRows, Rows
+from fdbpl.system.errors import UserError
 
 
 class Parts(Sized, Protocol):

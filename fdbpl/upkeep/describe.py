@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbpl.cache.cache import Cache
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 from fdbpl.upkeep.survey import summaries
 from fdbpl.upkeep.sweep import Sweep
 

@@ -13,8 +13,8 @@ from fdbpl.cache.layout import DamagedShard, damaged
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import LEFT_SECONDS, Place
 from fdbpl.cache.store import ABOUT, SUFFIX, segment_columns
-from fdbpl.errors import UserError
-from fdbpl.files import sha256
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
 
 
 @dataclass(frozen=True)

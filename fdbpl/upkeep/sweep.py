@@ -19,8 +19,8 @@ from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import SUFFIX
 from fdbpl.cache.views import distinct
-from fdbpl.errors import UserError
-from fdbpl.files import sha256
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
 from fdbpl.upkeep.survey import cache_urls, checked_segment, leftovers, segment_names, store_urls
 
 SEGMENT_BYTES = 64 << 20  # of the segments that small ones are put together to, before compression

@@ -21,8 +21,8 @@ from PIL import Image
 from fdbpl.benchmarks.dataset import Dataset, Item
 from fdbpl.benchmarks.playground import drawing, world
 from fdbpl.benchmarks.playground.world import LAWS, Law, Reading
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 
 # To be raised whenever drawing code, silhouettes or colours change what is drawn. Before that,
 # `python -m bench.playground --withdraw REASON` keeps the figures of the edition as it stands.

@@ -6,10 +6,10 @@ from typing import Any
 import click
 import yaml
 
-from fdbpl.errors import UserError
-from fdbpl.files import write_whole
-from fdbpl.params import DEFAULT_PATH
-from fdbpl.presets import preset as presets
+from fdbpl.settings.params import DEFAULT_PATH
+from fdbpl.settings.presets import preset as presets
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
 
 
 @click.command()

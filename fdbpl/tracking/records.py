@@ -18,13 +18,13 @@ import numpy as np
 from fdbpl.artifact import Artifact
 from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.cache.cache import open_cache
-from fdbpl.errors import UserError
-from fdbpl.files import canonical_json, sha256
-from fdbpl.made_with import METHODS_SERVE, of_evaluation, of_transfer, require_made_with
 from fdbpl.methods.names import LEARNED
-from fdbpl.params import Params
 from fdbpl.regions.plan import Plan
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import METHODS_SERVE, of_evaluation, of_transfer, require_made_with
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, sha256
+from fdbpl.system.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 
 from fdbpl.benchmarks.registry import is_drawn
 from fdbpl.benchmarks.vocabulary import IMAGENET
-from fdbpl.difference import difference, short
-from fdbpl.errors import UserError
 from fdbpl.methods.names import IMPORTED, LEARNED
 from fdbpl.methods.options import PRESETS, with_overrides
-from fdbpl.params import ModelParams, Params, TransferParams
 from fdbpl.regions.boxes import GENERATOR
-from fdbpl.weights import A_FILE, file_source, weights_source
-from fdbpl.workspace import Split
+from fdbpl.settings.difference import difference, short
+from fdbpl.settings.params import ModelParams, Params, TransferParams
+from fdbpl.settings.weights import A_FILE, file_source, weights_source
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Split
 
 Record = dict[str, Any]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 Split = Literal["halves", "all", "test-only"]
 """What a plan learns from: the base half of the classes, all of them, or nothing."""

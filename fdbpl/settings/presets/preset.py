@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from fdbpl.errors import UserError
-from fdbpl.params import check_params
+from fdbpl.settings.params import check_params
+from fdbpl.system.errors import UserError
 
 NAMES = ("playground", "eleven", "eleven-b16")
 WIDTH = 100

@@ -4,13 +4,11 @@ DVC sees to that; by hand a plan may be older than the parameters.
 """
 
 from functools import partial
-from typing import Any
 
-from fdbpl.made_with import of_plan, require_made_with
-from fdbpl.params import Params, RegionParams
-from fdbpl.regions.boxes import CropPolicy
 from fdbpl.regions.plan import Plan
-from fdbpl.workspace import Workspace
+from fdbpl.settings.params import Params
+from fdbpl.stages.made_with import of_plan, require_made_with
+from fdbpl.system.workspace import Workspace
 
 
 def load_planned(params: Params, dataset: str, work: Workspace) -> Plan:
@@ -27,13 +25,3 @@ def load_planned(params: Params, dataset: str, work: Workspace) -> Plan:
         partial(work.command, "prepare-crops", dataset),
     )
     return plan
-
-
-def policy_of(regions: RegionParams) -> dict[str, Any]:
-    """Return what a plan says of the law that its regions were drawn by."""
-    return {"seed": regions.seed, "per_image": regions.per_image, **law_of(regions).fields()}
-
-
-def law_of(regions: RegionParams) -> CropPolicy:
-    """Return the law that regions are drawn by."""
-    return CropPolicy(regions.scale, regions.ratio, regions.flip)

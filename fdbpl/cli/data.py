@@ -6,8 +6,8 @@ from typing import Literal
 
 import click
 
-from fdbpl.errors import UserError
-from fdbpl.params import DEFAULT_PATH, SEEDS, SHOTS, DataParams, Params, read_params
+from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, DataParams, Params, read_params
+from fdbpl.system.errors import UserError
 
 PROBLEMS_FOUND = 1
 
@@ -50,7 +50,7 @@ def data_check(
     from fdbpl.benchmarks.published import PUBLISHED
     from fdbpl.benchmarks.registry import given_picks, open_dataset
     from fdbpl.benchmarks.vocabulary import read_vocabulary
-    from fdbpl.progress import progress
+    from fdbpl.system.progress import progress
 
     params = _data_params(dataset, root, _read(params_path))
     found = open_dataset(dataset, params)
@@ -125,8 +125,8 @@ def data_picks(
     """
     from fdbpl.benchmarks.picks import picks_table
     from fdbpl.benchmarks.registry import given_picks, open_dataset
-    from fdbpl.files import write_whole
     from fdbpl.regions.planning import choose_shots
+    from fdbpl.system.files import write_whole
 
     params = _read(params_path)
     usual_shots, usual_seeds = (params.shots, params.seeds) if params else (SHOTS, SEEDS)

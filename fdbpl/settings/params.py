@@ -13,10 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from fdbpl.errors import UserError
 from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.methods.options import PRESETS, with_overrides
-from fdbpl.section import Section, explain
+from fdbpl.settings.section import Section, explain
+from fdbpl.system.errors import UserError
 from fdbpl.unique_keys import load_yaml
 
 DEFAULT_PATH = Path("params.yaml")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.params import DEFAULT_PATH
+from fdbpl.settings.params import DEFAULT_PATH
 
 DAMAGED = 1
 
@@ -80,7 +80,7 @@ def inspect(url: str, out: Path | None, count: int, plan: Path | None, params_pa
     opened = open_cache(url)
     click.echo("\n".join(description(opened)))
     if out is not None:
-        from fdbpl.params import read_params
+        from fdbpl.settings.params import read_params
         from fdbpl.stages.view_cache import view_cache
 
         click.echo(view_cache(opened, read_params(params_path).data, url, plan, count, out))

@@ -5,8 +5,8 @@ import os
 import torch
 from torch import Tensor
 
-from fdbpl.errors import UserError
-from fdbpl.processes import WORKER
+from fdbpl.system.errors import UserError
+from fdbpl.system.processes import WORKER
 
 
 def choose_device(wanted: str) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from fdbpl import __version__
-from fdbpl.cli_cache import cache
-from fdbpl.cli_data import data
-from fdbpl.cli_preset import preset
-from fdbpl.errors import UserError, told
-from fdbpl.params import DEFAULT_PATH, WorkerParams, read_params
+from fdbpl.cli.cache import cache
+from fdbpl.cli.data import data
+from fdbpl.cli.preset import preset
+from fdbpl.settings.params import DEFAULT_PATH, WorkerParams, read_params
 from fdbpl.stages import PER_DATASET, run_stage
-from fdbpl.workspace import Workspace
+from fdbpl.system.errors import UserError, told
+from fdbpl.system.workspace import Workspace
 
 USER_MISTAKE = 2
 DVC_YAML = Path("dvc.yaml")
@@ -191,9 +191,9 @@ def regions(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def estimate(params_path: Path, run: str | None, as_json: bool) -> None:
     """Tell the views, time and bytes of a build on this machine, before it begins."""
-    from fdbpl.files import readable_json
-    from fdbpl.progress import progress
     from fdbpl.stages.estimate import estimate, lines_of
+    from fdbpl.system.files import readable_json
+    from fdbpl.system.progress import progress
 
     with progress("timing a little of everything") as report:
         parts = estimate(read_params(params_path), _workspace(run), report)
@@ -211,9 +211,9 @@ main.add_command(preset)
 @click.option("--run", default=None, metavar="RUN", help="Record runs/RUN, not DVC's outputs.")
 def record(params_path: Path, run: str | None) -> None:
     """Show every result in MLflow, each once: run it as often as you like."""
-    from fdbpl.progress import progress
-    from fdbpl.records import read_records
+    from fdbpl.system.progress import progress
     from fdbpl.tracking import EXPERIMENT, record, store_uri
+    from fdbpl.tracking.records import read_records
 
     work = _workspace(run)
     records = read_records(read_params(params_path), work)
@@ -254,7 +254,7 @@ def ablate(
     """
     from fdbpl.ablation.ablate import ablate as run_ablation
     from fdbpl.ablation.grid import parse_factor
-    from fdbpl.progress import progress
+    from fdbpl.system.progress import progress
     from fdbpl.tracking import EXPERIMENT, record_ablation, store_uri
 
     done = run_ablation(
@@ -302,12 +302,12 @@ def results(
     Datasets of params.yaml's `development` stand apart from evidence. Every method is trained once
     more on the first dataset, to measure its seconds.
     """
-    from fdbpl.files import write_whole
-    from fdbpl.machine import commit, machine
-    from fdbpl.progress import progress
     from fdbpl.results.costs import costs_table
     from fdbpl.results.page import page
     from fdbpl.results.world import read_world
+    from fdbpl.system.files import write_whole
+    from fdbpl.system.machine import commit, machine
+    from fdbpl.system.progress import progress
 
     params = read_params(params_path)
     work = _workspace(run)
@@ -343,7 +343,7 @@ def _embedded(path: Path, command: str) -> str:
 @click.option("--mlflow-port", default=5000, show_default=True, help="The first one to try.")
 def up(host: str, prefect_port: int, mlflow_port: int) -> None:
     """Start Prefect's server and a worker and MLflow's server, or find them running."""
-    from fdbpl import servers
+    from flows import servers
 
     urls = servers.up(host, prefect_port, mlflow_port, say=click.echo)
     click.echo(
@@ -361,7 +361,7 @@ def up(host: str, prefect_port: int, mlflow_port: int) -> None:
 @main.command()
 def down() -> None:
     """End everything that `fdbpl up` started."""
-    from fdbpl import servers
+    from flows import servers
 
     ended = servers.down()
     click.echo(f"ended {ended} processes" if ended else "nothing was running")

@@ -20,11 +20,11 @@ from typing import Any
 
 import psutil
 
-from fdbpl import processes
-from fdbpl.address import require_no_password
-from fdbpl.errors import UserError
-from fdbpl.files import locked, readable_json, sha256, write_whole
-from fdbpl.processes import Started
+from fdbpl.system import processes
+from fdbpl.system.address import require_no_password
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import locked, readable_json, sha256, write_whole
+from fdbpl.system.processes import Started
 
 FOLDER = Path(".fdbpl/servers")
 STATE = FOLDER / "state.json"

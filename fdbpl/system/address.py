@@ -2,7 +2,7 @@
 
 import re
 
-from fdbpl.errors import UserError
+from fdbpl.system.errors import UserError
 
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
 

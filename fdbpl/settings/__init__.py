@@ -1,0 +1,1 @@
+"""What `params.yaml` may say, and whole files of it as presets."""
