@@ -22,12 +22,12 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench import finding
 from bench.peak import gflop, product_peak, synchronise
-from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
-from fdbpl.images import decode
+from fdbpl.data.images import decode
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan

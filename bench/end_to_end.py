@@ -24,9 +24,9 @@ from rich.console import Console
 from bench import finding
 from bench.schedule import Trial
 from bench.train import prepared
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.model import load_model
+from fdbpl.data.registry import open_dataset
 from fdbpl.methods.names import TRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params

@@ -53,7 +53,7 @@ def pretrain(missing: dict[str, Path], world: int) -> None:
         for role, folder in missing.items()
     }
     running = [
-        subprocess.Popen([sys.executable, "-m", "fdbpl.clip.pretraining", *words])
+        subprocess.Popen([sys.executable, "-m", "fdbpl.playground.pretraining", *words])
         for words in options.values()
     ]
     codes = [process.wait() for process in running]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from fdbpl.clip import tiny
+from fdbpl.playground import tiny
 
 Pixels = NDArray[np.uint8]
 START = "a photo of a"

@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.plain_clip import Model, Pixels
-from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
-from fdbpl.benchmarks.playground import datasets
-from fdbpl.clip import tiny
+from fdbpl.data.dataset import GENERIC_TEMPLATE
+from fdbpl.playground import datasets, tiny
 from fdbpl.system.files import write_whole
 
 HERE = Path(__file__).parent

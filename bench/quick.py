@@ -14,7 +14,7 @@ from PIL import Image
 
 from fdbpl.cache import Counts, RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
-from fdbpl.images import read_image
+from fdbpl.data.images import read_image
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, Plan
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.data.images import decode
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
-from fdbpl.images import decode
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference
 from fdbpl.methods.table import trained_method

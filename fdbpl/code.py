@@ -7,15 +7,15 @@ import fdbpl
 from fdbpl.system.files import canonical_json, sha256
 
 CODE_OF_INPUTS = (
-    *("benchmarks", "cache", "clip", "regions"),
-    *("system/device.py", "file_rows.py", "images.py"),
+    *("cache", "clip", "data", "playground", "regions"),
+    *("system/device.py", "data/images.py"),
     *("stages/cache_teacher.py", "stages/caches.py", "stages/prepare_crops.py"),
     "training/learning.py",
 )
 CODE_OF_TRAINING = (  # that evaluates what was learned, too
-    *("cache", "clip", "methods", "regions", "training"),
-    *("artifact.py", "system/blas.py", "system/device.py", "file_rows.py", "images.py"),
-    *("benchmarks/dataset.py", "evaluation/accuracy.py", "evaluation/fitted.py"),
+    *("cache", "clip", "methods", "playground/tiny", "regions", "training"),
+    *("artifact.py", "system/blas.py", "system/device.py", "data/images.py"),
+    *("data/dataset.py", "evaluation/accuracy.py", "evaluation/fitted.py"),
     *("stages/caches.py", "stages/evaluate.py"),
     *("stages/imported.py", "stages/sources.py", "stages/train_student.py"),
 )

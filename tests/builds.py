@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fdbpl.cache import build_cache
-from fdbpl.images import read_image
+from fdbpl.data.images import read_image
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 
 IMAGES = 12

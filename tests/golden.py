@@ -15,10 +15,10 @@ import yaml
 from PIL import Image
 
 from fdbpl.artifact import decision_of
-from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.benchmarks.playground import drawing
 from fdbpl.cache.cache import open_cache
 from fdbpl.methods.names import FITTED, FROM_REGIONS, UNTRAINED
+from fdbpl.playground import datasets as playground
+from fdbpl.playground import drawing
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, read_params
 from fdbpl.stages import PER_DATASET, run_stage

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import draw_image
 
-from fdbpl.benchmarks import coop, imagenet
+from fdbpl.data.readers import coop, imagenet
 
 WNIDS = {
     "n01440764": "tench",

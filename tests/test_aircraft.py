@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from layouts import VARIANTS, draw_layout
 
-from fdbpl.benchmarks.aircraft import NAME, read_aircraft
+from fdbpl.data.readers.aircraft import NAME, read_aircraft
 from fdbpl.system.errors import UserError
 
 

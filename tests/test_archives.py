@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from fdbpl.mirror.archives import archive_suffix, unpack
+from fdbpl.data.archives import archive_suffix, unpack
 from fdbpl.system.errors import UserError
 
 FILES = {"dtd/images/a b/ü.jpg": b"picture" * 99, "dtd/split.json": b"{}", "dtd/empty": b""}
@@ -205,7 +205,7 @@ def test_an_archive_without_room_is_refused_before_anything_is_written(
 ) -> None:
     archive = zipped(tmp_path / "x.zip", FILES)
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr("fdbpl.mirror.archives.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("fdbpl.data.archives.shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"695 bytes when unpacked, 100 are free"):
         unpack(archive, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())

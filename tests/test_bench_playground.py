@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from bench import playground
-from fdbpl.benchmarks.playground import datasets
+from fdbpl.playground import datasets
 
 SOUND = playground.Figures(
     classes=20,

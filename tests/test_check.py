@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks import published
-from fdbpl.benchmarks.check import SHOTS, Check, check, count
-from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.look import Look
+from fdbpl.data import published
+from fdbpl.data.check import SHOTS, Check, Look, check, count
+from fdbpl.data.dataset import UNKNOWN, Dataset, Item
 
 NAMES = ("ant", "bee", "cat")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from conftest import draw_image, write_split
 
-from fdbpl.benchmarks.check import count
-from fdbpl.benchmarks.coop import LAYOUTS, read_coop, read_split
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.published import PUBLISHED
-from fdbpl.benchmarks.split import base_and_new
+from fdbpl.data.check import count
+from fdbpl.data.dataset import Dataset, Item
+from fdbpl.data.published import PUBLISHED
+from fdbpl.data.readers.coop import LAYOUTS, read_coop, read_split
+from fdbpl.data.splits import base_and_new
 from fdbpl.system.errors import UserError
 
 

@@ -49,7 +49,7 @@ ALWAYS_ASIDE = {
     "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
 CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
-FOLDERS = {"fdbpl/benchmarks": "say where images lie; the plan knows each by its content"}
+FOLDERS = {"fdbpl/data": "say where images lie; the plan knows each by its content"}
 TITLES = {
     "fdbpl/evaluation": "imported with titles of methods",
     "fdbpl/reporting": "titles of methods, for what is said of those left out",
@@ -61,11 +61,11 @@ OF_TEXT = {
 }
 TRAINING = {**FOLDERS, **TITLES, "fdbpl/code.py": "tells if an interrupted training may go on"}
 COMPARING = {
-    "fdbpl/benchmarks": "the registry is asked whether a dataset is drawn, no more",
+    "fdbpl/data": "the registry is asked whether a dataset is drawn, no more",
     "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
 }
 REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other parameters"}
-BUILDING = {"fdbpl/images.py": "imported with what builds caches, which are only read here"}
+BUILDING = {"fdbpl/data/images.py": "imported with what builds caches, which are only read here"}
 
 ASIDE = {
     "prepare-crops": CHECKS,
@@ -73,7 +73,7 @@ ASIDE = {
     "train-student": TRAINING,
     "evaluate": {
         **BUILDING,
-        "fdbpl/benchmarks": COMPARING["fdbpl/benchmarks"],
+        "fdbpl/data": COMPARING["fdbpl/data"],
         "fdbpl/reporting": TITLES["fdbpl/reporting"],
     },
     "prepare-transfer": CHECKS,
@@ -81,7 +81,7 @@ ASIDE = {
     "train-transfer": TRAINING,
     "transfer": {
         **BUILDING,
-        "fdbpl/benchmarks": "imported with the registry, of which only a table is read",
+        "fdbpl/data": "imported with the registry, of which only a table is read",
         "fdbpl/reporting/tables.py": "imported with the list of methods that transfer",
         "fdbpl/training": OF_TEXT["fdbpl/training"],
     },
@@ -261,4 +261,4 @@ def test_what_functions_and_packages_import_is_followed() -> None:
     found = closure("fdbpl.stages.transfer")
     assert "fdbpl/clip/model.py" in found  # by a function
     assert "fdbpl/cache/build.py" in found  # by a package on the way
-    assert "fdbpl/benchmarks/__init__.py" not in found  # holds its docstring alone
+    assert "fdbpl/data/__init__.py" not in found  # holds its docstring alone

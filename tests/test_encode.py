@@ -11,7 +11,7 @@ from PIL import Image
 
 from fdbpl.cache import encode
 from fdbpl.cache.store import RegionStore
-from fdbpl.images import UnreadableImage
+from fdbpl.data.images import UnreadableImage
 from fdbpl.system.errors import UserError
 
 

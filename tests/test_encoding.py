@@ -13,7 +13,7 @@ from torchvision.transforms import functional as tv
 
 from fdbpl.clip.encoding import Fingerprint, ImageEncoder, centre_view
 from fdbpl.clip.model import ClipModel
-from fdbpl.images import decode
+from fdbpl.data.images import decode
 
 
 @pytest.fixture(scope="module")

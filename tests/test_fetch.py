@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from hub import COMMIT, REPO, Hub, serve
 from layouts import draw_layout
 
-from fdbpl.benchmarks.registry import LAYOUTS
 from fdbpl.cli import main
-from fdbpl.mirror import hub as client
-from fdbpl.mirror.terms import PAGES
+from fdbpl.data import hub as client
+from fdbpl.data.registry import LAYOUTS
+from fdbpl.data.terms import PAGES
 
 
 def run(*words: str, mirror: str = REPO, answer: str | None = None) -> Result:
@@ -154,7 +154,7 @@ def test_room_is_asked_for_what_is_left_to_fetch_alone(
         seen.append((folder.name, (folder / "unpacked").exists()))
         return SimpleNamespace(free=room[folder.name])
 
-    monkeypatch.setattr("fdbpl.mirror.fetch.shutil.disk_usage", usage)
+    monkeypatch.setattr("fdbpl.data.fetch.shutil.disk_usage", usage)
     said = fails("dtd", "--yes")
     assert f"{size - half:,} bytes to fetch, {size - half - 1:,} are free" in said
     room["dtd"] += 1
@@ -168,7 +168,7 @@ def test_a_killed_fetch_leaves_no_half_dataset(hub: Hub, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fdbpl.mirror.fetch.unpack", killed)
+        patch.setattr("fdbpl.data.fetch.unpack", killed)
         assert run("dtd", "--yes").exit_code != 0
     assert not Path("data/dtd").exists()
     assert run("dtd", "--yes").exit_code == 0

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.file_rows import FileRows
+from fdbpl.regions.file_rows import FileRows
 
 RECORD = np.dtype([("a", "<u4"), ("b", "u1", (3,))])  # of odd size, as regions are
 MAPPED = """
 import sys
 from pathlib import Path
 import numpy as np
-from fdbpl.file_rows import FileRows
+from fdbpl.regions.file_rows import FileRows
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 rows = FileRows(open(sys.argv[1], "rb"), np.dtype("u1"))

@@ -5,10 +5,10 @@ import pytest
 from conftest import draw_folder, draw_image
 from layouts import shuffled_listing
 
-from fdbpl.benchmarks.dataset import Item
-from fdbpl.benchmarks.folder import read_folder
-from fdbpl.benchmarks.listing import images_below
-from fdbpl.benchmarks.split import hold_out
+from fdbpl.data.dataset import Item
+from fdbpl.data.disk import images_below
+from fdbpl.data.readers.folder import read_folder
+from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
 TEMPLATE = "a photo of a {}."

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from layouts import WNIDS, draw_layout
 
-from fdbpl.benchmarks.imagenet import LAYOUTS, SHIFTED, read_imagenet
-from fdbpl.benchmarks.published import BASE, NEW, PUBLISHED
-from fdbpl.benchmarks.split import base_and_new
+from fdbpl.data.published import BASE, NEW, PUBLISHED
+from fdbpl.data.readers.imagenet import LAYOUTS, SHIFTED, read_imagenet
+from fdbpl.data.splits import base_and_new
 from fdbpl.system.errors import UserError
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fdbpl import images
-from fdbpl.images import ChangedImage, UnreadableImage, decode, read_image
+from fdbpl.data import images
+from fdbpl.data.images import ChangedImage, UnreadableImage, decode, read_image
 
 RED = (255, 0, 0)
 BLUE = (0, 0, 255)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fdbpl.benchmarks.lines import numbered_lines
+from fdbpl.data.disk import numbered_lines
 from fdbpl.system.errors import UserError
 
 

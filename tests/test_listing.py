@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fdbpl.benchmarks.listing import IMAGE_SUFFIXES, class_folders, images_below, other_suffixes
+from fdbpl.data.disk import IMAGE_SUFFIXES, class_folders, images_below, other_suffixes
 from fdbpl.system.errors import UserError
 
 

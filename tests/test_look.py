@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from conftest import draw_folder
 
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.folder import read_folder
-from fdbpl.benchmarks.look import look_at
-from fdbpl.images import read_image
+from fdbpl.data.check import look_at
+from fdbpl.data.dataset import Dataset, Item
+from fdbpl.data.images import read_image
+from fdbpl.data.readers.folder import read_folder
 
 
 @pytest.fixture

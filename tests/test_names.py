@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.names import require_distinct, spoken
+from fdbpl.data.names import require_distinct, spoken
 from fdbpl.system.errors import UserError
 
 

@@ -11,11 +11,11 @@ from conftest import MakeModel, draw_folder
 from torch import Tensor
 
 from fdbpl.artifact import Artifact
-from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import RegionStore, build_cache, open_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
-from fdbpl.images import ChangedImage
+from fdbpl.data.images import ChangedImage
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.benchmarks.registry import is_drawn
+from fdbpl.data.registry import is_drawn
 from fdbpl.evaluation import outsiders
+from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
 from fdbpl.settings.params import DataParams, OwnDataset

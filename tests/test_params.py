@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.playground import datasets as playground
+from fdbpl.playground import datasets as playground
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.system.errors import UserError
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.paths import Fence, inside, require_utf8
+from fdbpl.data.disk import Fence, inside, require_utf8
 from fdbpl.system.errors import UserError
 
 

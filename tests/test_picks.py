@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import draw_layout, shuffled_listing
 
-from fdbpl.benchmarks.coop import LAYOUTS as SPLIT_FILES
-from fdbpl.benchmarks.coop import read_split
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.picks import COLUMNS, picks_table, read_picks
-from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED, given_picks, open_dataset
-from fdbpl.benchmarks.split import base_and_new, draw_order
 from fdbpl.cli import main
+from fdbpl.data.dataset import Dataset, Item
+from fdbpl.data.picks import COLUMNS, picks_table, read_picks
+from fdbpl.data.readers.coop import LAYOUTS as SPLIT_FILES
+from fdbpl.data.readers.coop import read_split
+from fdbpl.data.registry import LAYOUTS, SHIFTED, given_picks, open_dataset
+from fdbpl.data.splits import base_and_new, draw_order
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import TABLE, choose_shots, make_plan
 from fdbpl.settings.params import DataParams, RegionParams

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 
-from fdbpl.benchmarks.folder import read_folder
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions import region_file
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
@@ -21,7 +21,7 @@ FILES = ["images.npy", "plan.json", "regions.npy"]
 CODE = """
 import sys
 from pathlib import Path
-from fdbpl.benchmarks.folder import read_folder
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.settings.params import RegionParams
 from fdbpl.regions.planning import make_plan
 dataset = read_folder("pets", Path(sys.argv[1]), "{}")

@@ -8,9 +8,9 @@ import pytest
 from conftest import draw_folder, draw_image
 from PIL import Image
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.folder import read_folder
-from fdbpl.images import decode, read_image
+from fdbpl.data.dataset import UNKNOWN, Dataset, Item
+from fdbpl.data.images import decode, read_image
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions.plan import TEST, TRAIN, Plan
 from fdbpl.regions.planning import Shots, Split, make_plan
 from fdbpl.settings.params import RegionParams

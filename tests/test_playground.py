@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fdbpl.benchmarks.playground import captions, datasets, drawing, world
-from fdbpl.clip import tiny
+from fdbpl.playground import captions, datasets, drawing, tiny, world
 from fdbpl.system.errors import UserError
 
 ALL = datasets.DATASETS + datasets.SHIFTED

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.registry import LAYOUTS, SHIFTED
 from fdbpl.cli import main
+from fdbpl.data.registry import LAYOUTS, SHIFTED
 from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.settings.params import Params, TrainParams, check_params
 from fdbpl.settings.presets.preset import NAMES, changes, preset, shipped

@@ -8,8 +8,8 @@ import pytest
 from test_reporting import record
 from workspaces import evaluated_workspace, workspace_params
 
-from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
-from fdbpl.benchmarks.registry import SHIFTED as VERSIONS
+from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
+from fdbpl.data.registry import SHIFTED as VERSIONS
 from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
 from fdbpl.methods.names import FITTED
 from fdbpl.reporting.published_results import (

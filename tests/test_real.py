@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from safetensors.torch import save_file
 
-from fdbpl.benchmarks import imagenet
 from fdbpl.cli import main
+from fdbpl.data.readers import imagenet
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.system.workspace import Workspace
 

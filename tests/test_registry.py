@@ -4,9 +4,9 @@ import pytest
 from conftest import draw_folder, draw_image, write_split
 from layouts import draw_layout
 
-from fdbpl.benchmarks.dataset import Dataset
-from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.benchmarks.registry import KNOWN, SHIFTED, is_shifted, open_dataset
+from fdbpl.data.dataset import Dataset
+from fdbpl.data.registry import KNOWN, SHIFTED, is_shifted, open_dataset
+from fdbpl.playground import datasets as playground
 from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
 from fdbpl.system.errors import UserError
 
@@ -87,6 +87,6 @@ def test_of_ones_own_datasets_the_parameters_tell() -> None:
 
 def test_no_class_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Dataset("mine", tmp_path, (), "{}", (), (), ())
-    monkeypatch.setattr("fdbpl.benchmarks.registry.read_folder", lambda *_: empty)
+    monkeypatch.setattr("fdbpl.data.registry.read_folder", lambda *_: empty)
     with pytest.raises(UserError, match=r"'mine' in .* has no class, wanted at least 2\."):
         open_dataset("mine", own(tmp_path))

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from workspaces import FakeEncoder, evaluated_workspace, workspace_params
 
-from fdbpl.benchmarks.playground import datasets as playground
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.evaluation.rejection import auroc
+from fdbpl.playground import datasets as playground
 from fdbpl.reporting.rejection_report import SCORE_TITLES, datasets_table, scores_table, usual_table
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage

@@ -8,8 +8,8 @@ import pytest
 from conftest import draw_folder
 from workspaces import FakeEncoder
 
-from fdbpl.benchmarks.folder import read_folder
 from fdbpl.cache import Counts, RegionStore, build_cache
+from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import RegionParams

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Item
-from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out
+from fdbpl.data.dataset import UNKNOWN, Item
+from fdbpl.data.splits import base_and_new, draw_order, hold_out
 from fdbpl.system.errors import UserError
 
 items = st.lists(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Item
-from fdbpl.benchmarks.split import hold_out
-from fdbpl.benchmarks.table import read_table
+from fdbpl.data.dataset import UNKNOWN, Item
+from fdbpl.data.readers.table import read_table
+from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
 Write = Callable[[Path, list[dict[str, Any]]], Path]

@@ -11,8 +11,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from rich.progress import Progress
 from safetensors.torch import load_file
 
-from fdbpl.benchmarks.playground import captions, datasets
-from fdbpl.clip import pretraining, tiny
+from fdbpl.playground import captions, datasets, pretraining, tiny
 from fdbpl.system.files import sha256
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from conftest import draw_image
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Item
-from fdbpl.benchmarks.unlabelled import read_unlabelled
+from fdbpl.data.dataset import UNKNOWN, Item
+from fdbpl.data.readers.unlabelled import read_unlabelled
 from fdbpl.system.errors import UserError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from fdbpl.benchmarks.vocabulary import read_vocabulary
+from fdbpl.data.names import read_vocabulary
 from fdbpl.system.errors import UserError
 
 

@@ -19,7 +19,7 @@ from fdbpl.cache.pools import process_pool, thread_pool
 from fdbpl.cache.store import RegionStore
 from fdbpl.cache.views import views_of
 from fdbpl.cache.workers import Crew, Job, encode_chunk
-from fdbpl.images import DECODER
+from fdbpl.data.images import DECODER
 from fdbpl.settings.params import WorkerParams, check_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.workers import local_pool

@@ -20,7 +20,7 @@ from fdbpl.cache.payload import STORED, Payload, decode, encode
 from fdbpl.cache.store import Features, Lookup, RegionStore
 from fdbpl.cache.views import Places, Plan, Views, distinct, image_list_digest, views_of
 from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encoded_by
-from fdbpl.images import DECODER
+from fdbpl.data.images import DECODER
 from fdbpl.regions.boxes import REGION
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json

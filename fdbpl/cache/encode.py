@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from fdbpl.cache.keys import Keys
 from fdbpl.cache.views import Places, Plan, Views, image_hashes
-from fdbpl.images import decode
+from fdbpl.data.images import decode
 from fdbpl.regions.boxes import Box
 from fdbpl.system.errors import UserError
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder
 from fdbpl.cache.store import RegionStore
-from fdbpl.images import DECODER
+from fdbpl.data.images import DECODER
 from fdbpl.system.errors import UserError
 
 TRIES = 5  # of one chunk, each ended by the death of the worker that had it

@@ -44,12 +44,11 @@ def data_check(
     Ends with exit code 0 when all is well, 1 when problems were found, 2 when
     the dataset cannot be read.
     """
-    from fdbpl.benchmarks.check import check
-    from fdbpl.benchmarks.listing import other_suffixes
-    from fdbpl.benchmarks.look import look_at
-    from fdbpl.benchmarks.published import PUBLISHED
-    from fdbpl.benchmarks.registry import given_picks, open_dataset
-    from fdbpl.benchmarks.vocabulary import read_vocabulary
+    from fdbpl.data.check import check, look_at
+    from fdbpl.data.disk import other_suffixes
+    from fdbpl.data.names import read_vocabulary
+    from fdbpl.data.published import PUBLISHED
+    from fdbpl.data.registry import given_picks, open_dataset
     from fdbpl.system.progress import progress
 
     params = _data_params(dataset, root, _read(params_path))
@@ -79,7 +78,7 @@ def data_fetch(
     Shows the licence first. An interrupted fetch goes on where it was; a dataset that is there
     is left as it is. Another hub may be named by HF_ENDPOINT.
     """
-    from fdbpl.mirror.fetch import DEFAULT, fetch, offer
+    from fdbpl.data.fetch import DEFAULT, fetch, offer
 
     place = Path(_data_params(dataset, root, _read(params_path), made=True).root)
     if (place / dataset).exists():
@@ -123,8 +122,8 @@ def data_picks(
     The images that each seed learns from, of all classes, as the stages choose them; then the
     images they are tested on. data.picks brings such a table in.
     """
-    from fdbpl.benchmarks.picks import picks_table
-    from fdbpl.benchmarks.registry import given_picks, open_dataset
+    from fdbpl.data.picks import picks_table
+    from fdbpl.data.registry import given_picks, open_dataset
     from fdbpl.regions.planning import choose_shots
     from fdbpl.system.files import write_whole
 

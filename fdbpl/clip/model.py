@@ -14,7 +14,7 @@ import torch
 from open_clip import convert, factory, pretrained
 from open_clip.model import CLIP
 
-from fdbpl.clip import tiny
+from fdbpl.playground import tiny
 from fdbpl.settings.params import ModelParams
 from fdbpl.settings.weights import TINY, weights_source
 from fdbpl.system.errors import UserError

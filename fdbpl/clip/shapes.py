@@ -4,8 +4,8 @@ import open_clip
 import torch
 from open_clip import factory
 
-from fdbpl.clip import tiny
 from fdbpl.clip.model import ClipModel, quiet_about_random_start
+from fdbpl.playground import tiny
 
 
 def random_model(architecture: str, seed: int) -> ClipModel:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground import datasets as playground
+from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.system.files import canonical_json

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.dataset import UNKNOWN
-from fdbpl.file_rows import Rows
+from fdbpl.data.dataset import UNKNOWN
+from fdbpl.regions.file_rows import Rows
 from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder

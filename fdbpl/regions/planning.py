@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.picks import Picks
-from fdbpl.benchmarks.split import base_and_new, draw_order, hold_out_unlabelled
-from fdbpl.images import UnreadableImage, read_image
+from fdbpl.data.dataset import UNKNOWN, Dataset, Item
+from fdbpl.data.images import UnreadableImage, read_image
+from fdbpl.data.picks import Picks
+from fdbpl.data.splits import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
 from fdbpl.settings.params import RegionParams

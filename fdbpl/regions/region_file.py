@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from fdbpl.file_rows import FileRows, Rows
 from fdbpl.regions.boxes import REGION
+from fdbpl.regions.file_rows import FileRows, Rows
 
 AT_ONCE = 1 << 18  # regions held at any time, 6.5 MB
 NO_NPY = (ValueError, SyntaxError, TokenError)  # what numpy makes of a header that is none

@@ -6,7 +6,7 @@ Transductive methods have a column or a table of their own.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from fdbpl.benchmarks.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
+from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.methods.names import LEARNED
 from fdbpl.reporting import published_results as published

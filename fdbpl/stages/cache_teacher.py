@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 
-from fdbpl.benchmarks.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
+from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
+from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import ModelParams, Params
 from fdbpl.stages.caches import Role

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.views import image_list_digest
-from fdbpl.images import DECODER
+from fdbpl.data.images import DECODER
 from fdbpl.methods.decision import Decision
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import ModelParams, Params

@@ -15,8 +15,6 @@ from open_clip import pretrained
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from rich.filesize import decimal
 
-from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache import RegionStore
 from fdbpl.cache.build import unseen_views
 from fdbpl.cache.keys import KEY_BYTES
@@ -25,7 +23,9 @@ from fdbpl.cache.views import distinct
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.shapes import random_model
-from fdbpl.images import decode
+from fdbpl.data.dataset import GENERIC_TEMPLATE
+from fdbpl.data.images import decode
+from fdbpl.data.registry import open_dataset
 from fdbpl.methods.names import TRAINED, usable
 from fdbpl.methods.table import Method, trained_method
 from fdbpl.regions.boxes import REGION

@@ -11,8 +11,8 @@ features up or encodes them anew is in it, since a cache may keep them rounded.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fdbpl.benchmarks.registry import is_drawn
-from fdbpl.benchmarks.vocabulary import IMAGENET
+from fdbpl.data.names import IMAGENET
+from fdbpl.data.registry import is_drawn
 from fdbpl.methods.names import IMPORTED, LEARNED
 from fdbpl.methods.options import PRESETS, with_overrides
 from fdbpl.regions.boxes import GENERATOR
@@ -153,7 +153,7 @@ def _own(params: Params, dataset: str) -> Record | None:
     if own is None:
         return None
     folders = {key: getattr(own, key) and "a folder" for key in ("folder", "images", "test")}
-    names = own.names or (own.images and params.data.vocabulary)  # as fdbpl.benchmarks.registry
+    names = own.names or (own.images and params.data.vocabulary)  # as fdbpl.data.registry
     return {"template": own.template, **folders, "table": _list(own.table), "names": _list(names)}
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from fdbpl.benchmarks.registry import given_picks, open_dataset
-from fdbpl.benchmarks.vocabulary import read_vocabulary
+from fdbpl.data.names import read_vocabulary
+from fdbpl.data.registry import given_picks, open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import Params

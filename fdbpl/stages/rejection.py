@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground.datasets import has_empty_ground
-from fdbpl.benchmarks.registry import is_drawn, open_dataset
 from fdbpl.cache.cache import Cache
+from fdbpl.data.registry import is_drawn, open_dataset
 from fdbpl.evaluation import outsiders
 from fdbpl.evaluation import rejection as rules
 from fdbpl.methods.names import LEARNED, UNTRAINED, usable
+from fdbpl.playground.datasets import has_empty_ground
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.reporting import rejection_report
 from fdbpl.settings.params import Params

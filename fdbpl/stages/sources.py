@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.manifest import require_identity
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import Role, open_role

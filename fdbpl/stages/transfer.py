@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
-from fdbpl.benchmarks.registry import KNOWN, is_shifted
+from fdbpl.data.registry import KNOWN, is_shifted
 from fdbpl.evaluation.accuracy import accuracy, over_targets
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.inference import Inference

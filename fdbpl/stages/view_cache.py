@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
+from fdbpl.data.images import decode
+from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.rejection import sureness
-from fdbpl.images import decode
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import Known

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fdbpl.benchmarks.dataset import UNKNOWN
-from fdbpl.benchmarks.names import spoken
-from fdbpl.benchmarks.registry import open_dataset
 from fdbpl.cache.cache import Cache
+from fdbpl.data.dataset import UNKNOWN
+from fdbpl.data.images import decode
+from fdbpl.data.names import spoken
+from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.rejection import Floats, log_softmax, sureness
-from fdbpl.images import decode
 from fdbpl.methods.names import LEARNED
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan

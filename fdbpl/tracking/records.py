@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from fdbpl.artifact import Artifact
-from fdbpl.benchmarks.dataset import UNKNOWN
 from fdbpl.cache.cache import open_cache
+from fdbpl.data.dataset import UNKNOWN
 from fdbpl.methods.names import LEARNED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params

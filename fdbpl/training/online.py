@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.clip.encoding import ImageEncoder
-from fdbpl.images import decode
+from fdbpl.data.images import decode
 from fdbpl.regions.plan import Plan
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdbpl.file_rows import FileRows, Rows
+from fdbpl.regions.file_rows import FileRows, Rows
 from fdbpl.system.errors import UserError
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground import silhouettes
+from fdbpl.playground import silhouettes
 
 RGB = MappingProxyType(
     {

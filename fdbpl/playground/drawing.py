@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground import glyphs
-from fdbpl.benchmarks.playground.strokes import GRID
-from fdbpl.benchmarks.playground.world import (
+from fdbpl.playground import glyphs
+from fdbpl.playground.strokes import GRID
+from fdbpl.playground.world import (
     COLOURS,
     FAMILY,
     FRAMED,

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.lines import numbered_lines
-from fdbpl.benchmarks.listing import dataset_folder
-from fdbpl.benchmarks.names import spoken
-from fdbpl.benchmarks.paths import Fence
+from fdbpl.data.dataset import Dataset, Item
+from fdbpl.data.disk import Fence, dataset_folder, numbered_lines
+from fdbpl.data.names import spoken
 from fdbpl.system.errors import UserError
 
 NAME = "fgvc_aircraft"

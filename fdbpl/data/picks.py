@@ -10,11 +10,10 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fdbpl.benchmarks.dataset import PARTS, UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.lines import read_text
-from fdbpl.benchmarks.names import spoken
-from fdbpl.benchmarks.paths import inside
-from fdbpl.benchmarks.table import full_rows
+from fdbpl.data.dataset import PARTS, UNKNOWN, Dataset, Item
+from fdbpl.data.disk import inside, read_text
+from fdbpl.data.names import spoken
+from fdbpl.data.readers.table import full_rows
 from fdbpl.system.errors import UserError
 
 SEED = "shot seed"

@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fdbpl.benchmarks import aircraft, coop, imagenet
-from fdbpl.benchmarks.registry import LAYOUTS
-from fdbpl.mirror.archives import archive_suffix, unpack
-from fdbpl.mirror.hub import RemoteFile, Repository, download, downloaded, open_repository
-from fdbpl.mirror.terms import PAGES
+from fdbpl.data.archives import archive_suffix, unpack
+from fdbpl.data.hub import RemoteFile, Repository, download, downloaded, open_repository
+from fdbpl.data.readers import aircraft, coop, imagenet
+from fdbpl.data.registry import LAYOUTS
+from fdbpl.data.terms import PAGES
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import progress
 

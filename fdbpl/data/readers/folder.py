@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fdbpl.benchmarks.dataset import PARTS, Dataset, Item
-from fdbpl.benchmarks.listing import class_folders, images_below
-from fdbpl.benchmarks.names import require_distinct, spoken
-from fdbpl.benchmarks.split import hold_out
+from fdbpl.data.dataset import PARTS, Dataset, Item
+from fdbpl.data.disk import class_folders, images_below
+from fdbpl.data.names import require_distinct, spoken
+from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
 # What people call a folder of a split: as a class name it is a mistake, not a class.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground.world import (
+from fdbpl.playground.world import (
     COLOURS,
     KINDS,
     NOUNS,

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE, Dataset, Item
-from fdbpl.benchmarks.lines import numbered_lines
-from fdbpl.benchmarks.listing import class_folders, dataset_folder, images_below
-from fdbpl.benchmarks.names import spoken
+from fdbpl.data.dataset import GENERIC_TEMPLATE, Dataset, Item
+from fdbpl.data.disk import class_folders, dataset_folder, images_below, numbered_lines
+from fdbpl.data.names import spoken
 from fdbpl.system.errors import UserError
 
 CLASS_NAMES = "classnames.txt"

@@ -7,11 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fdbpl.benchmarks.dataset import GENERIC_TEMPLATE, PARTS, Dataset, Item
-from fdbpl.benchmarks.lines import read_text
-from fdbpl.benchmarks.listing import dataset_folder
-from fdbpl.benchmarks.names import spoken
-from fdbpl.benchmarks.paths import Fence
+from fdbpl.data.dataset import GENERIC_TEMPLATE, PARTS, Dataset, Item
+from fdbpl.data.disk import Fence, dataset_folder, read_text
+from fdbpl.data.names import spoken
 from fdbpl.system.errors import UserError
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Item
+from fdbpl.data.dataset import UNKNOWN, Item
 from fdbpl.system.errors import UserError
 
 HELD_OUT = 1000

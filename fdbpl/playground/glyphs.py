@@ -6,8 +6,8 @@ from math import pi
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.benchmarks.playground import silhouettes
-from fdbpl.benchmarks.playground.strokes import Field, X, Y, glyph
+from fdbpl.playground import silhouettes
+from fdbpl.playground.strokes import Field, X, Y, glyph
 
 
 def _wave(u: Field, n: float = 1.0) -> Field:

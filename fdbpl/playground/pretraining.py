@@ -1,4 +1,4 @@
-"""How the tiny pair came to be: `python -m fdbpl.clip.pretraining --out DIR` makes them anew.
+"""How the tiny pair came to be: `python -m fdbpl.playground.pretraining --out DIR` makes them anew.
 
 Scenes are drawn afresh at every step. In the first half of the steps the image tower learns
 through plain heads to name what was drawn; in the second half it meets the text tower under a
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from fdbpl.benchmarks.playground import captions, drawing, world
-from fdbpl.clip import tiny
-from fdbpl.clip.merges import merge_closure
+from fdbpl.playground import captions, drawing, tiny, world
+from fdbpl.playground.merges import merge_closure
 from fdbpl.system import files
 
 # Words of templates elsewhere, kept whole so that they do not fall apart into bytes.

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fdbpl.benchmarks.dataset import Dataset, Item
-from fdbpl.benchmarks.playground import drawing, world
-from fdbpl.benchmarks.playground.world import LAWS, Law, Reading
+from fdbpl.data.dataset import Dataset, Item
+from fdbpl.playground import drawing, world
+from fdbpl.playground.world import LAWS, Law, Reading
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 

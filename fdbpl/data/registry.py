@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fdbpl.benchmarks import aircraft, coop, imagenet
-from fdbpl.benchmarks.aircraft import read_aircraft
-from fdbpl.benchmarks.coop import read_coop
-from fdbpl.benchmarks.dataset import Dataset
-from fdbpl.benchmarks.folder import read_folder
-from fdbpl.benchmarks.imagenet import read_imagenet
-from fdbpl.benchmarks.picks import Picks, read_picks
-from fdbpl.benchmarks.playground import datasets as playground
-from fdbpl.benchmarks.table import read_table
-from fdbpl.benchmarks.unlabelled import read_unlabelled
-from fdbpl.benchmarks.vocabulary import read_vocabulary
+from fdbpl.data.dataset import Dataset
+from fdbpl.data.names import read_vocabulary
+from fdbpl.data.picks import Picks, read_picks
+from fdbpl.data.readers import aircraft, coop, imagenet
+from fdbpl.data.readers.aircraft import read_aircraft
+from fdbpl.data.readers.coop import read_coop
+from fdbpl.data.readers.folder import read_folder
+from fdbpl.data.readers.imagenet import read_imagenet
+from fdbpl.data.readers.table import read_table
+from fdbpl.data.readers.unlabelled import read_unlabelled
+from fdbpl.playground import datasets as playground
 from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
 from fdbpl.system.errors import UserError
 

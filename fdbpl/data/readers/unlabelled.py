@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdbpl.benchmarks.dataset import UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.lines import numbered_lines
-from fdbpl.benchmarks.listing import class_folders, images_below
-from fdbpl.benchmarks.names import require_distinct, spoken
+from fdbpl.data.dataset import UNKNOWN, Dataset, Item
+from fdbpl.data.disk import class_folders, images_below, numbered_lines
+from fdbpl.data.names import require_distinct, spoken
 from fdbpl.system.errors import UserError
 
 

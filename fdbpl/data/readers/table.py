@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fdbpl.benchmarks.dataset import PARTS, UNKNOWN, Dataset, Item
-from fdbpl.benchmarks.lines import read_text
-from fdbpl.benchmarks.names import require_distinct, spoken
-from fdbpl.benchmarks.paths import Fence
-from fdbpl.benchmarks.split import hold_out
+from fdbpl.data.dataset import PARTS, UNKNOWN, Dataset, Item
+from fdbpl.data.disk import Fence, read_text
+from fdbpl.data.names import require_distinct, spoken
+from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
 COLUMNS = ("image", "class", "split")
