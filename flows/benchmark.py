@@ -65,7 +65,7 @@ def compare(seconds: float) -> list[str]:
         if not waiting:
             log = get_run_logger().info
             dvc.repro("transfer", seconds=seconds, log=log)
-            for stage in ("compare", "rejection"):
+            for stage in ("compare", "ood"):
                 dvc.repro("--single-item", stage, seconds=seconds, log=log)
         return waiting
 

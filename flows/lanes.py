@@ -17,7 +17,7 @@ from flows import dvc
 
 AT_ONCE = 2
 HOURS = 24 * 7  # of a stage chain; whoever wants less interrupts it
-TABLES = [["--single-item", "transfer", "compare"], ["--single-item", "rejection"]]
+TABLES = [["--single-item", "transfer", "compare"], ["--single-item", "ood"]]
 """Single items, because a lane that looked at all that they rest on would want to write it."""
 _speaking = threading.Lock()
 

@@ -13,7 +13,7 @@ from workspaces import draw, prepare, workspace_params
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache import open_cache
 from fdbpl.cache.manifest import OtherCache
-from fdbpl.evaluation.rejection import log_softmax
+from fdbpl.evaluation.logits import log_softmax
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import caches

@@ -57,9 +57,9 @@ def test_two_classes_one_learned_and_one_new_go_through_all_methods(project: Pro
     for found in comparison["methods"].values():  # one class competes with none
         assert found["datasets"]["mine"]["base"] == 100
         assert found["datasets"]["mine"]["new"] in (100, None)  # a probe knows no new class
-    result = project("rejection")
+    result = project("ood")
     assert result.exit_code == 0, result.output
-    assert "NaN" not in Path("runs/default/metrics/rejection.json").read_text()
+    assert "NaN" not in Path("runs/default/metrics/ood.json").read_text()
 
 
 def test_more_seeds_and_crops_encode_only_what_is_new(done: Project) -> None:

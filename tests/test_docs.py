@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fdbpl.evaluation.rejection import WEIGHTS
 from fdbpl.methods.options import PRESETS, FdbplOptions
 from fdbpl.settings.params import OwnDataset, Params
 
@@ -55,8 +54,3 @@ def test_every_option_stands_with_its_values_and_what_the_presets_set() -> None:
         words = getattr(field.annotation, "__args__", ())
         if all(isinstance(word, str) for word in words) and words:
             assert values == ", ".join(f"`{word}`" for word in words), name
-
-
-def test_the_weights_of_the_combined_score() -> None:
-    said = rows("rejection.md", "score")["`combined`"][0]
-    assert said.startswith(" + ".join(f"{w} `{score}`" for score, w in WEIGHTS.items()) + ",")

@@ -91,7 +91,7 @@ ASIDE = {
         "fdbpl/system/blas.py": "of measuring, only averages of what was measured are called",
         "fdbpl/methods/decision.py": "of measuring, only averages of what was measured are called",
     },
-    "rejection": {"fdbpl/training": "of what builds caches, only the image tower is called"},
+    "ood": {"fdbpl/training": "of what builds caches, only the image tower is called"},
 }
 """What a stage imports beside its deps, and why that changes no result of it."""
 
@@ -196,7 +196,7 @@ WRITES: dict[str, Callable[[Params], Any]] = {
     "train-transfer": lambda params: trainings(params, "all"),
     "transfer": lambda params: of_transfer(params, params.transfer),
     "compare": of_all,
-    "rejection": of_all,
+    "ood": of_all,
 }
 """What each stage's outputs say they were made with."""
 

@@ -86,7 +86,7 @@ def test_a_checkpoint_is_evaluated_beside_the_others(tmp_path: Path, student: Cl
         assert transferred["imported"]["seeds"][seed] == generic
     table = "\n".join(run_stage("compare", params, work, None)).splitlines()
     assert sum(line.startswith("| imported ") for line in table) == 5  # three of halves, two moved
-    run_stage("rejection", params, work, None)
+    run_stage("ood", params, work, None)
     records = read_records(params, work)
     assert records.notes == ()
     assert {one.method for one in (*records.seeds, *records.transfers)} == set(params.methods)

@@ -63,7 +63,7 @@ def test_datasets_and_transfer_then_tables_then_whatever_is_left(project: Path) 
     assert lanes.main(["2"]) == 0
     done = ended(project)
     assert sorted(done[:3]) == ["evaluate@dishes", "evaluate@icons", "train-transfer"]
-    assert sorted(done[3:5]) == ["--single-item rejection", "--single-item transfer compare"]
+    assert sorted(done[3:5]) == ["--single-item ood", "--single-item transfer compare"]
     assert done[5:] == [""]
 
 

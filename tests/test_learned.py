@@ -43,13 +43,13 @@ def work(tmp_path: Path, params: Params) -> Workspace:
 def test_stages_refuse_what_was_learned_otherwise(
     work: Workspace, params: Params, changes: dict[str, Any], says: str
 ) -> None:
-    for stage in ("evaluate", "rejection"):
+    for stage in ("evaluate", "ood"):
         run_stage(stage, params, work, "pets" if stage == "evaluate" else None)
     assert params.transfer is not None
     measure_transfer(params, params.transfer, work, carry)
 
     other = changed(params, **changes)
-    for stage in ("evaluate", "rejection"):
+    for stage in ("evaluate", "ood"):
         with pytest.raises(UserError) as error:
             run_stage(stage, other, work, "pets" if stage == "evaluate" else None)
         assert says in str(error.value)

@@ -137,7 +137,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
 def work(params: Params) -> Workspace:
     root = Path(params.data.own["pets"].folder or "").parents[1]
     made = evaluated_workspace(root / "runs" / "x", params)
-    run_stage("rejection", params, made, None)
+    run_stage("ood", params, made, None)
     return made
 
 

@@ -16,7 +16,7 @@ from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
-from fdbpl.reporting.region_view import Known
+from fdbpl.reporting.region_view import TileCaption
 from fdbpl.settings.params import check_params
 from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.records import read_records
@@ -43,7 +43,7 @@ def project(project: Project) -> Project:
 
 def all_stages(project: Project) -> dict[str, str]:
     said = {}
-    for words in [*((stage, "mine") for stage in STAGES), ("compare",), ("rejection",)]:
+    for words in [*((stage, "mine") for stage in STAGES), ("compare",), ("ood",)]:
         result = project(*words)
         assert result.exit_code == 0, result.output
         said[words[0]] = result.stdout
@@ -63,7 +63,7 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     assert "they learn from labels: CoOp, CoOp + memory + bridge, KgCoOp\n" in said["train-student"]
     assert "no accuracy is known; agreement with the teacher of 12 methods" in said["evaluate"]
     assert "Agreement with the teacher on held-out images" in said["compare"]
-    assert "nothing to reject" in said["rejection"]
+    assert "nothing is out of distribution" in said["ood"]
     found = metrics()
     assert found["protocol"] == "teacher-agreement"
     assert found["left_out"] == ["teacher", *LABELLED]
@@ -76,7 +76,7 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
 def test_pictures_without_a_class_are_drawn_without_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Known] = []
+    drawn: list[TileCaption] = []
     monkeypatch.setattr(region_view, "draw_sheet", lambda _, tiles, __: drawn.extend(tiles))
     for stage in STAGES[:2]:
         assert project(stage, "mine").exit_code == 0
@@ -184,7 +184,7 @@ def test_class_agnostic_training_is_evaluated_base_to_new(project: Project) -> N
     assert list(found["methods"]) == ["zero_shot", "kdpl", "fdbpl"]
     comparison = json.loads(WORK.comparison("json").read_text())
     assert list(comparison["methods"]) == ["zero_shot", "kdpl", "fdbpl"]
-    record = json.loads(WORK.rejection("json").read_text())
+    record = json.loads(WORK.ood("json").read_text())
     assert list(record["methods"]) == ["zero_shot", "kdpl", "fdbpl"]
 
 

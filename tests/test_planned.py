@@ -77,10 +77,10 @@ def test_tests_alone_serve_any_seeds_and_regions(params: Params, work: Workspace
 
 
 @pytest.mark.parametrize("changes", [{"seeds": [1, 7]}, {"regions": {"per_image": 5}}])
-@pytest.mark.parametrize("stage", ["cache_teacher", "train_student", "evaluate", "rejection"])
+@pytest.mark.parametrize("stage", ["cache_teacher", "train_student", "evaluate", "ood"])
 def test_no_stage_takes_a_plan_of_other_parameters(
     params: Params, work: Workspace, stage: str, changes: dict[str, Any]
 ) -> None:
-    dataset = None if stage == "rejection" else "pets"
+    dataset = None if stage == "ood" else "pets"
     with pytest.raises(UserError, match="Run fdbpl prepare-crops pets --run x again"):
         run_stage(stage, changed(params, **changes), work, dataset)

@@ -11,7 +11,7 @@ from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.cli import main
 from fdbpl.regions.plan import Plan
-from fdbpl.reporting.region_view import Guess, Known, RegionView, draw, draw_sheet, seen
+from fdbpl.reporting.region_view import Guess, RegionView, TileCaption, draw, draw_sheet, seen
 from fdbpl.settings.params import Params
 from fdbpl.stages.view_regions import find_image, view_regions
 from fdbpl.system.errors import UserError
@@ -36,7 +36,7 @@ def region(box: tuple[int, int, int, int], flip: bool = False) -> RegionView:
 def drawn(*regions: RegionView) -> bytes:
     file = io.BytesIO()
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
-    draw("a title", image, regions, "combined", file)
+    draw("a title", image, regions, "energy", file)
     return file.getvalue()
 
 
@@ -57,7 +57,7 @@ def test_a_sheet_shows_each_region_and_grows_with_them() -> None:
 
     def sheet(count: int, w: float = 0.5) -> bytes:
         file = io.BytesIO()
-        known = Known("a class", w, (Guess("a", 0.75), Guess("b", 0.25)))
+        known = TileCaption("a class", w, (Guess("a", 0.75), Guess("b", 0.25)))
         draw_sheet("a title", [(image, known)] * count, file)
         return file.getvalue()
 

@@ -5,7 +5,7 @@ from conftest import draw_folder, draw_image, write_split
 from layouts import draw_layout
 
 from fdbpl.data.dataset import Dataset
-from fdbpl.data.registry import KNOWN, SHIFTED, is_shifted, open_dataset
+from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, is_shifted, open_dataset
 from fdbpl.playground import datasets as playground
 from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
 from fdbpl.system.errors import UserError
@@ -13,6 +13,12 @@ from fdbpl.system.errors import UserError
 
 def own(folder: Path) -> DataParams:
     return DataParams(root=str(folder), own={"mine": OwnDataset(folder=str(folder))})
+
+
+def test_ones_own_folder_of_a_drawn_name_is_not_drawn(tmp_path: Path) -> None:
+    assert is_drawn("vehicles", DataParams())
+    assert not is_drawn("vehicles", DataParams(own={"vehicles": OwnDataset(folder=str(tmp_path))}))
+    assert not is_drawn("dtd", DataParams())
 
 
 def test_ones_own_folder(tmp_path: Path) -> None:

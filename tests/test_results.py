@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from result_records import DATASETS, LIFT, comparison, rejection, transfer
+from result_records import DATASETS, LIFT, comparison, ood, transfer
 
 from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import harmonic_mean
@@ -24,7 +24,7 @@ from fdbpl.system.workspace import Workspace
 EVIDENCE = [name for name in DATASETS if name != "icons"]
 MODEL = {"architecture": "small", "weights": "tiny"}
 WORDS = "In plain words, from evidence alone"
-RECORDS = {"comparison": comparison(), "transfer": transfer(), "rejection": rejection()}
+RECORDS = {"comparison": comparison(), "transfer": transfer(), "ood": ood()}
 
 
 def parameters(**changes: Any) -> Params:
@@ -39,7 +39,7 @@ def written_to(work: Workspace, params: Params, **changes: Any) -> Workspace:
     of_datasets, of_targets = of_all(params), of_transfer(params, params.transfer)
     records = {**RECORDS, **changes}
     work.comparison("json").parent.mkdir(parents=True, exist_ok=True)
-    places = (work.comparison("json"), work.transferred, work.rejection("json"))
+    places = (work.comparison("json"), work.transferred, work.ood("json"))
     made_with = (of_datasets, of_targets, of_datasets)
     for place, record, made in zip(places, records.values(), made_with, strict=True):
         if record is not None:
@@ -159,23 +159,24 @@ def test_transfer_is_measured_by_the_targets_own_template(world: Any) -> None:
     )
 
 
-def test_rejection_is_told_of_all_our_scores(world: Any) -> None:
+def test_ood_detection_is_reported_for_every_score(world: Any) -> None:
     text = written(world())
-    line = said(text, "**Rejecting new classes, AUROC**")
-    assert "beats it by combined +5.00" in line
+    line = said(text, "**AUROC, near OOD**")
+    assert "beats it by energy mahalanobis +5.00" in line
     assert "is not distinguishable from it by energy +0.00" in line
-    assert "falls behind it by max softmax -15.00" in line
-    assert "other datasets" not in text
-    found = part(text, "Rejection")
-    assert row(found, "FDBPL, ours, combined")[2].endswith(", +5.00 (+5.00 to +5.00)")
+    assert "no prompt" not in line  # ours has none
+    assert "**AUROC, far OOD**" not in text
+    found = part(text, "OOD detection")
+    assert row(found, "FDBPL, ours, energy mahalanobis")[2].endswith(", +5.00 (+5.00 to +5.00)")
     assert row(found, "zero-shot, energy")[2:] == ["75.73", "5.00"]
-    assert "max logit" not in found  # ours lacks it, and of others the usual are shown
+    generic = row(found, 'zero-shot, "a photo of a", no prompt')
+    assert generic[2].endswith(", -3.00 (-3.00 to -3.00)")
 
 
 def test_what_was_not_run_is_said_with_how_to_run_it(world: Any) -> None:
-    text = written(world(transfer=None, rejection=None))
+    text = written(world(transfer=None, ood=None))
     assert "or `fdbpl transfer`" in part(text, "Transfer")
-    assert "or `fdbpl rejection`" in part(text, "Rejection")
+    assert "or `fdbpl ood`" in part(text, "OOD detection")
     assert "**Transfer**" not in text
     empty = world("empty", transfer={"source": None, "targets": {}, "methods": {}})
     assert empty.measures.keys() >= {"base", "joint new"}

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from result_records import DATASETS, LIFT, comparison, rejection, transfer
+from result_records import DATASETS, LIFT, comparison, ood, transfer
 from test_results import parameters, written_to
 
 from fdbpl.evaluation.accuracy import harmonic_mean
@@ -20,7 +20,7 @@ def worlds(tmp_path: Path) -> list[World]:
     second = {
         "comparison": comparison({**LIFT, "fdbpl": 7}, datasets=DATASETS[::-1]),
         "transfer": transfer({**LIFT, "fdbpl": 9}),
-        "rejection": rejection(60),
+        "ood": ood(60),
     }
     return [
         read_world(written_to(Workspace(tmp_path / "one"), parameters()), "one", parameters()),
@@ -38,7 +38,11 @@ def test_a_world_holds_the_means_of_its_records(worlds: list[World]) -> None:
         assert worlds[0].values(f"joint {measure}", "fdbpl") == joint
     assert worlds[0].methods() == list(LIFT)
     assert worlds[0].datasets("shifted") == ["objects-hard"]
-    assert worlds[0].datasets("combined, empty regions") == ["objects", "icons", "flowers"]
+    assert worlds[0].datasets("energy mahalanobis, empty regions") == [
+        "objects",
+        "icons",
+        "flowers",
+    ]
     assert worlds[0].source == "objects"
 
 
@@ -69,7 +73,7 @@ def test_one_world_together_is_itself(worlds: list[World]) -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", ["base", "joint new", "cross-dataset", "shifted", "combined, new classes"]
+    "measure", ["base", "joint new", "cross-dataset", "shifted", "energy mahalanobis, near OOD"]
 )
 def test_of_several_every_dataset_is_the_mean(worlds: list[World], measure: str) -> None:
     joined = together(worlds)
@@ -82,7 +86,7 @@ def test_of_several_every_dataset_is_the_mean(worlds: list[World], measure: str)
 def test_only_what_all_have_is_kept(worlds: list[World], tmp_path: Path) -> None:
     few = comparison({"coop": 1, "fdbpl": 2}, datasets=DATASETS[1:])
     work = written_to(
-        Workspace(tmp_path / "few"), parameters(), comparison=few, transfer=None, rejection=None
+        Workspace(tmp_path / "few"), parameters(), comparison=few, transfer=None, ood=None
     )
     joined = together([*worlds, read_world(work, "few", parameters())])
     assert joined.methods() == ["coop", "fdbpl"]
@@ -111,10 +115,10 @@ def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
     work = Workspace(tmp_path)
     with pytest.raises(UserError, match=r"compare\.json: nothing was compared\. Run fdbpl compare"):
         read_world(work, "w", parameters())
-    written_to(work, parameters(), transfer=None, rejection=None)
+    written_to(work, parameters(), transfer=None, ood=None)
     assert read_world(work, "w", parameters()).source is None
     for name, place, text in (
-        ("rejection", work.rejection("json"), "{"),
+        ("ood", work.ood("json"), "{"),
         ("transfer", work.transferred, '{"source": "objects"}'),
         ("compare", work.comparison("json"), json.dumps(without_joint())),
     ):

@@ -44,7 +44,7 @@ def main() -> None:
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset;
     prepare-transfer, cache-transfer, train-transfer, transfer from one dataset to the others;
-    then compare and rejection. By hand they work in runs/NAME; `dvc repro` runs them all and skips
+    then compare and ood. By hand they work in runs/NAME; `dvc repro` runs them all and skips
     what is unchanged.
     """
 
@@ -154,7 +154,7 @@ _add_stage("cache_transfer", "Encode what prepare-transfer planned and no run ha
 _add_stage("train_transfer", "Learn the prompts of every method and seed on the source.")
 _add_stage("transfer", "Measure every method on the source and, unchanged, on the targets.")
 _add_stage("compare", "Compare all evaluated datasets: tables and plot.")
-_add_stage("rejection", "Measure how well each method rejects what shows no base class.")
+_add_stage("ood", "Measure out-of-distribution (OOD) detection and calibration of every method.")
 
 
 @main.command()

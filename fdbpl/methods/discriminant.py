@@ -21,14 +21,11 @@ Part = tuple[Floats, Floats, Floats]
 """Samples: features (n, D), the probabilities (n, C) of their classes, their weights (n,)."""
 
 
-def discriminant(parts: Iterable[Part]) -> Doubles:
-    """Return (C, D + 1): the weights of each class's discriminant, then its offset.
+def gaussians(parts: Iterable[Part]) -> tuple[Doubles, Doubles]:
+    """Return the classes' means (C, D) and the covariance (D, D) about them that all share.
 
-    With mu_c the class's mean and S the covariance about it that all classes share, the row is
-    S^-1 mu_c and -mu_c S^-1 mu_c / 2: the log-density of class c but for what is the same for all.
-    Classes count as equally likely. S is shrunk towards its mean variance by the share
-    D / (D + N - 1) of N samples: the ridge-type estimator of Kubokawa and Srivastava (2008),
-    brought back to the scale of S.
+    The covariance S is shrunk towards its mean variance by the share D / (D + N - 1) of N samples:
+    the ridge-type estimator of Kubokawa and Srivastava (2008), brought back to the scale of S.
 
     Args:
         parts: the samples, N > 0 in all, in parts that bound the memory; every class has a part
@@ -48,9 +45,19 @@ def discriminant(parts: Iterable[Part]) -> Doubles:
     within = (squares - (mass * means).T @ means) / total
     share = width / (width + count - 1)
     variance = max(float(np.trace(within)) / width, 1e-12)
-    shrunk = (1 - share) * within + share * variance * np.eye(width)
+    return means, (1 - share) * within + share * variance * np.eye(width)
+
+
+def discriminant(parts: Iterable[Part]) -> Doubles:
+    """Return (C, D + 1): the weights of each class's discriminant, then its offset.
+
+    With mu_c the class's mean and S the shared covariance, as `gaussians` gives them, the row is
+    S^-1 mu_c and -mu_c S^-1 mu_c / 2: the log-density of class c but for what is the same for all.
+    Classes count as equally likely. Samples as of `gaussians`.
+    """
+    means, covariance = gaussians(parts)
     with one_thread():
-        weighing = np.linalg.solve(shrunk, means.T).T
+        weighing = np.linalg.solve(covariance, means.T).T
     offsets = -0.5 * (means * weighing).sum(axis=1, keepdims=True)
     return np.hstack([weighing, offsets])
 

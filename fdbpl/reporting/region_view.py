@@ -35,7 +35,7 @@ class RegionView:
         w: informativeness, in [0, 1].
         teacher: its likeliest classes.
         student: likewise, under the positive context.
-        score: of rejection, high for "one of these".
+        score: of OOD detection, high for in-distribution.
         above: the share of the regions learned from that score lower, in per cent.
     """
 
@@ -63,7 +63,7 @@ def draw(
         title: above it all.
         image: the whole image.
         regions: at least one.
-        score: the rejection score's name.
+        score: the OOD score's name.
         file: to write to.
     """
     from matplotlib.figure import Figure  # takes half a second, and only this function needs it
@@ -113,7 +113,7 @@ def _save(figure: Any, file: BinaryIO) -> None:
     Image.open(drawn).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
 
 
-class Known(NamedTuple):
+class TileCaption(NamedTuple):
     """What one model makes of a region: the image's class, w, and the likeliest classes."""
 
     label: str
@@ -121,7 +121,9 @@ class Known(NamedTuple):
     guesses: tuple[Guess, ...]
 
 
-def draw_sheet(title: str, tiles: Sequence[tuple[Image.Image, Known]], file: BinaryIO) -> None:
+def draw_sheet(
+    title: str, tiles: Sequence[tuple[Image.Image, TileCaption]], file: BinaryIO
+) -> None:
     """Write a PNG of regions of any images, each beside what one model makes of it.
 
     Args:
@@ -165,7 +167,7 @@ def _short(name: str) -> str:
 def _legend(score: str) -> str:
     return (
         "w: how sure the teacher is, 0 to 1.   "
-        f"score: {score}, low for none of these; and how many of the regions learned from lie below"
+        f"score: {score}, low for OOD; and how many of the regions learned from lie below"
     )
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fdbpl.evaluation.statistics import COVERAGE
+from fdbpl.reporting.ood_report import KIND_TITLES, KINDS_EXPLAINED
 from fdbpl.reporting.tables import TITLES, markdown, number
-from fdbpl.results.world import KINDS, World, together
+from fdbpl.results.world import World, together
 from fdbpl.settings.params import Params
 
 OURS, TEMPLATE, BARE = "fdbpl", "zero_shot", "template_memory"
@@ -23,7 +24,6 @@ CONTRASTS = (
 """What the summary says: what it is about, of whom, against whom, by which measures."""
 
 COLUMNS = ("base", "new", "H", "joint base", "joint new", "joint H", *TRANSFER)
-RIVAL_SCORES = ("max softmax", "energy")
 WORDS = {1: "beats it", 0: "is not distinguishable from it", -1: "falls behind it"}
 
 Of = tuple[str, str]  # a measure and a method
@@ -53,8 +53,8 @@ def page(params: Params, worlds: Sequence[World], about: str, further: Mapping[s
         f"## By dataset\n\n{_by_dataset(evidence)}",
         "## Transfer",
         *([*_transfer(evidence)] or ["No record. Run `dvc repro`, or `fdbpl transfer`."]),
-        "## Rejection",
-        *([*_rejection(evidence)] or ["No record. Run `dvc repro`, or `fdbpl rejection`."]),
+        "## OOD detection",
+        *([*_ood(evidence)] or ["No record. Run `dvc repro`, or `fdbpl ood`."]),
         *(_apart(each) if len(worlds) > 1 else ()),
         "## Development",
         f"Choices were made on {', '.join(developed.datasets()) or unnamed}: this is no evidence.",
@@ -122,14 +122,14 @@ def _by_dataset(world: World) -> str:
 
 
 def _sentences(world: World) -> Iterator[str]:
-    """Say of every contrast, and of every kind of outsider, who is ahead, or that nobody is."""
+    """Say of every contrast, and of every kind of OOD, who is ahead, or that nobody is."""
     for about, ours, theirs, measures in CONTRASTS:
         pairs = {f"in {one}": ((one, ours), (one, theirs)) for one in measures}
         yield from _told(world, f"{about}{_title(ours)} against {_title(theirs)}", pairs)
-    for kind in KINDS.values():
+    for kind in KIND_TITLES.values():
         energy = (f"energy, {kind}", TEMPLATE)
         pairs = {f"by {one}": ((f"{one}, {kind}", OURS), energy) for one in _scores(world)}
-        about = f"**Rejecting {kind}, AUROC**: {_title(OURS)} against energy of {_title(TEMPLATE)}"
+        about = f"**AUROC, {kind}**: {_title(OURS)} against energy of {_title(TEMPLATE)}"
         yield from _told(world, about, pairs)
 
 
@@ -144,7 +144,7 @@ def _told(world: World, about: str, pairs: Mapping[str, tuple[Of, Of]]) -> Itera
 
 
 def _scores(world: World) -> list[str]:
-    """Return the names of all scores of rejection."""
+    """Return the names of all OOD scores."""
     return list(dict.fromkeys(one.partition(", ")[0] for one in world.measures if ", " in one))
 
 
@@ -159,13 +159,14 @@ def _transfer(world: World) -> Iterator[str]:
         yield _table("method", rows, targets, lambda m, t: number(world.values(t[0], m).get(t[1])))
 
 
-def _rejection(world: World) -> Iterator[str]:
-    """Yield AUROC of all our scores and of others' usual ones, and calibration errors."""
-    kinds = {kind: kind for kind in (*KINDS.values(), "ECE") if f"energy, {kind}" in world.measures}
+def _ood(world: World) -> Iterator[str]:
+    """Yield AUROC of every method's scores, and calibration errors."""
+    measured = (*KIND_TITLES.values(), "ECE")
+    kinds = {kind: kind for kind in measured if f"energy, {kind}" in world.measures}
     rows = {
         f"{title}, {score}": (score, method)
         for title, method in _rows(world, "energy, ECE").items()
-        for score in (_scores(world) if method == OURS else RIVAL_SCORES)
+        for score in _scores(world)
         if world.values(f"{score}, ECE", method)
     }
 
@@ -174,6 +175,7 @@ def _rejection(world: World) -> Iterator[str]:
         return _beside(world, (f"{score}, {kind}", method), (f"energy, {kind}", TEMPLATE))
 
     if rows:
+        yield KINDS_EXPLAINED
         yield f"AUROC and calibration error, with differences from {_title(TEMPLATE)}, energy:"
         yield _table("method, score", rows, kinds, cell)
 

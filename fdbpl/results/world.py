@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
+from fdbpl.reporting.ood_report import KIND_TITLES
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import (
     METHODS_SERVE,
@@ -19,9 +20,6 @@ from fdbpl.stages.made_with import (
 )
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-
-KINDS = {"empty": "empty regions", "new-class": "new classes", "other-dataset": "other datasets"}
-"""Of outsiders, as records and as measures name them."""
 
 Found = Iterator[tuple[str, str, str, float]]
 """Measure, method, dataset and value: the mean over seeds."""
@@ -35,7 +33,7 @@ class World:
         title: what the page calls it.
         source: the dataset that transfer learned on, where there was one.
         measures: values by measure, method and dataset. Measures are base, new, joint base, joint
-            new, cross-dataset, shifted, and of rejection "score, kind" and "score, ECE".
+            new, cross-dataset, shifted, and of OOD detection "score, kind" and "score, ECE".
     """
 
     title: str
@@ -96,7 +94,7 @@ def together(worlds: Sequence[World]) -> World:
 
 
 def read_world(work: Workspace, title: str, params: Params, *, of_ours: bool = True) -> World:
-    """Read a workspace's records of base to new, of transfer and of rejection.
+    """Read a workspace's records of base to new, of transfer and of OOD detection.
 
     Args:
         work: where they lie.
@@ -114,7 +112,7 @@ def read_world(work: Workspace, title: str, params: Params, *, of_ours: bool = T
     for stage, path, wanted, pick in (
         ("compare", work.comparison("json"), of_datasets, _compared),
         ("transfer", work.transferred, of_targets, _transferred),
-        ("rejection", work.rejection("json"), of_datasets, _rejected),
+        ("ood", work.ood("json"), of_datasets, _of_ood),
     ):
         command = partial(work.command, stage)
         if wanted is not None and path.exists():
@@ -148,12 +146,12 @@ def _transferred(methods: Any, record: Any) -> Found:
             yield about["kind"], method, target, result["targets"][target]["mean"]
 
 
-def _rejected(methods: Any, _: Any) -> Found:
+def _of_ood(methods: Any, _: Any) -> Found:
     for method, result in methods.items():
         for score, kinds in result["scores"].items():
             name = score.replace("_", " ")
             for kind, about in kinds.items():
                 for dataset, cell in about["datasets"].items():
-                    yield f"{name}, {KINDS[kind]}", method, dataset, cell["auroc"]
+                    yield f"{name}, {KIND_TITLES[kind]}", method, dataset, cell["auroc"]
             for dataset, cell in result["ece"]["datasets"].items():
                 yield f"{name}, ECE", method, dataset, cell["ece"]

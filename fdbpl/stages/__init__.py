@@ -24,7 +24,7 @@ OVER_ALL = (
     "train_transfer",
     "transfer",
     "compare",
-    "rejection",
+    "ood",
 )
 ENCODING = ("cache_teacher", "cache_transfer")
 

@@ -8,10 +8,10 @@ import numpy as np
 from fdbpl.cache.cache import Cache
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
-from fdbpl.evaluation.rejection import sureness
+from fdbpl.evaluation.logits import informativeness
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
-from fdbpl.reporting.region_view import Known
+from fdbpl.reporting.region_view import TileCaption
 from fdbpl.settings.params import DataParams
 from fdbpl.stages.view_regions import class_of, guesses
 from fdbpl.system.errors import UserError
@@ -54,12 +54,14 @@ def view_cache(
     best = guesses(logits, [plan.class_names[label] for label in base])
     folder = open_dataset(identity.dataset, data).folder
     tiles = []
-    for region, w, likeliest in zip(plan.regions[places], sureness(logits), best, strict=True):
+    for region, w, likeliest in zip(
+        plan.regions[places], informativeness(logits), best, strict=True
+    ):
         row = int(region["image"])
         image = decode(folder / plan.paths[row], plan.images["hash"][row].tobytes())
         left, top, right, bottom = region["box"].tolist()
         shown = region_view.seen(image, (left, top, right, bottom), bool(region["flip"]))
-        tiles.append((shown, Known(class_of(plan, row), float(w), likeliest)))
+        tiles.append((shown, TileCaption(class_of(plan, row), float(w), likeliest)))
     file = io.BytesIO()
     title = (
         f"{identity.dataset}: {len(tiles)} of {len(plan.regions):,} regions, as the "

@@ -10,18 +10,17 @@ from fdbpl.data.dataset import UNKNOWN
 from fdbpl.data.images import decode
 from fdbpl.data.names import spoken
 from fdbpl.data.registry import open_dataset
-from fdbpl.evaluation.rejection import Floats, log_softmax, sureness
+from fdbpl.evaluation.logits import Floats, informativeness, log_softmax
 from fdbpl.methods.names import LEARNED
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.reporting import region_view
+from fdbpl.reporting.ood_report import SCORE_TITLES
 from fdbpl.reporting.region_view import Guess, RegionView
-from fdbpl.reporting.rejection_report import SCORE_TITLES
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
-from fdbpl.stages.classifiers import Classifiers
+from fdbpl.stages.ood import learned_regions, open_scorer
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.rejection import base_scorer, learned_from
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
@@ -69,28 +68,29 @@ def view_regions(
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
     base = list(plan.base)
-    known = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
-    learned = learned_from(student.features("train"), plan, seed)
-    classifier = Classifiers(params, plan, caches, work).open(method, seed)
-    scorer = base_scorer(classifier, plan, learned)
-    score = "max_softmax" if classifier.pair is None else "combined"
-    found, usual = scorer(features["student"])[score], scorer(learned)[score]
+    by_teacher = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
+    _, scorer = open_scorer(method, seed, params, plan, caches, work)
+    scores = scorer(features["student"])
+    learned = scorer(student.features("train", learned_regions(plan, seed)))
+    score = "energy_mahalanobis" if "energy_mahalanobis" in scores else "energy"
     names = [plan.class_names[label] for label in base]
     of_both = zip(
-        guesses(known, names), guesses(scorer.logits(features["student"]), names), strict=True
+        guesses(by_teacher, names),
+        guesses(scorer.logits(features["student"]), names),
+        strict=True,
     )
     views = [
         RegionView(
             box=box,
             flip=flip,
             w=float(w),
-            teacher=by_teacher,
-            student=by_student,
+            teacher=teachers,
+            student=students,
             score=float(value),
-            above=100 * float(np.mean(usual < value)),
+            above=100 * float(np.mean(learned[score] < value)),
         )
-        for box, flip, w, value, (by_teacher, by_student) in zip(
-            boxes, flips, sureness(known), found, of_both, strict=True
+        for box, flip, w, value, (teachers, students) in zip(
+            boxes, flips, informativeness(by_teacher), scores[score], of_both, strict=True
         )
     ]
     title = f"{dataset}/{plan.paths[row]}: {class_of(plan, row)}    ({method}, seed {seed})"

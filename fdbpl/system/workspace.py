@@ -91,9 +91,9 @@ class Workspace:
         """File of the comparison: json, md or png."""
         return self.root / "metrics" / f"compare.{suffix}"
 
-    def rejection(self, suffix: str) -> Path:
-        """File of the measures of rejection: json, md or png."""
-        return self.root / "metrics" / f"rejection.{suffix}"
+    def ood(self, suffix: str) -> Path:
+        """File of the measures of OOD detection: json, md or png."""
+        return self.root / "metrics" / f"ood.{suffix}"
 
 
 def learned_name(method: str, seed: int, kind: str) -> str:

@@ -1,9 +1,10 @@
-"""Insiders and outsiders: regions and images that show a base class, and such that show none.
+"""Which regions and images count as in-distribution (ID), and which as out-of-distribution (OOD).
 
-Nothing here looks at a model: a drawing's mask, the plan and the class names decide.
+ID is what shows a base class. No model is asked: a drawing's mask, the plan and the class names
+decide.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -15,23 +16,23 @@ from fdbpl.regions.plan import TEST, Plan
 from fdbpl.system.files import canonical_json
 
 PAIRS = 1  # of regions of each base test image
-SHOWN = 0.5  # the least share of the main thing's visible pixels that an insider shows
+SHOWN = 0.5  # the least share of the main object's visible pixels that an ID region shows
 MARGIN = 2  # pixels around an empty region that are empty too: outlines reach past the mask
-TRIES = 32  # sizes drawn for an image; larger ones rarely fit beside its things
+TRIES = 32  # sizes drawn for an image; larger ones rarely fit beside its objects
 LAW = CropPolicy(scale=(0.08, 0.5), flip=0.0)  # apart from params.yaml: the test stays the same
 
 Ints = NDArray[np.int64]
 
 
 def region_pairs(plan: Plan, world: int = 1) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """Return REGION records that show the main thing, and as many that show nothing at all.
+    """Return REGION records that show the main object (ID), and as many empty ones (OOD).
 
     For base test images of a drawn dataset. Both of a pair are of one image and one size, so that
     neither the size nor the picture gives the answer away. Sizes are drawn by the crop law; of all
-    places where a region of that size shows at least SHOWN of the main thing one is drawn, and
-    one of all where it and its margin hold no thing. A size without either is passed over.
+    places where a region of that size shows at least SHOWN of the main object one is drawn, and
+    one of all where it and its margin hold no object. A size without either is passed over.
     """
-    rows = base_images(plan)
+    rows = images_of(plan, plan.base)
     pairs = [places(plan.name, plan.paths[row], world=world) for row in rows]
     regions = np.zeros(sum(map(len, pairs)), REGION)
     regions["image"] = np.repeat(rows, [len(boxes) for boxes in pairs])
@@ -71,34 +72,26 @@ def _sums(mask: NDArray[np.bool_], size: NDArray[np.int32]) -> NDArray[np.int64]
     return held + above[:, :-width]
 
 
-def base_images(plan: Plan) -> Ints:
-    """Return the rows of the test images of base classes."""
-    return _test_rows(plan, np.isin(plan.images["label"], plan.base))
+def images_of(plan: Plan, labels: Sequence[int]) -> Ints:
+    """Return the rows of the test images of these classes."""
+    among = np.isin(plan.images["label"], labels) & (plan.images["split"] == TEST)
+    return np.flatnonzero(among).astype(np.int64)
 
 
-def new_images(plan: Plan) -> Ints:
-    """Return the rows of the test images of new classes."""
-    return _test_rows(plan, np.isin(plan.images["label"], plan.new))
-
-
-def _test_rows(plan: Plan, among: NDArray[np.bool_]) -> Ints:
-    return np.flatnonzero(among & (plan.images["split"] == TEST)).astype(np.int64)
-
-
-def foreign_images(plan: Plan, others: Mapping[str, Plan]) -> dict[str, Ints]:
-    """Return rows of test images of each other dataset, about as many in all as insiders.
+def far_images(plan: Plan, others: Mapping[str, Plan]) -> dict[str, Ints]:
+    """Return rows of test images of each other dataset, about as many in all as ID images.
 
     Every other dataset gives the same number, if it has it, drawn by the two names alone. Images
     of a class that is called as one of the base classes are left out.
     """
-    base = {plan.class_names[label] for label in plan.base}
-    share = -(-len(base_images(plan)) // max(1, len(others)))
-    return {name: _drawn(plan.name, other, base, share) for name, other in others.items()}
+    base_names = {plan.class_names[label] for label in plan.base}
+    share = -(-len(images_of(plan, plan.base)) // max(1, len(others)))
+    return {name: _sample(plan.name, other, base_names, share) for name, other in others.items()}
 
 
-def _drawn(dataset: str, other: Plan, taken: set[str], count: int) -> Ints:
-    free = [label for label, name in enumerate(other.class_names) if name not in taken]
-    rows = _test_rows(other, np.isin(other.images["label"], free))
+def _sample(dataset: str, other: Plan, base_names: set[str], count: int) -> Ints:
+    free = [label for label, name in enumerate(other.class_names) if name not in base_names]
+    rows = images_of(other, free)
     key = blake2b(canonical_json(["foreign", dataset, other.name]), digest_size=16).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     return np.sort(rng.permutation(rows)[:count])

@@ -2,17 +2,14 @@
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fdbpl.data.registry import is_drawn
-from fdbpl.evaluation import outsiders
+from fdbpl.evaluation import ood_data
 from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
-from fdbpl.settings.params import DataParams, OwnDataset
 
 WITH_EMPTY_GROUND = [
     "objects", "animals", "vehicles", "flowers", "dishes", "aircraft", "figures",
@@ -51,8 +48,8 @@ def test_which_datasets_have_empty_ground() -> None:
 @pytest.mark.parametrize("name", ["vehicles", "dishes", "figures", "objects-sketch"])
 def test_pairs_are_empty_and_showing_and_of_one_size_in_one_image(name: str) -> None:
     plan = drawn_plan(name)
-    showing, empty = outsiders.region_pairs(plan)
-    assert len(showing) == len(empty) >= 0.8 * len(outsiders.base_images(plan))
+    showing, empty = ood_data.region_pairs(plan)
+    assert len(showing) == len(empty) >= 0.8 * len(ood_data.images_of(plan, plan.base))
     assert np.array_equal(showing["image"], empty["image"])
     sizes = [regions["box"][:, 2:] - regions["box"][:, :2] for regions in (showing, empty)]
     assert np.array_equal(*sizes)
@@ -64,47 +61,36 @@ def test_pairs_are_empty_and_showing_and_of_one_size_in_one_image(name: str) -> 
         left, top, right, bottom = holds_none["box"]
         assert 0 <= left < right <= playground.SIZE
         assert 0 <= top < bottom <= playground.SIZE
-        margin = outsiders.MARGIN
+        margin = ood_data.MARGIN
         around = things[
             max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin
         ]
         assert not around.any()
         left, top, right, bottom = shows["box"]
-        assert main[top:bottom, left:right].sum() >= outsiders.SHOWN * main.sum()
+        assert main[top:bottom, left:right].sum() >= ood_data.SHOWN * main.sum()
 
 
 def test_an_image_has_its_places_alone_and_every_time() -> None:
-    whole = outsiders.region_pairs(drawn_plan("vehicles", 24))
-    fewer = outsiders.region_pairs(drawn_plan("vehicles", 6))
+    whole = ood_data.region_pairs(drawn_plan("vehicles", 24))
+    fewer = ood_data.region_pairs(drawn_plan("vehicles", 6))
     for all_rows, some in zip(whole, fewer, strict=True):
         assert all_rows[: len(some)].tobytes() == some.tobytes()
-    first = outsiders.places("vehicles", "test/0003.png", 1)
-    assert np.array_equal(outsiders.places("vehicles", "test/0003.png", 2)[:1], first)
-    assert not np.array_equal(outsiders.places("vehicles", "test/0004.png", 1), first)
+    first = ood_data.places("vehicles", "test/0003.png", 1)
+    assert np.array_equal(ood_data.places("vehicles", "test/0003.png", 2)[:1], first)
+    assert not np.array_equal(ood_data.places("vehicles", "test/0004.png", 1), first)
 
 
-def test_foreign_images_are_equally_many_of_each_dataset_and_of_no_base_class() -> None:
+def test_far_images_are_equally_many_of_each_dataset_and_of_no_base_class() -> None:
     plan = drawn_plan("vehicles", 40)
     animals, icons = drawn_plan("animals", 40), drawn_plan("icons", 40)
     renamed = replace(animals, class_names=(*animals.class_names[:5], *plan.class_names[:15]))
-    found = outsiders.foreign_images(plan, {"animals": renamed, "icons": icons})
-    wanted = len(outsiders.base_images(plan)) // 2
+    found = ood_data.far_images(plan, {"animals": renamed, "icons": icons})
+    wanted = len(ood_data.images_of(plan, plan.base)) // 2
     assert len(found["icons"]) == wanted
     called = {renamed.class_names[label] for label in renamed.images["label"][found["animals"]]}
     base = {plan.class_names[label] for label in plan.base}
     assert called
     assert not called & base
     assert len(set(found["icons"].tolist())) == wanted
-    again = outsiders.foreign_images(plan, {"icons": icons, "animals": renamed})
+    again = ood_data.far_images(plan, {"icons": icons, "animals": renamed})
     assert all(np.array_equal(again[name], rows) for name, rows in found.items())
-
-
-def test_no_other_dataset_gives_no_foreign_images() -> None:
-    assert outsiders.foreign_images(drawn_plan("vehicles"), {}) == {}
-
-
-def test_ones_own_folder_of_a_drawn_name_is_not_drawn(tmp_path: Path) -> None:
-    own = DataParams(own={"vehicles": OwnDataset(folder=str(tmp_path))})
-    assert is_drawn("vehicles", DataParams())
-    assert not is_drawn("vehicles", own)
-    assert not is_drawn("dtd", DataParams())

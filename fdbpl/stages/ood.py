@@ -1,0 +1,213 @@
+"""OOD detection and calibration of every method, over all datasets with base and new classes."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.artifact import decision_of
+from fdbpl.cache.cache import Cache
+from fdbpl.data.registry import is_drawn, open_dataset
+from fdbpl.evaluation.logits import Floats, log_softmax
+from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, fpr95
+from fdbpl.evaluation.ood_data import far_images, images_of, region_pairs
+from fdbpl.methods.decision import Decision
+from fdbpl.methods.names import LEARNED, UNTRAINED, usable
+from fdbpl.playground.datasets import has_empty_ground
+from fdbpl.regions.plan import Plan
+from fdbpl.reporting import ood_report
+from fdbpl.reporting.ood_report import EMPTY, FAR, NEAR
+from fdbpl.settings.params import Params
+from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
+from fdbpl.stages.learned import open_learned
+from fdbpl.stages.made_with import of_all
+from fdbpl.stages.planned import load_planned
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.workspace import Workspace
+
+ROLES: tuple[Role, ...] = ("student", "teacher")
+
+Sides = tuple[Floats, Floats]
+"""Unit features of ID samples (n, D) and of OOD samples (m, D)."""
+
+NO_DATASET = "No dataset tests base and new classes, so nothing is out of distribution."
+NO_METHOD = "No method has class vectors, so there is no OOD score."
+
+
+def ood(params: Params, work: Workspace) -> list[str]:
+    """Write metrics/ood.json, .md and .png; return the table to print.
+
+    Datasets without new classes in their test images take no part, nor do methods without class
+    vectors.
+
+    Raises:
+        UserError: a plan, cache or classifier is missing, damaged or of other parameters.
+    """
+    found = samples(params, work)
+    methods = [name for name in params.methods if found and name in UNTRAINED + LEARNED]
+    methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
+    measured: dict[str, dict[str, dict[int, Any]]] = {}
+    for method, one, seed in product(methods, found, params.seeds):
+        of_dataset = measured.setdefault(method, {}).setdefault(one.plan.name, {})
+        of_dataset[seed] = _measure(one, method, seed, params, work)
+    record = ood_report.summarise({one.plan.name: one.counts() for one in found}, measured)
+    nothing = "" if methods else NO_METHOD if found else NO_DATASET
+    picture = io.BytesIO()
+    ood_report.plot(record, picture)
+    write_whole(work.ood("json"), readable_json({**record, "made_with": of_all(params)}))
+    write_whole(work.ood("md"), f"{nothing or ood_report.text(record)}\n".encode())
+    write_whole(work.ood("png"), picture.getvalue())
+    if nothing:
+        return [nothing]
+    table = ood_report.scores_table(record).splitlines()
+    return [ood_report.CAPTION, "", *table, "", f"Written: {work.ood('json')}, .md, .png"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A dataset's ID and OOD samples, by kind (EMPTY, NEAR, FAR) and as either model sees them.
+
+    The ID samples of NEAR are the base test images, in the plan's order.
+    """
+
+    plan: Plan
+    caches: Mapping[Role, Cache]
+    sides: Mapping[str, Mapping[Role, Sides]]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many ID and OOD samples there are of each kind."""
+        sizes = {kind: map(len, by_role["student"]) for kind, by_role in self.sides.items()}
+        return {kind: dict(zip(("id", "ood"), n, strict=True)) for kind, n in sizes.items()}
+
+
+def _measure(
+    samples: Samples, method: str, seed: int, params: Params, work: Workspace
+) -> dict[str, Any]:
+    """Return the leaves of `ood_report.summarise`, in per cent."""
+    plan = samples.plan
+    role, scorer = open_scorer(method, seed, params, plan, samples.caches, work)
+    measured: dict[str, dict[str, dict[str, float]]] = {}
+    for kind, by_role in samples.sides.items():
+        in_dist, out_dist = map(scorer, by_role[role])
+        for name, scores in in_dist.items():
+            sides = scores, out_dist[name]
+            measured.setdefault(name, {})[kind] = {"auroc": auroc(*sides), "fpr95": fpr95(*sides)}
+    labels = plan.images["label"][images_of(plan, plan.base)]
+    ece = scorer.calibration_error(samples.sides[NEAR][role][0], labels)
+    return {"ece": {"ece": ece}, "scores": measured}
+
+
+def open_scorer(
+    method: str,
+    seed: int,
+    params: Params,
+    plan: Plan,
+    caches: Mapping[Role, Cache],
+    work: Workspace,
+) -> tuple[Role, Scorer]:
+    """Return whose features a method judges, and its OOD scores over the base classes.
+
+    Logits are at the student's scale, the teacher's too.
+
+    Raises:
+        UserError: see `open_learned`.
+    """
+    base, student = list(plan.base), caches["student"]
+    scale: float = student.manifest.identity.model["logit_scale"]
+    if method == "teacher":
+        return "teacher", Scorer(Decision(caches["teacher"].text("template"), scale), base)
+    if method in ZERO_SHOT:
+        is_generic = method == "zero_shot_generic"
+        negative = student.text("negative")[base] if is_generic else None
+        decision = Decision(student.text(ZERO_SHOT[method]), scale)
+        return "student", Scorer(decision, base, negative=negative)
+    decision = decision_of(open_learned("classifier", params, plan, work, method, seed))
+    gaussians = None
+    if decision.memory is not None:  # of the same regions, by area, and without labels like it
+        rows = learned_regions(plan, seed)
+        features = student.features("train", rows)
+        seen_as = np.exp(log_softmax(decision.logits(features, base)))
+        gaussians = ClassGaussians.fit(features, seen_as, plan.areas(rows))
+    return "student", Scorer(decision, base, gaussians)
+
+
+def learned_regions(plan: Plan, seed: int) -> NDArray[np.int64]:
+    """Return the rows (R,) of the regions that a seed learns from, among all training regions."""
+    images = np.asarray(plan.shots[seed], np.int64)
+    rows: NDArray[np.int64] = images[:, None] * plan.crops + np.arange(plan.crops)
+    return rows.ravel()
+
+
+def samples(params: Params, work: Workspace) -> list[Samples]:
+    """Return the samples of every dataset with test images of base and of new classes."""
+    every = [load_planned(params, name, work) for name in params.datasets]
+    plans = {
+        plan.name: plan
+        for plan in every
+        if all(len(images_of(plan, half)) for half in (plan.base, plan.new))
+    }
+    caches: dict[str, dict[Role, Cache]] = {}
+    for name, plan in plans.items():
+        teacher, student = open_caches(params, plan, work)
+        caches[name] = {"student": student, "teacher": teacher}
+    tests = {
+        name: {role: cache.features("test") for role, cache in pair.items()}
+        for name, pair in caches.items()
+    }
+
+    def images(rows: Mapping[str, NDArray[np.int64]], role: Role) -> Floats:
+        """Return the features (n, D) of test images, given by dataset and row of its plan."""
+        places = {name: np.searchsorted(plans[name].test, wanted) for name, wanted in rows.items()}
+        return np.concatenate([tests[name][role][found] for name, found in places.items()])
+
+    sides: dict[str, dict[str, dict[Role, Sides]]] = {
+        name: {EMPTY: by_role} for name, by_role in _empty_regions(plans, params).items()
+    }
+    for name, plan in plans.items():
+        base = {name: images_of(plan, plan.base)}
+        far = far_images(plan, {other: plans[other] for other in plans if other != name})
+        kinds = {NEAR: {name: images_of(plan, plan.new)}, FAR: far}
+        for kind, rows in kinds.items():
+            if sum(map(len, rows.values())):
+                sides.setdefault(name, {})[kind] = {
+                    role: (images(base, role), images(rows, role)) for role in ROLES
+                }
+    return [Samples(plan, caches[name], sides[name]) for name, plan in plans.items()]
+
+
+def _empty_regions(plans: Mapping[str, Plan], params: Params) -> dict[str, dict[Role, Sides]]:
+    """Return features of regions with the main object and of empty ones, of drawings with masks.
+
+    The models are loaded only here, because importing torch takes seconds.
+    """
+    pairs = {
+        name: region_pairs(plan, params.data.world)
+        for name, plan in plans.items()
+        if is_drawn(name, params.data) and has_empty_ground(name)
+    }
+    if not pairs:
+        return {}
+    from fdbpl.cache import RegionStore, region_features
+    from fdbpl.stages.cache_teacher import image_encoder
+    from fdbpl.system.progress import progress
+
+    store = RegionStore(params.cache.store)
+    found: dict[str, dict[Role, Sides]] = {name: {} for name in pairs}
+    for role in ROLES:
+        encoder = image_encoder(params, role)
+        for name, (showing, empty) in pairs.items():
+            with progress(f"{name}: encoding, {role}") as report:
+                features, _ = region_features(
+                    replace(plans[name], regions=np.concatenate([showing, empty])),
+                    open_dataset(name, params.data).folder,
+                    encoder,
+                    store,
+                    payload=params.cache.payload,
+                    progress=report,
+                )
+            found[name][role] = features[: len(showing)], features[len(showing) :]
+    return found
