@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import torch
+from fdbpl.methods.names import TRAINED
 from rich.console import Console
 
 from bench import finding
@@ -27,7 +28,6 @@ from bench.train import prepared
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.model import load_model
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.names import TRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fdbpl.training.features import STREAM_BYTES
 from PIL import Image
 
 from bench.blocks import replace_block
@@ -27,7 +28,6 @@ from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE
 from fdbpl.system.files import readable_json, sha256, write_whole
 from fdbpl.system.machine import machine
-from fdbpl.training.features import STREAM_BYTES
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MODELS = {"tiny": "fdbpl-tiny-student", "ViT-B-32": "ViT-B-32"}

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import torch
+from fdbpl.methods.table import POSITIVE, trained_method
 from open_clip import IMAGENET_CLASSNAMES
 from rich.console import Console
 
@@ -26,7 +27,6 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.table import POSITIVE, trained_method
 from fdbpl.training.learning import starting_contexts
 
 DATASETS = ["textures", "icons", "dishes", "scenes"]

@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 import torch
+from fdbpl.methods.decision import Decision
+from fdbpl.methods.table import trained_method
 from rich.console import Console
 from rich.progress import track
 
@@ -24,8 +26,6 @@ from bench import finding
 from bench.train import prepared, steps_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.evaluation.accuracy import base_to_new, over_seeds
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.table import trained_method
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, TrainParams, check_params, read_params
 from fdbpl.stages.caches import open_role

@@ -13,6 +13,9 @@ from typing import Any
 import psutil
 import torch
 import torch.nn.functional as F
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.table import POSITIVE, trained_method
+from fdbpl.training.features import Teacher
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,9 +27,6 @@ from fdbpl.clip.prompting import PlainText, TextEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.table import POSITIVE, trained_method
-from fdbpl.training.features import Teacher
 from fdbpl.training.learning import starting_contexts
 
 WARM_CLASSES = 10

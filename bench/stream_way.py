@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fdbpl.training.features import StreamedFeatures, cached_features
 
 from bench.cache_way import unit_features
 from fdbpl.cache.cache import Cache, CacheWriter, open_cache
@@ -22,7 +23,6 @@ from fdbpl.cache.manifest import Identity
 from fdbpl.cache.stream import row_bytes, windows
 from fdbpl.clip.model import load_model
 from fdbpl.settings.params import ModelParams, TrainParams
-from fdbpl.training.features import StreamedFeatures, cached_features
 from fdbpl.training.learning import learn, template_vectors
 from fdbpl.training.schedule import epoch_steps
 

@@ -12,11 +12,11 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fdbpl.methods.names import TRAINED
 from rich.console import Console
 from rich.table import Table
 
 from fdbpl.clip.model import load_model
-from fdbpl.methods.names import TRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage

@@ -1,42 +1,38 @@
 """The library without a pipeline: images or features and names in, prompts and accuracies out.
 
 The README shows it from end to end. `learn` also takes `areas`, by which it weighs regions;
-`device`, where to learn; and an `Interim`, from which a long training goes on if it was
-interrupted.
+`device`, where to learn; and a `TrainingStore`, in which what was learned is found again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from fdbpl.classify.decision import Decision
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.data.images import decode
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.inference import Inference
-from fdbpl.methods.table import trained_method
 from fdbpl.settings.params import ModelParams
 from fdbpl.settings.section import explain
 from fdbpl.system.device import require_device
 from fdbpl.system.errors import UserError
-from fdbpl.training.interim import Interim
 from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
+from fdbpl.training.store import TrainingStore
 
 __all__ = [
     "Decision",
-    "Interim",
+    "TrainingStore",
     "accuracy",
     "base_to_new",
     "class_vectors",
     "classifier",
     "harmonic_mean",
     "image_features",
-    "inference",
     "learn",
     "load",
     "template_vectors",
@@ -81,16 +77,3 @@ def image_features(
     parts = [images[start : start + batch] for start in range(0, len(images), batch)]
     views = ([encoder.pixels(decode(Path(one)), None) for one in part] for part in parts)
     return np.concatenate([encoder.encode(np.stack(part)) for part in views])
-
-
-def inference(method: str, options: Mapping[str, Any] | None = None) -> Inference:
-    """Return how a trained method's contexts classify; `classifier` takes it.
-
-    Args:
-        method: as given to `learn`.
-        options: as given to `learn`.
-
-    Raises:
-        UserError: an unknown method or option.
-    """
-    return trained_method(method, options).inference

@@ -9,7 +9,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from fdbpl.evaluation.accuracy import over_seeds
-from fdbpl.reporting.tables import TITLES
+from fdbpl.methods.registry import title_of
 from fdbpl.system.workspace import Workspace
 
 
@@ -50,14 +50,18 @@ def _row(
     work: Workspace,
 ) -> dict[str, Any]:
     if dataset in failures:
-        return {"dataset": dataset, "state": "failed", **{TITLES[method]: "" for method in methods}}
+        return {
+            "dataset": dataset,
+            "state": "failed",
+            **{title_of(method): "" for method in methods},
+        }
     found = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))["methods"]
     row: dict[str, Any] = {"dataset": dataset, "state": "done"}
     for method in methods:
         cells = {str(seed): found[method]["seeds"][str(seed)] for seed in seeds if method in found}
         has_halves = all("h" in cell for cell in cells.values())
         h = over_seeds(cells)["h"] if cells and has_halves else None
-        row[TITLES[method]] = "-" if h is None else round(h, 2)
+        row[title_of(method)] = "-" if h is None else round(h, 2)
     return row
 
 

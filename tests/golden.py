@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import open_cache
-from fdbpl.methods.names import FITTED, FROM_REGIONS, UNTRAINED
+from fdbpl.classify.artifact import decision_of
+from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.playground import datasets as playground
 from fdbpl.playground import drawing
 from fdbpl.regions.plan import Plan
@@ -29,7 +29,8 @@ FILE = Path(__file__).with_suffix(".json")
 KINDS = {"garden": "flowers", "crockery": "dishes"}  # by the drawn dataset they are cut from
 # Both have the same class names, and are two domains all the same.
 CLASSES, TRAIN, TEST = 6, 4, 3
-METHODS = [*UNTRAINED, *FITTED, *FROM_REGIONS]
+LISTED = [name for name in METHODS if name != IMPORTED]
+FROM_REGIONS = [name for name in LISTED if METHODS[name].learns and METHODS[name].transfers]
 TRANSFER = ("prepare_transfer", "cache_transfer", "train_transfer", "transfer")
 
 
@@ -61,7 +62,7 @@ def _params(root: Path) -> Params:
     }
     raw = {
         "datasets": list(KINDS),
-        "methods": METHODS,
+        "methods": LISTED,
         "seeds": [1, 2],
         "shots": 3,
         "data": {"own": own},
@@ -95,7 +96,7 @@ def _draw(folder: Path, name: str) -> None:
 def _of_dataset(params: Params, dataset: str, work: Workspace) -> dict[str, Any]:
     record = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))["methods"]
     found: dict[str, Any] = {}
-    for method in METHODS:
+    for method in LISTED:
         for seed, result in record[method]["seeds"].items():
             accuracies = {name: result[name] for name in ("base", "new", "joint")}
             learned = {}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import draw_folder
+from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
 from PIL import Image
 from test_planned import changed
 from workspaces import prepare, train, workspace_params
@@ -19,7 +20,6 @@ from fdbpl.ablation.grid import Factor, Setting, parse_factor
 from fdbpl.ablation.summary import Row, summarise
 from fdbpl.ablation.trials import Trial
 from fdbpl.cli import main
-from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING, code_digest
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import linearised_h, t_interval
 from fdbpl.settings.params import Params

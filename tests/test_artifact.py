@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import safetensors
 from conftest import unit
+from fdbpl.artifact import Artifact, sides_of
 from safetensors.numpy import save_file
 
-from fdbpl.artifact import Artifact, sides_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import draw_folder
+from fdbpl.artifact import Artifact, decision_of
+from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from projects import METHODS, STAGES, TRANSFER_STAGES, Project
 
-from fdbpl.artifact import Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.system.workspace import Workspace
 from fdbpl.training.schedule import learning_rate

@@ -1,9 +1,8 @@
 """The digests of code cover what decides: what they lack would let old results pass for new."""
 
 import pytest
-from test_dvc_yaml import ALWAYS_ASIDE, ASIDE, closure, lies_under, module_of
-
 from fdbpl.code import CODE_OF_INPUTS, CODE_OF_TRAINING
+from test_dvc_yaml import ALWAYS_ASIDE, ASIDE, closure, lies_under, module_of
 
 CONTENT = {
     "fdbpl/code.py": "a digest decides no result",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
 from test_made_with import CHANGES, with_change
 from workspaces import workspace_params
 
 import flows.stage
-from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
 from fdbpl.settings.params import Params
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.stages.made_with import (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import draw_folder
+from fdbpl.methods.table import Method, trained_method
 
 from fdbpl.cli import main
-from fdbpl.methods.table import Method, trained_method
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import estimate as module

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from conftest import unit
+from fdbpl.methods.decision import Decision
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from fdbpl.evaluation.accuracy import (
     over_seeds,
     over_targets,
 )
-from fdbpl.methods.decision import Decision
 from fdbpl.system.errors import UserError
 
 per_cent = st.floats(0, 100)

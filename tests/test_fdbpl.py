@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fdbpl.methods.inference import POSITIVE_ONLY
+from fdbpl.methods.kdpl_w import kdpl_w
+from fdbpl.methods.table import trained_method
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import (
@@ -21,11 +24,8 @@ from plain import (
 )
 
 from fdbpl.methods.fdbpl import Fdbpl, released_second_difference
-from fdbpl.methods.inference import POSITIVE_ONLY
 from fdbpl.methods.kdpl import kdpl
-from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.options import PRESETS, FdbplOptions
-from fdbpl.methods.table import trained_method
 from fdbpl.system.errors import UserError
 
 options = st.builds(

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.table import trained_method
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +17,8 @@ from fdbpl.ablation.grid import (
     settings_of,
     spell,
 )
-from fdbpl.methods.batch import Batch
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
-from fdbpl.methods.table import trained_method
 from fdbpl.settings.params import Params, check_params
 from fdbpl.system.errors import UserError
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from checkpoints import coop_checkpoint
 from conftest import draw_folder
-
 from fdbpl.artifact import Artifact
+
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.tokens import embed_words
 from fdbpl.settings.params import ModelParams, Params, check_params

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from conftest import unit
+from fdbpl.methods.bridge import Moments, across
+from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.methods.bridge import Moments, across
-from fdbpl.methods.inference import POSITIVE_ONLY, Inference
 from fdbpl.system.errors import UserError
 
 seeds = st.integers(0, 999)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
+from fdbpl.training.interim import Interim
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.settings.params import TrainParams
 from fdbpl.training import interim as module
-from fdbpl.training.interim import Interim
 from fdbpl.training.learning import learn
 from fdbpl.training.loop import Trained
 

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.names import LABELLED, TRAINED
+from fdbpl.methods.table import trained_method
+from fdbpl.training.likeliest import LikeliestText, likeliest, restrict
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -11,14 +15,10 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.batch import Batch
 from fdbpl.methods.kdpl import kdpl
-from fdbpl.methods.names import LABELLED, TRAINED
-from fdbpl.methods.table import trained_method
 from fdbpl.settings.params import TrainParams
 from fdbpl.training import learning
 from fdbpl.training.learning import learn, starting_contexts, text_encoder
-from fdbpl.training.likeliest import LikeliestText, likeliest, restrict
 
 NAMES = ("cat", "dog", "sea side", "maltese puppy", "old stone building", "car")
 CROPS, IMAGES = 3, 12

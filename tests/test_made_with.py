@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from fdbpl.methods.names import KNOWN
 from pydantic import BaseModel
 from test_planned import changed
 from workspaces import evaluated_workspace, workspace_params
 
-from fdbpl.methods.names import KNOWN
 from fdbpl.regions.plan import Plan
 from fdbpl.results.world import read_world
 from fdbpl.settings.params import Params

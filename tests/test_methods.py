@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fdbpl.methods.kdpl_w import kdpl_w
+from fdbpl.methods.names import CLOSED_FORM, FROM_REGIONS, KNOWN, TRAINED
+from fdbpl.methods.table import trained_method
 from hypothesis import given
 from hypothesis import strategies as st
 from plain import SCALE, as_each_alone, divergence, dot, problem, seeds, softmax
 
 from fdbpl.methods.coop import coop
 from fdbpl.methods.kdpl import kdpl
-from fdbpl.methods.kdpl_w import kdpl_w
 from fdbpl.methods.kgcoop import kgcoop
-from fdbpl.methods.names import CLOSED_FORM, FROM_REGIONS, KNOWN, TRAINED
 from fdbpl.methods.options import PRESETS
-from fdbpl.methods.table import trained_method
 from fdbpl.system.errors import UserError
 
 

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.table import POSITIVE, trained_method
+from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,11 +23,8 @@ from torch.utils._pytree import tree_leaves
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import POSITIVE, trained_method
 from fdbpl.settings.params import TrainParams
 from fdbpl.system.device import resident
-from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.training.learning import (
     class_vectors,
     learn,

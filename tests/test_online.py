@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
+from fdbpl.artifact import Artifact
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.table import trained_method
+from fdbpl.training.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from torch import Tensor
 
-from fdbpl.artifact import Artifact
 from fdbpl.cache import RegionStore, build_cache, open_cache
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import trained_method
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import RegionParams, TrainParams, check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from fdbpl.training.learning import starting_contexts, template_vectors, text_encoder
 from fdbpl.training.loop import Task, Trained, train
 from fdbpl.training.online import OnlineTower

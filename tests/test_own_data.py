@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_image
+from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
+from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from projects import STAGES, Project
 
-from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
 from fdbpl.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import TileCaption

@@ -7,12 +7,12 @@ import open_clip
 import pytest
 import yaml
 from click.testing import CliRunner
+from fdbpl.methods.names import IMPORTED, KNOWN
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.cli import main
 from fdbpl.data.registry import LAYOUTS, SHIFTED
-from fdbpl.methods.names import IMPORTED, KNOWN
 from fdbpl.settings.params import Params, TrainParams, check_params
 from fdbpl.settings.presets.preset import NAMES, changes, preset, shipped
 from fdbpl.system.errors import UserError

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fdbpl.methods.names import FITTED
 from test_reporting import record
 from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.data.registry import SHIFTED as VERSIONS
 from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
-from fdbpl.methods.names import FITTED
 from fdbpl.reporting.published_results import (
     AVERAGES,
     AWESOME,

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fdbpl.methods.names import KNOWN
 from PIL import Image
 
 from fdbpl.evaluation.accuracy import harmonic_mean
-from fdbpl.methods.names import KNOWN
 from fdbpl.reporting.tables import (
     TITLES,
     averages_table,

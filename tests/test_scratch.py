@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fdbpl.training.scratch import ScratchRows
 from hypothesis import given
 from hypothesis import strategies as st
 from test_refinement import directions, log_probabilities, refined
 
 from fdbpl.system.errors import UserError
 from fdbpl.training import refinement
-from fdbpl.training.scratch import ScratchRows
 
 KILLED = """
 import os, signal, torch

@@ -6,18 +6,18 @@ import open_clip
 import pytest
 import torch
 from conftest import unit
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.decision import Decision
+from fdbpl.methods.names import TRAINED
+from fdbpl.methods.table import trained_method
+from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS
-from fdbpl.methods.table import trained_method
 from fdbpl.settings.params import TrainParams
 from fdbpl.system.errors import UserError
-from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.training.learning import (
     class_vectors,
     learn,

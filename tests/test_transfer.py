@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fdbpl.artifact import Artifact
+from fdbpl.methods.decision import Decision
 from test_planned import changed
 from workspaces import carry, draw, evaluated_workspace, prepare, train, workspace_params
 
-from fdbpl.artifact import Artifact
 from fdbpl.cache import open_cache
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.decision import Decision
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import transfer_tables
 from fdbpl.settings.params import Params

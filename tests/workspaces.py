@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from conftest import draw_folder, unit
-
 from fdbpl.artifact import Artifact, sides_of
+from fdbpl.methods.decision import Decision
+
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.decision import Decision
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage

@@ -10,17 +10,18 @@ from fdbpl.ablation.grid import Factor, default_factors, settings_of
 from fdbpl.ablation.summary import Row, summarise
 from fdbpl.ablation.trials import run_trials
 from fdbpl.evaluation.statistics import COVERAGE
-from fdbpl.methods.names import TRAINED
 from fdbpl.methods.options import PRESETS
+from fdbpl.methods.registry import METHODS
 from fdbpl.settings.params import Params
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.progress import progress
 
+TRAINED = tuple(one.name for one in METHODS.values() if one.takes_steps)
 SEEDS = (11, 12, 13)
 """Seeds that choices are made with: other shots than those evidence is taken from."""
 
-METHODS = ("kdpl", "fdbpl")
+COMPARED = ("kdpl", "fdbpl")
 """The preset that is chosen, and the method it builds on."""
 
 
@@ -70,7 +71,7 @@ def ablate(
     factors = factors or default_factors(params)
     named = [factor.key.partition(".")[0] for factor in factors]
     methods = list(methods) or [
-        name for name in TRAINED if name in METHODS or (name in PRESETS and name in named)
+        name for name in METHODS if name in COMPARED or (name in PRESETS and name in named)
     ]
     for name in methods:
         if name not in TRAINED:

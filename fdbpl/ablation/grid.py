@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from fdbpl.methods.options import PRESETS, FdbplOptions, with_overrides
+from fdbpl.methods.options import PRESETS, FdbplOptions
+from fdbpl.methods.registry import find_method
 from fdbpl.settings.params import Params, check_params
 from fdbpl.system.errors import UserError
 
@@ -168,7 +169,7 @@ def default_factors(params: Params, preset: str = "fdbpl") -> list[Factor]:
     anything. Options are read from their model, so that a new one is in the grid without a word
     here.
     """
-    own = with_overrides(preset, params.objectives.get(preset, {}))
+    own = find_method(preset, params.objectives.get(preset)).options
     factors = [
         Factor("regions.per_image", (1, 2, 5, 10, 20, 50)),
         Factor("regions.scale", ([0.08, 1.0], [0.3, 1.0], [0.08, 0.3])),
@@ -225,7 +226,7 @@ def _is_read(name: str, own: FdbplOptions) -> bool:
 
 def _allowed(preset: str, name: str, value: Any) -> bool:
     try:
-        with_overrides(preset, {name: value})
+        find_method(preset, {name: value})
     except UserError:
         return False
     return True

@@ -6,7 +6,8 @@ from typing import Any, BinaryIO
 
 from fdbpl.ablation.summary import BASELINE, SIDES, Row
 from fdbpl.evaluation.statistics import Interval
-from fdbpl.reporting.tables import TITLES, markdown, number
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting.tables import markdown, number
 
 MARKS = "os^DvP*X"
 
@@ -16,14 +17,14 @@ def results_table(rows: Sequence[Row]) -> str:
     averages = {"base": "base", "new": "new", "h": "H", "joint_h": "joint H"}
     gaps = {
         f"{kind}{name}": f"{kind.replace('_', ' ')}H - {other}"
-        for name, other in (("difference", "reference"), ("over_baseline", TITLES[BASELINE]))
+        for name, other in (("difference", "reference"), ("over_baseline", title_of(BASELINE)))
         for kind in ("", "joint_")
     }
     lines: list[tuple[str, ...]] = [("setting", "method", *averages.values(), *gaps.values())]
     for row in rows:
         means = (number(row.average(one) if one in row.measures else None) for one in averages)
         differences = (spell_gap(row.gaps.get(name)) for name in gaps)
-        lines.append((row.setting, TITLES[row.method], *means, *differences))
+        lines.append((row.setting, title_of(row.method), *means, *differences))
     return markdown(lines)
 
 
@@ -42,7 +43,7 @@ def gradients_table(rows: Sequence[Row]) -> str:
             cells = (f"{norms[side]:.2g}" if side in norms else "" for side in SIDES)
             share = row.inactive.get(term)
             inactive = f"{share:.0%}" if share else ""
-            lines.append((row.setting, TITLES[row.method], term, *cells, inactive))
+            lines.append((row.setting, title_of(row.method), term, *cells, inactive))
     return markdown(lines)
 
 
@@ -75,7 +76,7 @@ def plot(rows: Sequence[Row], file: BinaryIO) -> None:
             markersize=5,
             linewidth=1.2,
             capsize=2,
-            label=f"{TITLES[method]}: {reference[method].average('h'):.2f}",
+            label=f"{title_of(method)}: {reference[method].average('h'):.2f}",
         )
     keys = {row.setting: tuple(row.changes) for row in varied}
     for place, (above, below) in enumerate(itertools.pairwise(names)):

@@ -12,7 +12,6 @@ from typing import Any
 
 from fdbpl.ablation.grid import Setting
 from fdbpl.cache.cache import open_cache
-from fdbpl.code import CODE_OF_INPUTS, code_digest
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
@@ -20,7 +19,6 @@ from fdbpl.stages.made_with import of_caches
 from fdbpl.system.files import canonical_json, locked, readable_json, sha256, write_whole
 from fdbpl.system.progress import Report, silent
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.digest import training_digest
 
 MEASURED = ("base", "new", "h", "joint")
 
@@ -100,7 +98,7 @@ def inputs_workspace(params: Params, root: Path) -> Workspace:
 def _make_inputs(params: Params, dataset: str, work: Workspace) -> None:
     """Plan and encode a dataset, unless this code has done so; the store spares known regions."""
     mark = work.root / "made" / dataset
-    decides = [code_digest(CODE_OF_INPUTS), of_caches(params, dataset, work.split)]
+    decides = [of_caches(params, dataset, work.split)]
     made = sha256(canonical_json(decides))
     if not mark.exists() or mark.read_text(encoding="utf-8") != made:
         run_stage("prepare_crops", params, work, dataset)
@@ -112,7 +110,10 @@ def _key(params: Params, dataset: str, method: str, work: Workspace) -> str:
     sources = [
         open_cache(work.cache(dataset, role)).manifest.digest for role in ("student", "teacher")
     ]
-    return training_digest(params, Plan.load(work.plan(dataset)), method, sources)
+    options = params.method(method).options.model_dump(mode="json")
+    schedule = [params.train.model_dump(), params.teacher.logit_scale, params.seeds]
+    plan = Plan.load(work.plan(dataset)).digest
+    return sha256(canonical_json([plan, sources, method, options, schedule]))
 
 
 def _run(

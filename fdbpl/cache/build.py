@@ -57,7 +57,7 @@ def build_cache(
     store: RegionStore,
     url: str | Path,
     *,
-    kind: Literal["teacher", "student"],
+    kind: Literal["teacher", "student", "hidden"],
     model: Mapping[str, Any],
     policy: Mapping[str, Any],
     payload: Payload = "float16",

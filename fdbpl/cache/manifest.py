@@ -64,7 +64,7 @@ class Identity(_Record):
     images, splits, shots and regions.
     """
 
-    kind: Literal["teacher", "student"]
+    kind: Literal["teacher", "student", "hidden"]
     model: dict[str, Any]
     encoder: dict[str, Any]
     decoder: str

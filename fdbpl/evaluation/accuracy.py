@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.methods.decision import Classifies
+from fdbpl.classify.decision import Decision
 from fdbpl.system.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -17,7 +17,7 @@ Ints = NDArray[np.integer[Any]]
 def accuracy(
     features: Floats,
     labels: Ints,
-    decision: Classifies,
+    decision: Decision,
     among: Sequence[int],
     of: Sequence[int] | None = None,
 ) -> float:
@@ -52,7 +52,7 @@ def harmonic_mean(base: float, new: float) -> float:
 
 
 def base_to_new(
-    features: Floats, labels: Ints, decision: Classifies, base: Sequence[int], new: Sequence[int]
+    features: Floats, labels: Ints, decision: Decision, base: Sequence[int], new: Sequence[int]
 ) -> dict[str, Any]:
     """Return base, new and H, each half tested among its own classes only, and `joint`.
 

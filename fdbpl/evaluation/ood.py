@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.classify.decision import Decision
+from fdbpl.classify.discriminant import gaussians
 from fdbpl.evaluation.logits import Doubles, Floats, log_softmax, logsumexp
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.discriminant import gaussians
 
 TPR = 0.95  # share of ID samples that the threshold of FPR95 accepts
 BINS = 15  # of ECE
@@ -72,7 +72,7 @@ class ClassGaussians:
     def fit(cls, features: Floats, probabilities: Floats, weights: Floats) -> "ClassGaussians":
         """Fit to regions: features (n, D), class probabilities (n, C), weights (n,).
 
-        The covariance is shrunk as in `fdbpl.methods.discriminant`.
+        The covariance is shrunk as in `fdbpl.classify.discriminant`.
         """
         means, covariance = gaussians([(features, probabilities, weights)])
         return cls(means, np.linalg.inv(covariance))

@@ -17,14 +17,11 @@ fix them: `second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_flo
 w's logarithm.
 """
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from fdbpl.methods.batch import Batch, Terms
-from fdbpl.methods.options import FdbplOptions
+from fdbpl.methods.method import Batch, Terms
+from fdbpl.methods.options import OF_INFERENCE, FdbplOptions
+from fdbpl.methods.prompts import POSITIVE, Inference, PromptMethod
 from fdbpl.methods.terms import (
     entropy,
     informativeness,
@@ -34,14 +31,33 @@ from fdbpl.methods.terms import (
     weighted_mean,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Fdbpl:
-    """The objective under one set of options; text features are (..., 2, C, D): u and v."""
 
-    def __init__(self, options: FdbplOptions):
-        self.options = options
+class Fdbpl(PromptMethod):
+    """FDBPL under one set of options; text features are (..., 2, C, D): u and v."""
 
-    def __call__(self, batch: Batch, text: Tensor, scale: float) -> Terms:
+    Options = FdbplOptions
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """The positive and the negative context."""
+        return POSITIVE, self.options.negative_start
+
+    @property
+    def inference(self) -> Inference:
+        """By the difference of both contexts or the positive one, the template and the regions."""
+        o = self.options
+        negative = o.negative_share if o.inference == "difference" else 0.0
+        return Inference(negative, o.template_share, o.memory_share, o.bridge_share)
+
+    @property
+    def training(self) -> list[Any]:
+        """All options but those that no training step reads."""
+        return ["Fdbpl", self.options.model_dump(mode="json", exclude=set(OF_INFERENCE))]
+
+    def objective(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
         """Return the weighted terms; those of weight 0 are left out."""
         o = self.options
         w = self.weights(batch)
@@ -53,7 +69,7 @@ class Fdbpl:
             **self._difference_terms(batch, text, scale, w),
         }
 
-    def _negative_terms(self, batch: Batch, text: Tensor, scale: float, w: Tensor) -> Terms:
+    def _negative_terms(self, batch: Batch, text: "Tensor", scale: float, w: "Tensor") -> Terms:
         """Return what bears on the negative context alone, and on its likeness to the positive."""
         o = self.options
         positive, negative = (scale * batch.student[..., None, :, :] @ text.mT).unbind(-3)
@@ -64,11 +80,11 @@ class Fdbpl:
                 rejection(negative.log_softmax(-1)), 1 - w
             )
         if o.mutual_weight:
-            alike = F.cosine_similarity(positive, negative, dim=-1)
+            alike = _cosine(positive, negative)
             terms["mutual"] = o.mutual_weight * self._mean(alike, w)
         return terms
 
-    def _difference_terms(self, batch: Batch, text: Tensor, scale: float, w: Tensor) -> Terms:
+    def _difference_terms(self, batch: Batch, text: "Tensor", scale: float, w: "Tensor") -> Terms:
         """Return the prompt-cascaded differences of the first and the second order."""
         o = self.options
         if not o.first_weight and not o.second_weight:
@@ -77,7 +93,7 @@ class Fdbpl:
         terms = {}
         if o.first_weight:
             own = similarity.gather(-1, labels[..., None]).squeeze(-1)
-            hinge = torch.relu(o.margins[0] - own)
+            hinge = (o.margins[0] - own).relu()
             terms["first_difference"] = o.first_weight * self._mean(hinge, w)
         if o.second_weight:
             if o.second == "released":
@@ -87,7 +103,7 @@ class Fdbpl:
             terms["second_difference"] = o.second_weight * second
         return terms
 
-    def diagnose(self, batch: Batch, text: Tensor, scale: float) -> Mapping[str, Tensor]:
+    def diagnosis(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
         """Return what shows whether the parts are alive, each (...), shares in [0, 1].
 
         The shares of active hinges; the negative prompts' entropy, as a share of ln C, on the
@@ -111,23 +127,24 @@ class Fdbpl:
             "negative_cosine": cosines / max(1, classes * (classes - 1)),
         }
 
-    def weights(self, batch: Batch) -> Tensor:
+    def weights(self, batch: Batch) -> "Tensor":
         """Return w (..., B), how much each region has to tell, by the chosen form."""
         o = self.options
         if o.weight == "none":
-            return torch.ones_like(batch.teacher[..., 0])
+            return batch.teacher.new_ones(batch.teacher.shape[:-1])
         if o.weight == "area":
             w = batch.require("areas")
         else:
             w = informativeness(batch.teacher, o.weight_floor)
         return w**o.weight_power
 
-    def _difference(self, text: Tensor) -> Tensor:
+    def _difference(self, text: "Tensor") -> "Tensor":
         """Return e (..., C, D): the directions of u - lambda v."""
         share = self.options.negative_share
-        return F.normalize(text[..., 0, :, :] - share * text[..., 1, :, :], dim=-1)
+        apart = text[..., 0, :, :] - share * text[..., 1, :, :]
+        return apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
-    def _first_order(self, batch: Batch, text: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def _first_order(self, batch: Batch, text: "Tensor", scale: float) -> "tuple[Tensor, Tensor]":
         """Return S (..., B, C) with S[b, c] = f_b . d_c in the chosen unit, and y (..., B)."""
         difference = text[..., 0, :, :] - text[..., 1, :, :]
         similarity = batch.student @ difference.mT
@@ -135,14 +152,14 @@ class Fdbpl:
             similarity = scale * similarity
         return similarity, batch.teacher.argmax(dim=-1)
 
-    def _mean(self, values: Tensor, weights: Tensor) -> Tensor:
+    def _mean(self, values: "Tensor", weights: "Tensor") -> "Tensor":
         """Average over the batch, or over the weights, so that w sets no learning rate."""
         if self.options.normalise == "batch":
             return (weights * values).mean(dim=-1)
         return weighted_mean(values, weights)
 
 
-def released_second_difference(difference: Tensor) -> Tensor:
+def released_second_difference(difference: "Tensor") -> "Tensor":
     """Return the released code's second-order term: zero, whatever the prompts are.
 
     It sums the mean over the width of d_i - d_j over all ordered pairs of classes; every pair
@@ -153,10 +170,10 @@ def released_second_difference(difference: Tensor) -> Tensor:
     return (means[..., :, None] - means[..., None, :]).sum(dim=(-2, -1))
 
 
-def active_pairs(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
+def active_pairs(similarity: "Tensor", labels: "Tensor", margin: float) -> "Tensor":
     """Return the share (...) of pairs of different classes whose hinge is not at rest."""
-    active = torch.zeros(labels.shape[:-1], device=labels.device)
-    pairs = torch.zeros_like(active)
+    active = similarity.new_zeros(labels.shape[:-1])
+    pairs = active.clone()
     for a in range(labels.shape[-1]):  # a diagnosis of one batch: plain before fast
         y_a = labels[..., a : a + 1]
         at_a = similarity.gather(-1, y_a.expand(labels.shape)[..., None]).squeeze(-1)  # S[b, y_a]
@@ -169,5 +186,12 @@ def active_pairs(similarity: Tensor, labels: Tensor, margin: float) -> Tensor:
     return active / pairs.clamp_min(1)
 
 
-def _minus_entropy(log_p: Tensor) -> Tensor:
+def _cosine(one: "Tensor", other: "Tensor") -> "Tensor":
+    """Return the cosines (...) of vectors (..., C)."""
+    from torch.nn.functional import cosine_similarity
+
+    return cosine_similarity(one, other, dim=-1)
+
+
+def _minus_entropy(log_p: "Tensor") -> "Tensor":
     return -entropy(log_p)

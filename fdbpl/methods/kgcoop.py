@@ -7,16 +7,26 @@ template. The distance and its weight are the paper's; the released code takes 1
 which is half of it.
 """
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from fdbpl.methods.batch import Batch, Terms
-from fdbpl.methods.coop import coop
+from fdbpl.methods.coop import CoOp
+from fdbpl.methods.method import Batch, Terms
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHT = 8.0
 
 
-def kgcoop(batch: Batch, text: Tensor, scale: float) -> Terms:
+class KgCoOp(CoOp):
     """CoOp's cross-entropy, and the squared distance averaged over the classes."""
+
+    def objective(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
+        """Return both terms."""
+        return {**super().objective(batch, text, scale), **distance(batch, text)}
+
+
+def distance(batch: Batch, text: "Tensor", weight: float = WEIGHT) -> Terms:
+    """Return the weighted mean squared distance of text features (..., K, C, D) to the anchors."""
     apart = text[..., 0, :, :] - batch.require("anchors")
-    distance = apart.square().sum(dim=-1).mean(dim=-1)
-    return {**coop(batch, text, scale), "knowledge": WEIGHT * distance}
+    return {"knowledge": weight * apart.square().sum(dim=-1).mean(dim=-1)}

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from fdbpl.settings.section import Section, explain
-from fdbpl.system.errors import UserError
+from fdbpl.settings.section import Section
 
 MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}
 )
 """Margins (m1, m2) where none are given, by the unit of the differences."""
 
-_OF_INFERENCE = ("inference", "template_share", "memory_share", "bridge_share")
+OF_INFERENCE = ("inference", "template_share", "memory_share", "bridge_share")
+"""What no training step reads."""
 
 
 class FdbplOptions(Section):
@@ -83,21 +83,3 @@ PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
 )
 """`fdbpl_prompts` is `fdbpl` by its learned numbers alone, with the template's share that was best
 so."""
-
-
-def without_inference(options: FdbplOptions) -> FdbplOptions:
-    """Return the options with those set to their defaults that no training step reads."""
-    read = options.model_dump(exclude=set(_OF_INFERENCE))
-    return FdbplOptions.model_validate(read)
-
-
-def with_overrides(preset: str, overrides: Mapping[str, Any]) -> FdbplOptions:
-    """Return a preset's options with some changed.
-
-    Raises:
-        UserError: an unknown option, or a value that is not allowed.
-    """
-    try:
-        return FdbplOptions.model_validate({**PRESETS[preset].model_dump(), **overrides})
-    except ValidationError as error:
-        raise UserError(explain(error, FdbplOptions, above=("objectives", preset))) from None

@@ -6,36 +6,36 @@ informativeness of a region. Leading dimensions (...) are independent runs.
 """
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from fdbpl.methods.method import Batch
 
-from fdbpl.methods.batch import Batch
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def positive_logits(batch: Batch, text: Tensor, scale: float) -> Tensor:
+def positive_logits(batch: Batch, text: "Tensor", scale: float) -> "Tensor":
     """Return z+ = s f U^T (..., B, C) under the first context of text (..., K, C, D)."""
     return scale * batch.student @ text[..., 0, :, :].mT
 
 
-def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+def kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":
     """Return KL(p || q) of each row (..., B) from log-probabilities (..., B, C)."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
-def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+def symmetric_kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":
     """Return [KL(p || q) + KL(q || p)] / 2 of each row (..., B): KDPL's distillation loss."""
     return (kl(log_p, log_q) + kl(log_q, log_p)) / 2
 
 
-def entropy(log_p: Tensor, floor: float = 0.0) -> Tensor:
+def entropy(log_p: "Tensor", floor: float = 0.0) -> "Tensor":
     """Return the entropy of each row (..., B) in nats: -sum p ln(p + floor)."""
     p = log_p.exp()
-    return -(p * (torch.log(p + floor) if floor else log_p)).sum(dim=-1)
+    return -(p * ((p + floor).log() if floor else log_p)).sum(dim=-1)
 
 
-def informativeness(log_p: Tensor, floor: float = 0.0) -> Tensor:
+def informativeness(log_p: "Tensor", floor: float = 0.0) -> "Tensor":
     """Return w = 1 - H(p) / ln C of each row (..., B): how sure the teacher is.
 
     It lies in [0, 1]; with a `floor` inside the entropy's logarithm, as FDBPL's released code has
@@ -45,23 +45,23 @@ def informativeness(log_p: Tensor, floor: float = 0.0) -> Tensor:
     return w if floor else w.clamp(0, 1)
 
 
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: "Tensor", weights: "Tensor") -> "Tensor":
     """Return the mean of values (..., B) by weights (..., B); 0 where no weight is left."""
     return (weights * values).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)
 
 
-def kl_from_uniform(log_p: Tensor) -> Tensor:
+def kl_from_uniform(log_p: "Tensor") -> "Tensor":
     """Return KL(uniform || p) of each row (..., B): 0 when the rejection is perfect."""
     return -log_p.mean(dim=-1) - math.log(log_p.shape[-1])
 
 
 def pairwise_hinge(
-    similarity: Tensor,
-    labels: Tensor,
-    weights: Tensor,
+    similarity: "Tensor",
+    labels: "Tensor",
+    weights: "Tensor",
     margin: float,
     reduce: Literal["sum", "mean"],
-) -> Tensor:
+) -> "Tensor":
     """Return FDBPL's second-order difference, without a loop over pairs.
 
     With d_ij = d_i - d_j the differences of class differences and S[b, c] = f_b . d_c, the hinge
@@ -85,5 +85,5 @@ def pairwise_hinge(
     gap = (at_label - own).mT + (at_label - own)  # [a, b]
     differ = labels[..., :, None] != labels[..., None, :]
     pairs = differ * weights[..., :, None] * weights[..., None, :]
-    total = (pairs * torch.relu(margin + gap)).sum(dim=(-2, -1))  # (a, b) and (b, a) are equal
+    total = (pairs * (margin + gap).relu()).sum(dim=(-2, -1))  # (a, b) and (b, a) are equal
     return total / (2 if reduce == "sum" else pairs.sum(dim=(-2, -1)).clamp_min(1e-12))

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from statistics import mean
 from typing import Any, BinaryIO
 
-from fdbpl.reporting.tables import TITLES, markdown, number
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting.tables import markdown, number
 
 EMPTY, NEAR, FAR = "empty", "near", "far"
 KIND_TITLES = {EMPTY: "empty regions", NEAR: "near OOD", FAR: "far OOD"}
@@ -80,7 +81,7 @@ def scores_table(record: Record) -> str:
         averages = (found[kind]["avg"] if kind in found else None for kind in kinds)
         cells = (f"{a['auroc']:.2f} / {a['fpr95']:.2f}" if a else "-" for a in averages)
         ece = number(record["methods"][method]["ece"]["avg"]["ece"])
-        rows.append((TITLES[method], SCORE_TITLES[score], *cells, ece))
+        rows.append((title_of(method), SCORE_TITLES[score], *cells, ece))
     return markdown(rows)
 
 
@@ -91,7 +92,7 @@ def datasets_table(record: Record, kind: str) -> str:
     for method, score, found in _rows(record):
         of_kind = found[kind]["datasets"] if kind in found else {}
         cells = (number(of_kind[name]["auroc"] if name in of_kind else None) for name in datasets)
-        rows.append((TITLES[method], SCORE_TITLES[score], *cells))
+        rows.append((title_of(method), SCORE_TITLES[score], *cells))
     return markdown(rows)
 
 
@@ -100,7 +101,7 @@ def calibration_table(record: Record) -> str:
     rows = [("ECE", *record["counts"])]
     for method, result in record["methods"].items():
         cells = (number(found["ece"]) for found in result["ece"]["datasets"].values())
-        rows.append((TITLES[method], *cells))
+        rows.append((title_of(method), *cells))
     return markdown(rows)
 
 
@@ -140,7 +141,7 @@ def plot(record: Record, file: BinaryIO) -> None:
         axes.set_title(KIND_TITLES[kind])
         axes.set_xlabel("AUROC, %")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(methods)), [TITLES[method] for method in methods])
+    panels[0].set_yticks(range(len(methods)), [title_of(method) for method in methods])
     panels[0].invert_yaxis()
     panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(file, format="png", metadata={"Software": None})

@@ -8,11 +8,11 @@ from typing import Any
 
 from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.evaluation.accuracy import harmonic_mean
-from fdbpl.methods.names import LEARNED
+from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.reporting import published_results as published
-from fdbpl.reporting.tables import TITLES, markdown, number, with_deviation
+from fdbpl.reporting.tables import markdown, number, with_deviation
 
-COMPARED = ("zero_shot", *LEARNED)
+COMPARED = ("zero_shot", *(m.name for m in METHODS.values() if m.learns and m.transfers))
 """Our methods that stand beside others' zero-shot and learned prompts."""
 
 SOURCE = "imagenet"
@@ -208,7 +208,7 @@ def _apart(theirs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(method: str) -> str:
-    return f"{TITLES[method]}, here"
+    return f"{title_of(method)}, here"
 
 
 def _published(method: str) -> str:

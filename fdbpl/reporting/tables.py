@@ -4,29 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from fdbpl.evaluation.accuracy import over_datasets, over_seeds
-
-TITLES = {
-    "zero_shot": "zero-shot",
-    "zero_shot_generic": 'zero-shot, "a photo of a"',
-    "zero_shot_ensemble": "zero-shot, ensemble",
-    "teacher": "teacher",
-    "linear_probe": "linear probe",
-    "tip_adapter": "Tip-Adapter",
-    "gda": "GDA, labels",
-    "gda_teacher": "GDA, teacher",
-    "template_memory": "template + memory + bridge",
-    "coop": "CoOp",
-    "coop_memory": "CoOp + memory + bridge",
-    "kgcoop": "KgCoOp",
-    "kdpl": "KDPL",
-    "kdpl_memory": "KDPL + memory + bridge",
-    "kdpl_w": "KDPL + w",
-    "released": "FDBPL, released",
-    "paper": "FDBPL, paper",
-    "fdbpl_prompts": "FDBPL, ours, prompts alone",
-    "fdbpl": "FDBPL, ours",
-    "imported": "imported",
-}
+from fdbpl.methods.registry import title_of
 
 JOINT = (
     "Base and new are each tested among their own classes; joint, the classes of both compete, as "
@@ -70,7 +48,7 @@ def averages_table(comparison: Mapping[str, Any], datasets: Collection[str]) -> 
     for method, result in comparison["methods"].items():
         average = over_datasets({name: result["datasets"][name] for name in datasets})
         cells = (part[key] for part in (average, average["joint"]) for key in ("base", "new", "h"))
-        rows.append((TITLES[method], *map(number, cells)))
+        rows.append((title_of(method), *map(number, cells)))
     return markdown(rows)
 
 
@@ -90,7 +68,7 @@ def _datasets_table(
     methods = comparison["methods"]
     rows = [(title, *next(iter(methods.values()))["datasets"])]
     for method, result in methods.items():
-        rows.append((TITLES[method], *map(spell, result["datasets"].values())))
+        rows.append((title_of(method), *map(spell, result["datasets"].values())))
     return markdown(rows)
 
 
@@ -147,7 +125,7 @@ def plot(comparison: Mapping[str, Any], datasets: Collection[str], file: BinaryI
             place, colour = row + 0.18 * (2 * index - 1), f"C{index}"
             axes.plot(every, [place] * len(every), "|", color=colour, alpha=0.45)
             axes.plot(mean, place, "os"[index], color=colour, label=None if row else label)
-    axes.set_yticks(range(len(methods)), [TITLES[method] for method in methods])
+    axes.set_yticks(range(len(methods)), [title_of(method) for method in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set_xlabel(f"H of base and new accuracy, %: average of {len(datasets)} datasets, and each")
     axes.grid(axis="x", alpha=0.3)

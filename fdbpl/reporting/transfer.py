@@ -3,24 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fdbpl.methods.names import LEARNED, UNTRAINED
-from fdbpl.reporting.tables import TITLES, markdown, with_deviation
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting.tables import markdown, with_deviation
 
 KINDS = ("cross-dataset", "shifted")
 
 
-def transferable(methods: Sequence[str]) -> list[str]:
-    """Return the methods that have class vectors for any class list."""
-    return [name for name in methods if name in (*UNTRAINED, *LEARNED)]
-
-
 def transfer_tables(record: Mapping[str, Any], methods: Sequence[str]) -> str:
     """Return a transfer's averages, then every target of each kind, as Markdown tables."""
-    shown = {
-        name: record["methods"][name]
-        for name in transferable(methods)
-        if name not in record["left_out"]
-    }
+    shown = {name: record["methods"][name] for name in methods if name in record["methods"]}
     kinds = {target: about["kind"] for target, about in record["targets"].items()}
     present = [kind for kind in KINDS if kind in kinds.values()]
     parts = [
@@ -39,7 +30,7 @@ def _averages(
     ]
     for method, result in methods.items():
         cells = (f"{result['avg'][column]:.2f}" for column in ("source", *present))
-        rows.append((TITLES[method], *cells))
+        rows.append((title_of(method), *cells))
     return markdown(rows)
 
 
@@ -48,5 +39,5 @@ def _targets(methods: Mapping[str, Any], targets: Sequence[str], kind: str) -> s
     for method, result in methods.items():
         cells = (result["targets"][target] for target in targets)
         spelled = (with_deviation(cell["mean"], cell["std"]) for cell in cells)
-        rows.append((TITLES[method], *spelled))
+        rows.append((title_of(method), *spelled))
     return markdown(rows)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from statistics import mean, stdev
 from typing import Any, BinaryIO
 
-from fdbpl.reporting.tables import TITLES, markdown, with_deviation
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting.tables import markdown, with_deviation
 
 KINDS = {
     "accuracy": "Learned from images without classes; accuracy over all classes in per cent:",
@@ -57,12 +58,12 @@ def tables(summary: Mapping[str, Any]) -> list[str]:
     parts = []
     for kind, line in KINDS.items():
         datasets = {name: one for name, one in summary.items() if one["kind"] == kind}
-        methods = [m for m in TITLES if any(m in one["methods"] for one in datasets.values())]
+        methods = dict.fromkeys(m for one in datasets.values() for m in one["methods"])
         if methods:
             rows = [("method", *(f"{name}, {one['images']:,}" for name, one in datasets.items()))]
             for method in methods:
                 cells = (_text(one["methods"].get(method)) for one in datasets.values())
-                rows.append((TITLES[method], *cells))
+                rows.append((title_of(method), *cells))
             parts += [line, markdown(rows)]
     nothing = [name for name, one in summary.items() if not one["methods"]]
     if nothing:
@@ -78,7 +79,7 @@ def plot(summary: Mapping[str, Any], file: BinaryIO) -> None:
     """Draw one panel a dataset: a mark a method, the deviation over seeds as a bar."""
     from matplotlib.figure import Figure  # takes half a second, and only this function needs it
 
-    methods = [m for m in TITLES if any(m in one["methods"] for one in summary.values())]
+    methods = list(dict.fromkeys(m for one in summary.values() for m in one["methods"]))
     figure = Figure(
         figsize=(2 + 3 * len(summary), 1.6 + 0.3 * len(methods)), layout="constrained", dpi=130
     )
@@ -92,6 +93,6 @@ def plot(summary: Mapping[str, Any], file: BinaryIO) -> None:
         axes.set_title(name)
         axes.set_xlabel(f"{one['kind']}, %")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(methods)), [TITLES[method] for method in methods])
+    panels[0].set_yticks(range(len(methods)), [title_of(method) for method in methods])
     panels[0].invert_yaxis()
     figure.savefig(file, format="png", metadata={"Software": None})

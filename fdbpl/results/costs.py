@@ -4,9 +4,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
-from fdbpl.methods.names import TRAINED
-from fdbpl.reporting.tables import TITLES, markdown
+from fdbpl.classify.artifact import Artifact
+from fdbpl.methods.knowledge import BRIDGE, MEMORY
+from fdbpl.methods.prompts import SIDES
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting.tables import markdown
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.system.progress import Report, silent
@@ -29,7 +31,7 @@ def costs_table(params: Params, dataset: str, work: Workspace, report: Report = 
     from fdbpl.clip.model import load_model  # takes seconds, and most commands do without
 
     load_model(params.student, "student")
-    methods = [name for name in params.methods if name in TRAINED]
+    methods = [one.name for one in params.chosen_methods if one.takes_steps]
     heads = ("method", "learned numbers", f"the same in {REAL}", "remembered numbers", "seconds")
     rows: list[tuple[str, ...]] = [heads]
     with tempfile.TemporaryDirectory() as folder:
@@ -47,11 +49,12 @@ def costs_table(params: Params, dataset: str, work: Workspace, report: Report = 
             seconds = time.perf_counter() - start
             path = apart.learned(dataset, method, params.seeds[0], "prompts")
             arrays = Artifact.load(path, "prompts").arrays
-            contexts = stack_of(arrays)
-            real = contexts.shape[0] * contexts.shape[1] * REAL_WIDTH
+            contexts = [arrays[side] for side in SIDES if side in arrays]
+            real = sum(len(one) for one in contexts) * REAL_WIDTH
+            learned = sum(one.size for one in contexts)
             remembered = sum(arrays[name].size for name in (MEMORY, BRIDGE) if name in arrays)
-            counts = (f"{count:,}" for count in (contexts.size, real, remembered))
-            rows.append((TITLES.get(method, method), *counts, f"{seconds:.1f}"))
+            counts = (f"{count:,}" for count in (learned, real, remembered))
+            rows.append((title_of(method), *counts, f"{seconds:.1f}"))
             report(done, len(methods))
     return (
         f"Seconds to train one method with {len(params.seeds)} seeds on {dataset}, from its "

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fdbpl.evaluation.statistics import COVERAGE
+from fdbpl.methods.registry import title_of
 from fdbpl.reporting.ood_report import KIND_TITLES, KINDS_EXPLAINED
-from fdbpl.reporting.tables import TITLES, markdown, number
+from fdbpl.reporting.tables import markdown, number
 from fdbpl.results.world import World, together
 from fdbpl.settings.params import Params
 
@@ -88,7 +89,7 @@ def _how(params: Params, worlds: Sequence[str]) -> str:
 
 
 def _title(method: str) -> str:
-    return TITLES.get(method, method)
+    return title_of(method)
 
 
 def _table(corner: str, rows: Mapping[str, Any], columns: Mapping[str, Any], cell: Cell) -> str:

@@ -9,12 +9,13 @@ from pydantic import (
     Field,
     StrictInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from fdbpl.methods.names import IMPORTED, KNOWN
-from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.methods.method import Method
+from fdbpl.methods.registry import IMPORTED, METHODS, find_method
 from fdbpl.settings.section import Section, explain
 from fdbpl.system.errors import UserError
 from fdbpl.unique_keys import load_yaml
@@ -241,9 +242,14 @@ class ImportedParams(Section):
 
 
 class Params(Section):
-    """Everything `params.yaml` may say."""
+    """Everything `params.yaml` may say.
+
+    `methods` are names of the registry, or FILE.py:NAME of the user's own, whose names stand in
+    `methods` then, and whose files in `method_files`.
+    """
 
     datasets: list[str] = Field(min_length=1)
+    method_files: dict[str, str] = Field(default_factory=dict)
     methods: list[str] = Field(min_length=1)
     seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
     shots: StrictInt | Literal["all"] = SHOTS
@@ -260,22 +266,39 @@ class Params(Section):
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_files(cls, raw: Any) -> Any:
+        """Note the files of methods that are written FILE.py:NAME, and call these by name."""
+        listed = raw.get("methods") if isinstance(raw, dict) else None
+        if not isinstance(listed, list):
+            return raw
+        files = dict(raw.get("method_files") or {})
+        names = []
+        for one in listed:
+            file, colon, name = one.rpartition(":") if isinstance(one, str) else ("", "", one)
+            if colon and file.endswith(".py") and name.isidentifier():
+                files[name] = file
+            names.append(name if name in files else one)
+        return {**raw, "methods": names, "method_files": files}
+
     @field_validator("methods")
     @classmethod
-    def _known(cls, methods: list[str]) -> list[str]:
-        for method in methods:
-            if method not in KNOWN:
-                raise ValueError(f"a list of methods among {', '.join(KNOWN)}; not {method!r}")
+    def _known(cls, methods: list[str], info: ValidationInfo) -> list[str]:
+        files = info.data.get("method_files", {})
+        for name in methods:
+            if (name in METHODS) == (name in files):
+                raise ValueError(
+                    f"a list of methods among {', '.join(METHODS)}, or FILE.py:NAME of another "
+                    f"name; not {name!r}"
+                )
         return methods
 
-    @field_validator("objectives")
-    @classmethod
-    def _valid_options(cls, objectives: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for preset, overrides in objectives.items():
-            if preset not in PRESETS:
-                raise ValueError(f"options of {', '.join(PRESETS)}; not of {preset!r}")
-            with_overrides(preset, overrides)
-        return objectives
+    @model_validator(mode="after")
+    def _valid_options(self) -> Self:
+        for name, changes in self.objectives.items():
+            find_method(name, changes, self.method_files.get(name))
+        return self
 
     @field_validator("datasets", "development", "methods", "seeds")
     @classmethod
@@ -326,6 +349,19 @@ class Params(Section):
                     "checkpoint learned on all classes of transfer.source, or set transfer: null."
                 )
         return self
+
+    def method(self, name: str) -> Method:
+        """Return one of its methods by name, with its options.
+
+        Raises:
+            UserError: a file of the user's own that cannot be read, or holds no such method.
+        """
+        return find_method(name, self.objectives.get(name), self.method_files.get(name))
+
+    @property
+    def chosen_methods(self) -> list[Method]:
+        """Its methods, each with its options."""
+        return [self.method(name) for name in self.methods]
 
 
 def _each_once(names: list[Any]) -> list[Any]:

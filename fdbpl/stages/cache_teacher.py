@@ -5,6 +5,7 @@ from functools import partial
 
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
+from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.templates import ENSEMBLE, with_room
@@ -12,7 +13,6 @@ from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import ModelParams, Params
-from fdbpl.stages.caches import Role
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.system.device import choose_device

@@ -1,26 +1,26 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.views import image_list_digest
+from fdbpl.classify.decision import Role
 from fdbpl.data.images import DECODER
-from fdbpl.methods.decision import Decision
+from fdbpl.methods.method import Classes
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import ModelParams, Params
 from fdbpl.settings.weights import weights_source
 from fdbpl.system.workspace import Workspace, require_folder
 
-Role = Literal["teacher", "student"]
+if TYPE_CHECKING:
+    from fdbpl.clip.model import ClipModel
 
-ZERO_SHOT = {
-    "zero_shot": "template",
-    "zero_shot_generic": "generic",
-    "zero_shot_ensemble": "ensemble",
-}
-"""The text in the student's cache that each zero-shot method classifies by."""
+TEXTS = ("template", "generic", "ensemble", "negative")
+"""The hand-written prompts whose class features a student's cache has."""
 
 
 def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cache]:
@@ -33,11 +33,41 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cac
     return open_role("teacher", params, plan, work), open_role("student", params, plan, work)
 
 
-def untrained(method: str, teacher: Cache, student: Cache) -> tuple[NDArray[Any], Decision]:
-    """Return the test images' features and the decision of an untrained method."""
-    if method == "teacher":
-        return teacher.features("test"), Decision(teacher.text("template"))
-    return student.features("test"), Decision(student.text(ZERO_SHOT[method]))
+def known_classes(
+    plan: Plan,
+    teacher: Cache,
+    student: Cache,
+    clip: "ClipModel | None" = None,
+    *,
+    learned: Sequence[str] | None = None,
+    same_domain: bool = True,
+) -> Classes:
+    """Return a plan's classes as both caches know them.
+
+    Args:
+        plan: of the classes.
+        teacher: its cache.
+        student: its cache.
+        clip: the student, for methods that need its text tower.
+        learned: the names learned from; by default those of this plan.
+        same_domain: as `Classes` has it.
+    """
+    own = () if plan.vocabulary else plan.learned_names
+    return Classes(
+        names=plan.class_names,
+        scale=student.manifest.identity.model["logit_scale"],
+        learned=own if learned is None else learned,
+        texts={name: student.text(name) for name in TEXTS},
+        teacher=teacher.text("template"),
+        encode=None if clip is None else partial(_encode, clip, plan.class_names),
+        same_domain=same_domain,
+    )
+
+
+def _encode(clip: "ClipModel", names: Sequence[str], contexts: NDArray[Any]) -> NDArray[Any]:
+    from fdbpl.training.learning import class_vectors  # loads torch
+
+    return class_vectors(clip, contexts, names)
 
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:

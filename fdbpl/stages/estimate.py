@@ -26,8 +26,9 @@ from fdbpl.clip.shapes import random_model
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.names import TRAINED, usable
-from fdbpl.methods.table import Method, trained_method
+from fdbpl.methods.method import Method
+from fdbpl.methods.prompts import PromptMethod
+from fdbpl.methods.registry import usable
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import ModelParams, Params
@@ -36,6 +37,7 @@ from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.targets import own_targets
 from fdbpl.system.device import choose_device
+from fdbpl.system.files import canonical_json
 from fdbpl.system.progress import Report, silent
 from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn, template_vectors
@@ -70,7 +72,8 @@ class Training(NamedTuple):
     @property
     def texts(self) -> int:
         """Texts in a step: its time is about proportional to them."""
-        return len(self.method.starts) * len(self.names)
+        contexts = self.method.starts if isinstance(self.method, PromptMethod) else ("other",)
+        return len(contexts) * len(self.names)
 
 
 def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[str, Part]:
@@ -172,9 +175,8 @@ def _seconds_of_a_view(params: Params, tower: Callable[..., ImageEncoder], plan:
 
 def trainings_of(params: Params, plan: Plan) -> list[Training]:
     """Return what is trained on a plan; methods that train alike are trained once."""
-    listed = usable([one for one in params.methods if one in TRAINED], labels=plan.teaches_labels)
-    methods = [trained_method(name, params.objectives.get(name)) for name in listed]
-    alike = {one.training: one for one in methods if one.objective is not None}
+    listed = usable(params.chosen_methods, labels=plan.teaches_labels)
+    alike = {canonical_json(one.training): one for one in listed if one.takes_steps}
     names = plan.vocabulary[: params.train.likeliest] or plan.learned_names
     images = max(map(len, plan.shots.values()), default=0)
     steps = params.train.epochs * max(1, images // params.train.batch)
@@ -218,8 +220,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
         anchors=vectors,
         picks=dict.fromkeys(params.seeds, images),
         likeliest=len(vectors),  # so that nothing is learned beside contexts
-        method=training.method.name,
-        options=params.objectives.get(training.method.name),
+        method=training.method,
         params=params.train.model_copy(update={"epochs": 5, "lr": 1e-6}),  # does not diverge
         device=choose_device(params.device),
         report=note_end,

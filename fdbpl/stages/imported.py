@@ -1,21 +1,19 @@
 """Prompts that another program learned, brought in as if a method had learned them here."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fdbpl.clip.checkpoint import read_checkpoint
 from fdbpl.clip.model import ClipModel
-from fdbpl.methods.inference import POSITIVE_ONLY
-from fdbpl.methods.names import IMPORTED
+from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.regions.plan import Plan
 from fdbpl.system.errors import UserError
-from fdbpl.training.loop import Trained
+from fdbpl.training.learning import Learned
 
 
 def bring_in(
     checkpoint: str | None, plan: Plan, seed: int, clip: ClipModel
-) -> tuple[Trained, dict[str, Any]]:
+) -> tuple[Learned, dict[str, Any]]:
     """Return the contexts of one seed, without a history, and what is known of them.
 
     Args:
@@ -34,12 +32,11 @@ def bring_in(
         )
     found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip, plan.class_names)
     about = {
-        "method": IMPORTED,
-        "inference": asdict(POSITIVE_ONLY),
         "learned_classes": [],  # the checkpoint does not name them
         "checkpoint": {"sha256": found.digest, "classes": found.classes},
     }
-    return Trained(found.context[None], {}, {}, {}, ()), about
+    arrays = {"positive": found.context.numpy()}
+    return Learned(METHODS[IMPORTED], (), arrays), {**about, "seed": seed}
 
 
 def doubts(about: dict[str, Any], learned: int) -> list[str]:

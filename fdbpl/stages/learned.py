@@ -5,7 +5,7 @@ DVC sees to that; by hand it may be older than either.
 
 from functools import partial
 
-from fdbpl.artifact import Artifact
+from fdbpl.classify.artifact import Artifact
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import of_training, require_made_with

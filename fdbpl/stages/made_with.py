@@ -13,8 +13,7 @@ from typing import Any
 
 from fdbpl.data.names import IMAGENET
 from fdbpl.data.registry import is_drawn
-from fdbpl.methods.names import IMPORTED, LEARNED
-from fdbpl.methods.options import PRESETS, with_overrides
+from fdbpl.methods.registry import IMPORTED
 from fdbpl.regions.boxes import GENERATOR
 from fdbpl.settings.difference import difference, short
 from fdbpl.settings.params import ModelParams, Params, TransferParams
@@ -191,9 +190,9 @@ def _methods(params: Params, dataset: str, split: Split) -> Record:
 def _learned(
     params: Params, dataset: str, split: Split, method: str, seeds: Sequence[int]
 ) -> Record:
-    """Return what decides a method's prompts apart from the plan; nothing where it has none."""
-    if method not in LEARNED:
-        return {}
+    """Return what decides what a method learned, apart from the plan."""
+    if not params.method(method).learns:
+        return _models(params)
     if method == IMPORTED:
         return {
             "student": _model(params.student),
@@ -205,9 +204,11 @@ def _learned(
         "teacher": {"logit_scale": params.teacher.logit_scale, "mode": params.teacher.mode},
         "train": params.train.model_dump(mode="json", exclude=unread),
     }
-    if method in PRESETS:
-        options = with_overrides(method, params.objectives.get(method, {}))
-        told["objectives"] = {method: options.model_dump(mode="json")}
+    options = params.method(method).options.model_dump(mode="json")
+    if options:
+        told["objectives"] = {method: options}
+    if method in params.method_files:
+        told["method_files"] = {method: _list(params.method_files[method])}
     return _merged([_models(params), told])
 
 

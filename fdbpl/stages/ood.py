@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.artifact import decision_of
 from fdbpl.cache.cache import Cache
+from fdbpl.classify.artifact import decision_of
+from fdbpl.classify.decision import Role
 from fdbpl.data.registry import is_drawn, open_dataset
 from fdbpl.evaluation.logits import Floats, log_softmax
 from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, fpr95
 from fdbpl.evaluation.ood_data import far_images, images_of, region_pairs
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.names import LEARNED, UNTRAINED, usable
+from fdbpl.methods.knowledge import MEMORY
+from fdbpl.methods.registry import usable
 from fdbpl.playground.datasets import has_empty_ground
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import ood_report
 from fdbpl.reporting.ood_report import EMPTY, FAR, NEAR
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
+from fdbpl.stages.caches import open_caches
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_all
 from fdbpl.stages.planned import load_planned
@@ -48,8 +49,9 @@ def ood(params: Params, work: Workspace) -> list[str]:
         UserError: a plan, cache or classifier is missing, damaged or of other parameters.
     """
     found = samples(params, work)
-    methods = [name for name in params.methods if found and name in UNTRAINED + LEARNED]
-    methods = usable(methods, labels=all(one.plan.teaches_labels for one in found))
+    listed = [one for one in params.chosen_methods if found and one.transfers]
+    are_labelled = all(one.plan.teaches_labels for one in found)
+    methods = [one.name for one in usable(listed, labels=are_labelled)]
     measured: dict[str, dict[str, dict[int, Any]]] = {}
     for method, one, seed in product(methods, found, params.seeds):
         of_dataset = measured.setdefault(method, {}).setdefault(one.plan.name, {})
@@ -111,28 +113,19 @@ def open_scorer(
 ) -> tuple[Role, Scorer]:
     """Return whose features a method judges, and its OOD scores over the base classes.
 
-    Logits are at the student's scale, the teacher's too.
-
     Raises:
         UserError: see `open_learned`.
     """
     base, student = list(plan.base), caches["student"]
-    scale: float = student.manifest.identity.model["logit_scale"]
-    if method == "teacher":
-        return "teacher", Scorer(Decision(caches["teacher"].text("template"), scale), base)
-    if method in ZERO_SHOT:
-        is_generic = method == "zero_shot_generic"
-        negative = student.text("negative")[base] if is_generic else None
-        decision = Decision(student.text(ZERO_SHOT[method]), scale)
-        return "student", Scorer(decision, base, negative=negative)
     decision = decision_of(open_learned("classifier", params, plan, work, method, seed))
+    negative = student.text("negative")[base] if method == "zero_shot_generic" else None
     gaussians = None
-    if decision.memory is not None:  # of the same regions, by area, and without labels like it
+    if MEMORY in decision.parts:  # of the same regions, by area, and without labels like it
         rows = learned_regions(plan, seed)
         features = student.features("train", rows)
         seen_as = np.exp(log_softmax(decision.logits(features, base)))
         gaussians = ClassGaussians.fit(features, seen_as, plan.areas(rows))
-    return "student", Scorer(decision, base, gaussians)
+    return decision.sees, Scorer(decision, base, gaussians, negative)
 
 
 def learned_regions(plan: Plan, seed: int) -> NDArray[np.int64]:

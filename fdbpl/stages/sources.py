@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.cache.manifest import require_identity
+from fdbpl.cache.manifest import Identity, require_identity
+from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.data.registry import open_dataset
+from fdbpl.methods.features import Lookup, cached_features
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import Role, open_role
+from fdbpl.stages.caches import open_role
 from fdbpl.system.device import choose_device
+from fdbpl.system.files import canonical_json, sha256
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.features import Lookup, cached_features
 from fdbpl.training.learning import template_vectors
 from fdbpl.training.online import OnlineTower
 
@@ -81,7 +83,7 @@ def _cached(
         vectors=vectors,
         learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
         logit_scale=cache.manifest.identity.model["logit_scale"],
-        digest=cache.manifest.digest,
+        digest=_digest(cache.manifest.identity),
     )
 
 
@@ -103,3 +105,9 @@ def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Sour
     )
     tower, digest = OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
     return Source(tower, vectors, learned, clip.logit_scale, digest)
+
+
+def _digest(identity: Identity) -> str:
+    """Return a digest of how features are made and kept, whatever else the cache holds."""
+    decides = [identity.model, identity.encoder, identity.decoder, identity.payload]
+    return sha256(canonical_json(decides))

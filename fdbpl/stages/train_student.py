@@ -1,7 +1,7 @@
-"""Stage 3: learn every method's contexts for every seed, from both models' features of regions."""
+"""Stage 3: learn every method for every seed, from both models' features of regions."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from fdbpl.artifact import BRIDGE, BRIDGED, MEMORY, Artifact, sides_of
+from fdbpl.classify.artifact import Artifact
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import FROM_REGIONS, IMPORTED, usable
-from fdbpl.methods.table import Method, trained_method
+from fdbpl.methods.features import Lookup
+from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.registry import IMPORTED, usable
+from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
-from fdbpl.reporting.tables import TITLES
 from fdbpl.settings.params import Params
+from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.planned import load_planned
@@ -25,13 +26,11 @@ from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.system.progress import Report, progress
 from fdbpl.system.workspace import Workspace, learned_name
-from fdbpl.training.digest import training_digest
-from fdbpl.training.features import Lookup
-from fdbpl.training.interim import Interim
-from fdbpl.training.learning import Floats, class_vectors, learn
-from fdbpl.training.loop import Trained
+from fdbpl.training.learning import Floats, Learned, learn_method, training_data
+from fdbpl.training.store import TrainingStore
 
-REGIONS_AT_ONCE = 1 << 20  # of which boxes are read, where all areas are held
+REGIONS_AT_ONCE = 1 << 20  # of which boxes are read at a time
+IMAGE, REGION = ("hash", "label", "width", "height"), ("box", "flip")  # what of them decides
 
 
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -55,7 +54,7 @@ def learn_prompts(
             plan; or see `read_checkpoint`.
     """
     plan = load_planned(params, dataset, work)
-    listed = [name for name in params.methods if name in FROM_REGIONS]
+    listed = params.chosen_methods
     methods = usable(listed, labels=plan.teaches_labels)
     clip = load_model(params.student, "student")
     brought = {  # before the training, which a wrong file shall not cost
@@ -64,94 +63,95 @@ def learn_prompts(
     }
     student = student_source(params, plan, work, clip)
     teacher = teacher_source(params, plan, work)
-    task = task_of(params, plan, clip, student, teacher)
-    written = Written(student.vectors, teacher.vectors)
+    data = data_of(params, plan, clip, student, teacher)
+    store = TrainingStore(work.trainings, content_of(params, plan, student, teacher))
+    teacher_cache, student_cache = open_caches(params, plan, work)
+    classes = known_classes(plan, teacher_cache, student_cache, clip)
     made_with = {  # of the weights' files as they are now
-        (method, seed): of_training(plan.made_with, params, dataset, method, seed)
-        for method in (*methods, *([IMPORTED] if brought else []))
+        (method.name, seed): of_training(plan.made_with, params, dataset, method.name, seed)
+        for method in methods
         for seed in params.seeds
     }
-    notes: list[str] = []
-    inactive: dict[str, set[str]] = {method: set() for method in methods}
-    interims: dict[str, Interim] = {}
-    taught: dict[tuple[Any, ...], dict[int, Trained]] = {}
+    inactive: dict[str, set[str]] = {method.name: set() for method in methods}
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
         for done, method in enumerate(methods):
-            options = params.objectives.get(method)
-            described = trained_method(method, options)
-            part = _part_of(report, done, methods)
-            interims[method] = Interim(
-                work.interim(dataset, method),
-                training_digest(params, plan, method, (student.digest, teacher.digest)),
-            )
-            runs = learn(
-                clip,
-                **task,
-                method=method,
-                options=options,
-                interim=interims[method],
-                taught=taught.get(described.training),
-                report=part,
-            )
-            taught.setdefault(described.training, runs)
+            part = _part_of(report, done, len(methods))
+            if method.name == IMPORTED:
+                runs = {seed: found for seed, (found, _) in brought.items()}
+            else:
+                runs = learn_method(method, data, params.train, store, part)
             part(params.train.epochs, params.train.epochs)
-            for seed, trained in runs.items():
+            for seed, learned in runs.items():
                 about = {
-                    **_about(plan, clip, seed),
-                    **_of_method(described, plan),
-                    "made_with": made_with[method, seed],
+                    **_about(plan, clip, method, seed),
+                    **(brought[seed][1] if method.name == IMPORTED else {}),
+                    "made_with": made_with[method.name, seed],
                 }
-                _save(trained, about, clip, written, folder)
-                inactive[method].update(trained.inactive)
-        for seed, (found, origin) in brought.items():
-            about = {
-                **_about(plan, clip, seed),
-                **origin,
-                "made_with": made_with[IMPORTED, seed],
-            }
-            _save(found, about, clip, written, folder)
-            notes += doubts(about, len(plan.base))
-        if brought:
-            notes.insert(0, f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
-    for method, interim in interims.items():
-        interim.remove()
-        notes += _resumed(method, interim.resumed, params.train.epochs)
-    lines = [f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds trained", *notes]
-    left_out = [TITLES[name] for name in listed if name not in methods]
-    if left_out:
-        lines.append(f"  left out, since they learn from labels: {', '.join(left_out)}")
-    lines += [
-        f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
-        for name, terms in inactive.items()
-        if terms
+                _save(learned, classes, about, folder)
+                inactive[method.name].update(learned.history.get("inactive", ()))
+    return [
+        f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds: "
+        f"{store.learned} trainings, {store.looked_up} looked up",
+        *([f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in"] if brought else []),
+        *(line for _, origin in brought.values() for line in doubts(origin, len(plan.base))),
+        *_resumed(store.resumed, params.train.epochs),
+        *_left_out([one for one in listed if one not in methods]),
+        *(
+            f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
+            for name, terms in inactive.items()
+            if terms
+        ),
     ]
-    return lines
 
 
-def task_of(
+def data_of(
     params: Params, plan: Plan, clip: ClipModel, student: Source, teacher: Source
-) -> dict[str, Any]:
-    """Return what `learn` needs of a dataset, whatever the method."""
+) -> TrainingData:
+    """Return what methods learn from of a dataset."""
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
-    own_scale = params.teacher.logit_scale == "own"
-    return {
-        "class_names": plan.learned_names,
-        "likeliest": params.train.likeliest if plan.vocabulary else None,
-        "student": student.features,
-        "teacher": teacher.features,
-        "teacher_vectors": teacher.learned,
-        "teacher_scale": teacher.logit_scale if own_scale else clip.logit_scale,
-        "labels": np.searchsorted(np.asarray(plan.base), labels),
-        "anchors": student.learned,
-        "areas": _areas(plan, held=isinstance(student.features, np.ndarray)),
-        "crops": plan.crops,
-        "picks": {seed: plan.shots[seed] for seed in params.seeds},
-        "params": params.train,
-        "device": choose_device(params.device),
-    }
+    return training_data(
+        clip,
+        plan.learned_names,
+        likeliest=params.train.likeliest if plan.vocabulary else None,
+        student=student.features,
+        teacher=teacher.features,
+        teacher_vectors=teacher.learned,
+        teacher_scale=_scale(params, clip, teacher),
+        labels=np.searchsorted(np.asarray(plan.base), labels),
+        anchors=student.learned,
+        areas=_areas(plan, held=isinstance(student.features, np.ndarray)),
+        crops=plan.crops,
+        picks={seed: plan.shots[seed] for seed in params.seeds},
+        params=params.train,
+        device=choose_device(params.device),
+    )
+
+
+def _scale(params: Params, clip: ClipModel, teacher: Source) -> float:
+    return teacher.logit_scale if params.teacher.logit_scale == "own" else clip.logit_scale
+
+
+def content_of(params: Params, plan: Plan, student: Source, teacher: Source) -> dict[int, str]:
+    """Return for each seed a digest of what it learns from.
+
+    Of the plan that is the content of its own images, their regions and labels, and the names: what
+    else was planned, for other seeds or to test on, is none of it.
+    """
+    found = {}
+    for seed in params.seeds:
+        shown = hashlib.sha256()
+        for part in np.array_split(plan.shots[seed], 1 + len(plan.regions) // REGIONS_AT_ONCE):
+            rows = (part[:, None] * plan.crops + np.arange(plan.crops)).ravel()
+            for records, fields in ((plan.images[part], IMAGE), (plan.regions[rows], REGION)):
+                for field in fields:
+                    shown.update(np.ascontiguousarray(records[field]).tobytes())
+        names = [list(plan.learned_names), bool(plan.vocabulary), plan.template, plan.crops]
+        models = [student.digest, teacher.digest, params.teacher.logit_scale]
+        found[seed] = sha256(canonical_json([shown.hexdigest(), names, models]))
+    return found
 
 
 def _areas(plan: Plan, *, held: bool) -> Floats | Lookup:
@@ -163,21 +163,29 @@ def _areas(plan: Plan, *, held: bool) -> Floats | Lookup:
     return np.concatenate([plan.areas(np.arange(*part)) for part in pairwise(bounds)])
 
 
-def _resumed(method: str, epoch: int | None, epochs: int) -> list[str]:
-    """Say where an interrupted training went on."""
-    if epoch is None:
-        return []
-    where = "was done" if epoch == epochs else f"went on in epoch {epoch + 1} of {epochs}"
-    return [f"  {method}: interrupted before, {where}"]
+def _resumed(resumed: Mapping[str, int], epochs: int) -> list[str]:
+    """Say where interrupted trainings went on."""
+    return [
+        f"  {method}: interrupted before, "
+        + ("was done" if epoch == epochs else f"went on in epoch {epoch + 1} of {epochs}")
+        for method, epoch in resumed.items()
+    ]
 
 
-def _part_of(report: Report, done: int, methods: list[str]) -> Report:
+def _left_out(methods: list[Method]) -> list[str]:
+    titles = ", ".join(one.title for one in methods)
+    return [f"  left out, since they learn from labels: {titles}"] if titles else []
+
+
+def _part_of(report: Report, done: int, methods: int) -> Report:
     """Follow one method's epochs as a part of all methods' epochs."""
-    return lambda epoch, epochs: report(done * epochs + epoch, len(methods) * epochs)
+    return lambda epoch, epochs: report(done * epochs + epoch, methods * epochs)
 
 
-def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
+def _about(plan: Plan, clip: ClipModel, method: Method, seed: int) -> dict[str, Any]:
     return {
+        "method": method.name,
+        "options": method.options.model_dump(mode="json"),
         "student": dict(clip.identity),
         "logit_scale": clip.logit_scale,
         "dataset": plan.name,
@@ -185,15 +193,7 @@ def _about(plan: Plan, clip: ClipModel, seed: int) -> dict[str, Any]:
         "class_names": list(plan.class_names),
         "template": plan.template,
         "seed": seed,
-    }
-
-
-def _of_method(method: Method, plan: Plan) -> dict[str, Any]:
-    return {
-        "method": method.name,
-        "starts": list(method.starts),
-        "inference": asdict(method.inference),
-        **_learned_from(plan),
+        **(_learned_from(plan) if method.learns else {"learned_classes": []}),
     }
 
 
@@ -205,59 +205,22 @@ def _learned_from(plan: Plan) -> dict[str, Any]:
     return {"learned_classes": [], "vocabulary": {"names": len(plan.vocabulary), "sha256": digest}}
 
 
-@dataclass(frozen=True)
-class Written:
-    """Both models' unit vectors (C, D) and (C, E) of all classes under the dataset's template."""
-
-    student: Floats
-    teacher: Floats
-
-
-def _save(
-    trained: Trained, about: dict[str, Any], clip: ClipModel, written: Written, folder: Path
-) -> None:
-    """Write the three files of one training."""
-    contexts = trained.contexts.cpu()
-    vectors = class_vectors(clip, trained.contexts, about["class_names"])
-    inference = Inference(**about["inference"])
-    memory, bridge = _there({MEMORY: trained.memory}), _there({BRIDGE: trained.bridge})
-    prompts = Artifact(
-        {**sides_of(contexts.numpy()), **memory, **bridge}, {"kind": "prompts", **about}
-    )
-    bridged = inference.bridged(trained.bridge, written.student, written.teacher)
-    classifier = Artifact(
-        {
-            **sides_of(vectors),
-            "decision": inference.classifier(vectors, written.student),
-            **memory,
-            **_there({BRIDGED: bridged}),
-        },
-        {"kind": "classifier", "prompts": prompts.digest, **about},
-    )
-    method, seed = about["method"], about["seed"]
-    prompts.save(folder / learned_name(method, seed, "prompts"))
-    classifier.save(folder / learned_name(method, seed, "classifier"))
-    history = {
-        "method": method,
-        "seed": seed,
-        "prompts": prompts.digest,
-        "inactive": list(trained.inactive),
-        "terms": trained.terms,
-        "gradients": {str(epoch): norms for epoch, norms in trained.gradients.items()},
-        "diagnoses": {str(epoch): found for epoch, found in trained.diagnoses.items()},
-        **_tried(trained),
-    }
-    (folder / learned_name(method, seed, "history")).write_bytes(readable_json(history))
-
-
-def _there(arrays: Mapping[str, Floats | None]) -> dict[str, Floats]:
-    return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _tried(trained: Trained) -> dict[str, Any]:
-    """Say how a bridge did on held-out classes, where one was tried."""
-    if trained.held_out is None:
-        return {}
-    without, with_bridge = trained.held_out
-    is_built = trained.bridge is not None
-    return {"bridge": {"built": is_built, "without": without, "with": with_bridge}}
+def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: Path) -> None:
+    """Write the files of one training: what was learned, its history, and what classifies."""
+    method, seed = learned.method, about["seed"]
+    decision = method.decision(learned.arrays, classes)
+    known = {"kind": "classifier", **about, "decision": decision.spec()}
+    if method.learns:
+        prompts = Artifact(learned.arrays, {"kind": "prompts", **about})
+        known["prompts"] = prompts.save(folder / learned_name(method.name, seed, "prompts"))
+        history = {
+            "method": method.name,
+            "seed": seed,
+            "prompts": known["prompts"],
+            **{"inactive": [], "terms": {}, "gradients": {}, "diagnoses": {}},
+            **learned.history,
+        }
+        path = folder / learned_name(method.name, seed, "history")
+        path.write_bytes(readable_json(history))
+    arrays = {**method.vectors(learned.arrays, classes), **decision.arrays()}
+    Artifact(arrays, known).save(folder / learned_name(method.name, seed, "classifier"))

@@ -1,23 +1,20 @@
 """Transfer, stage 4: accuracies on the source and the targets, all classes, prompts unchanged."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fdbpl.artifact import BRIDGE, MEMORY, Artifact, stack_of
+from fdbpl.classify.artifact import Artifact
+from fdbpl.classify.decision import Decision
 from fdbpl.data.registry import KNOWN, is_shifted
 from fdbpl.evaluation.accuracy import accuracy, over_targets
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.inference import Inference
-from fdbpl.methods.names import LEARNED, usable
+from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.registry import usable
 from fdbpl.regions.plan import Plan
-from fdbpl.reporting.transfer import transferable
 from fdbpl.settings.params import Params, TransferParams
 from fdbpl.settings.weights import about_model
-from fdbpl.stages.caches import open_caches, untrained
+from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_transfer
 from fdbpl.stages.planned import load_planned
@@ -26,27 +23,11 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace, require_folder
 
-Vectors = NDArray[np.floating[Any]]
+NOTHING = Artifact({}, {"learned_classes": []})
+"""What a method learned that learns nothing."""
 
-
-class Carry(Protocol):
-    """Makes of prompts what decides between the classes of a dataset."""
-
-    def __call__(
-        self,
-        prompts: Artifact,
-        class_names: Sequence[str],
-        template: Vectors,
-        teacher: Vectors,
-        *,
-        same_domain: bool,
-    ) -> Decision:
-        """Return it for C class names.
-
-        template and teacher are their hand-written vectors, the student's (C, D) and the teacher's
-        (C, E); same_domain says whether they are of the domain that was learned.
-        """
-
+Carry = Callable[[Artifact, Method, Classes], Decision]
+"""Makes of what a method learned what decides between classes."""
 
 Learned = Mapping[tuple[str, int], Artifact]
 """Prompts by method and seed."""
@@ -82,21 +63,22 @@ def measure_transfer(
     }
     of_domain = {source, *(target for target, kind in kinds.items() if kind == "shifted")}
     learned = _learned(params, plans[source], work.source)
-    listed = transferable(params.methods)
+    listed = [one for one in params.chosen_methods if one.transfers]
     methods = usable(listed, labels=plans[source].teaches_labels)
     results: dict[str, dict[str, dict[str, float]]] = {
-        method: {str(seed): {} for seed in params.seeds} for method in methods
+        method.name: {str(seed): {} for seed in params.seeds} for method in methods
     }
     for dataset, plan in plans.items():
-        decide = partial(carry, same_domain=dataset in of_domain)
-        found = _accuracies(params, methods, plan, places[dataset], learned, decide)
+        found = _accuracies(
+            params, methods, plan, places[dataset], learned, dataset in of_domain, carry
+        )
         for (method, seed), per_cent in found.items():
             results[method][str(seed)][dataset] = per_cent
     record = {
         "source": source,
         "plan": plans[source].digest,
         "student": about_model(params.student),
-        "left_out": [method for method in listed if method not in methods],
+        "left_out": [method.name for method in listed if method not in methods],
         "targets": {target: _about(plans[target], kind) for target, kind in kinds.items()},
         "methods": {
             method: {
@@ -150,10 +132,11 @@ def _about(plan: Plan, kind: str) -> dict[str, str | int]:
 def _learned(params: Params, plan: Plan, place: Workspace) -> Learned:
     """Load the prompts of every trained method and seed, as `open_learned` does."""
     found = {}
-    methods = usable(params.methods, labels=plan.teaches_labels)
-    for method in (name for name in methods if name in LEARNED):
-        for seed in params.seeds:
-            found[method, seed] = open_learned("prompts", params, plan, place, method, seed)
+    for method in usable(params.chosen_methods, labels=plan.teaches_labels):
+        for seed in params.seeds if method.learns and method.transfers else ():
+            found[method.name, seed] = open_learned(
+                "prompts", params, plan, place, method.name, seed
+            )
     return found
 
 
@@ -164,28 +147,26 @@ def _digests(learned: Learned, method: str, seeds: Sequence[int]) -> dict[str, d
 
 def _accuracies(
     params: Params,
-    methods: Sequence[str],
+    methods: Sequence[Method],
     plan: Plan,
     place: Workspace,
     learned: Learned,
-    decide: Callable[[Artifact, Sequence[str], Vectors, Vectors], Decision],
+    same_domain: bool,
+    carry: Carry,
 ) -> dict[tuple[str, int], float]:
     """Return the accuracy over all classes of one dataset, for every method and seed."""
     teacher, student = open_caches(params, plan, place)
-    seen = student.features("test")
+    tests = {"teacher": teacher.features("test"), "student": student.features("test")}
     labels = plan.images["label"][plan.test]
-    classes = range(len(plan.class_names))
-    template, told = student.text("template"), teacher.text("template")
     found = {}
     for method in methods:
-        if method in LEARNED:
-            for seed in params.seeds:
-                decision = decide(learned[method, seed], plan.class_names, template, told)
-                found[method, seed] = accuracy(seen, labels, decision, classes)
-        else:
-            features, decision = untrained(method, teacher, student)
-            once = accuracy(features, labels, decision, classes)
-            found |= {(method, seed): once for seed in params.seeds}
+        for seed in params.seeds:
+            prompts = learned.get((method.name, seed), NOTHING)
+            names = prompts.about["learned_classes"]
+            classes = known_classes(plan, teacher, student, learned=names, same_domain=same_domain)
+            decision = carry(prompts, method, classes)
+            among = range(len(plan.class_names))
+            found[method.name, seed] = accuracy(tests[decision.sees], labels, decision, among)
     return found
 
 
@@ -202,36 +183,19 @@ def _text_tower(params: Params, work: Workspace) -> Carry:
         clip.move_text(choose_device(params.device))
         return clip
 
-    def carry(
-        prompts: Artifact,
-        class_names: Sequence[str],
-        template: Vectors,
-        teacher: Vectors,
-        *,
-        same_domain: bool,
-    ) -> Decision:
-        import torch
-
+    def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
+        if not prompts.arrays:
+            return method.decision({}, classes)
         from fdbpl.training.learning import class_vectors
 
         clip = student()
         if prompts.about["student"] != dict(clip.identity):
             raise UserError(
-                f"the prompts of {prompts.about['method']} were learned with another student than "
+                f"the prompts of {method.name} were learned with another student than "
                 f"{params.student.architecture}, {params.student.weights}. "
                 f"Run {work.command('train-transfer')} again."
             )
-        contexts = torch.from_numpy(stack_of(prompts.arrays))
-        return Inference(**prompts.about["inference"]).decision(
-            class_vectors(clip, contexts, class_names),
-            clip.logit_scale,
-            class_names,
-            template=template,
-            teacher=teacher,
-            memory=prompts.arrays.get(MEMORY),
-            learned_names=prompts.about["learned_classes"],
-            bridge=prompts.arrays.get(BRIDGE),
-            same_domain=same_domain,
-        )
+        encode = partial(class_vectors, clip, class_names=classes.names)
+        return method.decision(prompts.arrays, replace(classes, encode=encode))
 
     return carry

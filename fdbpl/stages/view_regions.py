@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from fdbpl.cache.cache import Cache
+from fdbpl.classify.decision import Role
 from fdbpl.data.dataset import UNKNOWN
 from fdbpl.data.images import decode
 from fdbpl.data.names import spoken
 from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.logits import Floats, informativeness, log_softmax
-from fdbpl.methods.names import LEARNED
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.ood_report import SCORE_TITLES
 from fdbpl.reporting.region_view import Guess, RegionView
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import ZERO_SHOT, Role, open_caches
+from fdbpl.stages.caches import open_caches
 from fdbpl.stages.ood import learned_regions, open_scorer
 from fdbpl.stages.planned import load_planned
 from fdbpl.system.errors import UserError
@@ -52,10 +52,9 @@ def view_regions(
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
         )
-    if method not in (*LEARNED, *ZERO_SHOT):
-        raise UserError(
-            f"--method is {method!r}, wanted one of {', '.join((*ZERO_SHOT, *LEARNED))}."
-        )
+    shown = [one.name for one in params.chosen_methods if one.transfers and one.sees == "student"]
+    if method not in shown:
+        raise UserError(f"--method is {method!r}, wanted one of {', '.join(shown)}.")
     row = find_image(plan, image)
     teacher, student = open_caches(params, plan, work)
     caches: dict[Role, Cache] = {"teacher": teacher, "student": student}

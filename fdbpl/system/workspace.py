@@ -39,9 +39,10 @@ class Workspace:
         """File of one training: its "prompts", its "classifier" or its "history"."""
         return self.prompts_of(dataset) / learned_name(method, seed, kind)
 
-    def interim(self, dataset: str, method: str) -> Path:
-        """File of where a training stands that is not done."""
-        return self.root / ".fdbpl" / "interim" / f"{dataset}-{method}.safetensors"
+    @property
+    def trainings(self) -> Path:
+        """Folder of all that was ever learned here, each under its training key."""
+        return self.root / ".fdbpl" / "trainings"
 
     def metrics(self, dataset: str) -> Path:
         """File of a dataset's accuracies."""

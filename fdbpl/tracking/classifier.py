@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from fdbpl.artifact import Artifact, decision_of
+from fdbpl.classify.artifact import Artifact, decision_of
 
 
 class Classifier(PythonModel):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import Any
 
 from fdbpl.ablation.grid import spell
 from fdbpl.ablation.summary import Row
-from fdbpl.reporting.tables import TITLES
+from fdbpl.methods.registry import title_of
 from fdbpl.tracking.records import SeedRecord, SummaryRecord
 
 NAMES = {
@@ -76,7 +76,7 @@ def of_summary(one: SummaryRecord) -> Content:
     """
     return Content(
         key=one.key,
-        name=f"{TITLES[one.method]} · {len(one.datasets)} datasets",
+        name=f"{title_of(one.method)} · {len(one.datasets)} datasets",
         tags={
             "kind": "summary",
             "dataset": "all",
@@ -105,7 +105,7 @@ def of_row(row: Row, files: tuple[Path, ...]) -> Content:
     """
     return Content(
         key=row.key,
-        name=f"{TITLES[row.method]} · {row.setting}",
+        name=f"{title_of(row.method)} · {row.setting}",
         tags={
             "kind": "setting",
             "dataset": "all",

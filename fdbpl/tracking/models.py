@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fdbpl
-from fdbpl.reporting.tables import TITLES
+from fdbpl.methods.registry import title_of
 from fdbpl.tracking.records import SeedRecord
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def register_models(
     for (dataset, method), one in first.items():
         name, run = f"fdbpl-{dataset}-{method}", runs[one.key]
         if name not in models:
-            about = f"Prompts that {TITLES[method]} learned on {dataset}, as a classifier."
+            about = f"Prompts that {title_of(method)} learned on {dataset}, as a classifier."
             client.create_registered_model(name, description=about)
         pointed = models[name].aliases.get(ALIAS) if name in models else None
         version = _version(client, name, run.info.run_id) or _add(client, name, one, run)

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from fdbpl.artifact import Artifact
 from fdbpl.cache.cache import open_cache
+from fdbpl.classify.artifact import Artifact
 from fdbpl.data.dataset import UNKNOWN
-from fdbpl.methods.names import LEARNED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import METHODS_SERVE, of_evaluation, of_transfer, require_made_with
@@ -266,7 +265,7 @@ def _learned(
     dataset: str, method: str, seed: int, evaluated: str | None, work: Workspace
 ) -> _Learned:
     """Read one training's three files, and see that they are of the prompts `evaluated`."""
-    if method not in LEARNED:
+    if evaluated is None:
         return _Learned({}, {}, {}, (), {})
     command = work.command("train-student", dataset)
     kinds = ("prompts", "classifier", "history")

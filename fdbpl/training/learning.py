@@ -1,8 +1,9 @@
-"""From features and class names to learned prompts and class vectors."""
+"""From features and class names to what a method learns, and to what decides."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,47 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
-from fdbpl.clip.tokens import embed_words, require_room, tokenize_prompts
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.inference import POSITIVE_ONLY, Inference
-from fdbpl.methods.names import LABELLED
-from fdbpl.methods.table import POSITIVE, Method, trained_method
+from fdbpl.clip.tokens import require_room, tokenize_prompts
+from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.prompts import POSITIVE
+from fdbpl.methods.registry import find_method
+from fdbpl.methods.training_data import TrainingData
+from fdbpl.methods.vocabulary import VocabularyText
 from fdbpl.settings.params import TEMPLATE, TrainParams, has_one_gap
 from fdbpl.system.device import require_device, resident
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent
-from fdbpl.training.features import CachedColumn, Lookup, PairedFeatures, Teacher
-from fdbpl.training.given import require_images, require_rows
-from fdbpl.training.interim import Interim
-from fdbpl.training.knowledge import bridged, refined_images, remembered
-from fdbpl.training.likeliest import LikeliestText
-from fdbpl.training.loop import Task, Trained, train
-from fdbpl.training.scratch import Parts
+from fdbpl.training.checks import require_images, require_rows
+from fdbpl.training.loop import train
+from fdbpl.training.store import TrainingStore
 from fdbpl.training.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
+
+EXACT = ("memory_mb",)  # of the schedule: what no result depends on but by rounding
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one seed learned.
+
+    Attributes:
+        method: that learned.
+        names: of the classes learned; none of a vocabulary.
+        arrays: its tensors by name, and what followed from its regions in closed form.
+        history: the loss's "terms" by epoch, "gradients", "diagnoses" and "inactive" terms, as
+            `fdbpl.training.loop.Trained` has them, and what closed forms tell.
+    """
+
+    method: Method
+    names: tuple[str, ...]
+    arrays: Mapping[str, Floats]
+    history: Mapping[str, Any] = field(default_factory=dict)
 
 
 def template_vectors(
@@ -77,86 +97,69 @@ def text_encoder(
 
 
 def class_vectors(
-    clip: ClipModel, contexts: Tensor, class_names: Sequence[str]
+    clip: ClipModel, contexts: Floats, class_names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W).
-
-    Of no contexts, (0, C, 0).
-    """
-    if not len(contexts):
-        return np.empty((0, len(class_names), 0), np.float32)
+    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
     words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
         encoder = text_encoder(clip, class_names, words=words)
-        return encoder(contexts.to(clip.text_device)).cpu().numpy()
+        found = encoder(torch.from_numpy(np.asarray(contexts)).to(clip.text_device))
+    return found.cpu().numpy()
+
+
+def classes_of(
+    clip: ClipModel,
+    names: Sequence[str],
+    template: str | None = None,
+    **known: Any,
+) -> Classes:
+    """Return a list of classes as the student knows their names, and what else is `known`.
+
+    Raises:
+        UserError: a template without its one {}, or a name too long.
+    """
+    texts = {} if template is None else {"template": template_vectors(clip, names, template)}
+    encode = partial(class_vectors, clip, class_names=names)
+    return Classes(
+        **{"texts": texts, "encode": encode, **known}, names=names, scale=clip.logit_scale
+    )
 
 
 def classifier(
     clip: ClipModel,
-    trained: Trained,
-    learned_names: Sequence[str],
+    learned: Learned,
     class_names: Sequence[str],
-    inference: Inference = POSITIVE_ONLY,
     template: str | None = None,
     teacher_vectors: Floats | None = None,
+    *,
     same_domain: bool = True,
 ) -> Decision:
     """Return how what one seed learned classifies any class list.
 
     Args:
         clip: the student.
-        trained: of one seed, as `learn` returns it.
-        learned_names: the names given to `learn`.
+        learned: of one seed, as `learn` returns it.
         class_names: C names.
-        inference: of the method that learned.
         template: hand-written, with one {} for the name; for methods that take a share of it.
         teacher_vectors: (C, E) the teacher's unit class vectors, for methods that built a bridge.
         same_domain: whether the classes are of the domain that was learned, be its pictures
-            shifted; elsewhere prompts alone speak, and no memory or bridge.
+            shifted; of another one what was fitted to pictures knows nothing.
 
     Raises:
         UserError: no template for a method that takes a share of it, no teacher's vectors for one
             with a bridge, or others than it was built with; or a name too long.
     """
-    if teacher_vectors is not None and trained.bridge is not None:
-        width = trained.bridge.shape[1] - 1 - trained.bridge.shape[0]  # (D, 1 + D + E)
-        require_rows(
-            "teacher_vectors",
-            teacher_vectors,
-            (len(class_names), width),
-            "a row for each of class_names, of the teacher that was learned from",
-        )
-    return inference.decision(
-        class_vectors(clip, trained.contexts, class_names),
-        clip.logit_scale,
+    if teacher_vectors is not None:
+        require_rows("teacher_vectors", teacher_vectors, (len(class_names), None), "a row a class")
+    classes = classes_of(
+        clip,
         class_names,
-        template=None if template is None else template_vectors(clip, class_names, template),
+        template,
+        learned=learned.names,
         teacher=teacher_vectors,
-        memory=trained.memory,
-        learned_names=learned_names,
-        bridge=trained.bridge,
         same_domain=same_domain,
     )
-
-
-def starting_contexts(clip: ClipModel, method: Method) -> Tensor:
-    """Return the contexts (K, M, W) a method starts from: the embeddings of its words.
-
-    Of a method that learns none, (0, M, W).
-
-    Raises:
-        UserError: the words have different numbers of tokens under this tokeniser.
-    """
-    if not method.starts:
-        return embed_words(clip, POSITIVE)[None][:0]
-    contexts = [embed_words(clip, words) for words in method.starts]
-    lengths = [len(context) for context in contexts]
-    if len(set(lengths)) > 1:
-        raise UserError(
-            f"the starts {method.starts} have {lengths} tokens for "
-            f"{clip.identity['architecture']}, wanted equal numbers."
-        )
-    return torch.stack(contexts)
+    return learned.method.decision(learned.arrays, classes)
 
 
 def learn(
@@ -173,15 +176,14 @@ def learn(
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
-    method: str = "fdbpl",
+    method: str | Method = "fdbpl",
     options: Mapping[str, Any] | None = None,
     params: TrainParams | None = None,
     device: str | None = None,
-    interim: Interim | None = None,
-    taught: Mapping[int, Trained] | None = None,
+    store: TrainingStore | None = None,
     report: Report = silent,
-) -> dict[int, Trained]:
-    """Learn a method's contexts from features of regions, for every seed.
+) -> dict[int, Learned]:
+    """Learn a method from features of regions, for every seed.
 
     Args:
         clip: the student; its image tower is not used.
@@ -202,19 +204,15 @@ def learn(
             from all. A seed decides the order of images and crops.
         likeliest: class-agnostic: a step learns from that many of `class_names` alone, those
             that the teacher finds likeliest in its batch; all of them where there are no more.
-            No class is known then, so no method remembers any or builds a bridge.
-        method: a trained method's name.
-        options: of an FDBPL preset, to change some.
+            No class is known then, so nothing follows in closed form.
+        method: a name of the registry, or a method of your own.
+        options: of a method by name, to change some.
         params: the optimiser and its schedule.
         device: "cpu", "cuda" or "cuda:1": where to learn. The student's text tower moves there,
             and so do features given whole, if they fit; by default it is where the tower is.
-        interim: keeps where a long training stands; given again, it goes on from there.
-        taught: what this returned, of the same data, for a method that agrees in
-            `Method.training`: its contexts are taken, and not learned a second time.
+        store: of trainings: what it has is not learned again, and a long training goes on where
+            it was interrupted.
         report: follows the epochs.
-
-    Returns:
-        The contexts and the history of each seed.
 
     Raises:
         UserError: an unknown method or option, a class name too long for the student, no anchors
@@ -222,20 +220,54 @@ def learn(
             seeds that learn from unequally many images, a device that is not there, or a
             training that diverged.
     """
-    learned = trained_method(method, options)
-    chosen = {1: np.arange(len(labels))} if picks is None else picks
+    chosen = find_method(method, options) if isinstance(method, str) else method
+    params = params or TrainParams()
+    data = training_data(
+        clip,
+        class_names,
+        student=student,
+        teacher=teacher,
+        teacher_vectors=teacher_vectors,
+        teacher_scale=teacher_scale,
+        labels=labels,
+        anchors=anchors,
+        areas=areas,
+        crops=crops,
+        picks=picks,
+        likeliest=likeliest,
+        params=params,
+        device=device,
+    )
+    if chosen.labelled:
+        require_images(data.labels.numpy(), data.picks, len(class_names))
+    return learn_method(chosen, data, params, store, report)
+
+
+def training_data(
+    clip: ClipModel,
+    class_names: Sequence[str],
+    *,
+    student: Floats | Lookup,
+    teacher: Floats | Lookup,
+    teacher_vectors: Floats,
+    teacher_scale: float,
+    labels: Ints,
+    anchors: Floats | None = None,
+    areas: Floats | Lookup | None = None,
+    crops: int = 1,
+    picks: Mapping[int, Sequence[int] | Ints] | None = None,
+    likeliest: int | None = None,
+    params: TrainParams,
+    device: str | None = None,
+) -> TrainingData:
+    """Return what methods learn from; arguments and errors as of `learn`."""
     labels = np.asarray(labels, np.int64)
-    require_images(labels, chosen, len(class_names) if method in LABELLED else None)
-    if learned.inference.bridge_share and likeliest is None and anchors is None:
-        raise UserError(
-            f"method {method!r} builds a bridge and needs anchors, and none were given. Pass "
-            "learn(anchors=...), or set its bridge_share to 0."
-        )
+    chosen = {1: np.arange(len(labels))} if picks is None else picks
+    require_images(labels, chosen, None)
     if device is not None:
         require_device(device)
         clip.move_text(device)
-    here, start = clip.text_device, starting_contexts(clip, learned)
-    text = _text(clip, class_names, params or TrainParams(), likeliest)
+    here = clip.text_device
     width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
     _require_fitting(
         (len(class_names), len(labels) * crops, width),
@@ -245,42 +277,114 @@ def learn(
         anchors=anchors,
         areas=areas,
     )
-    task = Task(
+    return TrainingData(
+        clip=clip,
+        names=tuple(class_names),
         labels=torch.from_numpy(labels),
+        picks={seed: np.asarray(images) for seed, images in chosen.items()},
         crops=crops,
         features=PairedFeatures(_lookup(student, here), _lookup(teacher, here), here),
         teacher=Teacher(torch.from_numpy(teacher_vectors).float().to(here), teacher_scale),
-        text=text,
-        scale=clip.logit_scale,
+        text=_text(clip, class_names, params, likeliest),
+        knows_classes=likeliest is None,
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
         areas=_whole if areas is None else _lookup(areas, here),
     )
-    images = {seed: np.asarray(picked) for seed, picked in chosen.items()}
-    names = min(likeliest or len(class_names), len(class_names))
-    with threads_for(len(images) * start.numel() * names):
-        recalls = likeliest is None and learned.inference.recalls
-        refined: Mapping[int, Parts] = {}
-        if recalls:  # looked for now, since a full disk is better told before training
-            refined = dict(zip(images, refined_images(task, list(images.values())), strict=True))
-        trained: Mapping[int, Trained]
-        if learned.objective is None:
-            trained = dict.fromkeys(images, Trained(start.cpu(), {}, {}, {}, ()))
-        else:
-            trained = taught or train(
-                learned.objective,
-                start,
-                task,
-                params or TrainParams(),
-                images,
-                report,
-                learned.diagnose,
-                interim,
-            )
-        _require_finite(method, trained, params or TrainParams())
-        return {
-            seed: _knowing(trained[seed], task, refined.get(seed), seed, picked, learned.inference)
-            for seed, picked in images.items()
-        }
+
+
+def learn_method(
+    method: Method,
+    data: TrainingData,
+    params: TrainParams,
+    store: TrainingStore | None = None,
+    report: Report = silent,
+) -> dict[int, Learned]:
+    """Learn a method from data that others may learn from, too; see `learn`."""
+    with threads_for(len(data.picks) * _names_at_once(data) * 4 * data.teacher.vectors.shape[1]):
+        # closed forms before the steps, since a full disk is better told before them
+        found = {seed: _in_closed_form(method, data, seed, store) for seed in data.picks}
+        if method.takes_steps:
+            for seed, (arrays, history) in _by_steps(method, data, params, store, report).items():
+                found[seed][0].update(arrays)
+                found[seed][1].update(history)
+    names = tuple(data.names) if data.knows_classes else ()
+    return {
+        seed: Learned(method, names, arrays, history) for seed, (arrays, history) in found.items()
+    }
+
+
+def _in_closed_form(
+    method: Method, data: TrainingData, seed: int, store: TrainingStore | None
+) -> tuple[dict[str, Floats], dict[str, Any]]:
+    """Return what follows from a seed's regions; nothing where no class is known."""
+    arrays: dict[str, Floats] = {}
+    history: dict[str, Any] = {}
+    for form in method.closed_form if data.knows_classes else ():
+        options = asdict(form)  # type: ignore[call-overload]
+        what = [type(form).__name__, options]
+        more, told = _once(store, what, type(form), seed, data, partial(form.fit, data, seed))
+        arrays.update(more)
+        history.update(told)
+    return arrays, history
+
+
+def _once(
+    store: TrainingStore | None,
+    what: object,
+    code_of: type,
+    seed: int,
+    data: TrainingData,
+    fit: Callable[[], tuple[dict[str, Floats], dict[str, Any]]],
+) -> tuple[dict[str, Floats], dict[str, Any]]:
+    if store is None:
+        return fit()
+    key = store.key(what, code_of, seed, data.device.type)
+    known = store.get(key)
+    if known is None:
+        known = fit()
+        store.put(key, *known)
+    return known
+
+
+def _by_steps(
+    method: Method,
+    data: TrainingData,
+    params: TrainParams,
+    store: TrainingStore | None,
+    report: Report,
+) -> dict[int, tuple[dict[str, Floats], dict[str, Any]]]:
+    """Return every seed's tensors and history; those that the store lacks are learned in a pass."""
+    recipe = method.recipe(params)
+    what = ["steps", method.training, recipe.model_dump(mode="json", exclude=set(EXACT))]
+    found: dict[int, tuple[dict[str, Floats], dict[str, Any]]] = {}
+    keys: dict[int, str] = {}
+    for seed in data.picks:
+        if store is not None:
+            keys[seed] = store.key(what, type(method), seed, data.device.type)
+            known = store.get(keys[seed])
+            if known is not None:
+                found[seed] = known
+    missing = [seed for seed in data.picks if seed not in found]
+    if not missing:
+        return found
+    checkpoint = None if store is None else store.checkpoint([keys[seed] for seed in missing])
+    trained = train(method, data, recipe, missing, report, checkpoint)
+    for seed, one in trained.items():
+        arrays = {name: tensor.numpy() for name, tensor in one.tensors.items()}
+        history = {key: value for key, value in vars(one).items() if key != "tensors"}
+        found[seed] = arrays, {**history, "inactive": list(one.inactive)}
+    _require_finite(method.name, found, recipe)
+    if store is not None and checkpoint is not None:
+        for seed in missing:
+            store.put(keys[seed], *found[seed])
+        if checkpoint.resumed is not None:
+            store.resumed[method.name] = checkpoint.resumed
+        checkpoint.remove()
+    return found
+
+
+def _names_at_once(data: TrainingData) -> int:
+    return data.text.count if isinstance(data.text, VocabularyText) else len(data.names)
 
 
 def _require_fitting(
@@ -309,13 +413,14 @@ def _require_fitting(
         require_rows("areas", areas, (regions,), of_region, unit=False)
 
 
-def _require_finite(method: str, runs: Mapping[int, Trained], params: TrainParams) -> None:
+def _require_finite(
+    method: str, runs: Mapping[int, tuple[dict[str, Floats], dict[str, Any]]], params: TrainParams
+) -> None:
     """Refuse what diverged; looked for once at the end, since no step shall wait for the answer."""
-    for seed, one in runs.items():
-        finite = [
-            all(map(math.isfinite, losses)) for losses in zip(*one.terms.values(), strict=True)
-        ]
-        if all(finite) and bool(torch.isfinite(one.contexts).all()):
+    for seed, (arrays, history) in runs.items():
+        losses = zip(*history["terms"].values(), strict=True)
+        finite = [all(map(math.isfinite, of_epoch)) for of_epoch in losses]
+        if all(finite) and all(np.isfinite(one).all() for one in arrays.values()):
             continue
         epoch = finite.index(False) if not all(finite) else len(finite) - 1
         raise UserError(
@@ -325,35 +430,13 @@ def _require_finite(method: str, runs: Mapping[int, Trained], params: TrainParam
         )
 
 
-def _knowing(
-    trained: Trained,
-    task: Task,
-    refined: Parts | None,
-    seed: int,
-    images: Ints,
-    inference: Inference,
-) -> Trained:
-    """Return what a seed learned together with what follows from its regions in closed form.
-
-    Nothing follows without what the teacher makes of the images, `refined`.
-    """
-    memory = bridge = tried = None
-    if refined is not None and inference.memory_share:
-        weighed = replace(task, areas=None) if inference.gda else task
-        memory = remembered(weighed, refined, images)
-    if refined is not None and inference.bridge_share:
-        share = inference.bridge_share
-        bridge, tried = bridged(task, refined, images, seed=seed, share=share)
-    return replace(trained, memory=memory, bridge=bridge, held_out=tried)
-
-
 def _text(
     clip: ClipModel, class_names: Sequence[str], params: TrainParams, likeliest: int | None
-) -> TextEncoder | LikeliestText:
+) -> TextEncoder | VocabularyText:
     if likeliest is None or likeliest >= len(class_names):
         return text_encoder(clip, class_names, params)
     tokens = tokenize_prompts(clip, POSITIVE, tuple(class_names))
-    return LikeliestText(
+    return VocabularyText(
         likeliest,
         lambda chosen: prompted_text(
             clip.text_tower, tokens.of(chosen), params.precision, params.memory_mb

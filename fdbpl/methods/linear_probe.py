@@ -1,35 +1,63 @@
-"""Classifiers fitted to the labelled regions of the shots, without torch: base classes only.
+"""Linear probe: multinomial logistic regression on labelled image features.
 
-All read the student's cached features of all regions of each shot, and no test image. Of other
-classes they know nothing: there the template's logits stand beside theirs.
+It reads the student's cached features of all regions of each shot, and no test image. It knows the
+classes learned alone: of all others the template's logits stand beside its own.
 """
 
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.methods.decision import Classifies, Decision, Memory, SideBySide
-from fdbpl.methods.discriminant import discriminant
+from fdbpl.classify.decision import Decision, Discriminant, by_name
+from fdbpl.methods.method import Classes, ClosedForm, Floats, Method
 
-Floats = NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    from fdbpl.methods.training_data import TrainingData
+
 Ints = NDArray[np.integer[Any]]
 
 PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""Strengths of the linear probe's L2 penalty, the strongest first."""
+"""Strengths of the L2 penalty, the strongest first."""
 FOLDS = 4
 DAMPING = 100
-"""Of the probe's coordinates, times the penalty: the loss is curved as the features spread, times
-how undecided the samples are, which is about a hundredth at the optimum."""
+"""Preconditioner damping, in penalties: the Hessian scales as the features' variance times
+p (1 - p), which is about a hundredth at the optimum."""
 ENOUGH_FOR_ALL = 2**18
 """Numbers in a step's logits from which BLAS's own choice of threads is used: below it, on a
 machine that has anything else to do, threads mostly wait for one another."""
-ALPHA, BETA = 1.0, 5.5
-"""Tip-Adapter's weight and sharpness, the paper's defaults."""
-GDA_SHARE = 0.5
-"""Of GDA beside zero-shot: what `fdbpl` gives its memory."""
+PROBE = "probe"
+
+
+class LinearProbe(Method):
+    """A linear classifier of the classes learned, beside the template of all others."""
+
+    labelled = True
+    transfers = False
+
+    @property
+    def closed_form(self) -> Sequence[ClosedForm]:
+        """Its weights, at the optimum."""
+        return (ProbeWeights(),)
+
+    def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
+        """Return the probe's logits for the classes learned, the template's for all others."""
+        rows, seen = by_name(arrays[PROBE], classes.learned, classes.names)
+        probe = Discriminant(rows, seen, 1.0, "replaces")
+        return Decision(classes.text("template"), classes.scale, {PROBE: probe})
+
+
+@dataclass(frozen=True)
+class ProbeWeights:
+    """Weights and bias (C, D + 1) of the classes learned."""
+
+    def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
+        """Choose the penalty by cross-validation on the seed's shots, and fit to all of them."""
+        found = fit_chosen(Shots(*data.labelled(seed)))
+        rows = np.hstack([found.weights, found.bias[:, None]])
+        return {PROBE: rows}, {"penalty": found.penalty}
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,7 @@ class Shots:
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class Probe:
     """Multinomial logistic regression: weights (C, D), bias (C,), and the penalty chosen."""
 
     weights: Floats
@@ -58,27 +86,7 @@ class LinearProbe:
         return features @ self.weights.T + self.bias
 
 
-def fit(
-    method: str, shots: Shots, base: Ints, template: Decision
-) -> tuple[Classifies, dict[str, float]]:
-    """Fit a method to labelled shots; return what classifies, and the penalty of a probe.
-
-    Args:
-        method: linear_probe, tip_adapter or gda.
-        shots: of the base classes, labelled by their position in `base`.
-        base: (B,) the base classes' labels, ascending.
-        template: the zero-shot classifier of all classes under the dataset's template.
-    """
-    if method == "linear_probe":
-        probe = linear_probe(shots)
-        return SideBySide(probe.scores, base, template), {"penalty": probe.penalty}
-    if method == "tip_adapter":
-        known = partial(tip_adapter, shots, vectors=template.vectors[base], scale=template.scale)
-        return SideBySide(known, base, template), {}
-    return gda(shots, base, template), {}
-
-
-def linear_probe(shots: Shots) -> LinearProbe:
+def fit_chosen(shots: Shots) -> Probe:
     """Fit CLIP's few-shot linear probe (Radford et al. 2021, appendix A.3), every region a sample.
 
     The penalty is chosen by cross-validation of FOLDS folds over the images of each class: taken
@@ -91,7 +99,7 @@ def linear_probe(shots: Shots) -> LinearProbe:
     return fit_probe(shots, penalty)
 
 
-def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) -> LinearProbe:
+def fit_probe(shots: Shots, penalty: float, start: Probe | None = None) -> Probe:
     """Minimise mean_n CE(softmax(W f_n + b), y_n) + penalty / 2 ||W||^2 by L-BFGS.
 
     It steps in the features' principal axes, from their mean, each in units of its spread: there
@@ -136,7 +144,7 @@ def fit_probe(shots: Shots, penalty: float, start: LinearProbe | None = None) ->
         done = minimize(loss, origin.ravel(), jac=True, method="L-BFGS-B", options=options)
         found = done.x.reshape(classes, width + 1)
         weights = found[:, :width] / spread @ axes.T
-        return LinearProbe(weights, found[:, width] - weights @ mean, penalty)
+        return Probe(weights, found[:, width] - weights @ mean, penalty)
 
 
 def _principal(centred: Floats, damping: float) -> tuple[Floats, Floats]:
@@ -148,7 +156,7 @@ def _principal(centred: Floats, damping: float) -> tuple[Floats, Floats]:
 def _choose(shots: Shots, folds: int) -> float:
     """Return the penalty with the most regions right among those left out."""
     fold_of = _folds(shots.labels, folds)
-    probes: list[LinearProbe | None] = [None] * folds
+    probes: list[Probe | None] = [None] * folds
     best, chosen = -1, PENALTIES[0]
     for penalty in PENALTIES:
         right = 0
@@ -175,58 +183,3 @@ def _folds(labels: Ints, folds: int) -> Ints:
     starts = np.searchsorted(labels[order], labels[order])
     ranks[order] = np.arange(len(labels)) - starts
     return ranks % folds
-
-
-def tip_adapter(
-    shots: Shots,
-    features: Floats,
-    vectors: Floats,
-    scale: float,
-    *,
-    alpha: float = ALPHA,
-    beta: float = BETA,
-) -> Floats:
-    """Return training-free Tip-Adapter's scores (Zhang et al. 2022, section 3.1).
-
-    s f U^T + alpha exp(-beta (1 - f F^T)) L: the zero-shot logits, and the labels L (I, C) of the
-    shots weighted by how near their keys F (I, D) are. A key is the mean feature of a shot's
-    regions, renormalised, as the released code averages over random crops.
-
-    Args:
-        shots: the images of the cache model.
-        features: f (N, D) unit features to classify.
-        vectors: U (C, D) unit vectors of the zero-shot classifier.
-        scale: s, the student's logit scale.
-        alpha: weight of the cache model.
-        beta: its sharpness.
-
-    Returns:
-        (N, C).
-    """
-    features, vectors = features.astype(np.float32), vectors.astype(np.float32)
-    keys = shots.features.astype(np.float32).mean(axis=1)
-    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    near = np.exp(-beta * (1 - features @ keys.T))
-    wanted = np.eye(len(vectors), dtype=np.float32)[shots.labels]
-    return scale * (features @ vectors.T) + alpha * (near @ wanted)
-
-
-def gda(shots: Shots, base: Ints, template: Decision, *, share: float = GDA_SHARE) -> Decision:
-    """Return Gaussian discriminant analysis beside zero-shot (Wang et al. 2024).
-
-    s f U^T + share * g(f), with g the discriminant of the labelled regions of the shots, each of
-    them a sample; g is nothing for classes without shots, whatever competes.
-
-    Args:
-        shots: of the base classes, labelled by their position in `base`.
-        base: (B,) the base classes' labels, ascending.
-        template: s and U (C, D), the zero-shot classifier of all classes.
-        share: of the discriminant.
-    """
-    _, crops, width = shots.features.shape
-    samples = shots.features.reshape(-1, width)
-    labelled = np.eye(len(base))[np.repeat(shots.labels, crops)]
-    rows = np.zeros((len(template.vectors), width + 1))
-    rows[base] = discriminant([(samples, labelled, np.ones(len(samples)))])
-    seen = np.isin(np.arange(len(rows)), base)
-    return replace(template, memory=Memory(rows, seen, share, always=True))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.methods.discriminant import Doubles, values
+from fdbpl.classify.discriminant import Doubles, values
 from fdbpl.system.blas import one_thread
 
 Floats = NDArray[np.floating[Any]]

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fdbpl.methods.scratch import Parts
 from fdbpl.methods.terms import informativeness
-from fdbpl.training.scratch import Parts
 
 SHARPNESS = 5.0  # of the prototypes' logits: the best of 5, 8, 10, 20 and 40 on development sets
 ROUNDS = 10

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.methods.batch import Batch
+from fdbpl.methods.method import Batch
 
 
 @dataclass(frozen=True)
-class LikeliestText:
+class VocabularyText:
     """Text features of a few of many names.
 
     Attributes:

@@ -1,0 +1,93 @@
+"""What was learned and what classifies, a safetensors file each: equal content in equal bytes.
+
+A prompts file holds the numbers that a method learned and serves any class list. A classifier file
+holds a decision over a list of classes and needs no text tower. Either carries ONE metadata key
+with canonical JSON, because safetensors writes several in no stable order.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save
+
+from fdbpl.classify.decision import Decision
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, sha256, write_whole
+
+KEY = "fdbpl"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Arrays by name, and what they are.
+
+    A prompts file has the tensors of its method: (M, W) of each context, "positive" and
+    "negative", whatever else was learned, and what followed from the regions in closed form, such
+    as "memory" (L, D + 1) and "bridge" (D, 1 + D + E). A classifier has the arrays of its
+    decision, and of contexts their unit class vectors (C, D) under the same names. `about` says
+    kind, method, what they were made with (`fdbpl.stages.made_with`), student (architecture,
+    weights, activation), dataset, plan, class names, the template and seed.
+    """
+
+    arrays: Mapping[str, Floats]
+    about: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return sha256(self._bytes())
+
+    def _bytes(self) -> bytes:
+        arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in self.arrays.items()}
+        return bytes(save(arrays, metadata={KEY: canonical_json(self.about).decode()}))
+
+    def save(self, path: Path) -> str:
+        """Write the file whole; return its digest."""
+        data = self._bytes()
+        write_whole(path, data)
+        return sha256(data)
+
+    @classmethod
+    def load(cls, path: Path, kind: str) -> "Artifact":
+        """Read a file of this kind ("prompts" or "classifier").
+
+        Raises:
+            UserError: there is none, it is damaged, or it is of another kind.
+        """
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})[KEY])
+                found = about["kind"]
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
+                "Wanted a file that fdbpl train-student wrote."
+            ) from None
+        if found != kind:
+            raise UserError(f"{path}: holds {found!r}, wanted {kind!r}.")
+        return cls(arrays, about)
+
+
+def decision_of(classifier: Artifact) -> Decision:
+    """Return what a classifier file decides by.
+
+    Raises:
+        UserError: the file is of another shape, as another fdbpl may have left it.
+    """
+    try:
+        return Decision.of(classifier.arrays, classifier.about["decision"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"a classifier of {classifier.about.get('method')!r} lacks {error}: another fdbpl may "
+            "have left it. Run fdbpl train-student again."
+        ) from None

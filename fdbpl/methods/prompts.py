@@ -1,0 +1,240 @@
+"""Methods that learn contexts: what they share, whatever their objective."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdbpl.classify.bridge import across
+from fdbpl.classify.decision import Decision, Discriminant, Part, by_name, unit
+from fdbpl.methods.knowledge import BRIDGE, MEMORY, Bridge, RegionMemory
+from fdbpl.methods.method import (
+    Batch,
+    Classes,
+    ClosedForm,
+    Floats,
+    Method,
+    Start,
+    Tensors,
+    Terms,
+)
+from fdbpl.settings.section import Section
+from fdbpl.system.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fdbpl.clip.model import ClipModel
+    from fdbpl.methods.training_data import TrainingData
+
+POSITIVE = "a photo of a"
+SIDES = ("positive", "negative")
+"""The names of contexts, in their order."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What decides; by default the positive class vectors alone.
+
+    With u, v and t the unit class features under the positive context, the negative context and
+    the hand-written template, a class is recognised by the direction of
+
+        e + template_share * t,   where e is the direction of u - negative_share * v.
+
+    Attributes:
+        negative_share: lambda of the difference z+ - lambda z-; 0 ignores the negative context.
+        template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
+        memory_share: of the discriminant of the classes learned (`fdbpl.methods.knowledge`), in
+            the logits; 0 fits none.
+        bridge_share: of what the teacher's class vectors say across a bridge, beside the cosines
+            (`fdbpl.classify.bridge`); 0 builds none.
+        gda: whether the memory is plain Gaussian discriminant analysis: every region counts alike,
+            and it speaks whatever competes.
+    """
+
+    negative_share: float = 0.0
+    template_share: float = 0.0
+    memory_share: float = 0.0
+    bridge_share: float = 0.0
+    gda: bool = False
+
+    @property
+    def closed_form(self) -> list[ClosedForm]:
+        """What it takes beside contexts."""
+        memory = [RegionMemory(by_area=not self.gda)] if self.memory_share else []
+        return [*memory, *([Bridge(self.bridge_share)] if self.bridge_share else [])]
+
+    def classifier(self, sides: Sequence[Floats], template: Floats | None) -> NDArray[np.float32]:
+        """Return the unit vectors (C, D) that decide.
+
+        Args:
+            sides: unit class features (C, D) under each context, positive first; none for a method
+                that learns no context, whose template alone decides.
+            template: (C, D) unit class features of the hand-written prompt, where it counts.
+        """
+        if not len(sides):
+            return np.asarray(template, np.float32)
+        vectors = np.asarray(sides[0], np.float32)
+        if self.negative_share:
+            vectors = unit(vectors - np.float32(self.negative_share) * sides[1])
+        if template is not None and self.template_share:
+            vectors = unit(vectors + np.float32(self.template_share) * template)
+        return vectors
+
+    def decision(
+        self, sides: Sequence[Floats], arrays: Mapping[str, Floats], classes: Classes
+    ) -> Decision:
+        """Return what decides between the classes.
+
+        Args:
+            sides: as of `classifier`.
+            arrays: "memory" (L, D + 1) of the classes learned and "bridge" (D, 1 + D + E), where
+                there are any.
+            classes: their hand-written prompts.
+
+        Raises:
+            UserError: there is a bridge, and no class vectors of the teacher, or of another width.
+        """
+        needs_template = self.template_share or not len(sides)
+        template = classes.text("template") if needs_template else None
+        parts: dict[str, Part] = {}
+        if classes.same_domain and self.bridge_share and BRIDGE in arrays:
+            parts[BRIDGE] = self._bridged(arrays[BRIDGE], classes)
+        if classes.same_domain and self.memory_share and MEMORY in arrays:
+            rows, seen = by_name(arrays[MEMORY], classes.learned, classes.names)
+            parts[MEMORY] = Discriminant(
+                rows, seen, self.memory_share, "adds" if self.gda else "silent"
+            )
+        return Decision(self.classifier(sides, template), classes.scale, parts)
+
+    def _bridged(self, bridge: Floats, classes: Classes) -> Discriminant:
+        width = bridge.shape[1] - 1 - bridge.shape[0]
+        shape = None if classes.teacher is None else list(classes.teacher.shape)
+        if classes.teacher is None or shape != [len(classes.names), width]:
+            raise UserError(
+                f"this method has a bridge to its teacher; teacher_vectors has shape {shape}, "
+                f"wanted [{len(classes.names)}, {width}]: the teacher's template_vectors of the "
+                "same classes. Pass teacher_vectors=..."
+            )
+        rows = self.bridge_share * across(bridge, classes.text("template"), classes.teacher)
+        every = np.ones(len(classes.names), np.float32)
+        return Discriminant(rows.astype(np.float32), every, classes.scale)
+
+
+POSITIVE_ONLY = Inference()
+
+
+class PromptMethod(Method):
+    """Learns a context, or a positive and a negative one, by an objective over text features.
+
+    Attributes:
+        starts: the words each context starts from: the positive, then perhaps the negative; none
+            for a method that learns no context.
+        inference: how its contexts classify.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        options: Section | None = None,
+        inference: Inference = POSITIVE_ONLY,
+    ) -> None:
+        """Name a method, perhaps with what decides beside its contexts."""
+        super().__init__(name, title, options)
+        self._inference = inference
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """One context, from the field's words."""
+        return (POSITIVE,)
+
+    @property
+    def inference(self) -> Inference:
+        """How it decides."""
+        return self._inference
+
+    @property
+    def closed_form(self) -> Sequence[ClosedForm]:
+        """Memory and bridge, where they count."""
+        return self.inference.closed_form
+
+    def objective(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
+        """Return the terms for unit text features (..., K, C, D), one set per context."""
+        raise NotImplementedError
+
+    def diagnosis(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
+        """Return values (...) that show whether the objective's parts are alive."""
+        return {}
+
+    def start(self, data: "TrainingData", seed: int) -> Start:
+        """Return the contexts (M, W) by their side: the embeddings of their words."""
+        contexts = starting_contexts(data.clip, self.starts)
+        return Start(dict(zip(SIDES, contexts, strict=False)))
+
+    def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
+        """Return the objective of the contexts' text features."""
+        return self.objective(*data.encode(_stacked(tensors), batch), data.scale)
+
+    def diagnose(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
+        """Return the objective's own diagnosis."""
+        if type(self).diagnosis is PromptMethod.diagnosis:
+            return {}
+        return self.diagnosis(*data.encode(_stacked(tensors), batch), data.scale)
+
+    def vectors(self, arrays: Mapping[str, Floats], classes: Classes) -> dict[str, Floats]:
+        """Return the class vectors (C, D) under each context."""
+        names = [side for side in SIDES if side in arrays]
+        if not names:
+            return {}
+        if classes.encode is None:
+            raise ValueError("`classes` has no text tower to encode contexts with")
+        found = classes.encode(np.stack([arrays[side] for side in names]))
+        return dict(zip(names, found, strict=True))
+
+    def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
+        """Return what decides by the contexts, the template, memory and bridge."""
+        vectors = self.vectors(arrays, classes)
+        sides = [vectors[side] for side in SIDES if side in vectors]
+        return self.inference.decision(sides, arrays, classes)
+
+
+class ClosedFormOnly(PromptMethod):
+    """The template beside what follows from the regions in closed form; no context is learned."""
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def takes_steps(self) -> bool:
+        """No."""
+        return False
+
+
+def starting_contexts(clip: "ClipModel", starts: Sequence[str]) -> "list[Tensor]":
+    """Return the contexts (M, W) that training starts from: the embeddings of their words.
+
+    Raises:
+        UserError: the words have different numbers of tokens under this tokeniser.
+    """
+    from fdbpl.clip.tokens import embed_words
+
+    contexts = [embed_words(clip, words) for words in starts]
+    lengths = [len(context) for context in contexts]
+    if len(set(lengths)) > 1:
+        raise UserError(
+            f"the starts {tuple(starts)} have {lengths} tokens for "
+            f"{clip.identity['architecture']}, wanted equal numbers."
+        )
+    return contexts
+
+
+def _stacked(tensors: Tensors) -> "Tensor":
+    """Return contexts (S, K, M, W) of the sides there are, positive first."""
+    import torch
+
+    return torch.stack([tensors[side] for side in SIDES if side in tensors], dim=1)

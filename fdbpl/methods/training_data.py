@@ -1,0 +1,178 @@
+"""What a method learns from, whatever the method: regions' features, class names, labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdbpl.classify.bridge import Pairs
+from fdbpl.clip.model import ClipModel
+from fdbpl.clip.prompting import TextEncoder
+from fdbpl.methods.features import FeatureSource, Lookup, Teacher, in_order
+from fdbpl.methods.method import Batch, Floats
+from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.methods.scratch import Parts, ScratchRows
+from fdbpl.methods.vocabulary import VocabularyText
+from fdbpl.system.device import moved
+from fdbpl.system.errors import UserError
+
+REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
+PARTS_AHEAD = 64  # that a source is told of at a time: all regions' rows would be 8 bytes each
+
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The regions of a dataset and the classes they are learned by, for all seeds.
+
+    Training runs on the device of the teacher's vectors; `anchors` lie there, and what `features`
+    and `text` give. The others are small, and follow step by step.
+
+    Attributes:
+        clip: the student.
+        names: of the C classes learned.
+        labels: (N,) for every image its position among them.
+        picks: for each seed the images (I,) it learns from, equally many.
+        crops: regions of each image; region `image * crops + k` is crop k of an image.
+        features: where regions' features come from.
+        teacher: class vectors over the classes learned, and the scale of its logits.
+        text: contexts (K, M, W) to class features (K, C, D) over the same classes; or, of a
+            vocabulary, over the likeliest of each batch.
+        knows_classes: whether the names are those of classes, not a vocabulary's.
+        anchors: (C, D) the student's unit class features under a hand-written template.
+        areas: rows (...) of regions to the share (...) of its image that each shows.
+    """
+
+    clip: ClipModel
+    names: Sequence[str]
+    labels: Tensor
+    picks: Mapping[int, Ints]
+    crops: int
+    features: FeatureSource
+    teacher: Teacher
+    text: TextEncoder | VocabularyText
+    knows_classes: bool = True
+    anchors: Tensor | None = None
+    areas: Lookup | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where training runs."""
+        return self.teacher.vectors.device
+
+    @property
+    def scale(self) -> float:
+        """The student's logit scale."""
+        return self.clip.logit_scale
+
+    def encode(self, contexts: Tensor, batch: Batch) -> tuple[Batch, Tensor]:
+        """Return the batch and the text features (S, K, C, D) of contexts (S, K, M, W).
+
+        Of a vocabulary both are over the likeliest of its names.
+        """
+        if isinstance(self.text, VocabularyText):
+            return self.text(contexts, batch)
+        features = self.text(contexts.flatten(0, 1))
+        return batch, features.view(*contexts.shape[:2], *features.shape[1:])
+
+    def batch(self, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
+        """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
+        areas = None if self.areas is None else self.areas(rows)
+        return Batch(
+            student=student,
+            teacher=self.teacher.log_probabilities(teacher),
+            labels=moved(self.labels[images], self.device),
+            anchors=self.anchors,
+            areas=None if areas is None else moved(areas, self.device),
+        )
+
+    def class_vectors(self) -> tuple[Floats, Floats]:
+        """Return both models' unit class vectors under a hand-written prompt, (C, D) and (C, E).
+
+        Raises:
+            UserError: nobody gave the student's.
+        """
+        if self.anchors is None:
+            raise UserError(
+                "this method builds a bridge and needs anchors, and none were given. Pass "
+                "learn(anchors=...), or set its bridge_share to 0."
+            )
+        return self.anchors.cpu().numpy(), self.teacher.vectors.cpu().numpy()
+
+    def labelled(self, seed: int) -> tuple[Floats, Ints]:
+        """Return the student's features (I, K, D) of K regions of a seed's images, and labels (I,).
+
+        For methods whose data are few: all are held.
+        """
+        images = torch.from_numpy(np.asarray(self.picks[seed]))
+        parts = [student.cpu().numpy() for _, (student, _) in self.read(images)]
+        return np.concatenate(parts), self.labels[images].numpy()
+
+    @cached_property
+    def refined(self) -> Mapping[int, Parts]:
+        """For every seed what the teacher makes of its images, log-probabilities (I, C).
+
+        No seed knows of another's images. See `fdbpl.methods.refinement`.
+
+        Raises:
+            UserError: there is no room for what stands in files for temporary use.
+        """
+        images = np.unique(np.concatenate(list(self.picks.values())))
+        means, verdicts = self._look(torch.from_numpy(images))
+        found: dict[int, Parts] = {}
+        for seed, pick in self.picks.items():
+            places, refined = np.searchsorted(images, pick), ScratchRows(verdicts.width)
+            for part in refined_log_probabilities(means.at(places), verdicts.at(places)):
+                refined.append(part)
+            found[seed] = refined
+        return found
+
+    def _look(self, images: Tensor) -> tuple[ScratchRows, ScratchRows]:
+        """Return the images' mean features (I, E) and verdicts (I, C), features read once.
+
+        A function of its own, so that no features are held beyond it.
+        """
+        classes, width = self.teacher.vectors.shape
+        means, verdicts = ScratchRows(width), ScratchRows(classes)
+        for _, (_, features) in self.read(images):
+            log_p = self.teacher.log_probabilities(features)
+            mean, verdict = image_knowledge(features, log_p)
+            means.append(mean)
+            verdicts.append(verdict)
+        return means, verdicts
+
+    def read(self, images: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
+        """Yield the rows (n, crops) of images' regions and both models' features of them.
+
+        What a part holds is bounded, and so is what is told of the parts to come.
+        """
+        parts = torch.split(images, max(1, REGIONS_AT_ONCE // self.crops))
+        for start in range(0, len(parts), PARTS_AHEAD):
+            some = parts[start : start + PARTS_AHEAD]
+            rows = [part[:, None] * self.crops + torch.arange(self.crops) for part in some]
+            yield from zip(rows, in_order(self.features, rows), strict=True)
+
+    def samples(self, seed: int) -> Iterator[tuple[Pairs, Floats]]:
+        """Yield features and weights of a seed's regions, and their class probabilities, by parts.
+
+        A weight is the share of its image that a region shows; the classes are those of its image
+        as `refined` has them.
+        """
+        done, refined = 0, self.refined[seed]
+        for regions, (student, teacher) in self.read(
+            torch.from_numpy(np.asarray(self.picks[seed]))
+        ):
+            rows = regions.flatten()
+            part = slice(done, done + len(regions))
+            classes = refined[part].exp().repeat_interleave(self.crops, dim=0)
+            done += len(regions)
+            weights = torch.ones(len(rows)) if self.areas is None else self.areas(rows)
+            flat = student.flatten(0, 1), teacher.flatten(0, 1)
+            pairs = flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()
+            yield pairs, classes.cpu().numpy()
