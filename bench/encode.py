@@ -29,9 +29,9 @@ from fdbpl.clip.shapes import random_model
 from fdbpl.data.images import decode
 from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions.boxes import Box
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
-from fdbpl.settings.params import RegionParams
 
 SIZE = (500, 375)
 PICTURES = 16  # different ones; more files are copies with other content hashes

@@ -23,8 +23,8 @@ import psutil
 
 from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl.cache import build as building
+from fdbpl.cache.params import WorkerParams
 from fdbpl.regions.plan import Plan
-from fdbpl.settings.params import WorkerParams
 from fdbpl.system import processes
 from flows.workers import open_pool
 

@@ -26,8 +26,9 @@ from bench import finding
 from bench.train import prepared, steps_of
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.evaluation.accuracy import base_to_new, over_seeds
+from fdbpl.methods.params import TrainParams
 from fdbpl.regions.plan import Plan
-from fdbpl.settings.params import Params, TrainParams, check_params, read_params
+from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import student_source, teacher_source
 from fdbpl.stages.train_student import task_of

@@ -22,7 +22,8 @@ from fdbpl.cache.codec import BLOCK_BYTES
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.stream import row_bytes, windows
 from fdbpl.clip.model import load_model
-from fdbpl.settings.params import ModelParams, TrainParams
+from fdbpl.clip.params import ModelParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.training.learning import learn, template_vectors
 from fdbpl.training.schedule import epoch_steps
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fdbpl.settings.params import DEFAULT_PATH, WorkerParams, read_params
+from fdbpl.cache.params import WorkerParams
+from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.stages import OVER_ALL, PER_DATASET, run_stage
 from fdbpl.system.errors import UserError, told
 from fdbpl.system.workspace import Workspace

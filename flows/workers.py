@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from fdbpl.cache.params import WorkerParams
 from fdbpl.cache.workers import Pool
-from fdbpl.settings.params import WorkerParams
 from fdbpl.stages.workers import local_pool
 from fdbpl.system.errors import UserError
 from flows.servers import QUIET

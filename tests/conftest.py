@@ -17,7 +17,7 @@ from s3 import s3, s3_server  # noqa: F401 - fixtures
 from safetensors.torch import save_file
 
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.settings.params import ModelParams
+from fdbpl.clip.params import ModelParams
 
 if TYPE_CHECKING:
     from projects import Project

@@ -15,7 +15,7 @@ from PIL import Image
 from fdbpl import api
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
 from fdbpl.training.loop import Trained
 

@@ -28,7 +28,8 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.evaluation.accuracy import over_seeds
-from fdbpl.settings.params import Params, TrainParams, check_params
+from fdbpl.methods.params import TrainParams
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
 

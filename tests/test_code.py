@@ -9,7 +9,7 @@ CONTENT = {
     "fdbpl/stages/made_with.py": "the values are in the key themselves",
     "fdbpl/methods/names.py": "params.py checks names by them",
     "fdbpl/settings/params.py": "the values are in the key themselves, defaults included",
-    "fdbpl/settings/weights.py": "says where weights come from; the caches hold what they make",
+    "fdbpl/clip/weights.py": "says where weights come from; the caches hold what they make",
 }
 
 

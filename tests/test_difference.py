@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.settings.difference import difference, short
+from fdbpl.system.difference import difference, short
 
 VALUES = st.one_of(
     st.integers(), st.floats(allow_nan=False), st.text(), st.lists(st.integers(), max_size=3)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from fdbpl.data.params import OwnDataset
 from fdbpl.methods.options import PRESETS, FdbplOptions
-from fdbpl.settings.params import OwnDataset, Params
+from fdbpl.settings.params import Params
 
 DOCS = Path(__file__).parents[1] / "docs"
 

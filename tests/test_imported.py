@@ -11,8 +11,9 @@ from conftest import draw_folder
 from fdbpl.artifact import Artifact
 
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.params import ModelParams
 from fdbpl.clip.tokens import embed_words
-from fdbpl.settings.params import ModelParams, Params, check_params
+from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace

@@ -12,7 +12,7 @@ from fdbpl.training.interim import Interim
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.training import interim as module
 from fdbpl.training.learning import learn
 from fdbpl.training.loop import Trained

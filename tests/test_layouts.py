@@ -9,13 +9,14 @@ import pytest
 from layouts import draw_layout, shuffled_listing
 
 from fdbpl.data.dataset import Dataset
+from fdbpl.data.params import DataParams
 from fdbpl.data.published import PUBLISHED
 from fdbpl.data.readers.coop import LAYOUTS as SPLIT_FILES
 from fdbpl.data.registry import LAYOUTS, SHIFTED, open_dataset
 from fdbpl.data.splits import base_and_new, draw_order
 from fdbpl.playground import datasets as playground
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.planning import make_plan
-from fdbpl.settings.params import DataParams, RegionParams
 from fdbpl.system.errors import UserError
 
 TEMPLATES = {

@@ -16,7 +16,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.methods.kdpl import kdpl
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.training import learning
 from fdbpl.training.learning import learn, starting_contexts, text_encoder
 

@@ -10,7 +10,7 @@ from open_clip import pretrained
 from safetensors.torch import save_file
 
 from fdbpl.clip.model import ClipModel, load_model, state_digest
-from fdbpl.settings.params import ModelParams
+from fdbpl.clip.params import ModelParams
 from fdbpl.system.errors import UserError
 
 State = dict[str, torch.Tensor]

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.system.device import resident
 from fdbpl.training.learning import (
     class_vectors,

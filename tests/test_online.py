@@ -20,9 +20,11 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.methods.params import TrainParams
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
-from fdbpl.settings.params import RegionParams, TrainParams, check_params
+from fdbpl.settings.params import check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace

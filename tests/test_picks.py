@@ -20,14 +20,15 @@ from layouts import draw_layout, shuffled_listing
 
 from fdbpl.cli import main
 from fdbpl.data.dataset import Dataset, Item
+from fdbpl.data.params import DataParams
 from fdbpl.data.picks import COLUMNS, picks_table, read_picks
 from fdbpl.data.readers.coop import LAYOUTS as SPLIT_FILES
 from fdbpl.data.readers.coop import read_split
 from fdbpl.data.registry import LAYOUTS, SHIFTED, given_picks, open_dataset
 from fdbpl.data.splits import base_and_new, draw_order
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import TABLE, choose_shots, make_plan
-from fdbpl.settings.params import DataParams, RegionParams
 from fdbpl.system.errors import UserError
 
 LEARNED_FROM = [name for name in LAYOUTS if name not in SHIFTED["imagenet"]]

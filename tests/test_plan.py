@@ -11,9 +11,9 @@ from conftest import draw_folder
 
 from fdbpl.data.readers.folder import read_folder
 from fdbpl.regions import region_file
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
-from fdbpl.settings.params import RegionParams
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
 
@@ -22,7 +22,7 @@ CODE = """
 import sys
 from pathlib import Path
 from fdbpl.data.readers.folder import read_folder
-from fdbpl.settings.params import RegionParams
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.planning import make_plan
 dataset = read_folder("pets", Path(sys.argv[1]), "{}")
 make_plan(dataset, regions=RegionParams(), shots=2, seeds=[2, 1]).save(Path(sys.argv[2]))

@@ -11,9 +11,9 @@ from PIL import Image
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
 from fdbpl.data.images import decode, read_image
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import TEST, TRAIN, Plan
 from fdbpl.regions.planning import Shots, Split, make_plan
-from fdbpl.settings.params import RegionParams
 from fdbpl.system.errors import UserError
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}

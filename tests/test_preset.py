@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fdbpl.cli import main
 from fdbpl.data.registry import LAYOUTS, SHIFTED
-from fdbpl.settings.params import Params, TrainParams, check_params
+from fdbpl.methods.params import TrainParams
+from fdbpl.settings.params import Params, check_params
 from fdbpl.settings.presets.preset import NAMES, changes, preset, shipped
 from fdbpl.system.errors import UserError
 

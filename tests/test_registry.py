@@ -5,9 +5,10 @@ from conftest import draw_folder, draw_image, write_split
 from layouts import draw_layout
 
 from fdbpl.data.dataset import Dataset
+from fdbpl.data.params import DataParams, OwnDataset
 from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, is_shifted, open_dataset
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
+from fdbpl.settings.params import TransferParams
 from fdbpl.system.errors import UserError
 
 

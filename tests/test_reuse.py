@@ -10,9 +10,9 @@ from workspaces import FakeEncoder
 
 from fdbpl.cache import Counts, RegionStore, build_cache
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
-from fdbpl.settings.params import RegionParams
 
 CLASSES = {f"class {letter}": (6, 2) for letter in "abcdef"}
 

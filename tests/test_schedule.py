@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.training.schedule import epoch_batches, learning_rate
 
 seeds = st.integers(0, 2**32 - 1)

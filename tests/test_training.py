@@ -16,7 +16,7 @@ from torch import Tensor
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.options import PRESETS
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
 from fdbpl.training.learning import (
     class_vectors,

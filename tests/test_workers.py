@@ -15,12 +15,13 @@ from bench.quick import QuickEncoder, SameEncoder, quick_build, quick_plan
 from fdbpl.cache import build as building
 from fdbpl.cache import workers
 from fdbpl.cache.encode import chunk_of
+from fdbpl.cache.params import WorkerParams
 from fdbpl.cache.pools import process_pool, thread_pool
 from fdbpl.cache.store import RegionStore
 from fdbpl.cache.views import views_of
 from fdbpl.cache.workers import Crew, Job, encode_chunk
 from fdbpl.data.images import DECODER
-from fdbpl.settings.params import WorkerParams, check_params
+from fdbpl.settings.params import check_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.workers import local_pool
 from fdbpl.system.errors import UserError

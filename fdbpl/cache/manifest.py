@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import fdbpl
 from fdbpl.cache.layout import UnknownVersion
-from fdbpl.settings.difference import difference, short
+from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256
 

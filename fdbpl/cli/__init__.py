@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from fdbpl import __version__
+from fdbpl.cache.params import WorkerParams
 from fdbpl.cli.cache import cache
 from fdbpl.cli.data import data
 from fdbpl.cli.preset import preset
-from fdbpl.settings.params import DEFAULT_PATH, WorkerParams, read_params
+from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.system.errors import UserError, told
 from fdbpl.system.workspace import Workspace

@@ -6,7 +6,8 @@ from typing import Literal
 
 import click
 
-from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, DataParams, Params, read_params
+from fdbpl.data.params import DataParams
+from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, Params, read_params
 from fdbpl.system.errors import UserError
 
 PROBLEMS_FOUND = 1

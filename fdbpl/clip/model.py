@@ -14,9 +14,9 @@ import torch
 from open_clip import convert, factory, pretrained
 from open_clip.model import CLIP
 
+from fdbpl.clip.params import ModelParams
+from fdbpl.clip.weights import TINY, weights_source
 from fdbpl.playground import tiny
-from fdbpl.settings.params import ModelParams
-from fdbpl.settings.weights import TINY, weights_source
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from fdbpl.data.dataset import Dataset
 from fdbpl.data.names import read_vocabulary
+from fdbpl.data.params import DataParams, OwnDataset
 from fdbpl.data.picks import Picks, read_picks
 from fdbpl.data.readers import aircraft, coop, imagenet
 from fdbpl.data.readers.aircraft import read_aircraft
@@ -15,7 +16,7 @@ from fdbpl.data.readers.imagenet import read_imagenet
 from fdbpl.data.readers.table import read_table
 from fdbpl.data.readers.unlabelled import read_unlabelled
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import DataParams, OwnDataset, TransferParams
+from fdbpl.settings.params import TransferParams
 from fdbpl.system.errors import UserError
 
 LAYOUTS: Mapping[str, Callable[[str, Path], Dataset]] = MappingProxyType(

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fdbpl.classify.decision import Decision, Role
-from fdbpl.settings.section import Section, explain
 from fdbpl.system.errors import UserError
+from fdbpl.system.section import Section, explain
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+    from fdbpl.methods.params import TrainParams
     from fdbpl.methods.training_data import TrainingData
-    from fdbpl.settings.params import TrainParams
 
 Floats = NDArray[np.floating[Any]]
 

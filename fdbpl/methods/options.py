@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fdbpl.settings.section import Section
+from fdbpl.system.section import Section
 
 MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}

@@ -20,8 +20,8 @@ from fdbpl.methods.method import (
     Tensors,
     Terms,
 )
-from fdbpl.settings.section import Section
 from fdbpl.system.errors import UserError
+from fdbpl.system.section import Section
 
 if TYPE_CHECKING:
     from torch import Tensor

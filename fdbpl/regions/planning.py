@@ -13,8 +13,8 @@ from fdbpl.data.images import UnreadableImage, read_image
 from fdbpl.data.picks import Picks
 from fdbpl.data.splits import base_and_new, draw_order, hold_out_unlabelled
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
+from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
-from fdbpl.settings.params import RegionParams
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent
 from fdbpl.system.workspace import Split

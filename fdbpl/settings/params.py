@@ -1,6 +1,5 @@
 """Typed parameters: what `params.yaml` may say, and a clear answer when it says something else."""
 
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,10 +13,15 @@ from pydantic import (
     model_validator,
 )
 
+from fdbpl.cache.params import CacheParams, WorkerParams
+from fdbpl.clip.params import StudentParams, TeacherParams
+from fdbpl.data.params import DataParams
 from fdbpl.methods.method import Method
+from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import IMPORTED, METHODS, find_method
-from fdbpl.settings.section import Section, explain
+from fdbpl.regions.params import RegionParams
 from fdbpl.system.errors import UserError
+from fdbpl.system.section import Section, explain
 from fdbpl.unique_keys import load_yaml
 
 DEFAULT_PATH = Path("params.yaml")
@@ -25,183 +29,6 @@ DEFAULT_PATH = Path("params.yaml")
 SEEDS = [1, 2, 3]
 SHOTS = 16
 """The field's protocol: images of each class, and seeds of the draws."""
-
-
-TEMPLATE = "a template with one {} for the class name, and no other braces"
-
-
-def has_one_gap(text: str) -> bool:
-    """Tell whether a text is what TEMPLATE says."""
-    around = text.split("{}")
-    return len(around) == 2 and not any(brace in "".join(around) for brace in "{}")
-
-
-class OwnDataset(Section):
-    """A dataset of the user's own, in exactly one of three forms.
-
-    `folder` of class folders, with or without train/ and test/; `table` of images and classes; or
-    `images`, a folder of images without classes, with `names`, a file of class names, or under
-    `data.vocabulary` without. Beside `images`, `test` is a folder of class folders to test on.
-    """
-
-    folder: str | None = None
-    table: str | None = None
-    images: str | None = None
-    names: str | None = None
-    test: str | None = None
-    template: str = "a photo of a {}."
-
-    @field_validator("template")
-    @classmethod
-    def _one_gap(cls, template: str) -> str:
-        if not has_one_gap(template):
-            raise ValueError(TEMPLATE)
-        return template
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "OwnDataset":
-        forms = [form is not None for form in (self.folder, self.table, self.images)]
-        beside = self.names is not None or self.test is not None
-        if sum(forms) != 1 or (beside and self.images is None):
-            raise ValueError("one of three: folder; table; images and names, perhaps with test")
-        return self
-
-
-class DataParams(Section):
-    """Where datasets lie.
-
-    `root` holds CoOp's dataset folders; the playground draws itself below it. `world` is the
-    playground's: 1 is the one all packaged results are of, any other draws every image anew.
-    `picks` names, for a dataset, a table of the images that each seed learns from.
-    `vocabulary`, "imagenet" or a file of names, makes training class-agnostic.
-    """
-
-    root: str = "data"
-    world: int = Field(1, ge=1)
-    own: dict[str, OwnDataset] = Field(default_factory=dict)
-    picks: dict[str, str] = Field(default_factory=dict)
-    vocabulary: str | None = None
-    allow_unreadable_test_images: bool = False
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        for name, own in self.own.items():
-            if own.images is not None and own.names is None and self.vocabulary is None:
-                raise ValueError(f"names beside the images of own.{name}, or a vocabulary")
-        return self
-
-    @field_validator("own")
-    @classmethod
-    def _plain_names(cls, own: dict[str, OwnDataset]) -> dict[str, OwnDataset]:
-        for name in own:  # names files and DVC's stages
-            if not re.fullmatch(r"\w[\w.-]*", name):
-                raise ValueError(f"names of letters, digits and _ . -; not {name!r}")
-        return own
-
-
-class RegionParams(Section):
-    """The random crops of training images; `seed` is independent of shots and training."""
-
-    seed: int = Field(0, ge=0, lt=2**32)
-    per_image: int = Field(10, ge=1, le=65535)
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (0.75, 4 / 3)
-    flip: float = Field(0.5, ge=0, le=1)
-
-    @field_validator("scale", "ratio")
-    @classmethod
-    def _ordered(cls, pair: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < pair[0] <= pair[1]:
-            raise ValueError("two numbers, 0 < smallest <= largest")
-        return pair
-
-    @field_validator("scale")
-    @classmethod
-    def _within_image(cls, pair: tuple[float, float]) -> tuple[float, float]:
-        if pair[1] > 1:
-            raise ValueError("shares of the image's area, at most 1")
-        return pair
-
-
-class ModelParams(Section):
-    """One CLIP model: an open_clip architecture, and weights that are never random.
-
-    `weights` is "tiny" for the packaged models, a pretrained tag of open_clip, or a file.
-    `activation` is needed for files that no registry knows.
-    """
-
-    architecture: str
-    weights: str
-    activation: Literal["gelu", "quickgelu"] | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-
-
-class StudentParams(ModelParams):
-    """The student; `features` says whether training looks a region up or encodes it anew."""
-
-    features: Literal["cached", "online"] = "cached"
-
-
-class TeacherParams(ModelParams):
-    """The teacher; `logit_scale` is the temperature its probabilities are taken at.
-
-    `mode` says whether training looks a region up, or runs the teacher at every step.
-    """
-
-    logit_scale: Literal["own", "student"] = "own"
-    mode: Literal["cached", "online"] = "cached"
-
-
-class CacheParams(Section):
-    """The teacher-knowledge cache.
-
-    `payload` is the precision at which a dataset's cache keeps every region's features;
-    `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control; `memory_mb`,
-    in MiB, is for the features that training holds, half for each model: larger caches are
-    streamed, to the same results.
-    """
-
-    payload: Literal["float32", "float16", "int8"] = "float16"
-    store: str = Field(".fdbpl/store", min_length=1)
-    batch: int = Field(64, ge=1, le=4096)
-    memory_mb: int = Field(4096, ge=0)
-
-
-class WorkerParams(Section):
-    """Who encodes: this process alone (one thread), or so many workers. No result depends on it.
-
-    `address` is of a running Dask or Ray cluster, whose machines see the same folders; without it
-    one is started on this machine.
-    """
-
-    kind: Literal["threads", "processes", "dask", "ray"] = "threads"
-    count: int = Field(1, ge=1, le=4096)
-    address: str | None = None
-
-    @model_validator(mode="after")
-    def _address_of_a_cluster(self) -> Self:
-        if self.address and self.kind not in ("dask", "ray"):
-            raise ValueError(f"an address only of dask and ray, not of {self.kind}")
-        return self
-
-
-class TrainParams(Section):
-    """The optimiser of the CoOp family: SGD, cosine per epoch after one warm-up epoch.
-
-    `precision` is of the text tower's products; `memory_mb`, in MiB, is for what its backward
-    pass needs: beyond it, part is computed twice. `likeliest` is the number of names that a batch
-    takes of a vocabulary.
-    """
-
-    lr: float = Field(0.002, gt=0)
-    warmup_lr: float = Field(1e-5, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    epochs: int = Field(50, ge=1)
-    batch: int = Field(32, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    memory_mb: int = Field(4096, ge=1)
-    likeliest: int = Field(1000, ge=2)
 
 
 class TransferParams(Section):

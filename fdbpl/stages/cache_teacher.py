@@ -8,11 +8,12 @@ from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.params import ModelParams
 from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
-from fdbpl.settings.params import ModelParams, Params
+from fdbpl.settings.params import Params
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.system.device import choose_device

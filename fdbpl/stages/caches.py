@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.views import image_list_digest
 from fdbpl.classify.decision import Role
+from fdbpl.clip.params import ModelParams
+from fdbpl.clip.weights import weights_source
 from fdbpl.data.images import DECODER
 from fdbpl.methods.method import Classes
 from fdbpl.regions.plan import Plan
-from fdbpl.settings.params import ModelParams, Params
-from fdbpl.settings.weights import weights_source
+from fdbpl.settings.params import Params
 from fdbpl.system.workspace import Workspace, require_folder
 
 if TYPE_CHECKING:

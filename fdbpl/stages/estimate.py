@@ -22,7 +22,9 @@ from fdbpl.cache.payload import STORED, row_bytes
 from fdbpl.cache.views import distinct
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.params import ModelParams
 from fdbpl.clip.shapes import random_model
+from fdbpl.clip.weights import TINY
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
@@ -31,8 +33,7 @@ from fdbpl.methods.prompts import PromptMethod
 from fdbpl.methods.registry import usable
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
-from fdbpl.settings.params import ModelParams, Params
-from fdbpl.settings.weights import TINY
+from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.targets import own_targets

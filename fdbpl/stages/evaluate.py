@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import Cache
 from fdbpl.classify.artifact import decision_of
 from fdbpl.classify.decision import Decision
+from fdbpl.clip.weights import about_model
 from fdbpl.evaluation.accuracy import accuracy, base_to_new
 from fdbpl.methods.method import Method
 from fdbpl.methods.registry import usable
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.settings.weights import about_model
 from fdbpl.stages.caches import open_caches
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_evaluation

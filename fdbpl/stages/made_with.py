@@ -11,13 +11,14 @@ features up or encodes them anew is in it, since a cache may keep them rounded.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fdbpl.clip.params import ModelParams
+from fdbpl.clip.weights import A_FILE, file_source, weights_source
 from fdbpl.data.names import IMAGENET
 from fdbpl.data.registry import is_drawn
 from fdbpl.methods.registry import IMPORTED
 from fdbpl.regions.boxes import GENERATOR
-from fdbpl.settings.difference import difference, short
-from fdbpl.settings.params import ModelParams, Params, TransferParams
-from fdbpl.settings.weights import A_FILE, file_source, weights_source
+from fdbpl.settings.params import Params, TransferParams
+from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Split
 

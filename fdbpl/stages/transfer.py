@@ -7,13 +7,13 @@ from typing import Any
 
 from fdbpl.classify.artifact import Artifact
 from fdbpl.classify.decision import Decision
+from fdbpl.clip.weights import about_model
 from fdbpl.data.registry import KNOWN, is_shifted
 from fdbpl.evaluation.accuracy import accuracy, over_targets
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.registry import usable
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, TransferParams
-from fdbpl.settings.weights import about_model
 from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_transfer

@@ -7,12 +7,12 @@ import numpy as np
 
 from fdbpl.cache.cache import Cache
 from fdbpl.data.images import decode
+from fdbpl.data.params import DataParams
 from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.logits import informativeness
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import TileCaption
-from fdbpl.settings.params import DataParams
 from fdbpl.stages.view_regions import class_of, guesses
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from fdbpl.cache.params import WorkerParams
 from fdbpl.cache.pools import process_pool, thread_pool
 from fdbpl.cache.workers import Pool
-from fdbpl.settings.params import WorkerParams
 from fdbpl.system.errors import UserError
 
 OpenPool = Callable[[WorkerParams], AbstractContextManager[Pool | None]]

@@ -16,13 +16,14 @@ from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import require_room, tokenize_prompts
+from fdbpl.data.params import TEMPLATE, has_one_gap
 from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import POSITIVE
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.methods.vocabulary import VocabularyText
-from fdbpl.settings.params import TEMPLATE, TrainParams, has_one_gap
 from fdbpl.system.device import require_device, resident
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent

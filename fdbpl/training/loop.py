@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fdbpl.methods.features import in_order
 from fdbpl.methods.method import Method, Terms
+from fdbpl.methods.params import TrainParams
 from fdbpl.methods.training_data import TrainingData
-from fdbpl.settings.params import TrainParams
 from fdbpl.system.progress import Report, silent
 from fdbpl.training.checkpoint import Checkpoint, State
 from fdbpl.training.schedule import epoch_steps, learning_rate

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.settings.params import TrainParams
+from fdbpl.methods.params import TrainParams
 
 IMAGES_AT_ONCE = 1 << 14
 

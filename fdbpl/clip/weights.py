@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from fdbpl.settings.params import ModelParams
+from fdbpl.clip.params import ModelParams
 
 TINY = "tiny"
 A_FILE = "file "
