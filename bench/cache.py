@@ -1,144 +1,191 @@
-r"""The cache beside other formats, on the same regions: python -m bench.cache --json cache.json
+"""The cache beside other formats, on the same regions: python -m bench.cache --json cache.json
 
 Each format is built and read in processes of its own, pinned to one core, in rounds that alternate
-between the formats; of each number the best round counts. Formats are those of the extra `bench`;
-MosaicML streaming's pins exclude this project's numpy, so its packages are given as a folder:
-
-    pip install --target mosaic --no-deps mosaicml-streaming "numpy<2.2" "transformers<5" \
-        "huggingface-hub<1" "tokenizers<0.23" "xxhash<4" "catalogue<3" brotli python-snappy \
-        cramjam zstd
-    python -m bench.cache --mosaic mosaic --json cache.json --doc
-
-Takes about four minutes; keep the machine quiet. `--doc` writes docs/cache-bench.md.
+between the formats; of each number the best round counts. zarr is of the extra `bench`.
+Takes about four minutes; keep the machine quiet.
 """
 
-import json
 import os
-import platform
-import subprocess
-import sys
+import shutil
 import tempfile
-from dataclasses import asdict, replace
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from bench.blocks import replace_block
-from bench.cache_formats import FORMATS, Mosaic
-from bench.cache_way import Settings, unit_features
-from fdbpl.system.files import readable_json, write_whole
+from bench import finding
+from bench.cache_formats import FORMATS, Array, Rows
+from bench.child import in_process
+from fdbpl.training.schedule import epoch_batches
 
-DOC = Path(__file__).resolve().parents[1] / "docs" / "cache-bench.md"
-
-# column of the record: (head of the table, digits, whether more is better)
+# column of the record: (head of the table, whether more is better)
 COLUMNS = {
-    "bytes_per_region": ("bytes per region", 0, False),
-    "bytes_on_disk": ("on disk once read", 0, False),
-    "build_mb_s": ("build MB/s", 0, True),
-    "read_mb_s": ("read MB/s", 0, True),
-    "batches_s": ("random batches/s", 0, True),
-    "first_batch_ms": ("first batch, ms", 1, False),
+    "bytes_per_region": ("bytes per region", False),
+    "bytes_on_disk": ("on disk once read", False),
+    "build_mb_s": ("build MB/s", True),
+    "read_mb_s": ("read MB/s", True),
+    "batches_s": ("random batches/s", True),
+    "first_batch_ms": ("first batch, ms", False),
 }
 COMPRESSED = 0.97  # of the raw bytes
+FLIPPED_REGIONS = 320
 
 
-def run(settings: Settings, action: str, packages: Path | None) -> dict[str, Any]:
-    """Measure one format in a fresh process, with another folder of packages first if given."""
-    path = os.pathsep.join(map(str, [*([packages] if packages else []), Path.cwd()]))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cache_way", json.dumps(asdict(settings)), action],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not answers:
-        raise click.ClickException(f"{settings.name}, {action}: failed\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(answers[-1])
-    return found
+@dataclass(frozen=True)
+class Settings:
+    """What to measure. `source` is an .npy of features (R, D), `folder` for what is written."""
+
+    name: str
+    source: str
+    folder: str
+    crops: int
+    batch: int
+    repeats: int
+    flips: int
+    core: int
+
+
+def unit_features(regions: int, dim: int, seed: int = 0) -> Array:
+    """Return normalised Gaussians (R, D) in fp16, as like real features as costs are concerned."""
+    values = np.random.default_rng(seed).standard_normal((regions, dim), np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return values.astype(np.float16)
+
+
+def order(regions: int, crops: int, batch: int) -> list[Rows]:
+    """Return the rows of an epoch of training: each image once, by a random crop."""
+    images = np.arange(regions // crops)
+    return [r for _, r in epoch_batches(images, crops=crops, batch=batch, epoch=0, seed=1)]
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Return the columns of one format."""
+    with suppress(AttributeError):  # macOS pins no process
+        os.sched_setaffinity(0, {settings.core})
+    one, folder = FORMATS[settings.name], Path(settings.folder)
+    features: Array = np.load(settings.source)
+    memory, megabytes = features.nbytes // 8, features.nbytes / 1e6
+    steps = order(len(features), settings.crops, settings.batch)
+    build = min(_build(settings, features) for _ in range(settings.repeats))
+    stored = _size(folder)
+    if not np.array_equal(one.open(folder, memory).whole(), features):
+        raise click.ClickException(f"{settings.name} gives other features than were written")
+    read = _size(folder)
+    whole, batches, first = [], [], []
+    for _ in range(settings.repeats):
+        first.append(_seconds(lambda: next(iter(one.open(folder, memory).batches(steps)))))
+        whole.append(_seconds(one.open(folder, memory).whole))
+        ready = one.open(folder, memory)
+        batches.append(_seconds(lambda ready=ready: deque(ready.batches(steps), maxlen=0)))
+    return {
+        "bytes_per_region": stored / len(features),
+        "bytes_on_disk": read / len(features),
+        "build_mb_s": megabytes / build,
+        "read_mb_s": megabytes / min(whole),
+        "batches_s": len(steps) / min(batches),
+        "first_batch_ms": min(first) * 1000,
+        "how": one.how,
+    }
+
+
+def _build(settings: Settings, features: Array) -> float:
+    """Build anew; return the seconds it took."""
+    shutil.rmtree(settings.folder, ignore_errors=True)
+    folder = Path(settings.folder)
+    folder.mkdir(parents=True)
+    return _seconds(lambda: FORMATS[settings.name].build(features, settings.crops, folder))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def flips(settings: Settings) -> dict[str, Any]:
+    """Flip one bit at a time in what was written, and see whether reading all of it objects."""
+    one, folder = FORMATS[settings.name], Path(settings.folder)
+    features: Array = np.load(settings.source)[:FLIPPED_REGIONS]
+    _build(settings, features)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = np.array([path.stat().st_size for path in files])
+    generator = np.random.default_rng(0)
+    found = silent = 0
+    for number in generator.choice(len(files), settings.flips, p=sizes / sizes.sum()):
+        whole = files[number].read_bytes()
+        damaged = bytearray(whole)
+        damaged[generator.integers(len(whole))] ^= 1 << generator.integers(8)
+        files[number].write_bytes(damaged)
+        try:
+            silent += not np.array_equal(one.open(folder, features.nbytes).whole(), features)
+        except Exception:  # whatever a format says is an answer
+            found += 1
+        files[number].write_bytes(whole)
+    return {"flips_found": found, "flips_silent": silent}
 
 
 def better(column: str, one: float, other: float) -> bool:
-    return one > other if COLUMNS[column][2] else one < other
+    return one > other if COLUMNS[column][1] else one < other
 
 
 def best(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Of each column the best of the rounds."""
-    found = dict(rounds[0])
-    for column in COLUMNS:
-        for other in rounds[1:]:
-            if better(column, other[column], found[column]):
-                found[column] = other[column]
-    return found
-
-
-def qualifies(row: dict[str, Any], raw: int) -> bool:
-    """Whether a format compresses, and finds every flipped bit."""
-    return row["bytes_per_region"] < COMPRESSED * raw and row["flips_silent"] == 0
+    picked = {
+        column: (max if more else min)(one[column] for one in rounds)
+        for column, (_, more) in COLUMNS.items()
+    }
+    return {**rounds[0], **picked}
 
 
 def standing(rows: dict[str, dict[str, Any]], raw: int) -> str:
     """Say in which columns this cache is first among those that compress and check."""
-    peers = {name: row for name, row in rows.items() if qualifies(row, raw)}
+    peers = {
+        name: row
+        for name, row in rows.items()
+        if row["bytes_per_region"] < COMPRESSED * raw and not row["flips_silent"]
+    }
     ours = peers.pop("fdbpl")
-    lost = {}
-    for column, (head, _, _) in COLUMNS.items():
-        ahead = [name for name, row in peers.items() if better(column, row[column], ours[column])]
-        if ahead:
-            lost[head] = ahead
-    behind = "; ".join(f"{head} (ahead: {', '.join(names)})" for head, names in lost.items())
+    ahead = {
+        head: [name for name, row in peers.items() if better(column, row[column], ours[column])]
+        for column, (head, _) in COLUMNS.items()
+    }
+    lost = [f"{head} (ahead: {', '.join(names)})" for head, names in ahead.items() if names]
     return (
         "Besides this cache, these compress and find every flipped bit: "
         f"{', '.join(peers) or 'none'}. Among them it is first in every column"
-        + (f" but {behind}." if lost else ".")
+        + (f" but {'; '.join(lost)}." if lost else ".")
     )
 
 
-def table(record: dict[str, Any]) -> str:
-    """Return what goes between the page's markers."""
-    about, rows = record["about"], record["formats"]
-    heads = [head for head, _, _ in COLUMNS.values()]
-    lines = [
-        "| format | " + " | ".join(heads) + " | compresses | flipped bits found | order |",
-        "| --- |" + " ---: |" * len(heads) + " --- | ---: | --- |",
-    ]
+def section(found: dict[str, Any]) -> str:
+    """Return the table for docs/performance.md."""
+    about, raw = found["options"], 2 * found["options"]["dim"]
+    rows = found["formats"]
+    lines = []
     for name, row in rows.items():
-        if "absent" in row:
-            continue
-        numbers = [f"{row[column]:,.{digits}f}" for column, (_, digits, _) in COLUMNS.items()]
-        smaller = "yes" if row["bytes_per_region"] < COMPRESSED * about["raw"] else "no"
-        changed = row["flips_found"] + row["flips_silent"]
-        order = "any" if row["any_order"] else "its own"
-        cells = [*numbers, smaller, f"{row['flips_found']} of {changed}", order]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    measured = {name: row for name, row in rows.items() if "absent" not in row}
-    absent = [
-        f"- {name} was not measured: {row['absent']}"
-        for name, row in rows.items()
-        if "absent" in row
-    ]
-    codec = record["codec"]
-    return "\n".join(
+        smaller = "yes" if row["bytes_per_region"] < COMPRESSED * raw else "no"
+        flipped = f"{row['flips_found']} of {row['flips_found'] + row['flips_silent']}"
+        lines.append({"format": name, **row, "smaller": smaller, "flipped": flipped})
+    heads = {"format": "format"} | {column: head for column, (head, _) in COLUMNS.items()}
+    heads |= {"smaller": "compresses", "flipped": "flipped bits found"}
+    return "\n\n".join(
         [
-            f"{about['regions']:,} regions of {about['dim']} numbers in fp16, that is "
-            f"{about['raw']:,} bytes, {about['crops']} of every image; batches of "
-            f"{about['batch']}; {about['machine']}, one core, Python {about['python']}.",
-            "",
-            *lines,
-            "",
-            standing(measured, about["raw"]),
-            "",
-            *(f"- {name}: {row['how']}" for name, row in measured.items()),
-            *absent,
-            "",
-            "Verified reading of one shard, beside zstd and the un-shuffle of the very same planes "
-            f"alone ({codec['alone']:,.0f} MB/s): {codec['memory']:,.0f} MB/s from memory "
-            f"({codec['memory'] / codec['alone']:.0%}), {codec['file']:,.0f} MB/s from a file "
-            f"({codec['file'] / codec['alone']:.0%}).",
-            "",
+            f"{finding.source(found)}\n{about['regions']:,} regions of {about['dim']} numbers in "
+            f"fp16, that is {raw:,} bytes, {about['crops']} of every image; batches of "
+            f"{about['batch']}; one core.",
+            finding.rows(heads, lines),
+            standing(rows, raw),
+            "\n".join(f"- {name}: {row['how']}" for name, row in rows.items()),
         ]
     )
 
@@ -150,52 +197,30 @@ def table(record: dict[str, Any]) -> str:
 @click.option("--batch", default=32, show_default=True)
 @click.option("--rounds", default=2, show_default=True)
 @click.option("--repeats", default=2, show_default=True, help="In each round's process.")
-@click.option("--flips", default=32, show_default=True, help="Flipped bits, one at a time.")
+@click.option("--flips", "bits", default=32, show_default=True, help="Flipped, one at a time.")
 @click.option("--core", default=0, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(FORMATS)), help="These formats.")
-@click.option("--mosaic", type=click.Path(exists=True, path_type=Path), help="Packages, see above.")
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
-@click.option("--doc", is_flag=True, help="Write docs/cache-bench.md.")
 def main(
-    regions: int, dim: int, crops: int, batch: int, rounds: int, repeats: int, flips: int,
-    core: int, only: tuple[str, ...], mosaic: Path | None, path: Path, doc: bool,
+    regions: int, dim: int, crops: int, batch: int, rounds: int, repeats: int, bits: int,
+    core: int, only: tuple[str, ...], path: Path,
 ) -> None:  # fmt: skip
     """Measure every format, and say where this cache stands among them."""
     if regions % crops:
         raise click.UsageError(f"--regions {regions} is no multiple of --crops {crops}.")
-    names = only or tuple(FORMATS)
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in only or FORMATS}
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "features.npy"
+        source = f"{folder}/features.npy"
         np.save(source, unit_features(regions, dim))
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        common = Settings("", str(source), f"{folder}/built", crops, batch, repeats, flips, core)
-        for number in range(rounds):
-            for name in names:
-                packages = mosaic if name == Mosaic.name else None
-                if number and "absent" in found[name][0]:
-                    continue
-                answer = run(replace(common, name=name), "measure", packages)
-                found[name].append(answer)
-                click.echo(f"{number + 1} of {rounds}: {name}: {json.dumps(answer)}", err=True)
-        rows = {}
-        for name, answers in found.items():
-            rows[name] = answers[0]
-            if "absent" not in answers[0]:
-                packages = mosaic if name == Mosaic.name else None
-                damage = run(replace(common, name=name), "flips", packages)
-                rows[name] = {**best(answers), **damage}
-        record = {
-            "about": {
-                "regions": regions, "dim": dim, "raw": 2 * dim, "crops": crops, "batch": batch,
-                "machine": platform.machine(), "python": platform.python_version(),
-            },
-            "formats": rows,
-            "codec": run(replace(common, name="fdbpl"), "codec", None),
-        }  # fmt: skip
-    write_whole(path, readable_json(record))
-    click.echo(table(record))
-    if doc:
-        replace_block(DOC, "bench.cache", table(record))
+        common = Settings("", source, f"{folder}/built", crops, batch, repeats, bits, core)
+        for name in [name for _ in range(rounds) for name in answers]:
+            answers[name].append(in_process(measure, replace(common, name=name), threads=1))
+        formats = {
+            name: best(rows) | in_process(flips, replace(common, name=name), threads=1)
+            for name, rows in answers.items()
+        }
+    asked = {"regions": regions, "dim": dim, "crops": crops, "batch": batch}
+    click.echo(section(finding.save(path, "cache", asked, formats=formats)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How often a 95 % interval holds the truth: python -m bench.coverage [--draws N] [--seed N]
 
 Simulates two methods on a few datasets, whose true averages are known, and counts how often each
-kind of interval holds the true difference. Writes bench/coverage.md, which `fdbpl results
---coverage bench/coverage.md` puts on the page.
+kind of interval holds the true difference. Writes bench/coverage.md, which
+`python -m studies.results --coverage bench/coverage.md` puts on the page.
 """
 
 from pathlib import Path
@@ -87,10 +87,8 @@ def main(draws: int, resamples: int, seed: int, out: Path) -> None:
         for shape in SHAPES
         for datasets in DATASETS
     ]
-    heads = {
-        **{"gains": "gains", "datasets": "datasets", "t": "t, mean difference"},
-        **{"delta": "t, H of averages", "bootstrap": "bootstrap, mean difference"},
-    }
+    heads = {"gains": "gains", "datasets": "datasets", "t": "t, mean difference",
+             "delta": "t, H of averages", "bootstrap": "bootstrap, mean difference"}  # fmt: skip
     text = (
         f"How often an interval of nominally {COVERAGE} % holds the true difference, per cent of "
         f"{draws:,} simulated comparisons with {SEEDS} seeds. A dataset's accuracy on base and new "

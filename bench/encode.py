@@ -15,10 +15,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from torchvision.transforms.v2 import functional as transforms
 
 from bench import finding
 from bench.peak import gflop, product_peak, synchronise
@@ -26,9 +23,7 @@ from fdbpl.cache import RegionStore, region_features
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
-from fdbpl.data.images import decode
 from fdbpl.data.readers.folder import read_folder
-from fdbpl.regions.boxes import Box
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
@@ -36,8 +31,6 @@ from fdbpl.regions.planning import make_plan
 SIZE = (500, 375)
 PICTURES = 16  # different ones; more files are copies with other content hashes
 REPEATS = 3
-BICUBIC = Image.Resampling.BICUBIC
-Pixels = NDArray[np.uint8]
 
 
 def photograph(seed: int) -> Image.Image:
@@ -86,80 +79,6 @@ def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return median(took)
 
 
-def with_crop(image: Image.Image, box: Box, side: int) -> Pixels:
-    return np.asarray(image.crop(box).resize((side, side), BICUBIC))
-
-
-def with_box(image: Image.Image, box: Box, side: int) -> Pixels:
-    return np.asarray(image.resize((side, side), BICUBIC, box))
-
-
-def with_gap(image: Image.Image, box: Box, side: int) -> Pixels:
-    return np.asarray(image.resize((side, side), BICUBIC, box, reducing_gap=2.0))
-
-
-def with_tensor(image: Image.Image, box: Box, side: int) -> Pixels:
-    left, top, right, bottom = box
-    whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    found = transforms.resized_crop(
-        whole,
-        top,
-        left,
-        bottom - top,
-        right - left,
-        [side, side],
-        interpolation=transforms.InterpolationMode.BICUBIC,
-        antialias=True,
-    )
-    return found.permute(1, 2, 0).numpy()
-
-
-WAYS = {
-    "crop, then resize (what the field does; used)": with_crop,
-    "resize with a box": with_box,
-    "resize with a box, shrunk before": with_gap,
-    "torchvision on a tensor": with_tensor,
-}
-
-
-def crop_rows(folder: Path, side: int) -> list[dict[str, Any]]:
-    """Time the ways to cut a region, one thread, and compare their pixels with the field's."""
-    plan = plan_of(folder, PICTURES, 10)
-    images = [decode(folder / "images" / path) for path in plan.paths[:PICTURES]]
-    jobs = [(images[r["image"]], tuple(r["box"].tolist())) for r in plan.regions]
-    wanted = [with_crop(image, box, side) for image, box in jobs]
-    found = []
-    for name, way in WAYS.items():
-        took = seconds(lambda way=way: [way(image, box, side) for image, box in jobs])
-        pixels = [way(image, box, side) for image, box in jobs]
-        off = [np.abs(a.astype(int) - b.astype(int)) for a, b in zip(pixels, wanted, strict=True)]
-        found.append(
-            {
-                "way": name,
-                "ms": 1000 * took / len(jobs),
-                "mean_off": float(np.mean([one.mean() for one in off])),
-                "most_off": int(max(one.max() for one in off)),
-            }
-        )
-    return found
-
-
-def parts_of(folder: Path, clip: ClipModel) -> dict[str, float]:
-    """Milliseconds of one thread: to decode an image, and to cut and normalise a region of it."""
-    plan = plan_of(folder, PICTURES, 10)
-    paths = [folder / "images" / path for path in plan.paths[:PICTURES]]
-    images = [decode(path) for path in paths]
-    encoder = ImageEncoder(clip, precision="fp32", batch_size=1)
-    jobs = [(images[r["image"]], tuple(r["box"].tolist()), bool(r["flip"])) for r in plan.regions]
-    whole = seconds(lambda: [encoder.pixels(*job) for job in jobs])
-    cut = seconds(lambda: [with_crop(image, box, clip.image_size) for image, box, _ in jobs])
-    return {
-        "decode_ms": 1000 * seconds(lambda: [decode(path) for path in paths]) / len(paths),
-        "pixels_ms": 1000 * whole / len(jobs),
-        "of_it_crop_ms": 1000 * cut / len(jobs),
-    }
-
-
 def rows_of(
     clip: ClipModel, folder: Path, crops: list[int], options: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -167,9 +86,8 @@ def rows_of(
     device, precision, batch = options["device"], options["precision"], options["batch"]
     encoder = ImageEncoder(clip, precision=precision, batch_size=batch, device=device)
     side = clip.image_size
-    ready = torch.randn(batch, 3, side, side).numpy()
     tower = clip.network.get_submodule("visual")
-    on_device = torch.from_numpy(ready).to(device)
+    on_device = torch.randn(batch, 3, side, side).to(device)
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
 
     def alone() -> None:
@@ -228,8 +146,6 @@ def main(
         draw_files(folder, options["images"])
         for name in models.split(","):
             clip = random_model(name, seed=0)
-            found.setdefault("crop_ways", crop_rows(folder, clip.image_size))
-            found.setdefault("parts", parts_of(folder, clip))
             for precision in precisions.split(","):
                 peaks = found["peak_gflops"]
                 if precision not in peaks:
@@ -238,12 +154,12 @@ def main(
                 for row in rows_of(clip, folder, counts, own):
                     found["rows"].append(row)
                     whole = finding.save(path, "encode", {**asked, **options}, **found)
-    Console(stderr=True, width=150).print(section(whole))
+    click.echo(section(whole))
 
 
 def section(found: dict[str, Any]) -> str:
     """Return the tables for docs/performance.md."""
-    parts, peaks = found["parts"], found["peak_gflops"]
+    peaks = found["peak_gflops"]
     lines = [{**row, "peak": row["gflops"] / peaks[row["precision"]]} for row in found["rows"]]
     for line in lines:
         line |= {key: f"{line[key]:.0%}" for key in ("share", "peak")}
@@ -252,23 +168,8 @@ def section(found: dict[str, Any]) -> str:
              "regions": "regions", "whole": "regions/s, whole", "alone": "encoder alone",
              "share": "whole of alone", "gflop": "GFLOP a region",
              "gflops": "GFLOP/s, whole", "peak": "of a matrix product"}  # fmt: skip
-    ways = {"way": "way to cut a region", "ms": "ms", "mean_off": "mean difference, of 255",
-            "most_off": "largest"}  # fmt: skip
-    return "\n\n".join(
-        [
-            source_and_limit(found, limits),
-            finding.rows(heads, lines),
-            f"One thread takes {parts['decode_ms']:.2f} ms to decode an image of "
-            f"{SIZE[0]} x {SIZE[1]} and {parts['pixels_ms']:.2f} ms to cut and normalise a region, "
-            f"of which {parts['of_it_crop_ms']:.2f} ms to cut and resize it.",
-            finding.rows(ways, found["crop_ways"]),
-        ]
-    )
-
-
-def source_and_limit(found: dict[str, Any], limits: str) -> str:
-    """Return where the figures are from, and what a matrix product reaches there."""
-    return f"{finding.source(found)}\nThe limit, a matrix product's GFLOP/s: {limits}."
+    limit = f"The limit, a matrix product's GFLOP/s: {limits}."
+    return f"{finding.source(found)}\n{limit}\n\n{finding.rows(heads, lines)}"
 
 
 if __name__ == "__main__":

@@ -14,28 +14,26 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
 import torch
-from fdbpl.methods.names import TRAINED
-from rich.console import Console
 
 from bench import finding
-from bench.schedule import Trial
-from bench.train import prepared
+from bench.train import prepared, timed
 from fdbpl.cache import RegionStore, region_features
-from fdbpl.clip.model import load_model
 from fdbpl.data.registry import open_dataset
+from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.methods.registry import TRAINED
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.cache_teacher import image_encoder
-from fdbpl.stages.sources import student_source, teacher_source
-from fdbpl.stages.train_student import task_of
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import learn
+from studies.records import read_trainings
 
 CROPS = "1,5,10,50"
 RUNS = 4  # on one cache, as in the project's claim
@@ -60,15 +58,13 @@ def encoding_seconds(params: Params, plan: Plan, store: RegionStore) -> float:
     return time.perf_counter() - start
 
 
-def training_seconds(params: Params, dataset: str, folder: Path, method: str) -> float:
-    """Seconds in which a method learns on all seeds of the parameters in one pass."""
-    work, clip = Workspace(folder), load_model(params.student, "student")
-    plan = Plan.load(work.plan(dataset))
-    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
-    task = task_of(params, plan, clip, *sources)
-    start = time.perf_counter()
-    learn(clip, **task, method=method, options=params.objectives.get(method))
-    return time.perf_counter() - start
+def reached(params: Params, dataset: str, method: str, work: Workspace) -> float:
+    """Return the H of the seeds' means that a method reaches."""
+    own = params.model_copy(update={"methods": [method]})
+    for stage in ("train_student", "evaluate"):
+        run_stage(stage, own, work, dataset)
+    seeds = read_trainings(work, dataset, [method])[method].values()
+    return harmonic_mean(*(fmean(seed[half] for seed in seeds) for half in ("base", "new")))
 
 
 def online_row(params: Params, dataset: str, method: str, folder: Path) -> dict[str, Any]:
@@ -79,7 +75,7 @@ def online_row(params: Params, dataset: str, method: str, folder: Path) -> dict[
     raw["data"]["root"] = str(folder / "data")
     own = check_params(raw)
     plan_of(own, dataset, folder)
-    return {"method": method, "seconds": training_seconds(own, dataset, folder, method)}
+    return {"method": method, "seconds": timed(own, dataset, Workspace(folder), method)[0]}
 
 
 def cached_row(
@@ -97,11 +93,10 @@ def cached_row(
         for own in (first, second, whole)
     ]
     prepared(whole, dataset, folder)  # the caches, from the store; and the test images
-    one = training_seconds(first, dataset, folder, method)
+    work = Workspace(folder)
+    one, _ = timed(first, dataset, work, method)
     methods = [name for name in whole.methods if name in TRAINED]
-    every = [training_seconds(whole, dataset, folder, name) for name in methods]
-    clip = load_model(whole.student, "student")
-    trial = Trial(whole, dataset, method, Workspace(folder), clip)
+    every = [timed(whole, dataset, work, name)[0] for name in methods]
     return {
         "crops": crops,
         "encode": encode[0],
@@ -109,7 +104,7 @@ def cached_row(
         "second_encode": encode[1],
         "all": sum(encode) + sum(every),
         "runs": len(methods) * len(params.seeds),
-        "h": trial.run(whole.train).h,
+        "h": reached(whole, dataset, method, work),
     }
 
 
@@ -128,42 +123,38 @@ def compared(row: dict[str, Any], online: float) -> dict[str, Any]:
     }
 
 
-def from_units(steps: list[dict[str, Any]], encode: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def from_units(steps: dict[str, Any], encode: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the field's protocol for models of true size, by measured units times their counts.
 
     Raises:
         ClickException: the units were measured with different threads or models.
     """
-    runs = SEEDS * len(TRAINED)
-    for row in steps:
-        about = row["settings"]
-        if f"--threads {about['threads']}" not in encode["command"]:
-            raise click.ClickException("steps and encoding were measured with different threads")
+    about, runs = steps["options"], SEEDS * len(TRAINED)
+    pair = (about["student"], about["teacher"])
+    if about["threads"] != encode["options"]["threads"]:
+        raise click.ClickException("steps and encoding were measured with different threads")
+    rates = {
+        (one["crops"], one["model"]): one["whole"]
+        for one in encode["rows"]
+        if one["precision"] == about["precision"]
+    }
+    for row, crops in product(steps["rows"], sorted({crops for crops, _ in rates})):
+        if missing := [model for model in pair if (crops, model) not in rates]:
+            raise click.ClickException(f"encoding of {', '.join(missing)} was not measured")
         images = SHOTS * row["classes"]
         count = EPOCHS * (images // BATCH)
-        for crops in sorted({one["crops"] for one in encode["rows"]}):
-            rates = {
-                one["model"]: one["whole"]
-                for one in encode["rows"]
-                if one["crops"] == crops and one["precision"] == about["precision"]
-            }
-            missing = {about["student"], about["teacher"]} - rates.keys()
-            if missing:
-                raise click.ClickException(f"encoding of {', '.join(missing)} was not measured")
-            a_region = 1 / rates[about["student"]] + 1 / rates[about["teacher"]]
-            known = {
-                "classes": row["classes"],
-                "crops": crops,
-                "encode": images * crops * a_region,
-                "train": count * row["engine_ms"] / 1000,
-                "second_encode": images * crops * a_region,  # other images, as a bound
-                "all": SEEDS * images * crops * a_region + runs * count * row["engine_ms"] / 1000,
-                "runs": runs,
-            }
-            yield compared(known, count * row["online_ms"] / 1000) | {
-                "online": count * row["online_ms"] / 1000,
-                "models": f"{about['student']}, {about['teacher']}",
-            }
+        encoding = images * crops * sum(1 / rates[crops, model] for model in pair)
+        training, online = (count * row[way] / 1000 for way in ("engine_ms", "online_ms"))
+        known = {
+            "classes": row["classes"],
+            "crops": crops,
+            "encode": encoding,
+            "train": training,
+            "second_encode": encoding,  # other images, as a bound
+            "all": SEEDS * encoding + runs * training,
+            "runs": runs,
+        }
+        yield compared(known, online) | {"online": online, "models": ", ".join(pair)}
 
 
 @click.command()
@@ -173,40 +164,28 @@ def from_units(steps: list[dict[str, Any]], encode: dict[str, Any]) -> Iterator[
 @click.option("--method", default="fdbpl", show_default=True)
 @click.option("--online-method", default="kdpl", show_default=True, help="What runs online.")
 @click.option("--crops", default=CROPS, show_default=True)
-@click.option("--epochs", type=int, help="Other than the parameters' own.")
-@click.option("--steps", "steps_path", type=click.Path(path_type=Path, exists=True))
-@click.option("--encode", "encode_path", type=click.Path(path_type=Path, exists=True))
+@click.option("--steps", type=click.Path(path_type=Path, exists=True), help="Of bench.step.")
+@click.option("--encode", type=click.Path(path_type=Path, exists=True), help="Of bench.encode.")
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(
-    source: Path,
-    seeds: str,
-    epochs: int | None,
-    steps_path: Path | None,
-    encode_path: Path | None,
-    path: Path,
-    **options: str,
+    source: Path, seeds: str, steps: Path | None, encode: Path | None, path: Path, **options: str
 ) -> None:
     """Run both ways on the playground; then count for models of true size."""
     torch.set_num_threads(1)
-    dataset, method = options["dataset"], options["method"]
+    dataset = options["dataset"]
     raw = read_params(source).model_dump()
     raw |= {"datasets": [dataset], "seeds": [int(one) for one in seeds.split(",")]}
-    raw |= {"transfer": None, "development": []}
-    if epochs is not None:
-        raw["train"]["epochs"] = epochs
-    params = check_params(raw)
+    params = check_params(raw | {"transfer": None, "development": []})
     with tempfile.TemporaryDirectory() as root:
         online = online_row(params, dataset, options["online_method"], Path(root))
     found: dict[str, Any] = {"dataset": dataset, "online": online, "rows": [], "units": []}
     for crops in map(int, options["crops"].split(",")):
         with tempfile.TemporaryDirectory() as root:
-            row = cached_row(params, dataset, method, crops, Path(root))
+            row = cached_row(params, dataset, options["method"], crops, Path(root))
         found["rows"].append(compared(row, online["seconds"]))
-    if steps_path and encode_path:
-        steps, encode = (json.loads(one.read_text()) for one in (steps_path, encode_path))
-        found["units"] = list(from_units(steps, encode))
-    whole = finding.save(path, "end_to_end", {**options, "seeds": seeds, "epochs": epochs}, **found)
-    Console(stderr=True, width=150).print(section(whole))
+    if steps and encode:
+        found["units"] = [*from_units(*(json.loads(one.read_text()) for one in (steps, encode)))]
+    click.echo(section(finding.save(path, "end_to_end", {**options, "seeds": seeds}, **found)))
 
 
 def section(found: dict[str, Any]) -> str:

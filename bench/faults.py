@@ -34,38 +34,20 @@ def _flipped(data: bytes, _others: list[bytes], random: np.random.Generator) -> 
     return bytes(changed)
 
 
-def _truncated(data: bytes, _others: list[bytes], random: np.random.Generator) -> bytes:
-    return data[: random.integers(len(data))]
-
-
-def _lengthened(data: bytes, _others: list[bytes], random: np.random.Generator) -> bytes:
-    return data + random.bytes(int(random.integers(1, 100)))
-
-
 def _overwritten(data: bytes, _others: list[bytes], random: np.random.Generator) -> bytes:
     start = int(random.integers(len(data)))
     stop = min(len(data), start + int(random.integers(1, 4096)))
     return data[:start] + bytes(stop - start) + data[stop:]
 
 
-def _swapped(_data: bytes, others: list[bytes], random: np.random.Generator) -> bytes:
-    return others[random.integers(len(others))]
-
-
-def _missing(_data: bytes, _others: list[bytes], _random: np.random.Generator) -> None:
-    return None
-
-
 FAULTS: dict[str, Callable[[bytes, list[bytes], np.random.Generator], bytes | None]] = {
     "one bit flipped": _flipped,
-    "truncated": _truncated,
-    "lengthened": _lengthened,
+    "truncated": lambda data, _, random: data[: random.integers(len(data))],
+    "lengthened": lambda data, _, random: data + random.bytes(int(random.integers(1, 100))),
     "a stretch zeroed": _overwritten,
-    "another file in its place": _swapped,
-    "missing": _missing,
+    "another file in its place": lambda _, others, random: others[random.integers(len(others))],
+    "missing": lambda *_: None,
 }
-
-
 UNTOLD = ("another file in its place", "missing")
 
 

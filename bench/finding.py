@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.blocks import replace_block
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.machine import commit, machine
 
@@ -19,6 +18,7 @@ def save(path: Path, bench: str, options: Mapping[str, Any], **found: Any) -> di
     whole = {
         "bench": bench,
         "command": f"python -m bench.{bench} {words}".strip(),
+        "options": dict(options),
         "machine": list(machine()),
         "commit": commit("fdbpl", "bench", "flows"),
         **found,
@@ -62,5 +62,8 @@ def number(value: Any) -> str:
 
 
 def put(name: str, text: str, page: Path = PAGE) -> None:
-    """Put `text` between the markers of `name`; everything around it stays."""
-    replace_block(page, name, f"\n{text}\n\n")
+    """Put `text` between the marks `<!-- name:begin -->` and `<!-- name:end -->` of a page."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    write_whole(page, f"{before}{begin}{text}{end}{after}".encode())

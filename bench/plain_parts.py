@@ -1,12 +1,11 @@
 """The plain text way where it does not fit into memory: in parts, some of them run twice."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.utils.checkpoint import checkpoint
 
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import PromptTokens
@@ -42,40 +41,8 @@ class PlainInParts:
         self.held = held
 
     def __call__(self, contexts: Tensor) -> Tensor:
-        features: Tensor = _Parts.apply(contexts, self)
-        return features
-
-
-class _Parts(Function):
-    @staticmethod
-    def forward(ctx: Any, contexts: Tensor, whole: PlainInParts) -> Tensor:
-        ctx.whole, ctx.graphs = whole, []
-        ctx.save_for_backward(contexts)
-        found = []
-        for index, part in enumerate(whole.parts):
-            if index < whole.held:
-                ctx.graphs.append(_graph(part, contexts))
-                found.append(ctx.graphs[-1][1].detach())
-            else:
-                found.append(part(contexts))
-        return torch.cat(found, dim=1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (contexts,) = ctx.saved_tensors
-        total, start = torch.zeros_like(contexts), 0
-        for index, part in enumerate(ctx.whole.parts):
-            if index < len(ctx.graphs):
-                leaf, features = ctx.graphs[index]
-            else:
-                leaf, features = _graph(part, contexts)
-            stop = start + features.shape[1]
-            total += torch.autograd.grad(features, leaf, grad[:, start:stop])[0]
-            start = stop
-        return total, None
-
-
-def _graph(part: PlainText, contexts: Tensor) -> Sequence[Tensor]:
-    with torch.enable_grad():
-        leaf = contexts.detach().requires_grad_()
-        return leaf, part(leaf)
+        found = [part(contexts) for part in self.parts[: self.held]]
+        again = (
+            checkpoint(part, contexts, use_reentrant=False) for part in self.parts[self.held :]
+        )
+        return torch.cat([*found, *again], dim=1)

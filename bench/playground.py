@@ -2,11 +2,10 @@
 
 Writes docs/playground.md and its contact sheets. CoOp and a memory of looks are written out plainly
 here, with open_clip alone, so that the playground is not judged by the code that it later serves to
-test. Before EDITION is raised, `--withdraw REASON` keeps what the old drawings showed.
+test. Before EDITION is raised, the figures of the old drawings move into a file of RECORD's name.
 """
 
 import logging
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,11 +241,8 @@ def _cell(pair: Pair) -> str:
 
 def tables(found: dict[str, Figures]) -> list[str]:
     """Return the lines of what was measured, and of what the criteria say to it."""
-    lines = [
-        "| dataset | classes | generic prompt | dataset's template | teacher | CoOp "
-        "| class means, base |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = "dataset | classes | generic prompt | dataset's template | teacher | CoOp"
+    lines = [f"| {heads} | class means, base |", "|---|---|---|---|---|---|---|"]
     for name, f in found.items():
         learned = _cell(f.coop_mean) if f.coop else ""
         cells = [name, str(f.classes), *map(_cell, (f.generic, f.template, f.teacher)), learned]
@@ -260,17 +256,8 @@ def tables(found: dict[str, Figures]) -> list[str]:
         + f" | {np.mean([f.looks for f in eleven]):.1f} |"
     )
     lines += ["", "| criterion | found | holds |", "|---|---|---|"]
-    lines += [
-        f"| {text} | {value} | {'yes' if holds else 'no'} |"
-        for text, value, holds in verdicts(found)
-    ]
-    return lines
-
-
-def record(found: dict[str, Figures], reason: str) -> str:
-    """Return what is kept of this edition of the drawings once another takes its place."""
-    title = f"## Withdrawn: edition {datasets.EDITION}"
-    return "\n".join([title, "", textwrap.fill(reason, 100), "", *tables(found), ""])
+    judged = ((text, value, "yes" if holds else "no") for text, value, holds in verdicts(found))
+    return lines + [f"| {' | '.join(cells)} |" for cells in judged]
 
 
 def withdrawn() -> list[str]:
@@ -286,14 +273,8 @@ def page(found: dict[str, Figures], lr: float) -> str:
     for name in found:
         drawn = datasets.definition(name)
         names = ", ".join(c.name for c in drawn.sorted_classes)
-        lines += [
-            f"### {name}",
-            "",
-            f"`{drawn.template}` {names}.",
-            "",
-            f"![{name}](playground/{name}.png)",
-            "",
-        ]
+        lines += [f"### {name}", "", f"`{drawn.template}` {names}.", ""]
+        lines += [f"![{name}](playground/{name}.png)", ""]
     return "\n".join(lines)
 
 
@@ -302,24 +283,18 @@ def page(found: dict[str, Figures], lr: float) -> str:
 @click.option(
     "--weights", type=click.Path(path_type=Path), default=tiny.HERE, help="Folder of the weights."
 )
-@click.option("--docs", type=click.Path(path_type=Path), default=HERE.parent / "docs")
-@click.option(
-    "--withdraw", metavar="REASON", help="Keep this edition's figures as withdrawn instead."
-)
-def main(lr: float, weights: Path, docs: Path, withdraw: str | None) -> None:
+def main(lr: float, weights: Path) -> None:
     """Measure all fifteen datasets (minutes on one core) and write docs/playground.md."""
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.ERROR)
     student, teacher = (Model(name, weights / f"{name}.safetensors") for name in tiny.MODELS)
     names = datasets.DATASETS + datasets.SHIFTED
     found = {name: measure(student, teacher, name, lr) for name in track(names, "judging")}
-    if withdraw is not None:
-        write_whole(HERE / RECORD.format(datasets.EDITION), record(found, withdraw).encode())
-    else:
-        (docs / "playground").mkdir(parents=True, exist_ok=True)
-        for name in names:
-            contact_sheet(name).save(docs / "playground" / f"{name}.png", optimize=True)
-        write_whole(docs / "playground.md", page(found, lr).encode())
+    docs = HERE.parent / "docs"
+    (docs / "playground").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        contact_sheet(name).save(docs / "playground" / f"{name}.png", optimize=True)
+    write_whole(docs / "playground.md", page(found, lr).encode())
     for text, value, holds in verdicts(found):
         click.echo(f"{'holds' if holds else 'FAILS'}  {text}: {value}")
 

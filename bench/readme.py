@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import finding
-from bench.blocks import replace_block
 from bench.end_to_end import RUNS
 from fdbpl.reporting.tables import averages_table
-from fdbpl.results.world import World, read_world
 from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.system.workspace import Workspace
+from studies.measures import Measures
+from studies.records import read_measures
 
 CROPS = (1, 10, 50)
 OURS, BARE, TEMPLATE = "fdbpl", "template_memory", "zero_shot"
@@ -32,34 +32,26 @@ def main(words: list[str]) -> None:
     page = Path("README.md")
     files = dict(word.partition("=")[::2] for word in words)
     params = read_params(DEFAULT_PATH)
-    world = read_world(Workspace(Path()), "", params)
-    evidence = world.only(lambda name: name not in params.development)
-    replace_block(page, "parts", parts(evidence))
-    replace_block(page, "demo", demo(_read(Path("metrics/compare.json")), evidence.datasets()))
+    measures = read_measures(Workspace(Path()), params)
+    evidence = measures.only(lambda name: name not in params.development)
+    finding.put("parts", parts(evidence), page)
+    finding.put("demo", demo(_read(Path("metrics/compare.json")), evidence.datasets()), page)
     if files:
         steps, whole = (_read(Path(files[name])) for name in ("step", "end_to_end"))
-        replace_block(page, "speed", speed(steps, whole))
+        finding.put("speed", speed(steps, whole), page)
 
 
-def parts(world: World) -> str:
+def parts(measured: Measures) -> str:
     """Return what each part of the method earns, in points with intervals over datasets."""
-    measures = {"apart": "H", "joint": "joint H", "shifted": "shifted"}
-    heads = {
-        "part": "points",
-        "apart": "H, each half by itself",
-        "joint": "H, all classes compete",
-        "shifted": "accuracy, shifted pictures",
-    }
+    heads = {"part": "points", "H": "H, each half by itself", "joint H": "H, all classes compete",
+             "shifted": "accuracy, shifted pictures"}  # fmt: skip
     rows = [
         {"part": title}
-        | {
-            key: str(world.difference((measure, ours), (measure, theirs)))
-            for key, measure in measures.items()
-        }
+        | {one: str(measured.difference((one, ours), (one, theirs))) for one in [*heads][1:]}
         for title, (ours, theirs) in PARTS.items()
     ]
-    by_labels = str(world.difference(("H", OURS), ("H", "gda")))
-    rows.append({"part": BY_LABELS, "apart": by_labels, "joint": "-", "shifted": "-"})
+    by_labels = str(measured.difference(("H", OURS), ("H", "gda")))
+    rows.append({"part": BY_LABELS, "H": by_labels, "joint H": "-", "shifted": "-"})
     return f"{finding.rows(heads, rows)}\n"
 
 
@@ -73,18 +65,18 @@ def demo(comparison: dict[str, Any], datasets: list[str]) -> str:
     )
 
 
-def speed(steps: list[dict[str, Any]], whole: dict[str, Any]) -> str:
+def speed(steps: dict[str, Any], whole: dict[str, Any]) -> str:
     """Return what a step costs three ways, and beside it what runs from nothing cost."""
-    about = steps[0]["settings"]
+    about = steps["options"]
     heads = {"classes": "classes", "a": "teacher and student online, s",
              "b": "teacher cached, s", "c": "fdbpl, s", "online_over_engine": "online / fdbpl",
              "teacher_cached_over_engine": "teacher cached / fdbpl"}  # fmt: skip
     ways = {"a": "online_ms", "b": "teacher_cached_ms", "c": "engine_ms"}
-    rows = [{**row, **{key: row[ms] / 1000 for key, ms in ways.items()}} for row in steps]
+    rows = [{**row, **{key: row[ms] / 1000 for key, ms in ways.items()}} for row in steps["rows"]]
     ends = {"classes": "classes", "crops": "crops an image", "first_ratio": "first run",
             "runs_ratio": f"{RUNS} runs on one cache",
             "all_ratio": "all methods x 3 seeds"}  # fmt: skip
-    off = max(max(row["loss_rel"], row["grad_rel"]) for row in steps)
+    off = max(max(row["loss_rel"], row["grad_rel"]) for row in steps["rows"])
     most = max(row["classes"] for row in whole["units"] if row["classes"] <= 100)
     units = [row for row in whole["units"] if row["classes"] == most and row["crops"] in CROPS]
     return (

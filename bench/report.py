@@ -10,26 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import (
-    budget,
-    encode,
-    end_to_end,
-    finding,
-    pipeline,
-    scaling,
-    schedule,
-    step,
-)
+from bench import cache, encode, end_to_end, finding, step, train
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
-    "budget": budget.section,
+    "train": train.section,
     "end_to_end": end_to_end.section,
-    "schedule": schedule.section,
-    "schedule_whole": schedule.section,
     "encode": encode.section,
-    "scaling": scaling.section,
-    "pipeline": pipeline.section,
+    "cache": cache.section,
 }
 
 
@@ -39,7 +27,7 @@ def main(words: list[str]) -> None:
         if name not in SECTIONS or not path:
             sys.exit(f"{word!r}: wanted NAME=FILE, NAME one of {', '.join(SECTIONS)}")
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        finding.put(name, SECTIONS[name](found))
+        finding.put(name, f"\n{SECTIONS[name](found)}\n\n")
 
 
 if __name__ == "__main__":

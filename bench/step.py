@@ -10,25 +10,18 @@ peak memory is its own. Losses and gradients of the first step are compared like
 with (c) on FDBPL's objective, (a) with the engine on KDPL's.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import click
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from bench import finding
-from bench.step_way import Settings
-from fdbpl.system.files import readable_json, write_whole
-from fdbpl.system.machine import commit, machine
+from bench.child import in_process
+from bench.step_way import Settings, measure
 
 WAYS = ("online", "teacher_cached", "engine")
 MANY = 1000  # classes from which two steps must do
@@ -36,19 +29,7 @@ MANY = 1000  # classes from which two steps must do
 
 def run_way(settings: Settings) -> dict[str, Any]:
     """Measure one way in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.step_way", json.dumps(asdict(settings))],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
-    )
-    if done.returncode:
-        raise click.ClickException(
-            f"{settings.way} at {settings.classes} classes ended with code {done.returncode}"
-        )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return in_process(measure, settings, threads=settings.threads)
 
 
 def difference(folder: Path, found: str, wanted: str) -> float:
@@ -77,45 +58,10 @@ def row(settings: Settings) -> dict[str, Any]:
         "grad_rel": max(grad_online, grad_cached),
         "peak_mb": {way: found[way]["peak_mb"] for way in WAYS},
         "parts": {way: found[way]["parts"] for way in WAYS},
-        "steps": len(online["ms"]),
         "engine_gflop": engine["gflop"],
-        "engine_gflops": rate,
         "product_gflops": engine["peak_gflops"],
         "share_of_peak": rate / engine["peak_gflops"],
-        "compared": "online with the engine on KDPL's objective, teacher_cached on FDBPL's",
-        "settings": _about(settings),
     }
-
-
-def _about(settings: Settings) -> dict[str, Any]:
-    own = {k: v for k, v in asdict(settings).items() if k not in ("way", "classes", "folder")}
-    gpu = torch.cuda.get_device_name() if settings.device == "cuda" else None
-    where = [gpu] if gpu else list(machine())
-    return {
-        **own,
-        "machine": ", ".join(where),
-        "torch": torch.__version__,
-        "commit": commit("fdbpl"),
-    }
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    shown = Table(title="milliseconds a step, and peak memory in MiB")
-    heads = ("classes", "(a) online", "(b) teacher cached", "(c) engine", "a/c", "b/c",
-             "loss", "gradient", "of peak", "MiB a", "MiB b", "MiB c", "parts")  # fmt: skip
-    for head in heads:
-        shown.add_column(head, justify="right")
-    for r in rows:
-        shown.add_row(
-            str(r["classes"]),
-            *(f"{r[f'{way}_ms']:,.0f}" if r[f"{way}_ms"] > 99 else f"{r[f'{way}_ms']:.2f}"
-              for way in WAYS),
-            f"{r['online_over_engine']:.1f}", f"{r['teacher_cached_over_engine']:.1f}",
-            f"{r['loss_rel']:.1e}", f"{r['grad_rel']:.1e}", f"{r['share_of_peak']:.0%}",
-            *(f"{r['peak_mb'][way]:,.0f}" for way in WAYS),
-            "/".join(str(r["parts"][way]) for way in WAYS),
-        )  # fmt: skip
-    return shown
 
 
 @click.command()
@@ -133,7 +79,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
     """Measure a step of each way at each number of classes; results stay as they come."""
-    console = Console(stderr=True, width=150)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         common = Settings(way="features", classes=0, steps=0, folder=folder, **options)
@@ -141,22 +86,13 @@ def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
         for count in [int(one) for one in classes.split(",")]:
             wanted = steps or (2 if count >= MANY else 5)
             rows.append(row(replace(common, classes=count, steps=wanted)))
-            write_whole(path, readable_json(rows))
-            console.print(table(rows))
-            for way in WAYS[:2]:
-                if rows[-1]["parts"][way] > 1:
-                    console.print(
-                        f"{count} classes: {way} did not fit and ran in {rows[-1]['parts'][way]} "
-                        "parts, of which all but three ran forward twice."
-                    )
+            asked = {**options, "classes": classes, "steps": steps}
+            found = finding.save(path, "step", asked, rows=rows)
+    click.echo(section(found))
 
 
-def section(found: list[dict[str, Any]]) -> str:
+def section(found: dict[str, Any]) -> str:
     """Return the table for docs/performance.md."""
-    about = found[0]["settings"]
-    options = ("student", "teacher", "batch", "device", "threads", "precision")
-    words = " ".join(f"--{key} {about[key]}" for key in options)
-    classes = ",".join(str(row["classes"]) for row in found)
     heads = {"classes": "classes", "online_ms": "(a) online, ms",
              "teacher_cached_ms": "(b) teacher cached, ms", "engine_ms": "(c) engine, ms",
              "online_over_engine": "a/c", "teacher_cached_over_engine": "b/c",
@@ -170,19 +106,18 @@ def section(found: list[dict[str, Any]]) -> str:
             "peak": f"{row['share_of_peak']:.0%}",
             "memory": " / ".join(f"{row['peak_mb'][way]:,.0f}" for way in WAYS),
         }
-        for row in found
+        for row in found["rows"]
     ]
     chunked = [
         f"{row['classes']} classes: {way.replace('_', ' ')} in {row['parts'][way]} parts"
-        for row in found
+        for row in found["rows"]
         for way in WAYS
         if row["parts"][way] > 1
     ]
-    limit = max(row["product_gflops"] for row in found)
+    limit = max(row["product_gflops"] for row in found["rows"])
     notes = (
-        f"`python -m bench.step {words} --classes {classes}`, commit "
-        f"{about['commit'] or 'unknown'}, on {about['machine']}.\nThe limit, a matrix product's "
-        f"GFLOP/s: {limit:,.0f}. Did not fit and ran in parts: {'; '.join(chunked) or 'none'}."
+        f"{finding.source(found)}\nThe limit, a matrix product's GFLOP/s: {limit:,.0f}. Did not "
+        f"fit and ran in parts: {'; '.join(chunked) or 'none'}."
     )
     return f"{notes}\n\n{finding.rows(heads, lines)}"
 

@@ -1,11 +1,8 @@
-"""One way of training, measured in a process of its own: python -m bench.step_way JSON"""
+"""One way of training, measured: bench.step calls `measure` in a process of its own."""
 
-import json
 import resource
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +10,20 @@ from typing import Any
 import psutil
 import torch
 import torch.nn.functional as F
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.table import POSITIVE, trained_method
 from fdbpl.training.features import Teacher
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from bench.peak import product_peak
+from bench.peak import gflop, product_peak, synchronise
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText, TextEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.training.learning import starting_contexts
+from fdbpl.methods.method import Batch
+from fdbpl.methods.prompts import POSITIVE, PromptMethod, starting_contexts
+from fdbpl.methods.registry import find_method
 
 WARM_CLASSES = 10
 TEACHER_SCALE = 100.0
@@ -53,10 +49,8 @@ class Settings:
     folder: str
 
 
-@contextmanager
-def _autocast(s: Settings) -> Iterator[None]:
-    with torch.autocast(s.device, dtype=torch.bfloat16, enabled=s.precision == "bf16"):
-        yield
+def _autocast(s: Settings) -> torch.autocast:
+    return torch.autocast(s.device, dtype=torch.bfloat16, enabled=s.precision == "bf16")
 
 
 def draw(s: Settings, *shape: int, salt: int) -> Tensor:
@@ -82,9 +76,12 @@ class Way:
     """One way's step: loss and gradient on the contexts, then SGD."""
 
     def __init__(self, s: Settings, names: list[str], student: ClipModel, method: str):
-        learned = trained_method(method)
+        learned = find_method(method)
+        if not isinstance(learned, PromptMethod):
+            raise ValueError(f"{method} learns no prompts")
         self.s, self.objective = s, learned.objective
-        self.contexts = starting_contexts(student, learned).to(s.device).requires_grad_()
+        starts = torch.stack(starting_contexts(student, learned.starts))
+        self.contexts = starts.to(s.device).requires_grad_()
         self.optimiser = torch.optim.SGD([self.contexts], lr=0.002, momentum=0.9)
         self.scale = student.logit_scale
         self.parts = 1
@@ -133,11 +130,6 @@ def free_bytes(s: Settings) -> int:
     return int(0.8 * psutil.virtual_memory().available)
 
 
-def class_vectors(s: Settings, classes: int, width: int) -> Tensor:
-    """Draw the teacher's class vectors: encoded once a training, so no part of a step."""
-    return F.normalize(draw(s, classes, width, salt=2), dim=-1).to(s.device)
-
-
 @dataclass
 class Run:
     """Some steps of a way: how long each took, and the first one's loss and gradient."""
@@ -154,20 +146,25 @@ class Bench:
     def __init__(self, s: Settings):
         self.s = s
         self.student = random_model(s.student, s.seed)
-        cached = {
-            role: torch.load(Path(s.folder) / f"{role}.pt").to(s.device)
+        student, teacher = (
+            torch.load(Path(s.folder) / f"{role}.pt").to(s.device)
             for role in ("student", "teacher")
-        }
-        self.width = cached["teacher"].shape[1]
+        )
+        self.width = teacher.shape[1]
         self.cached: dict[str, Callable[[], Tensor]] = {
-            "student": lambda: cached["student"],
-            "teacher": lambda: cached["teacher"],
+            "student": lambda: student,
+            "teacher": lambda: teacher,
         }
         self.look = dict(self.cached)
         if s.way != "engine":
             self.look["student"] = image_tower(s, self.student)
         if s.way == "online":
             self.look["teacher"] = image_tower(s, random_model(s.teacher, s.seed + 1))
+
+    def teacher(self, classes: int) -> Teacher:
+        """Draw the teacher's class vectors: encoded once a training, so no part of a step."""
+        vectors = F.normalize(draw(self.s, classes, self.width, salt=2), dim=-1)
+        return Teacher(vectors.to(self.s.device), TEACHER_SCALE)
 
     def warm(self, method: str) -> None:
         """Take a step of few classes on cached features: an image tower warms in its own steps."""
@@ -177,13 +174,13 @@ class Bench:
 
     def run(self, classes: int, method: str, steps: int) -> Run:
         way = Way(self.s, list(IMAGENET_CLASSNAMES[:classes]), self.student, method)
-        teacher = Teacher(class_vectors(self.s, classes, self.width), TEACHER_SCALE)
+        teacher = self.teacher(classes)
         done = Run(way, [], 0.0, torch.empty(0))
         for step in range(steps):
-            self.synchronise()
+            synchronise(self.s.device)
             start = time.perf_counter()
             loss = self.step(way, teacher)
-            self.synchronise()
+            synchronise(self.s.device)
             done.seconds.append(time.perf_counter() - start)
             if step == 0:
                 done.loss, done.gradient = loss.item(), way.contexts.grad.clone().cpu()
@@ -193,10 +190,6 @@ class Bench:
         student = self.look["student"]()
         return way.step(student, teacher.log_probabilities(self.look["teacher"]()))
 
-    def synchronise(self) -> None:
-        if self.s.device == "cuda":
-            torch.cuda.synchronize()
-
     def peak_mb(self) -> float:
         if self.s.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
@@ -204,14 +197,12 @@ class Bench:
 
     def gflop(self, way: Way) -> float:
         """Count a step's matrix products, in 1e9 operations."""
-        teacher = Teacher(class_vectors(self.s, self.s.classes, self.width), TEACHER_SCALE)
-        with FlopCounterMode(display=False) as counter:
-            self.step(way, teacher)
-        return counter.get_total_flops() / 1e9
+        return gflop(lambda: self.step(way, self.teacher(self.s.classes)))
 
 
 def measure(s: Settings) -> dict[str, Any]:
     """Run the way; return times, peak memory and the first step's loss. Gradients go to files."""
+    torch.set_num_threads(s.threads)
     folder = Path(s.folder)
     if s.way == "features":
         for role, name, seed in (("student", s.student, 0), ("teacher", s.teacher, 1)):
@@ -235,13 +226,3 @@ def measure(s: Settings) -> dict[str, Any]:
         result["loss_as_online"] = like_online.loss
         torch.save(like_online.gradient, folder / "engine_as_online.pt")
     return result
-
-
-def main() -> None:
-    settings = Settings(**json.loads(sys.argv[1]))
-    torch.set_num_threads(settings.threads)
-    print(json.dumps(measure(settings)))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
-from fdbpl.methods.names import TRAINED
-from rich.console import Console
-from rich.table import Table
 
+from bench import finding
 from fdbpl.clip.model import load_model
+from fdbpl.methods.knowledge import BRIDGE, MEMORY
+from fdbpl.methods.prompts import SIDES
+from fdbpl.methods.registry import TRAINED, title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.sources import student_source, teacher_source
-from fdbpl.stages.train_student import task_of
-from fdbpl.system.files import readable_json, write_whole
+from fdbpl.stages.train_student import data_of
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import learn
-from fdbpl.training.schedule import epoch_batches
+from fdbpl.training.learning import Learned, learn_method
+
+KNOWN = (MEMORY, BRIDGE)
 
 
 def prepared(params: Params, dataset: str, folder: Path) -> Params:
@@ -38,50 +38,40 @@ def prepared(params: Params, dataset: str, folder: Path) -> Params:
     return own
 
 
-def steps_of(params: Params, plan: Plan, seed: int) -> int:
-    """Steps of one seed's training."""
-    images = np.asarray(plan.shots[seed])
-    batches = epoch_batches(images, crops=plan.crops, batch=params.train.batch, epoch=0, seed=seed)
-    return params.train.epochs * sum(1 for _ in batches)
+def timed(
+    params: Params, dataset: str, work: Workspace, method: str
+) -> tuple[float, dict[int, Learned]]:
+    """Learn on all seeds of the parameters in one pass; return the seconds, and what came of it."""
+    plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
+    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
+    data = data_of(params, plan, clip, *sources)
+    start = time.perf_counter()
+    learned = learn_method(params.method(method), data, params.train)
+    return time.perf_counter() - start, learned
 
 
 def rows_of(params: Params, dataset: str, work: Workspace) -> list[dict[str, Any]]:
-    """Train every method, and say how long it took."""
-    plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
-    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
+    """Train every method, and say how long it took and how many numbers came of it."""
+    shots = len(Plan.load(work.plan(dataset)).shots[params.seeds[0]])
+    steps = params.train.epochs * (shots // params.train.batch or 1)
     rows = []
     for method in [name for name in params.methods if name in TRAINED]:
         for seeds in dict.fromkeys((tuple(params.seeds[:1]), tuple(params.seeds))):
             chosen = params.model_copy(update={"seeds": list(seeds)})
-            task = task_of(chosen, plan, clip, *sources)
-            start = time.perf_counter()
-            learn(clip, **task, method=method, options=params.objectives.get(method))
-            seconds = time.perf_counter() - start
-            steps = steps_of(params, plan, seeds[0])
+            seconds, learned = timed(chosen, dataset, work, method)
+            one = learned[seeds[0]]
             rows.append(
                 {
-                    "dataset": dataset,
-                    "method": method,
-                    "classes": len(plan.base),
+                    "method": title_of(method),
                     "seeds": len(seeds),
                     "steps": steps * len(seeds),
                     "seconds": seconds,
                     "steps_per_second": steps * len(seeds) / seconds,
-                    "teacher": params.teacher.mode,
-                    "student": params.student.features,
+                    "learned": sum(one.arrays[side].size for side in SIDES if side in one.arrays),
+                    "remembered": sum(one.arrays[x].size for x in KNOWN if x in one.arrays),
                 }
             )
     return rows
-
-
-def table(rows: list[dict[str, Any]], title: str) -> Table:
-    shown = Table(title=title)
-    for head in ("method", "seeds", "steps", "seconds", "steps/s"):
-        shown.add_column(head, justify="left" if head == "method" else "right")
-    for r in rows:
-        shown.add_row(r["method"], str(r["seeds"]), f"{r['steps']:,}", f"{r['seconds']:.2f}",
-                      f"{r['steps_per_second']:,.0f}")  # fmt: skip
-    return shown
 
 
 @click.command()
@@ -104,8 +94,18 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         params = prepared(check_params(raw), dataset, Path(folder))
         rows = rows_of(params, dataset, Workspace(Path(folder)))
-    write_whole(path, readable_json(rows))
-    Console(stderr=True).print(table(rows, f"{dataset}, {params.train.epochs} epochs"))
+    towers = "online" if online else "cached"
+    asked = {"dataset": dataset, "epochs": epochs, "threads": threads}
+    click.echo(section(finding.save(path, "train", asked, towers=towers, rows=rows)))
+
+
+def section(found: dict[str, Any]) -> str:
+    """Return the table for docs/performance.md."""
+    heads = {"method": "method", "seeds": "seeds", "steps": "steps", "seconds": "seconds",
+             "steps_per_second": "steps/s", "learned": "learned numbers",
+             "remembered": "remembered numbers"}  # fmt: skip
+    about = f"{finding.source(found)} Image towers: {found['towers']}."
+    return f"{about}\n\n{finding.rows(heads, found['rows'])}"
 
 
 if __name__ == "__main__":

@@ -10,28 +10,13 @@ from click import ClickException
 from click.testing import CliRunner
 from conftest import draw_folder
 
-from bench import (
-    budget,
-    encode,
-    end_to_end,
-    finding,
-    readme,
-    report,
-    scaling,
-    schedule,
-    step,
-    step_way,
-    train,
-)
+from bench import encode, end_to_end, finding, readme, report, step, step_way, train
 from bench.plain_parts import PlainInParts, bytes_per_class
-from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.evaluation.accuracy import over_seeds
-from fdbpl.methods.params import TrainParams
+from fdbpl.reporting.tables import TITLES
 from fdbpl.settings.params import Params, check_params
-from fdbpl.stages import run_stage
-from fdbpl.system.workspace import Workspace
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 
@@ -39,7 +24,6 @@ NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 @pytest.fixture
 def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "run_way", step_way.measure)
-    monkeypatch.setattr(budget, "run_way", step_way.measure)
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -52,8 +36,10 @@ def test_the_three_ways_agree_and_the_table_is_whole(tmp_path: Path, plain_mb: s
          "--batch", "4", "--steps", "2", "--plain-mb", plain_mb, "--json", str(path)],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
-    rows = json.loads(path.read_text())
+    found = json.loads(path.read_text())
+    rows = found["rows"]
     assert [row["classes"] for row in rows] == [3, 12]
+    assert run.output.endswith(f"{step.section(found)}\n")
     for row in rows:
         assert row["loss_rel"] < 1e-5
         assert row["grad_rel"] < 1e-5
@@ -62,7 +48,7 @@ def test_the_three_ways_agree_and_the_table_is_whole(tmp_path: Path, plain_mb: s
         assert row["engine_gflop"] > 0
         assert row["parts"]["engine"] == 1
         assert (row["parts"]["online"] > 1) == (plain_mb == "0")
-    assert ("did not fit" in run.output) == (plain_mb == "0")
+    assert ("in parts: none" in run.output) == (plain_mb != "0")
 
 
 def test_results_so_far_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +64,7 @@ def test_results_so_far_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ["--student", "fdbpl-tiny-student", "--teacher", "fdbpl-tiny-teacher", "--classes", "2,5",
          "--batch", "2", "--steps", "1", "--json", str(path)],
     )  # fmt: skip
-    assert [row["classes"] for row in json.loads(path.read_text())] == [2]
+    assert [row["classes"] for row in json.loads(path.read_text())["rows"]] == [2]
 
 
 @pytest.mark.parametrize(("size", "held"), [(1, 0), (2, 3), (2, 1)])
@@ -130,14 +116,14 @@ def test_whole_trainings_are_timed_method_by_method(tmp_path: Path, online: list
          "--json", str(path), *online],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
-    rows = json.loads(path.read_text())
-    assert [(r["method"], r["seeds"]) for r in rows] == [
-        ("kdpl", 1), ("kdpl", 2), ("paper", 1), ("paper", 2)
-    ]  # fmt: skip
+    found = json.loads(path.read_text())
+    rows, titles = found["rows"], [TITLES[name] for name in ("kdpl", "paper")]
+    assert [(r["method"], r["seeds"]) for r in rows] == [(t, n) for t in titles for n in (1, 2)]
+    assert found["towers"] == ("online" if online else "cached")
     for r in rows:
         assert r["steps"] == r["seeds"] * 2 * 2  # two epochs, four images in batches of two
         assert r["steps_per_second"] == pytest.approx(r["steps"] / r["seconds"])
-        assert r["teacher"] == r["student"] == ("online" if online else "cached")
+        assert r["learned"] == 4 * 64 * (2 if r["method"] == TITLES["paper"] else 1)
 
 
 def test_every_section_of_the_page_has_its_place() -> None:
@@ -150,9 +136,13 @@ def test_every_section_of_the_page_has_its_place() -> None:
 def test_what_stands_around_a_section_stays(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("above\n<!-- a:begin -->\nold\n<!-- a:end -->\nbelow\n")
-    for text in ("new", "newer"):
+    for text in ("new\n", "newer\n"):
         finding.put("a", text, page)
-    assert page.read_text() == "above\n<!-- a:begin -->\n\nnewer\n\n<!-- a:end -->\nbelow\n"
+    wanted = "above\n<!-- a:begin -->\nnewer\n<!-- a:end -->\nbelow\n"
+    assert page.read_text() == wanted
+    with pytest.raises(ValueError, match="unpack"):
+        finding.put("b", "text", page)
+    assert page.read_text() == wanted
 
 
 @pytest.mark.parametrize(("value", "says"), [
@@ -161,11 +151,6 @@ def test_what_stands_around_a_section_stays(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_numbers_keep_the_digits_that_count(value: object, says: str) -> None:
     assert finding.number(value) == says
-
-
-def test_cost_that_doubles_is_linear() -> None:
-    rows = [{"size": n, "seconds": 3 + 2 * n} for n in (1, 2, 4)]
-    assert scaling.with_growth(rows)[-1]["linear"] == pytest.approx(1)
 
 
 def test_encoding_is_measured_whole_and_alone(tmp_path: Path) -> None:
@@ -178,75 +163,42 @@ def test_encoding_is_measured_whole_and_alone(tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     found = json.loads(path.read_text())
     assert [(row["crops"], row["regions"]) for row in found["rows"]] == [(1, 4), (2, 4)]
-    assert found["crop_ways"][0]["most_off"] == 0
     assert "fdbpl-tiny-student" in encode.section(found)
-
-
-@pytest.mark.usefixtures("in_one_process")
-def test_budgets_change_the_parts_and_not_the_loss(tmp_path: Path) -> None:
-    path = tmp_path / "budget.json"
-    run = CliRunner().invoke(
-        budget.main,
-        ["--student", "fdbpl-tiny-student", "--classes", "12", "--batch", "2", "--budgets", "64,1",
-         "--steps", "1", "--json", str(path)],
-    )  # fmt: skip
-    assert run.exit_code == 0, run.output
-    found = json.loads(path.read_text())
-    whole, parted = found["rows"]
-    assert whole["parts"] == 1 < parted["parts"]
-    assert float(whole["loss"]) == pytest.approx(float(parted["loss"]), rel=1e-5)
-    assert "| 1 |" in budget.section(found)
 
 
 def test_the_readme_quotes_runs_beside_steps() -> None:
     about = {"student": "s", "teacher": "t", "batch": 32, "threads": 1}
-    steps = [
-        {"classes": 24, "online_ms": 60_000, "teacher_cached_ms": 9000, "engine_ms": 300,
-         "online_over_engine": 200.0, "teacher_cached_over_engine": 30.0, "settings": about,
-         "loss_rel": 1e-7, "grad_rel": 3e-6},
-    ]  # fmt: skip
+    row = {"classes": 24, "online_ms": 60_000, "teacher_cached_ms": 9000, "engine_ms": 300,
+           "online_over_engine": 200.0, "teacher_cached_over_engine": 30.0,
+           "loss_rel": 1e-7, "grad_rel": 3e-6}  # fmt: skip
     unit = {"first_ratio": 5.4, "runs_ratio": 17.6, "all_ratio": 40.2}
     units = [{"classes": n, "crops": c, **unit} for n in (24, 1000) for c in (5, 10)]
-    text = readme.speed(steps, {"units": units})
+    text = readme.speed({"options": about, "rows": [row]}, {"units": units})
     assert "| 24 | 60.0 | 9.00 | 0.300 | 200 | 30.0 |" in text
     assert "| 24 | 10 | 5.40 | 17.6 | 40.2 |" in text
     assert "1,000" not in text
 
 
-def tried(seconds: float, steps: int, **h: float) -> dict[str, schedule.Tried]:
-    return {name: schedule.Tried(seconds, steps, value) for name, value in h.items()}
-
-
-def test_the_fastest_schedule_is_among_those_that_keep_the_gain() -> None:
-    settings = [TrainParams(epochs=50), TrainParams(epochs=20), TrainParams(epochs=5)]
-    runs = [tried(10, 500, a=70, b=50.5), tried(4, 200, a=69.6, b=0), tried(1, 50, a=65, b=99)]
-    found = schedule.judged(list(zip(settings, runs, strict=True)), {"a": 60, "b": 50})
-    assert found["counted"] == ["a"]  # b gains half a point
-    assert [row["share"] for row in found["rows"]] == pytest.approx([1, 0.96, 0.5])
-    assert found["fastest"]["epochs"] == 20
-    found |= {"method": "fdbpl", "command": "c", "commit": "", "machine": []}
-    text = schedule.section(found)
-    assert "2.5 times fewer" in text
-    assert "50% of the gain" in text
-
-
 def test_runs_of_true_size_are_units_times_counts() -> None:
     about = {"threads": 1, "student": "s", "teacher": "t", "precision": "fp32"}
-    step_row = {"classes": 24, "online_ms": 1000.0, "engine_ms": 10.0, "settings": about}
+    steps = {
+        "options": about,
+        "rows": [{"classes": 24, "online_ms": 1000.0, "engine_ms": 10.0}],
+    }
     encoded = {
-        "command": "python -m bench.encode --threads 1",
+        "options": {"threads": 1},
         "rows": [
             {"model": name, "precision": "fp32", "crops": 10, "whole": 4.0} for name in ("s", "t")
         ],
     }
-    (row,) = end_to_end.from_units([step_row], encoded)
+    (row,) = end_to_end.from_units(steps, encoded)
     assert row["train"] == pytest.approx(50 * 12 * 0.010)  # 384 images in batches of 32
     assert row["encode"] == pytest.approx(3840 / 2)
     assert row["first_ratio"] == pytest.approx(600 / (1920 + 6))
     assert row["runs_ratio"] == pytest.approx(2400 / (1920 + 24))
     assert row["even"] == 4
     with pytest.raises(ClickException, match="different threads"):
-        list(end_to_end.from_units([step_row], {**encoded, "command": "--threads 2"}))
+        list(end_to_end.from_units(steps, {**encoded, "options": {"threads": 2}}))
 
 
 @pytest.fixture
@@ -266,16 +218,6 @@ def small(tmp_path: Path) -> Params:
             "train": {"batch": 2, "epochs": 2},
         }
     )
-
-
-def test_a_trial_tests_as_the_pipeline_does(small: Params, tmp_path: Path) -> None:
-    params = train.prepared(small, "mine", tmp_path / "work")
-    work = Workspace(tmp_path / "work")
-    for stage in ("train_student", "evaluate"):
-        run_stage(stage, params, work, "mine")
-    trial = schedule.Trial(params, "mine", "fdbpl", work, load_model(params.student, "student"))
-    seeds = json.loads(work.metrics("mine").read_text())["methods"]["fdbpl"]["seeds"]
-    assert trial.run(params.train).h == pytest.approx(over_seeds(seeds)["h"])
 
 
 def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional
 
@@ -47,10 +46,3 @@ def test_the_page_keeps_the_figures_of_editions_before_this_one() -> None:
     titles = [line for line in page.splitlines() if line.startswith("## Withdrawn")]
     assert titles == [f"## Withdrawn: edition {n}" for n in range(1, datasets.EDITION)]
     assert f"Figures are of edition {datasets.EDITION} " in page
-
-
-def test_a_record_names_its_edition_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "EDITION", 7)
-    lines = playground.record(figures(60.0), "It kept looks.").splitlines()
-    assert lines[:3] == ["## Withdrawn: edition 7", "", "It kept looks."]
-    assert set(playground.tables(figures(60.0))) <= set(lines)

@@ -13,7 +13,6 @@ from test_planned import changed
 from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.regions.plan import Plan
-from fdbpl.results.world import read_world
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.learned import open_learned
@@ -34,6 +33,7 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json
 from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.records import read_records
+from studies.records import read_measures
 
 OWN: dict[str, Any] = {"folder": None, "images": "pictures", "names": "names.txt"}
 PLAN, PROMPTS, METRICS, TRANSFER, ALL = "plan", "prompts", "metrics", "transfer", "all"
@@ -148,7 +148,7 @@ def refusals(params: Params, work: Workspace) -> dict[str, str]:
     readers: dict[str, Callable[[], Any]] = {
         PLAN: lambda: load_planned(params, "pets", work),
         PROMPTS: lambda: [read(params, plan, work, "fdbpl", 1) for read in learned],
-        ALL: lambda: read_world(work, "here", params),
+        ALL: lambda: read_measures(work, params),
     }
     found = {}
     for output, read in readers.items():

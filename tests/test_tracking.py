@@ -14,11 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from workspaces import evaluated_workspace, train, workspace_params
 
-from fdbpl.ablation.grid import changed
-from fdbpl.ablation.summary import Row
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
-from fdbpl.evaluation.statistics import Interval
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
@@ -269,54 +266,3 @@ def retrain(work: Workspace) -> Callable[[str], None]:
         run_stage("compare", params, work, None)
 
     return again
-
-
-def ablation_row(changes: Mapping[str, Any], h: float) -> Row:
-    reference = workspace_params(Path(), DATASETS)
-    return Row(
-        setting="reference" if not changes else "scale",
-        changes=changes,
-        method="fdbpl",
-        params=changed(reference, changes),
-        datasets={name: {"base": h, "new": h, "h": h} for name in DATASETS},
-        gaps={
-            **({"difference": Interval(1.0, 0.5, 1.5, 6)} if changes else {}),
-            "over_baseline": Interval(2.0, 1.0, 3.0, 6),
-        },
-        gradients={"similarity": {"positive": 3.0, "negative": 0.0}},
-        inactive={"mutual": 0.5},
-        trials=(f"trial of {h}",),
-    )
-
-
-def test_an_ablation_is_recorded_once_in_an_experiment_of_its_own(work: Workspace) -> None:
-    record()
-    before = content(all_runs())
-    rows = [ablation_row({}, 60), ablation_row({"regions.scale": [0.3, 1]}, 61)]
-    files = (work.comparison("json"),)
-    first = tracking.record_ablation(rows, files, "fdbpl runs/ablate")
-    again = tracking.record_ablation(rows, files, "fdbpl runs/ablate")
-    assert (first.written, again.written, again.found) == (2, 0, 2)
-    assert content(all_runs()) == before
-    client = MlflowClient(tracking.store_uri())
-    experiment = client.get_experiment_by_name("fdbpl runs/ablate")
-    found = {
-        run.data.tags["setting"]: run for run in client.search_runs([experiment.experiment_id])
-    }
-    run = found["scale"]
-    assert run.data.params["regions.scale"] == "0.3:1"
-    assert found["reference"].data.params["regions.scale"] == "0.08:1"
-    assert run.data.metrics["difference/low"] == 0.5
-    assert run.data.metrics["over_baseline/high"] == 3
-    assert run.data.metrics["h/cars"] == 61
-    assert run.data.metrics["gradient_positive/similarity"] == 3
-    assert run.data.tags["inactive_terms"] == "mutual"
-    assert [one.path for one in client.list_artifacts(run.info.run_id, "ablation")] == [
-        "ablation/compare.json"
-    ]
-    tracking.record_ablation(rows[:1], files, "fdbpl runs/ablate")
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.data.tags["setting"]: run.data.tags["current"] for run in runs} == {
-        "reference": "yes",
-        "scale": "no",
-    }

@@ -24,10 +24,11 @@ USER_MISTAKE = 2
 DVC_YAML = Path("dvc.yaml")
 
 
-class _Commands(click.Group):
+class Command(click.Command):
     """Turns what the user can mend into one line and exit code 2."""
 
     def invoke(self, context: click.Context) -> Any:
+        """Run it."""
         try:
             return super().invoke(context)
         except (UserError, OSError) as error:
@@ -36,6 +37,10 @@ class _Commands(click.Group):
                 raise
             click.echo(f"error: {line}", err=True)
             context.exit(USER_MISTAKE)
+
+
+class _Commands(Command, click.Group):
+    """Commands that do so."""
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,7 +55,7 @@ def main() -> None:
     """
 
 
-_PARAMS = click.option(
+PARAMS = click.option(
     "--params",
     "params_path",
     type=click.Path(path_type=Path),
@@ -62,7 +67,7 @@ _PARAMS = click.option(
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        _PARAMS,
+        PARAMS,
         click.option(
             "--run", default="default", show_default=True, help="Work in runs/RUN.", metavar="RUN"
         ),
@@ -72,18 +77,6 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
-
-
-def _words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
-    return [word for text in given for word in text.replace(",", " ").split()]
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"--seeds is {text!r}, wanted whole numbers such as 11,12,13.") from None
 
 
 def _by_hand(stage: str, dataset: str | None, params_path: Path, run: str, dvc: bool) -> None:
@@ -106,7 +99,7 @@ def _by_hand_workspace(run: str) -> Workspace:
     return Workspace(Path("runs") / run)
 
 
-def _workspace(run: str | None) -> Workspace:
+def workspace(run: str | None) -> Workspace:
     """Return runs/RUN, or DVC's outputs where no run is given."""
     return Workspace(Path()) if run is None else _by_hand_workspace(run)
 
@@ -161,7 +154,7 @@ _add_stage("ood", "Measure out-of-distribution (OOD) detection and calibration o
 @main.command()
 @click.argument("dataset")
 @click.argument("image")
-@_PARAMS
+@PARAMS
 @click.option("--run", default=None, metavar="RUN", help="Of runs/RUN, not DVC's outputs.")
 @click.option("--method", default="fdbpl", show_default=True, help="Whose student is asked.")
 @click.option("--seed", type=int, default=None, help="Of its training; the first by default.")
@@ -181,13 +174,13 @@ def regions(
     """
     from fdbpl.stages.view_regions import view_regions
 
-    params, work = read_params(params_path), _workspace(run)
+    params, work = read_params(params_path), workspace(run)
     seed = params.seeds[0] if seed is None else seed
     click.echo(view_regions(params, dataset, work, image, method, seed, out))
 
 
 @main.command()
-@_PARAMS
+@PARAMS
 @click.option("--run", default=None, metavar="RUN", help="For runs/RUN, not DVC's outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def estimate(params_path: Path, run: str | None, as_json: bool) -> None:
@@ -197,7 +190,7 @@ def estimate(params_path: Path, run: str | None, as_json: bool) -> None:
     from fdbpl.system.progress import progress
 
     with progress("timing a little of everything") as report:
-        parts = estimate(read_params(params_path), _workspace(run), report)
+        parts = estimate(read_params(params_path), workspace(run), report)
     plain = {name: asdict(part) for name, part in parts.items()}
     click.echo(readable_json(plain).decode() if as_json else "\n".join(lines_of(parts)))
 
@@ -208,7 +201,7 @@ main.add_command(preset)
 
 
 @main.command()
-@_PARAMS
+@PARAMS
 @click.option("--run", default=None, metavar="RUN", help="Record runs/RUN, not DVC's outputs.")
 def record(params_path: Path, run: str | None) -> None:
     """Show every result in MLflow, each once: run it as often as you like."""
@@ -216,7 +209,7 @@ def record(params_path: Path, run: str | None) -> None:
     from fdbpl.tracking import EXPERIMENT, record, store_uri
     from fdbpl.tracking.records import read_records
 
-    work = _workspace(run)
+    work = workspace(run)
     records = read_records(read_params(params_path), work)
     for note in records.notes:
         click.echo(note)
@@ -227,115 +220,6 @@ def record(params_path: Path, run: str | None) -> None:
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=run is None, report=report)
     click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
-
-
-@main.command()
-@_PARAMS
-@click.option("--vary", multiple=True, metavar="KEY=V,V", help="A key and its values; repeatable.")
-@click.option("--cross", is_flag=True, help="Take the product of all --vary, not one at a time.")
-@click.option("--datasets", multiple=True, callback=_words, help="Not the development datasets.")
-@click.option("--seeds", multiple=True, callback=_words, help="Not 11,12,13.")
-@click.option("--methods", multiple=True, callback=_words, help="Not kdpl,fdbpl.")
-@click.option("--run", default="ablate", show_default=True, metavar="RUN", help="Work in runs/RUN.")
-def ablate(
-    params_path: Path,
-    vary: tuple[str, ...],
-    cross: bool,
-    datasets: list[str],
-    seeds: list[str],
-    methods: list[str],
-    run: str,
-) -> None:
-    """Measure what each part earns, around params.yaml, on its development datasets.
-
-    A KEY is one of params.yaml (train.batch, regions.scale) or an option of a preset
-    (fdbpl.second_weight); a VALUE is written as in YAML, a pair as 0.08:1. Without --vary a grid
-    over regions, payload and every option of the preset fdbpl is taken. What was run before is not
-    run again, so a stopped ablation goes on, and a wider one costs only what is new.
-    """
-    from fdbpl.ablation.ablate import ablate as run_ablation
-    from fdbpl.ablation.grid import parse_factor
-    from fdbpl.system.progress import progress
-    from fdbpl.tracking import EXPERIMENT, record_ablation, store_uri
-
-    done = run_ablation(
-        read_params(params_path),
-        [parse_factor(text) for text in vary],
-        _by_hand_workspace(run).root,
-        cross=cross,
-        datasets=datasets,
-        seeds=[_whole_number(seed) for seed in seeds],
-        methods=methods,
-    )
-    click.echo("\n".join(done.lines))
-    with progress("recording in MLflow") as report:
-        counts = record_ablation(done.rows, done.files, f"{EXPERIMENT} runs/{run}", report)
-    click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
-
-
-@main.command()
-@_PARAMS
-@click.option("--run", default=None, metavar="RUN", help="Read runs/RUN, not DVC's outputs.")
-@click.option("--also", multiple=True, metavar="RUN", help="Another world in runs/RUN; repeatable.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("docs/results.md"),
-    show_default=True,
-    help="The page to write.",
-)
-@click.option("--ablation", metavar="RUN", help="Show what `fdbpl ablate` wrote in runs/RUN too.")
-@click.option(
-    "--coverage",
-    type=click.Path(path_type=Path),
-    help="Show the table of `python -m bench.coverage` too.",
-)
-def results(
-    params_path: Path,
-    run: str | None,
-    also: tuple[str, ...],
-    out: Path,
-    ablation: str | None,
-    coverage: Path | None,
-) -> None:
-    """Write the page of results from the records: every method, protocol and interval.
-
-    Datasets of params.yaml's `development` stand apart from evidence. Every method is trained once
-    more on the first dataset, to measure its seconds.
-    """
-    from fdbpl.results.costs import costs_table
-    from fdbpl.results.page import page
-    from fdbpl.results.world import read_world
-    from fdbpl.system.files import write_whole
-    from fdbpl.system.machine import commit, machine
-    from fdbpl.system.progress import progress
-
-    params = read_params(params_path)
-    work = _workspace(run)
-    worlds = [read_world(work, "this world", params)]
-    worlds += [
-        read_world(_by_hand_workspace(name), name, params, of_ours=False)
-        for name in dict.fromkeys(also)
-    ]
-    further = {}
-    if ablation is not None:
-        path = _by_hand_workspace(ablation).root / "ablation.md"
-        further["What was tried"] = _embedded(path, f"fdbpl ablate --run {ablation}")
-    if coverage is not None:
-        further["Coverage of the intervals"] = _embedded(coverage, "python -m bench.coverage")
-    with progress("measuring costs") as report:
-        further["Costs"] = costs_table(params, worlds[0].datasets()[0], work, report)
-    code = commit("fdbpl", str(params_path))  # the records themselves may be new
-    about = f"commit {code or 'unknown'}, on {', '.join(machine())}"
-    text = page(params, worlds, about, further)
-    write_whole(out, text.encode())
-    click.echo(f"Written: {out}")
-
-
-def _embedded(path: Path, command: str) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Run {command} first.")
-    return path.read_text(encoding="utf-8")
 
 
 @main.command()

@@ -53,7 +53,7 @@ class FdbplOptions(Section):
 
 
 # Chosen on the playground's development sets (icons, vehicles, dishes, scenes, landcover) with
-# seeds 11 to 13; `fdbpl ablate` measures what each choice gains there.
+# seeds 11 to 13; `studies.ablation` measures what each choice gains there.
 _OURS = FdbplOptions(
     weight="area",
     normalise="sum",

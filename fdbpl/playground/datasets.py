@@ -24,8 +24,8 @@ from fdbpl.playground.world import LAWS, Law, Reading
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 
-# To be raised whenever drawing code, silhouettes or colours change what is drawn. Before that,
-# `python -m bench.playground --withdraw REASON` keeps the figures of the edition as it stands.
+# To be raised whenever drawing code, silhouettes or colours change what is drawn. Before that, the
+# figures of docs/playground.md move into bench/playground-edition-N.md, with the reason.
 EDITION = 2
 SIZE = 64  # side of an image in pixels: above the student's input, so that crops keep some detail
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 24, "val": 4, "test": 24})  # images a class

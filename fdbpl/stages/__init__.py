@@ -54,7 +54,7 @@ def load(name: str) -> ModuleType:
     """Import a module without looking for garbage among what it brings, then or later.
 
     Modules stay. Looking through torch's, again and again, takes about a sixth of the import's
-    time (`bench.pipeline`).
+    time.
     """
     if name in sys.modules:
         return import_module(name)  # which waits, if another thread is still at it

@@ -30,9 +30,6 @@ MORE_SERVES = ("seeds", "methods")
 METHODS_SERVE = ("methods",)
 """The same of an output that takes means over its seeds and datasets."""
 
-OF_A_WORLD = ("data", "datasets", "methods", "seeds", "transfer")
-"""Sections in which worlds may differ whose results are taken together."""
-
 
 def of_plan(params: Params, dataset: str, split: Split) -> Record:
     """Return what decides a plan. That of test images alone has no shots, seeds or regions."""
@@ -98,15 +95,6 @@ def of_transfer(params: Params, transfer: TransferParams) -> Record:
             _methods(params, source, "all"),
         ]
     )
-
-
-def in_any_world(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Record:
-    """Return the part of `wanted` that a record of another world has to share with it."""
-    shared: Record = {}
-    for key in [key for key in wanted if key in found and key not in OF_A_WORLD]:
-        nested = isinstance(wanted[key], dict) and isinstance(found[key], dict)
-        shared[key] = in_any_world(wanted[key], found[key]) if nested else wanted[key]
-    return shared
 
 
 def require_made_with(

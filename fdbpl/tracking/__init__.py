@@ -5,8 +5,7 @@ from fdbpl.tracking.runs import (
     Counts,
     artifacts_uri,
     record,
-    record_ablation,
     store_uri,
 )
 
-__all__ = ["EXPERIMENT", "Counts", "artifacts_uri", "record", "record_ablation", "store_uri"]
+__all__ = ["EXPERIMENT", "Counts", "artifacts_uri", "record", "store_uri"]

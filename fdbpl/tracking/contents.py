@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdbpl.ablation.grid import spell
-from fdbpl.ablation.summary import Row
 from fdbpl.methods.registry import title_of
 from fdbpl.tracking.records import SeedRecord, SummaryRecord
 
@@ -95,56 +93,3 @@ def of_summary(one: SummaryRecord) -> Content:
         },
         files={"comparison": one.files},
     )
-
-
-def of_row(row: Row, files: tuple[Path, ...]) -> Content:
-    """Lay out the run of one method under one setting of an ablation.
-
-    What the setting changes are parameters, so MLflow's compare page shows them side by side; the
-    other parameters stand under their dotted keys.
-    """
-    return Content(
-        key=row.key,
-        name=f"{title_of(row.method)} · {row.setting}",
-        tags={
-            "kind": "setting",
-            "dataset": "all",
-            "method": row.method,
-            "setting": row.setting,
-            "seed": "all",
-            **({"inactive_terms": ", ".join(row.inactive)} if row.inactive else {}),
-        },
-        metrics={
-            **{f"avg/{NAMES.get(name, name)}": [row.average(name)] for name in row.measures},
-            **{
-                f"{name}/{part}": [value]
-                for name, gap in row.gaps.items()
-                for part, value in vars(gap).items()
-            },
-            **{
-                f"{NAMES.get(name, name)}/{dataset}": [value]
-                for dataset, cell in row.datasets.items()
-                for name, value in cell.items()
-            },
-            **{
-                f"gradient_{side}/{term}": [norm]
-                for term, norms in row.gradients.items()
-                for side, norm in norms.items()
-            },
-        },
-        params={
-            "method": row.method,
-            **_flat(row.params.model_dump(include={"regions", "cache", "train"})),
-            "teacher.logit_scale": row.params.teacher.logit_scale,
-            **{key: spell(value) for key, value in row.changes.items()},
-        },
-        files={"ablation": files},
-    )
-
-
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        f"{section}.{key}": spell(value)
-        for section, values in sections.items()
-        for key, value in values.items()
-    }

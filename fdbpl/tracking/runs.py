@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdbpl.ablation.summary import Row
 from fdbpl.system.files import locked
 from fdbpl.system.machine import commit, git
 from fdbpl.system.progress import Report, silent
-from fdbpl.tracking.contents import Content, of_row, of_seed, of_summary
+from fdbpl.tracking.contents import Content, of_seed, of_summary
 from fdbpl.tracking.models import register_models
 from fdbpl.tracking.records import Records, SeedRecord
 
@@ -81,16 +80,6 @@ def record(records: Records, experiment: str, *, register: bool, report: Report 
         counts, runs = _record(client, contents, experiment, report)
         if register:
             register_models(client, records.seeds, runs)
-    return counts
-
-
-def record_ablation(
-    rows: Sequence[Row], files: tuple[Path, ...], experiment: str, report: Report = silent
-) -> Counts:
-    """Make MLflow hold every row of an ablation exactly once, and mark them as current."""
-    contents = [of_row(row, files) for row in rows]
-    with locked(FOLDER / "record.lock"):
-        counts, _ = _record(_client(), contents, experiment, report)
     return counts
 
 

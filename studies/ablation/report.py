@@ -1,13 +1,13 @@
 """An ablation as people read it: tables and a picture."""
 
+import io
 import itertools
 from collections.abc import Sequence
-from typing import Any, BinaryIO
 
-from fdbpl.ablation.summary import BASELINE, SIDES, Row
 from fdbpl.evaluation.statistics import Interval
 from fdbpl.methods.registry import title_of
 from fdbpl.reporting.tables import markdown, number
+from studies.ablation.summary import BASELINE, SIDES, Row
 
 MARKS = "os^DvP*X"
 
@@ -22,17 +22,15 @@ def results_table(rows: Sequence[Row]) -> str:
     }
     lines: list[tuple[str, ...]] = [("setting", "method", *averages.values(), *gaps.values())]
     for row in rows:
-        means = (number(row.average(one) if one in row.measures else None) for one in averages)
+        means = (number(row.averages.get(one)) for one in averages)
         differences = (spell_gap(row.gaps.get(name)) for name in gaps)
-        lines.append((row.setting, title_of(row.method), *means, *differences))
+        lines.append((row.setting.name, title_of(row.method), *means, *differences))
     return markdown(lines)
 
 
 def spell_gap(gap: Interval | None) -> str:
     """Return a difference and its interval, with a star where the interval leaves zero."""
-    if gap is None:
-        return ""
-    return f"{gap} *" if gap.sign else str(gap)
+    return "" if gap is None else f"{gap} *" if gap.sign else str(gap)
 
 
 def gradients_table(rows: Sequence[Row]) -> str:
@@ -41,44 +39,39 @@ def gradients_table(rows: Sequence[Row]) -> str:
     for row in rows:
         for term, norms in row.gradients.items():
             cells = (f"{norms[side]:.2g}" if side in norms else "" for side in SIDES)
-            share = row.inactive.get(term)
-            inactive = f"{share:.0%}" if share else ""
-            lines.append((row.setting, title_of(row.method), term, *cells, inactive))
+            inactive = f"{row.inactive[term]:.0%}" if row.inactive[term] else ""
+            lines.append((row.setting.name, title_of(row.method), term, *cells, inactive))
     return markdown(lines)
 
 
-def plot(rows: Sequence[Row], file: BinaryIO) -> None:
-    """Draw every setting's difference of H to the reference with its interval, a colour a method.
+def plot(rows: Sequence[Row]) -> bytes:
+    """Draw, as PNG, every setting's difference of H to the reference, a colour a method.
 
     Settings stand below one another, a line between the keys they change.
     """
     from matplotlib.figure import Figure  # takes half a second, and only this function needs it
 
-    varied = [row for row in rows if row.difference]
-    names = list(dict.fromkeys(row.setting for row in varied))
-    methods = list(dict.fromkeys(row.method for row in rows))
-    reference = {row.method: row for row in rows if row.difference is None}
+    varied = [row for row in rows if "difference" in row.gaps]
+    names = list(dict.fromkeys(row.setting.name for row in varied))
+    methods = {row.method: row.averages["h"] for row in rows if "difference" not in row.gaps}
     figure = Figure(figsize=(9, 1.6 + 0.3 * len(names)), layout="constrained", dpi=130)
     axes = figure.add_subplot()
-    for index, method in enumerate(methods):
-        of_method = [row for row in varied if row.method == method]
+    for index, (method, h) in enumerate(methods.items()):
         shift = (index - (len(methods) - 1) / 2) * 0.5 / len(methods)
-        gaps = [(row.setting, row.difference) for row in of_method if row.difference]
+        of_method = [row for row in varied if row.method == method]
+        gaps = [row.gaps["difference"] for row in of_method]
         axes.errorbar(
-            [gap.mean for _, gap in gaps],
-            [names.index(setting) + shift for setting, _ in gaps],
-            xerr=[
-                [gap.mean - gap.low for _, gap in gaps],
-                [gap.high - gap.mean for _, gap in gaps],
-            ],
+            [gap.mean for gap in gaps],
+            [names.index(row.setting.name) + shift for row in of_method],
+            xerr=[[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]],
             fmt=MARKS[index % len(MARKS)],
             color=f"C{index}",
             markersize=5,
             linewidth=1.2,
             capsize=2,
-            label=f"{title_of(method)}: {reference[method].average('h'):.2f}",
+            label=f"{title_of(method)}: {h:.2f}",
         )
-    keys = {row.setting: tuple(row.changes) for row in varied}
+    keys = {row.setting.name: tuple(row.setting.changes) for row in varied}
     for place, (above, below) in enumerate(itertools.pairwise(names)):
         if keys[above] != keys[below]:
             axes.axhline(place + 0.5, color="0.85", linewidth=0.8, zorder=0)
@@ -90,13 +83,6 @@ def plot(rows: Sequence[Row], file: BinaryIO) -> None:
     axes.legend(
         title="H of the reference", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(methods)
     )
-    figure.savefig(file, format="png", metadata={"Software": None})
-
-
-def as_json(rows: Sequence[Row], datasets: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Return the whole ablation as plain values."""
-    return {
-        "datasets": list(datasets),
-        "seeds": list(seeds),
-        "rows": [row.as_json() for row in rows],
-    }
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()

@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from result_records import DATASETS, LIFT, comparison, ood, transfer
 
-from fdbpl.cli import main
-from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
-from fdbpl.results.page import page
-from fdbpl.results.world import World, read_world
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages.made_with import of_all, of_transfer
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
+from studies import results
+from studies.measures import Measures
+from studies.page import page
+from studies.records import read_measures
 
 EVIDENCE = [name for name in DATASETS if name != "icons"]
 MODEL = {"architecture": "small", "weights": "tiny"}
@@ -48,18 +47,18 @@ def written_to(work: Workspace, params: Params, **changes: Any) -> Workspace:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Any:
-    """What reads records, changed, as a world."""
+def measured(tmp_path: Path) -> Any:
+    """What reads records, changed, as measures."""
 
-    def read(title: str = "this world", **changes: Any) -> World:
-        work = written_to(Workspace(tmp_path / title), parameters(), **changes)
-        return read_world(work, title, parameters())
+    def read(**changes: Any) -> Measures:
+        work = written_to(Workspace(tmp_path), parameters(), **changes)
+        return read_measures(work, parameters())
 
     return read
 
 
-def written(*worlds: World, further: Mapping[str, str] = {}, **changes: Any) -> str:
-    return page(parameters(**changes), worlds, "commit abc123, on a chip", further)
+def written(measures: Measures, further: Mapping[str, str] = {}, **changes: Any) -> str:
+    return page(parameters(**changes), measures, "commit abc123, on a chip", further)
 
 
 def part(text: str, title: str) -> str:
@@ -91,8 +90,8 @@ def gap(ours: str, theirs: str, *, joint: bool = False) -> Interval:
     return t_interval(values[0] - values[1])
 
 
-def test_evidence_and_development_stand_apart(world: Any) -> None:
-    text = written(world())
+def test_evidence_and_development_stand_apart(measured: Any) -> None:
+    text = written(measured())
     before, after = text.split("## Development")
     assert "icons" not in before
     assert "3 datasets: objects, flowers, textures." in before
@@ -101,27 +100,19 @@ def test_evidence_and_development_stand_apart(world: Any) -> None:
     assert "flowers" not in after
 
 
-def test_averages_are_h_of_averages(world: Any) -> None:
-    cells = row(part(written(world()), WORDS), "FDBPL, ours")
-    for joint in (False, True):
-        base, new = map(np.mean, halves("fdbpl", EVIDENCE, joint=joint))
-        wanted = [f"{value:.2f}" for value in (base, new, harmonic_mean(base, new))]
-        assert (cells[4:7] if joint else cells[1:4]) == wanted
-
-
-def test_differences_are_t_intervals_of_h_of_averages(world: Any) -> None:
-    line = said(written(world()), "FDBPL, ours against KDPL:")
+def test_differences_are_t_intervals_of_h_of_averages(measured: Any) -> None:
+    line = said(written(measured()), "FDBPL, ours against KDPL:")
     apart, joint = gap("fdbpl", "kdpl"), gap("fdbpl", "kdpl", joint=True)
     assert f" in H {apart}, in joint H {joint}." in line
     assert apart.units == 3
 
 
-def test_a_loss_is_said_as_plainly_as_a_win(world: Any) -> None:
-    text = written(world())
+def test_a_loss_is_said_as_plainly_as_a_win(measured: Any) -> None:
+    text = written(measured())
     assert "- FDBPL, ours against KDPL: beats it in H +0.82 (+0.67 to +0.97), in joint H " in text
     assert "against CoOp: falls behind it in H -0.81 (-0.96 to -0.66), in joint H " in text
     level = comparison({**LIFT, "kdpl": LIFT["fdbpl"]})
-    line = said(written(world(comparison=level)), "against KDPL:")
+    line = said(written(measured(comparison=level)), "against KDPL:")
     assert "is not distinguishable from it in H +0.00 (+0.00 to +0.00), in joint H +0.00" in line
 
 
@@ -133,15 +124,17 @@ def test_a_loss_is_said_as_plainly_as_a_win(world: Any) -> None:
         ("**Another context's part**: ", "template_memory"),
     ],
 )
-def test_every_part_is_told_by_four_measures(world: Any, about: str, theirs: str) -> None:
-    lines = [one for one in part(written(world()), WORDS).splitlines() if one[2:].startswith(about)]
+def test_every_part_is_told_by_four_measures(measured: Any, about: str, theirs: str) -> None:
+    lines = [
+        one for one in part(written(measured()), WORDS).splitlines() if one[2:].startswith(about)
+    ]
     assert lines
     for line in lines:
         assert re.findall(r"in ([\w ]+) [+-]", line) == ["H", "joint H", "base", "new"]
 
 
-def test_transfer_is_measured_by_the_targets_own_template(world: Any) -> None:
-    text = written(world())
+def test_transfer_is_measured_by_the_targets_own_template(measured: Any) -> None:
+    text = written(measured())
     found = part(text, "Transfer")
     assert "Learned on objects." in found
     assert row(found, "FDBPL, ours")[1:] == [
@@ -153,16 +146,16 @@ def test_transfer_is_measured_by_the_targets_own_template(world: Any) -> None:
     assert "beats it in cross-dataset +2.00 (+2.00 to +2.00); is" in line
     assert "not distinguishable from it in shifted +2.00 (one dataset: no interval)" in line
     lost = transfer({**LIFT, "template_memory": 5})
-    text = written(world(transfer=lost))
+    text = written(measured(transfer=lost))
     assert "falls behind it in cross-dataset -3.00" in said(
         text, "**Transfer**", "against template + memory"
     )
 
 
-def test_ood_detection_is_reported_for_every_score(world: Any) -> None:
-    text = written(world())
-    line = said(text, "**AUROC, near OOD**")
-    assert "beats it by energy mahalanobis +5.00" in line
+def test_rejection_is_told_of_all_our_scores(measured: Any) -> None:
+    text = written(measured())
+    line = said(text, "**Rejecting new classes, AUROC**")
+    assert "beats it by combined +5.00" in line
     assert "is not distinguishable from it by energy +0.00" in line
     assert "no prompt" not in line  # ours has none
     assert "**AUROC, far OOD**" not in text
@@ -173,47 +166,25 @@ def test_ood_detection_is_reported_for_every_score(world: Any) -> None:
     assert generic[2].endswith(", -3.00 (-3.00 to -3.00)")
 
 
-def test_what_was_not_run_is_said_with_how_to_run_it(world: Any) -> None:
-    text = written(world(transfer=None, ood=None))
+def test_what_was_not_run_is_said_with_how_to_run_it(measured: Any) -> None:
+    text = written(measured(transfer=None, rejection=None))
     assert "or `fdbpl transfer`" in part(text, "Transfer")
     assert "or `fdbpl ood`" in part(text, "OOD detection")
     assert "**Transfer**" not in text
-    empty = world("empty", transfer={"source": None, "targets": {}, "methods": {}})
-    assert empty.measures.keys() >= {"base", "joint new"}
+    empty = measured(transfer={"source": None, "targets": {}, "methods": {}})
+    assert empty.found.keys() >= {"base", "joint new"}
     assert "or `fdbpl transfer`" in written(empty)
 
 
-def test_several_worlds_are_told_together_then_each_in_short(world: Any) -> None:
-    lower = comparison({**LIFT, "fdbpl": -4})
-    worlds = world(), world("second", comparison=lower, transfer=None)
-    text = written(*worlds)
-    joined, *each = (
-        float(row(part(text, title), "FDBPL, ours")[1]) for title in (WORDS, "this world", "second")
-    )
-    assert joined == pytest.approx(np.mean(each), abs=0.011)
-    assert each[0] > each[1]
-    table = row(part(text, "Each world by itself"), "H, FDBPL, ours - KDPL")
-    assert [cell[0] for cell in table[1:]] == ["+", "-"]
-    assert "and worlds (this world, second) likewise" in text
-    assert "or `fdbpl transfer`" in part(text, "Transfer")  # of which one world has no record
-    assert text.count("**Prompts' part**") == 1
-
-
-def test_worlds_that_share_nothing_stand_by_themselves(world: Any) -> None:
-    text = written(world(), world("second", comparison=comparison({"paper": 1})))
-    assert "0 datasets" in part(text, WORDS)
-    assert row(part(text, "second"), "FDBPL, paper")
-
-
-def test_without_development_all_is_evidence(world: Any) -> None:
-    text = written(world(), development=[])
+def test_without_development_all_is_evidence(measured: Any) -> None:
+    text = written(measured(), development=[])
     assert "4 datasets: objects, icons" in text
     assert "made on datasets that params.yaml does not name" in part(text, "Development")
 
 
-def test_settings_and_what_other_commands_wrote_stand_on_the_page(world: Any) -> None:
+def test_settings_and_what_other_commands_wrote_stand_on_the_page(measured: Any) -> None:
     further = {"Costs": "| a | b |\n", "Coverage of the intervals": "often"}
-    text = written(world(), further=further, objectives={"fdbpl": {"first_weight": 0.25}})
+    text = written(measured(), further=further, objectives={"fdbpl": {"first_weight": 0.25}})
     assert "at commit abc123, on a chip." in text
     assert "'first_weight': 0.25" in text
     assert "seeds 1, 2, 3" in text
@@ -221,17 +192,18 @@ def test_settings_and_what_other_commands_wrote_stand_on_the_page(world: Any) ->
     assert "often" in part(text, "Coverage of the intervals")
 
 
-def test_the_summary_fits_a_page_and_the_whole_is_short(world: Any) -> None:
-    text = written(world(), world("second"), world("third"))
-    assert part(text, WORDS).count("\n") < 50
-    assert text.count("\n") < 200
-    assert len([line for line in text.splitlines() if line.startswith("- ")]) == 15
+def test_the_summary_fits_a_page_and_every_long_table_is_folded_behind_it(measured: Any) -> None:
+    text = written(measured(), further={"Costs": "| a | b |"})
+    summary, tables = text.split("## The tables\n")
+    assert summary.count("\n") < 50
+    assert len([line for line in summary.splitlines() if line.startswith("- ")]) == 15
+    assert tables.count("<details>") == tables.count("</details>") == tables.count("\n### ") == 5
 
 
 def test_without_a_transfer_its_record_is_not_read(tmp_path: Path) -> None:
     work = written_to(Workspace(tmp_path), parameters())
-    assert "cross-dataset" in read_world(work, "w", parameters()).measures
-    assert "cross-dataset" not in read_world(work, "w", parameters(transfer=None)).measures
+    assert "cross-dataset" in read_measures(work, parameters()).found
+    assert "cross-dataset" not in read_measures(work, parameters(transfer=None)).found
 
 
 @pytest.mark.parametrize(
@@ -242,42 +214,25 @@ def test_without_a_transfer_its_record_is_not_read(tmp_path: Path) -> None:
         ({"objectives": {"fdbpl": {"mutual_weight": 2}}}, "objectives.fdbpl.mutual_weight"),
     ],
 )
-def test_records_of_other_parameters_are_refused_in_every_world(
+def test_records_of_other_parameters_are_refused(
     tmp_path: Path, changes: dict[str, Any], key: str
 ) -> None:
     work = written_to(Workspace(tmp_path), parameters())
-    for of_ours in (True, False):
-        with pytest.raises(UserError, match=rf"compare.json: made with {key}.*Run fdbpl compare"):
-            read_world(work, "w", parameters(**changes), of_ours=of_ours)
-
-
-def test_another_world_may_be_another_drawing_of_less(tmp_path: Path) -> None:
-    params = parameters()
-    few = {"methods": ["coop", "kdpl"], "datasets": ["icons"], "seeds": [1]}
-    work = written_to(Workspace(tmp_path), parameters(data={"world": 2}, **few))
-    assert "cross-dataset" in read_world(work, "w", params, of_ours=False).measures
-    with pytest.raises(UserError, match="made with methods"):
-        read_world(work, "w", params)
+    with pytest.raises(UserError, match=rf"compare.json: made with {key}.*Run fdbpl compare"):
+        read_measures(work, parameters(**changes))
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fdbpl.cli.read_params", lambda path: parameters())
-    monkeypatch.setattr("fdbpl.results.costs.costs_table", lambda *given: "| costs |")
-    for name in ("one", "two"):
-        written_to(Workspace(Path("runs") / name), parameters())
-    Path("runs/tried").mkdir()
-    Path("runs/tried/ablation.md").write_text("| tried |")
-    Path("coverage.md").write_text("| coverage |")
-    words = ["results", "--run", "one", "--also", "two", "--also", "two"]
-    done = CliRunner().invoke(main, [*words, "--ablation", "tried", "--coverage", "coverage.md"])
+    monkeypatch.setattr(results, "read_params", lambda path: parameters())
+    written_to(Workspace(Path("runs/one")), parameters())
+    Path("tried.md").write_text("| tried |")
+    words = ["--run", "one", "--add", "What was tried=tried.md"]
+    done = CliRunner().invoke(results.main, words)
     assert done.exit_code == 0, done.output
     text = Path("docs/results.md").read_text()
-    assert "worlds (this world, two) likewise" in text
-    assert "| costs |" in part(text, "Costs")
     assert "| tried |" in part(text, "What was tried")
-    assert "| coverage |" in part(text, "Coverage of the intervals")
     assert str(tmp_path) not in text
-    for wrong in (["results"], [*words, "--coverage", "no.md"], [*words, "--ablation", "no"]):
-        done = CliRunner().invoke(main, wrong)
+    for wrong in ([], [*words, "--add", "no.md"], [*words, "--add", "No=no.md"]):
+        done = CliRunner().invoke(results.main, wrong)
         assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output

@@ -1,1 +1,0 @@
-"""The page of results: what the records of one or more worlds say, in tables and plain words."""

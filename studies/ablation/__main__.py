@@ -1,0 +1,113 @@
+"""Measure what each part of the method earns: `python -m studies.ablation`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fdbpl.cli import PARAMS, Command, workspace
+from fdbpl.evaluation.statistics import COVERAGE
+from fdbpl.methods.options import PRESETS
+from fdbpl.methods.registry import TRAINED
+from fdbpl.settings.params import Params, read_params
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.progress import progress
+from studies.ablation import report
+from studies.ablation.grid import DEFAULT, parse_factor, settings_of
+from studies.ablation.summary import Row, summarise
+from studies.ablation.trials import run_trials
+
+SEEDS = (11, 12, 13)
+"""Seeds that choices are made with: other shots than those evidence is taken from."""
+
+METHODS = ("kdpl", "fdbpl")
+"""The preset that is chosen, and the method it builds on; beside them presets that vary."""
+
+
+def _words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
+    return [word for text in given for word in text.replace(",", " ").split()]
+
+
+@click.command(cls=Command)
+@PARAMS
+@click.option("--vary", multiple=True, metavar="KEY=V,V", help="A key and its values; repeatable.")
+@click.option("--cross", is_flag=True, help="Take the product of all --vary, not one at a time.")
+@click.option("--datasets", multiple=True, callback=_words, help="Not the development datasets.")
+@click.option("--seeds", multiple=True, callback=_words, help="Not 11,12,13.")
+@click.option("--methods", multiple=True, callback=_words, help="Not kdpl,fdbpl.")
+@click.option("--run", default="ablate", show_default=True, metavar="RUN", help="Work in runs/RUN.")
+def main(
+    params_path: Path,
+    vary: tuple[str, ...],
+    cross: bool,
+    datasets: list[str],
+    seeds: list[str],
+    methods: list[str],
+    run: str,
+) -> None:
+    """Measure what each part earns, around params.yaml, on its development datasets.
+
+    A KEY is one of params.yaml (train.batch, regions.scale) or an option of a preset
+    (fdbpl.second_weight); a VALUE is written as in YAML, a pair as 0.08:1. Without --vary a grid
+    over regions, payload and every option of the preset fdbpl is taken.
+    """
+    params = read_params(params_path)
+    factors = [parse_factor(text) for text in vary or DEFAULT]
+    datasets = datasets or _development(params)
+    named = {factor.key.partition(".")[0] for factor in factors}
+    methods = methods or [name for name in TRAINED if name in {*METHODS, *(named & {*PRESETS})}]
+    if unknown := [name for name in methods if name not in TRAINED]:
+        raise UserError(f"--methods is {unknown[0]!r}, wanted among {', '.join(TRAINED)}.")
+    reference = params.model_copy(update={"seeds": [*map(_whole_number, seeds)] or list(SEEDS)})
+    settings = settings_of(reference, factors, cross=cross)
+    root = workspace(run).root
+    with progress(f"{len(settings)} settings on {len(datasets)} datasets") as follow:
+        trials = run_trials(settings, datasets, methods, root, follow)
+    rows = summarise(settings, datasets, methods, trials)
+    files = write(rows, datasets, reference.seeds, root)
+    click.echo(
+        f"{report.results_table(rows)}\n\n{len(datasets)} datasets ({', '.join(datasets)}), seeds "
+        f"{', '.join(map(str, reference.seeds))}; per cent. H is that of the averages, joint H "
+        "where all classes compete. Differences are paired by dataset, seeds averaged first, "
+        f"with their {COVERAGE} % t-interval over datasets; * marks one without 0."
+    )
+    for name in sorted({one.name for one in settings} - {row.setting.name for row in rows}):
+        click.echo(f"No method here reads {name}.")
+    click.echo(f"Written: {files[0]}, .md, .png")
+
+
+def _development(params: Params) -> list[str]:
+    if found := [name for name in params.development if name in params.datasets]:
+        return found
+    named = ", ".join(params.development)
+    why = f"none of development ({named}) is among datasets" if named else "no development datasets"
+    raise UserError(f"params.yaml: {why}. Add datasets there, or say --datasets.")
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"--seeds is {text!r}, wanted whole numbers such as 11,12,13.") from None
+
+
+def write(
+    rows: Sequence[Row], datasets: Sequence[str], seeds: Sequence[int], root: Path
+) -> list[Path]:
+    """Write `ablation.json`, `.md` and `.png` into the ablation's folder; return their paths."""
+    rows_as_json = [row.as_json() for row in rows]
+    contents = {
+        "json": readable_json({"datasets": datasets, "seeds": seeds, "rows": rows_as_json}),
+        "md": f"{report.results_table(rows)}\n\n{report.gradients_table(rows)}\n".encode(),
+        "png": report.plot(rows),
+    }
+    files = [root / f"ablation.{suffix}" for suffix in contents]
+    for file, data in zip(files, contents.values(), strict=True):
+        write_whole(file, data)
+    return files
+
+
+if __name__ == "__main__":
+    main()

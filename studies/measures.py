@@ -1,0 +1,56 @@
+"""What was measured, by measure, method and dataset; means and paired differences of it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured, in per cent, means over seeds.
+
+    Attributes:
+        source: the dataset that transfer learned on, where there was one.
+        found: values by measure, method and dataset. Measures are base, new, joint base, joint
+            new, cross-dataset, shifted, and of OOD detection "score, kind" and "score, ECE".
+    """
+
+    source: str | None
+    found: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def methods(self, measure: str = "base") -> list[str]:
+        """Return the methods of a measure."""
+        return list(self.found.get(measure, {}))
+
+    def datasets(self, measure: str = "base") -> list[str]:
+        """Return the datasets of a measure, which all its methods share."""
+        return list(next(iter(self.found.get(measure, {}).values()), {}))
+
+    def values(self, measure: str, method: str) -> Mapping[str, float]:
+        """Return a measure by dataset. "H" and "joint H" are linearised: see `linearised_h`."""
+        if not measure.endswith("H"):
+            return self.found.get(measure, {}).get(method, {})
+        base, new = (self.values(measure[:-1] + half, method) for half in ("base", "new"))
+        return dict(zip(base, linearised_h([*base.values()], [*new.values()]), strict=True))
+
+    def mean(self, measure: str, method: str) -> float | None:
+        """Return the mean over datasets, of "H" and "joint H" the H of averages; None of none."""
+        values = self.values(measure, method).values()
+        return fmean(values) if values else None
+
+    def difference(self, ours: tuple[str, str], theirs: tuple[str, str]) -> Interval | None:
+        """Return how much higher one measure and method is; None where either is not known."""
+        our, their = self.values(*ours), self.values(*theirs)
+        return t_interval([our[name] - their[name] for name in our]) if our and their else None
+
+    def only(self, wanted: Callable[[str], bool]) -> "Measures":
+        """Return it with some datasets alone, and what nothing is left of dropped."""
+        kept: dict[str, dict[str, Mapping[str, float]]] = defaultdict(dict)
+        for measure, methods in self.found.items():
+            for method, values in methods.items():
+                if some := {name: value for name, value in values.items() if wanted(name)}:
+                    kept[measure][method] = some
+        return Measures(self.source, kept)
