@@ -10,7 +10,6 @@ from typing import Any
 import psutil
 import torch
 import torch.nn.functional as F
-from fdbpl.training.features import Teacher
 from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from fdbpl.clip.prompting import PlainText, TextEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.methods.features import Teacher
 from fdbpl.methods.method import Batch
 from fdbpl.methods.prompts import POSITIVE, PromptMethod, starting_contexts
 from fdbpl.methods.registry import find_method

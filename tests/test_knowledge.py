@@ -12,7 +12,7 @@ from torch import Tensor
 from fdbpl.methods.bridge import Moments
 from fdbpl.methods.discriminant import discriminant
 from fdbpl.training import knowledge
-from fdbpl.training.features import CachedColumn, Teacher
+from fdbpl.methods.features import CachedColumn, Teacher
 from fdbpl.training.knowledge import bridged, refined_images, remembered
 from fdbpl.training.loop import Task
 from fdbpl.training.refinement import image_knowledge

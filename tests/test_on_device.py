@@ -15,7 +15,7 @@ import torch
 from conftest import unit
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import POSITIVE, trained_method
-from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
+from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

@@ -12,7 +12,7 @@ from fdbpl.artifact import Artifact
 from fdbpl.methods.batch import Batch
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method
-from fdbpl.training.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
+from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from torch import Tensor
 
 from fdbpl.cache import RegionStore, build_cache, open_cache

@@ -13,7 +13,7 @@ from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.layout import DamagedShard
 from fdbpl.cache.payload import Payload, encode
 from fdbpl.cache.stream import FeatureStream, row_bytes, windows
-from fdbpl.training.features import (
+from fdbpl.methods.features import (
     CachedColumn,
     PairedFeatures,
     StreamedFeatures,

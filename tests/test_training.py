@@ -10,7 +10,7 @@ from fdbpl.methods.batch import Batch
 from fdbpl.methods.decision import Decision
 from fdbpl.methods.names import TRAINED
 from fdbpl.methods.table import trained_method
-from fdbpl.training.features import CachedColumn, PairedFeatures, Teacher
+from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel, state_digest
