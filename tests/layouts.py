@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from conftest import draw_image
 
-from fdbpl.data.readers import coop, imagenet
+from fdbpl.data.readers import aircraft, coop, imagenet
+
+NAMES = (*coop.LAYOUTS, *aircraft.LAYOUTS, *imagenet.LAYOUTS)
 
 WNIDS = {
     "n01440764": "tench",
@@ -56,7 +58,7 @@ def _image(path: Path) -> None:
     png.rename(path)
 
 
-def _split_file(layout: coop.Layout, folder: Path) -> Drawn:
+def _split_file(layout: coop.SplitFile, folder: Path) -> Drawn:
     rows: dict[str, list[tuple[str, int, str]]] = {}
     for part, count in COUNTS.items():
         rows[part] = [
@@ -66,7 +68,7 @@ def _split_file(layout: coop.Layout, folder: Path) -> Drawn:
         ]
         for path, _, _ in rows[part]:
             _image(folder / layout.images / path)
-    (folder / layout.split).write_text(json.dumps(rows))
+    (folder / layout.lists).write_text(json.dumps(rows))
     names = tuple(class_name.replace("_", " ") for class_name in CLASSES)
     return Drawn(names, {part: dict.fromkeys(range(5), count) for part, count in COUNTS.items()})
 

@@ -1,13 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import draw_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.data import published
-from fdbpl.data.check import SHOTS, Check, Look, check, count
+from fdbpl.data.check import SHOTS, Check, Look, check, count, look_at
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
+from fdbpl.data.images import read_image
+from fdbpl.data.readers.folder import read_folder
 
 NAMES = ("ant", "bee", "cat")
 
@@ -34,10 +38,6 @@ def look(found: Dataset, **changes: Any) -> Look:
 
 def judged(found: Dataset, wanted: dict[str, int] | None = None, **changes: Any) -> Check:
     return check(found, look(found, **changes), wanted or {})
-
-
-def cases(checked: Check) -> dict[str, tuple[str, ...]]:
-    return {problem.title: problem.cases for problem in checked.problems}
 
 
 def test_a_whole_dataset_is_sound() -> None:
@@ -68,7 +68,7 @@ def test_each_kind_of_problem_is_found_alone() -> None:
         "untested": judged(dataset(test=untested)),
         "counts": judged(whole, {**count(whole), published.TRAIN: 1049}),
     }
-    assert {name: cases(checked) for name, checked in found.items()} == {
+    assert {name: checked.problems for name, checked in found.items()} == {
         "missing": {"images missing": ("test/0/1",)},
         "unreadable": {"images that do not decode": ("test/0/1: cut",)},
         "twins": {"test images that are training images too": ("test/2/1 is train/0/5",)},
@@ -83,7 +83,7 @@ def test_only_images_that_decode_count_as_shots(spoilt: int) -> None:
     train = tuple(Item(f"train/{label}/{i}", label) for label in range(3) for i in range(20))
     bad = {f"train/0/{i}": "cut" for i in range(spoilt)}
     few = "classes with fewer than 16 training images"
-    found = cases(judged(dataset(train=train), unreadable=bad)).get(few, ())
+    found = judged(dataset(train=train), unreadable=bad).problems.get(few, ())
     assert found == ((f"ant: {20 - spoilt}",) if 20 - spoilt < SHOTS else ())
 
 
@@ -94,7 +94,7 @@ def test_a_shifted_version_is_judged_by_its_test_images_alone() -> None:
 
 
 def test_classes_learned_and_tested_by_nothing_are_named() -> None:
-    assert cases(judged(dataset(test=()))) == {"classes without a test image": NAMES}
+    assert judged(dataset(test=())).problems == {"classes without a test image": NAMES}
 
 
 def test_images_without_class_have_no_halves_and_are_not_few() -> None:
@@ -136,6 +136,39 @@ def test_the_report_is_read_at_a_glance() -> None:
         "  ant: 11",
         "problems found",
     ]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Dataset:
+    draw_folder(tmp_path, {"ant": (3, 2), "bee": (3, 2)})
+    return read_folder("mine", tmp_path, "{}.")
+
+
+def test_every_image_is_looked_at_once_and_reported(photos: Dataset) -> None:
+    reports: list[tuple[int, int]] = []
+    seen = look_at(photos, lambda done, total: reports.append((done, total)))
+    assert list(seen.hashes) == sorted(item.path for item in photos.train + photos.test)
+    assert all(read_image(photos.folder / path)[0] == h for path, h in seen.hashes.items())
+    assert (seen.missing, seen.unreadable) == ((), {})
+    assert reports == [(done, 10) for done in range(1, 11)]
+    nothing = look_at(Dataset("x", photos.folder, ("a", "b"), "{}", (), (), ()))
+    assert (nothing.hashes, nothing.missing, nothing.unreadable) == ({}, (), {})
+
+
+def test_each_fault_is_told_once_without_the_folder(photos: Dataset) -> None:
+    folder = photos.folder
+    (folder / "train/ant/00.png").write_bytes(b"")
+    (folder / "train/ant/01.png").write_bytes(b"<html>")
+    (folder / "test/bee/00.png").unlink()
+    (folder / "test/bee/01.png").unlink()
+    (folder / "test/bee/01.png").symlink_to(folder / "gone")
+    seen = look_at(replace(photos, val=(*photos.train, Item("val/x.png", 0))))
+    assert seen.missing == ("test/bee/00.png", "val/x.png")
+    assert list(seen.unreadable) == ["test/bee/01.png", "train/ant/00.png", "train/ant/01.png"]
+    for path, why in zip(seen.unreadable, ("link to nothing", "empty", "no image"), strict=True):
+        assert why in seen.unreadable[path]
+        assert str(folder) not in seen.unreadable[path]
+    assert len(seen.hashes) == 6
 
 
 @pytest.mark.parametrize("name", published.PUBLISHED)

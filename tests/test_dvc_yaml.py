@@ -45,11 +45,13 @@ ALWAYS_ASIDE = {
     "fdbpl/stages/learned.py": "refuses what was learned under other parameters",
     "fdbpl/stages/planned.py": "refuses what was planned under other parameters",
     "fdbpl/stages/workers.py": "no result depends on who encodes",
-    "fdbpl/unique_keys.py": "refuses wrong parameters and says why",
     "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
 CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
-FOLDERS = {"fdbpl/data": "say where images lie; the plan knows each by its content"}
+FOLDERS = {
+    "fdbpl/data": "says where images lie; the plan knows each by its content",
+    "fdbpl/playground": "says where images lie; the plan knows each by its content",
+}
 TITLES = {
     "fdbpl/evaluation": "imported with titles of methods",
     "fdbpl/reporting": "titles of methods, for what is said of those left out",
@@ -62,26 +64,26 @@ OF_TEXT = {
 TRAINING = {**FOLDERS, **TITLES, "fdbpl/code.py": "tells if an interrupted training may go on"}
 COMPARING = {
     "fdbpl/data": "the registry is asked whether a dataset is drawn, no more",
+    "fdbpl/playground": "the registry is asked whether a dataset is drawn, no more",
     "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
 }
 REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other parameters"}
-BUILDING = {"fdbpl/data/images.py": "imported with what builds caches, which are only read here"}
 
 ASIDE = {
     "prepare-crops": CHECKS,
     "cache-teacher": {**FOLDERS, **OF_TEXT, **REFUSING},
     "train-student": TRAINING,
     "evaluate": {
-        **BUILDING,
         "fdbpl/data": COMPARING["fdbpl/data"],
+        "fdbpl/playground": COMPARING["fdbpl/playground"],
         "fdbpl/reporting": TITLES["fdbpl/reporting"],
     },
     "prepare-transfer": CHECKS,
     "cache-transfer": {**FOLDERS, **OF_TEXT, **REFUSING},
     "train-transfer": TRAINING,
     "transfer": {
-        **BUILDING,
         "fdbpl/data": "imported with the registry, of which only a table is read",
+        "fdbpl/playground": "imported with the registry, of which only a table is read",
         "fdbpl/reporting/tables.py": "imported with the list of methods that transfer",
         "fdbpl/training": OF_TEXT["fdbpl/training"],
     },

@@ -5,66 +5,15 @@ import pytest
 from conftest import draw_folder, draw_image
 from layouts import shuffled_listing
 
-from fdbpl.data.dataset import Item
-from fdbpl.data.disk import images_below
+from fdbpl.data.dataset import Dataset
+from fdbpl.data.disk import labelled_images
 from fdbpl.data.readers.folder import read_folder
 from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
-TEMPLATE = "a photo of a {}."
 
-
-def test_folders_become_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"sea_side": (2, 1), "car": (1, 2)})
-    draw_image(tmp_path / "train" / "car" / "deep" / "x.PNG", 1)
-    (tmp_path / "train" / "car" / "notes.txt").write_text("no image")
-    (tmp_path / "train" / ".hidden").mkdir()
-    dataset = read_folder("mine", tmp_path, TEMPLATE)
-    assert dataset.class_names == ("car", "sea side")
-    assert dataset.train == (
-        ("train/car/00.png", 0),
-        ("train/car/deep/x.PNG", 0),
-        ("train/sea_side/00.png", 1),
-        ("train/sea_side/01.png", 1),
-    )
-    assert [item.label for item in dataset.test] == [0, 0, 1]
-    assert dataset.val == ()
-
-
-def test_a_validation_split_is_read_where_there_is_one(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"a": (1, 1), "b": (1, 1)})
-    draw_image(tmp_path / "val" / "b" / "1.png", 1)
-    assert read_folder("mine", tmp_path, TEMPLATE).val == (("val/b/1.png", 1),)
-
-
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone: no such folder.*data\.own\.mine\.folder"):
-        read_folder("mine", tmp_path / "gone", TEMPLATE)
-    with pytest.raises(UserError, match="no class folders in it"):
-        read_folder("mine", tmp_path, TEMPLATE)
-    (tmp_path / "test").mkdir()
-    with pytest.raises(UserError, match=r"no folder train/\. Wanted train/<class>/"):
-        read_folder("mine", tmp_path, TEMPLATE)
-    (tmp_path / "test").rmdir()
-    (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match="no folder test/"):
-        read_folder("mine", tmp_path, TEMPLATE)
-    (tmp_path / "test").mkdir()
-    with pytest.raises(UserError, match="train: no class folders in it"):
-        read_folder("mine", tmp_path, TEMPLATE)
-
-
-def test_a_test_class_that_training_does_not_know(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"a": (1, 1), "b": (1, 1)})
-    (tmp_path / "test" / "c").mkdir()
-    with pytest.raises(UserError, match="test/c: a class without training folder"):
-        read_folder("mine", tmp_path, TEMPLATE)
-
-
-def test_the_real_scenes(real: Path) -> None:
-    dataset = read_folder("scenes", real / "folders" / "intel_scenes", TEMPLATE)
-    assert len(dataset.class_names) == 6
-    assert (len(dataset.train), len(dataset.test)) == (120, 120)
+def read(folder: Path) -> Dataset:
+    return read_folder("mine", folder, "a photo of a {}.")
 
 
 def draw_flat(folder: Path, classes: dict[str, int]) -> Path:
@@ -74,41 +23,58 @@ def draw_flat(folder: Path, classes: dict[str, int]) -> Path:
     return folder
 
 
+def test_folders_become_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
+    draw_folder(tmp_path, {"sea_side": (2, 1), "car": (1, 2)})
+    draw_image(tmp_path / "train" / "car" / "deep" / "x.PNG", 1)
+    (tmp_path / "train" / "car" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / ".hidden").mkdir()
+    dataset = read(tmp_path)
+    assert dataset.class_names == ("car", "sea side")
+    assert dataset.train == (
+        ("train/car/00.png", 0),
+        ("train/car/deep/x.PNG", 0),
+        ("train/sea_side/00.png", 1),
+        ("train/sea_side/01.png", 1),
+    )
+    assert [item.label for item in dataset.test] == [0, 0, 1]
+    assert dataset.val == ()
+    draw_image(tmp_path / "val" / "sea_side" / "1.png", 1)
+    assert read(tmp_path).val == (("val/sea_side/1.png", 1),)
+
+
 def test_without_splits_images_are_held_out(tmp_path: Path) -> None:
     draw_flat(tmp_path, {"sea_side": 12, "car": 3, "bus": 1})
-    dataset = read_folder("mine", tmp_path, TEMPLATE)
+    dataset = read(tmp_path)
     assert dataset.class_names == ("bus", "car", "sea side")
-    items = [
-        Item(path, label)
-        for label, c in enumerate(["bus", "car", "sea_side"])
-        for path in images_below(tmp_path, c)
-    ]
-    assert (dataset.train, dataset.test) == hold_out(items)
-    assert dataset.val == ()
+    items = labelled_images(tmp_path, ["bus", "car", "sea_side"])
+    assert (dataset.train, dataset.test, dataset.val) == (*hold_out(items), ())
 
 
-def test_splits_called_otherwise_are_no_classes(tmp_path: Path) -> None:
-    draw_flat(tmp_path, {"Train": 2, "Testing": 2})
-    with pytest.raises(UserError, match="found Testing, Train, which look like splits"):
-        read_folder("mine", tmp_path, TEMPLATE)
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        ([], "no class folders in it"),
+        (["test"], r"no folder train/\. Wanted train/<class>/"),
+        (["train"], "no folder test/"),
+        (["train", "test"], "train: no class folders in it"),
+        (["train/a", "test/c"], "test/c: a class without training folder"),
+        (["Train", "Testing"], "found Testing, Train, which look like splits"),
+        (["bus", "car", "train"], r"no folder test/.*no class being called train"),
+        (["train/sea_side", "train/sea side", "test/sea side"], "train/sea_side: class name 'sea"),
+        (["Car", "car"], r"/car: class name 'car' is the same .* 'Car'"),
+        (["_", "car"], "/_: an empty class name"),
+    ],
+)
+def test_folders_that_are_no_dataset_are_named(tmp_path: Path, folders, says: str) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(UserError, match=says):
+        read(tmp_path)
 
 
-def test_a_class_called_train_is_told_from_a_split(tmp_path: Path) -> None:
-    draw_flat(tmp_path, {"bus": 2, "car": 2, "train": 2})
-    with pytest.raises(UserError, match=r"no folder test/.*no class being called train"):
-        read_folder("mine", tmp_path, TEMPLATE)
-
-
-def test_class_names_that_are_the_same_to_clip(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"sea_side": (1, 1), "sea side": (1, 1)})
-    with pytest.raises(UserError, match="train/sea_side: class name 'sea side' is the same"):
-        read_folder("mine", tmp_path, TEMPLATE)
-    draw_flat(tmp_path / "flat", {"Car": 2, "car": 2})
-    with pytest.raises(UserError, match=r"flat/car: class name 'car' is the same .* 'Car'"):
-        read_folder("mine", tmp_path / "flat", TEMPLATE)
-    draw_flat(tmp_path / "nameless", {"_": 2, "car": 2})
-    with pytest.raises(UserError, match="nameless/_: an empty class name"):
-        read_folder("mine", tmp_path / "nameless", TEMPLATE)
+def test_a_folder_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone: no such folder.*data\.own\.mine\.folder"):
+        read(tmp_path / "gone")
 
 
 def test_neither_listing_nor_place_decides_what_is_held_out(
@@ -116,8 +82,14 @@ def test_neither_listing_nor_place_decides_what_is_held_out(
 ) -> None:
     here = draw_flat(tmp_path / "here", {"ant": 11, "bee": 7})
     shutil.copytree(here, tmp_path / "deep" / "there")
-    plain = read_folder("mine", here, TEMPLATE)
+    plain = read(here)
     for seed in range(3):
         with shuffled_listing(monkeypatch, seed):
-            moved = read_folder("mine", tmp_path / "deep" / "there", TEMPLATE)
+            moved = read(tmp_path / "deep" / "there")
         assert {**vars(moved), "folder": None} == {**vars(plain), "folder": None}
+
+
+def test_the_real_scenes(real: Path) -> None:
+    dataset = read(real / "folders" / "intel_scenes")
+    assert len(dataset.class_names) == 6
+    assert (len(dataset.train), len(dataset.test)) == (120, 120)

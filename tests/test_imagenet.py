@@ -5,14 +5,14 @@ import pytest
 from layouts import WNIDS, draw_layout
 
 from fdbpl.data.published import BASE, NEW, PUBLISHED
-from fdbpl.data.readers.imagenet import LAYOUTS, SHIFTED, read_imagenet
+from fdbpl.data.readers.imagenet import LAYOUTS, SHIFTED
 from fdbpl.data.splits import base_and_new
 from fdbpl.system.errors import UserError
 
 
 def test_labels_of_a_part_of_the_classes_count_from_zero(tmp_path: Path) -> None:
     draw_layout("imagenet-adversarial", tmp_path)
-    dataset = read_imagenet("imagenet-adversarial", tmp_path)
+    dataset = LAYOUTS["imagenet-adversarial"].read("imagenet-adversarial", tmp_path)
     assert dataset.class_names == ("ostrich", "missile", "missile")
     for item in dataset.test:
         wnid = item.path.split("/")[1]
@@ -28,7 +28,7 @@ def test_numbered_folders_follow_the_sorted_wnids_not_their_own_names(tmp_path: 
     for place in (0, 2, 9, 10, 11):
         (folder / LAYOUTS["imagenetv2"].test / str(place)).mkdir(parents=True)
         (folder / LAYOUTS["imagenetv2"].test / str(place) / "x.jpeg").touch()
-    dataset = read_imagenet("imagenetv2", tmp_path)
+    dataset = LAYOUTS["imagenetv2"].read("imagenetv2", tmp_path)
     assert dataset.class_names == tuple(f"class {place:02}" for place in (0, 2, 9, 10, 11))
     folders = [item.path.split("/")[1] for item in dataset.test]
     assert folders == ["0", "2", "9", "10", "11"]
@@ -42,7 +42,7 @@ def test_a_folder_that_stands_for_no_class_is_named(name: str, tmp_path: Path) -
     stray = tmp_path / name / (layout.train or layout.test) / "n99999999"
     stray.mkdir()
     with pytest.raises(UserError, match=r"n99999999: a class that classnames\.txt does not know"):
-        read_imagenet(name, tmp_path)
+        LAYOUTS[name].read(name, tmp_path)
 
 
 def test_a_class_to_test_must_be_one_to_train(tmp_path: Path) -> None:
@@ -50,11 +50,11 @@ def test_a_class_to_test_must_be_one_to_train(tmp_path: Path) -> None:
     images = tmp_path / "imagenet" / "images"
     shutil.rmtree(images / "train" / "n02012849")
     with pytest.raises(UserError, match=r"val/n02012849: a class that images/train does not know"):
-        read_imagenet("imagenet", tmp_path)
+        LAYOUTS["imagenet"].read("imagenet", tmp_path)
     shutil.rmtree(images / "val" / "n02012849")
-    assert len(read_imagenet("imagenet", tmp_path).class_names) == len(WNIDS) - 1
+    assert len(LAYOUTS["imagenet"].read("imagenet", tmp_path).class_names) == len(WNIDS) - 1
     shutil.rmtree(images / "val" / "n01440764")
-    assert read_imagenet("imagenet", tmp_path).test[0].label == 1
+    assert LAYOUTS["imagenet"].read("imagenet", tmp_path).test[0].label == 1
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_wrong_line_of_class_names_is_named(line: str, says: str, tmp_path: Pa
     path = tmp_path / "imagenet" / "classnames.txt"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(UserError, match=rf"classnames\.txt, {says}"):
-        read_imagenet("imagenet", tmp_path)
+        LAYOUTS["imagenet"].read("imagenet", tmp_path)
 
 
 def test_the_thousand_classes_have_their_places_in_every_version(
@@ -87,7 +87,7 @@ def test_the_thousand_classes_have_their_places_in_every_version(
                 image = tmp_path / name / part / (str(place) if layout.numbered else wnid) / "1.jpg"
                 image.parent.mkdir(parents=True)
                 image.touch()
-        dataset = read_imagenet(name, tmp_path)
+        dataset = LAYOUTS[name].read(name, tmp_path)
         assert dataset.class_names == said
         assert [item.label for item in dataset.test] == list(range(1000))
         if name not in SHIFTED:
@@ -97,7 +97,7 @@ def test_the_thousand_classes_have_their_places_in_every_version(
 
 
 def test_the_real_photographs_are_where_the_layout_says(real: Path) -> None:
-    dataset = read_imagenet("imagenet", real)
+    dataset = LAYOUTS["imagenet"].read("imagenet", real)
     assert len(dataset.class_names) == 200
     assert (len(dataset.train), len(dataset.test)) == (3200, 1600)
     assert dataset.class_names[:2] == ("goldfish", "fire salamander")

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import Params, check_params, read_params
+from fdbpl.settings.params import Params, check_params, load_yaml, read_params
 from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1] / "params.yaml"
@@ -230,7 +231,10 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
         (b"a: [1\n", "not readable as YAML"),
         (b"a: \xff\n", "not readable as YAML"),
         (b"1: 2\n", "params.yaml"),
-        (b"train:\n  lr: 1\n  lr: 2\n", "params.yaml, line 3: key 'lr' stands in line 2 too"),
+        (
+            b"train:\n  lr: 1\n  lr: 2\n",
+            'params.yaml, line 3: found duplicate key "lr"',
+        ),
     ],
 )
 def test_files_that_are_no_parameters(tmp_path: Path, data: bytes, says: str) -> None:
@@ -241,6 +245,19 @@ def test_files_that_are_no_parameters(tmp_path: Path, data: bytes, says: str) ->
     assert str(path) in str(error.value)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("010", 10), ("no", "no"), ("1:30", "1:30"), ("~", None), ("True", True)],
+)
+def test_yaml_means_to_fdbpl_what_it_means_to_dvc(text: str, value: object) -> None:
+    assert load_yaml(f"a: {text}") == parse_yaml(f"a: {text}", "params.yaml") == {"a": value}
+
+
+def test_equal_keys_of_other_mappings_and_of_merges_are_no_repeats() -> None:
+    text = "b: &b {lr: 1, x: 0}\na: &a\n  <<: *b\n  lr: 2\nc: {d: {<<: *a, lr: 3}}\n1: a\n'1': b\n"
+    assert load_yaml(text) == yaml.safe_load(text)
 
 
 def test_no_file_and_no_rights(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 import csv
 import io
-import json
 import pickle
-import random
 import shutil
 import textwrap
 from pathlib import Path
@@ -13,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import draw_folder, write_split
+from conftest import draw_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import draw_layout, shuffled_listing
@@ -22,16 +20,15 @@ from fdbpl.cli import main
 from fdbpl.data.dataset import Dataset, Item
 from fdbpl.data.params import DataParams
 from fdbpl.data.picks import COLUMNS, picks_table, read_picks
-from fdbpl.data.readers.coop import LAYOUTS as SPLIT_FILES
-from fdbpl.data.readers.coop import read_split
-from fdbpl.data.registry import LAYOUTS, SHIFTED, given_picks, open_dataset
+from fdbpl.data.registry import given_picks, open_dataset
 from fdbpl.data.splits import base_and_new, draw_order
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import TABLE, choose_shots, make_plan
 from fdbpl.system.errors import UserError
 
-LEARNED_FROM = [name for name in LAYOUTS if name not in SHIFTED["imagenet"]]
+MODEL = {"architecture": "ViT-B-32", "weights": "openai"}
+RAW = {"methods": ["coop"], "student": MODEL, "teacher": MODEL}
 
 
 def opened(name: str, root: Path) -> Dataset:
@@ -84,7 +81,7 @@ def test_the_table_by_hand(dataset: Dataset) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", LEARNED_FROM)
+@pytest.mark.parametrize("name", ["dtd", "fgvc_aircraft", "imagenet"])
 def test_neither_listing_nor_place_decides_the_table(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,23 +94,6 @@ def test_neither_listing_nor_place_decides_the_table(
     shutil.copytree(tmp_path / "here", tmp_path / "deep" / "there")
     with shuffled_listing(monkeypatch, 5):
         assert table(tmp_path / "deep" / "there") == here
-
-
-@pytest.mark.parametrize("name", ["dtd", "eurosat", "oxford_flowers"])
-def test_the_whole_split_files_give_16_shots_a_class_in_any_order(
-    name: str, tmp_path: Path, real: Path
-) -> None:
-    layout = SPLIT_FILES[name]
-    found = read_split(name, real, real / "splits" / layout.split, layout.template)
-    rows = json.loads((real / "splits" / layout.split).read_text())
-    for part in rows.values():
-        random.Random(1).shuffle(part)
-    shuffled = read_split(name, tmp_path, write_split(tmp_path / "s.json", **rows), "{}")
-    base, _ = base_and_new(found.train)
-    for seed in (1, 2, 3):
-        order = draw_order(found.train, seed)
-        assert draw_order(shuffled.train, seed) == order
-        assert all(len(order[label]) >= 16 for label in base)
 
 
 def test_a_plan_has_the_shots_of_the_table_and_no_others(dataset: Dataset) -> None:
@@ -167,21 +147,15 @@ def test_picks_that_do_not_fit_the_parameters_are_refused(dataset, changes, says
     ("row", "says"),
     [
         ("../photos/train/ant/00.png,ant,train,1", "leads outside the dataset's folder"),
-        ("/etc/hostname,ant,train,1", "leads outside the dataset's folder"),
         ("train/ant/link.png,ant,train,1", "it is in no split"),
-        ("train/ant/99.png,ant,train,1", "it is in no split"),
         ("test/ant/00.png,ant,train,1", "not among the train images of mine, it is in test"),
         ("train/ant/00.png,ant,test,", "not among the test images of mine, it is in train"),
         ('train/ant/00.png,"bee, wild",train,1', "is of class 'bee, wild', and in mine of 'ant'"),
-        ("train/ant/00.png,,train,1", "is of class '', and in mine of 'ant'"),
         ("train/ant/00.png,ant,training,1", "split is 'training', wanted train, val, test"),
         ("train/ant/00.png,ant,train,", "shot seed is '', wanted a whole number"),
-        ("train/ant/00.png,ant,train,-1", "shot seed is '-1', wanted a whole number"),
         ("train/ant/00.png,ant,train,1.0", "shot seed is '1.0', wanted a whole number"),
         ("test/ant/00.png,ant,test,1", "shot seed is '1' in a row of split test, wanted none"),
         ("train/ant/01.png,ant,train,1", "stands at"),
-        ("train/ant/00.png,ant,train", "not as many cells"),
-        ("train/ant/00.png,ant,train,1,2", "not as many cells"),
     ],
 )
 def test_a_wrong_row_is_named(dataset: Dataset, tmp_path: Path, row: str, says: str) -> None:
@@ -226,8 +200,7 @@ def test_the_command_writes_what_the_plan_learns_from_and_brings_it_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw_layout("dtd", tmp_path / "data")
-    model = {"architecture": "ViT-B-32", "weights": "openai"}
-    raw = {"datasets": ["dtd"], "methods": ["coop"], "shots": 2, "student": model, "teacher": model}
+    raw = {**RAW, "datasets": ["dtd"], "shots": 2}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     said = run("dtd", "--out", "picks.csv")
     assert said == ("dtd: 10, 10, 10 images of seeds 1, 2, 3, 10 test images. Written: picks.csv\n")
@@ -285,31 +258,27 @@ def test_the_command_needs_no_parameters(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (
-            ["eurosat", "--shots", "some"],
-            "--shots is 'some', wanted one whole number from 1 on, or all",
+        *(
+            (f"eurosat --shots {shots}", f"--shots is '{shots}', wanted one whole number from 1 on")
+            for shots in ("some", "3.5", "1,2", "0")
         ),
-        (["eurosat", "--shots", "3.5"], "--shots is '3.5', wanted one whole number from 1 on"),
-        (["eurosat", "--shots", "1,2"], "--shots is '1,2', wanted one whole number from 1 on"),
-        (["eurosat", "--shots", "0"], "--shots is '0', wanted one whole number from 1 on, or all"),
-        (["eurosat", "--seeds", "1,x"], "--seeds is '1,x', wanted whole numbers"),
-        (["imagenetv2"], "dataset 'imagenetv2' has no training images, so no shots"),
-        (["mine"], "dataset 'mine' has training images without a class, so no shots"),
-        (["nowhere"], "dataset 'nowhere' is unknown"),
+        ("eurosat --seeds 1,x", "--seeds is '1,x', wanted whole numbers"),
+        ("imagenetv2", "dataset 'imagenetv2' has no training images, so no shots"),
+        ("mine", "dataset 'mine' has training images without a class, so no shots"),
+        ("nowhere", "dataset 'nowhere' is unknown"),
     ],
 )
 def test_mistakes_end_with_exit_code_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("eurosat", "imagenetv2"):
         draw_layout(name, tmp_path / "data")
     (tmp_path / "names.txt").write_text("ant\nbee\n")
     own = {"mine": {"images": "data/eurosat/2750", "names": "names.txt"}}
-    model = {"architecture": "ViT-B-32", "weights": "openai"}
-    raw = {"datasets": ["eurosat"], "methods": ["coop"], "student": model, "teacher": model}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**raw, "data": {"own": own}}))
-    result = CliRunner().invoke(main, ["data", "picks", *words, "--out", "picks.csv"])
+    raw = {**RAW, "datasets": ["eurosat"], "data": {"own": own}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    result = CliRunner().invoke(main, ["data", "picks", *words.split(), "--out", "picks.csv"])
     assert result.exit_code == 2
     assert says in result.stderr
     assert not (tmp_path / "picks.csv").exists()

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import draw_folder, draw_image, write_split
-from layouts import draw_layout
+from conftest import draw_image
 
+from fdbpl.data import registry
 from fdbpl.data.dataset import Dataset
 from fdbpl.data.params import DataParams, OwnDataset
 from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, is_shifted, open_dataset
@@ -12,8 +12,9 @@ from fdbpl.settings.params import TransferParams
 from fdbpl.system.errors import UserError
 
 
-def own(folder: Path) -> DataParams:
-    return DataParams(root=str(folder), own={"mine": OwnDataset(folder=str(folder))})
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"'imagnet' is unknown.*objects.*eurosat.*data\.own"):
+        open_dataset("imagnet", DataParams())
 
 
 def test_ones_own_folder_of_a_drawn_name_is_not_drawn(tmp_path: Path) -> None:
@@ -22,29 +23,36 @@ def test_ones_own_folder_of_a_drawn_name_is_not_drawn(tmp_path: Path) -> None:
     assert not is_drawn("dtd", DataParams())
 
 
-def test_ones_own_folder(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"a": (1, 1), "b": (1, 1)})
-    assert open_dataset("mine", own(tmp_path)).class_names == ("a", "b")
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [(("sea side",), "one class, 'sea side', wanted at"), ((), "no class, wanted")],
+)
+def test_fewer_than_two_classes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], says: str
+) -> None:
+    found = Dataset("mine", tmp_path, names, "{}", (), (), ())
+    monkeypatch.setattr("fdbpl.data.registry.read_folder", lambda *_: found)
+    data = DataParams(own={"mine": OwnDataset(folder=str(tmp_path))})
+    with pytest.raises(UserError, match=rf"'mine' in .* has {says}"):
+        open_dataset("mine", data)
 
 
-def test_coops_layout(tmp_path: Path) -> None:
-    split = tmp_path / "eurosat" / "split_zhou_EuroSAT.json"
-    write_split(split, train=[["a.png", 0, "Forest"], ["b.png", 1, "River"]])
-    (tmp_path / "eurosat" / "2750").mkdir()
-    dataset = open_dataset("eurosat", DataParams(root=str(tmp_path)))
-    assert dataset.template == "a centered satellite photo of {}."
-    assert dataset.folder == tmp_path / "eurosat" / "2750"
+def test_a_layout_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file has to hold is what this class holds."""
 
+    class Flat:
+        lists = "names.txt"
+        page = "https://example.org/flat"
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'imagnet' is unknown.*objects.*eurosat.*data\.own"):
-        open_dataset("imagnet", DataParams())
+        def read(self, name: str, root: Path) -> Dataset:
+            classes = tuple((root / name / self.lists).read_text().split())
+            return Dataset(name, root / name, classes, "a {}.", (), (), ())
 
-
-def test_one_class_is_refused(tmp_path: Path) -> None:
-    draw_folder(tmp_path, {"sea_side": (1, 1)})
-    with pytest.raises(UserError, match=r"'mine' in .* has one class, 'sea side', wanted at"):
-        open_dataset("mine", own(tmp_path))
+    lines = {**registry.LAYOUTS, "flat": Flat()}
+    monkeypatch.setattr(registry, "LAYOUTS", lines)
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "names.txt").write_text("ant bee")
+    assert open_dataset("flat", DataParams(root=str(tmp_path))).class_names == ("ant", "bee")
 
 
 def test_ones_own_table_and_images_without_classes(tmp_path: Path) -> None:
@@ -62,12 +70,6 @@ def test_ones_own_table_and_images_without_classes(tmp_path: Path) -> None:
     assert (listed.class_names, listed.template) == (("ant", "bee"), "{}!")
     assert plain.class_names == ("bee", "ant")
     assert plain.folder == tmp_path / "photos"
-
-
-def test_two_published_classes_may_share_a_name(tmp_path: Path) -> None:
-    draw_layout("imagenet", tmp_path)
-    names = open_dataset("imagenet", DataParams(root=str(tmp_path))).class_names
-    assert names.count("missile") == 2
 
 
 def test_the_shifted_versions_are_those_the_registry_says() -> None:
@@ -90,10 +92,3 @@ def test_of_ones_own_datasets_the_parameters_tell() -> None:
     transfer = TransferParams(source="mine", targets=["inked", "else"], shifted=["inked"])
     assert is_shifted("inked", transfer)
     assert not is_shifted("else", transfer)
-
-
-def test_no_class_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = Dataset("mine", tmp_path, (), "{}", (), (), ())
-    monkeypatch.setattr("fdbpl.data.registry.read_folder", lambda *_: empty)
-    with pytest.raises(UserError, match=r"'mine' in .* has no class, wanted at least 2\."):
-        open_dataset("mine", own(tmp_path))

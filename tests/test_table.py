@@ -89,9 +89,7 @@ def test_training_images_may_have_no_class(write: Write, tmp_path: Path) -> None
     ("row", "says"),
     [
         ({"image": "../x.jpg"}, "leads outside"),
-        ({"image": "/etc/x.jpg"}, "leads outside"),
         ({"image": "link.jpg"}, "leads outside"),
-        ({"image": ""}, "leads outside"),
         ({"split": "testing"}, "split is 'testing', wanted train, val, test"),
         ({"split": ""}, "split is '', wanted train, val, test"),
         ({"class": "_"}, "class is '_', wanted letters"),
@@ -113,7 +111,7 @@ def test_a_wrong_row_is_named(write: Write, row: dict[str, str], says: str, tmp_
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "found columns ; wanted columns image, class"),
+        (b"", "found columns ; wanted a table with columns image, class"),
         (b"image;class\na.jpg;car\n", r"found columns image;class.*by commas"),
         (b"picture,class\na.jpg,car\n", "found columns picture, class"),
         (b"image,class\n", "no rows"),

@@ -19,22 +19,24 @@ def test_images_have_no_class_and_labels_follow_the_lines(tmp_path: Path) -> Non
     assert dataset.test == dataset.val == ()
 
 
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
-    images, names = tmp_path / "images", tmp_path / "names.txt"
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (None, r"names\.txt: No such file.*data\.own\.mine\.names"),
+        ("car\nbus\n CAR\n", r"names\.txt, line 3: class name 'CAR' .* line 1"),
+        ("car\n_\n", r"names\.txt, line 2: an empty class name"),
+        ("car\nbus\n", "images: no image in it"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, names: str | None, says: str) -> None:
+    images, listed = tmp_path / "images", tmp_path / "names.txt"
     with pytest.raises(UserError, match=r"images: no such folder.*data\.own\.mine\.images"):
-        read_unlabelled("mine", images, names, "{}.")
+        read_unlabelled("mine", images, listed, "{}.")
     images.mkdir()
-    with pytest.raises(UserError, match=r"names\.txt: No such file.*data\.own\.mine\.names"):
-        read_unlabelled("mine", images, names, "{}.")
-    names.write_text("car\nbus\n CAR\n")
-    with pytest.raises(UserError, match=r"names\.txt, line 3: class name 'CAR' .* line 1"):
-        read_unlabelled("mine", images, names, "{}.")
-    names.write_text("car\n_\n")
-    with pytest.raises(UserError, match=r"names\.txt, line 2: an empty class name"):
-        read_unlabelled("mine", images, names, "{}.")
-    names.write_text("car\nbus\n")
-    with pytest.raises(UserError, match="images: no image in it"):
-        read_unlabelled("mine", images, names, "{}.")
+    if names is not None:
+        listed.write_text(names)
+    with pytest.raises(UserError, match=says):
+        read_unlabelled("mine", images, listed, "{}.")
 
 
 @pytest.fixture

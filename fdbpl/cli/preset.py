@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
+from ruamel.yaml.error import YAMLError
 
-from fdbpl.settings.params import DEFAULT_PATH
+from fdbpl.settings.params import DEFAULT_PATH, load_yaml
 from fdbpl.settings.presets import preset as presets
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
@@ -46,7 +46,7 @@ def preset(name: str, only: str | None, root: str | None, params_path: Path) -> 
     click.echo(f"{params_path}: preset {name}" + (f", only {', '.join(chosen)}" if chosen else ""))
     if kept is not None:
         click.echo(f"kept what was there: {kept}")
-    after = yaml.safe_load(text)
+    after = load_yaml(text)
     for line in presets.changes(_keys(before), after) or ["  comments alone differ"]:
         click.echo(line)
     if chosen and after["transfer"] is None:
@@ -80,7 +80,7 @@ def _keep(path: Path, text: str) -> Path:
 def _keys(text: str | None) -> dict[str, Any]:
     """Return a file's keys; of what is no YAML, or no keys, none."""
     try:
-        found = yaml.safe_load(text or "")
-    except yaml.YAMLError:
+        found = load_yaml(text or "")
+    except YAMLError:
         return {}
     return found if isinstance(found, dict) else {}

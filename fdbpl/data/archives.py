@@ -7,15 +7,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-
-BLOCK = 1 << 20
 
 LEFT_OUT = "__MACOSX"  # macOS adds it to archives
 
@@ -55,36 +52,14 @@ def unpack(archive: Path, folder: Path, report: Report = silent) -> None:
 
 def _unpack_zip(archive: Path, folder: Path, report: Report) -> None:
     with zipfile.ZipFile(archive) as packed:
-        entries = [entry for entry in packed.infolist() if not _is_left_out(entry.filename)]
+        entries = [entry for entry in packed.infolist() if _is_kept(entry.filename)]
         for entry in entries:
-            _require_inside(archive, entry)
-        needed, free = sum(entry.file_size for entry in entries), shutil.disk_usage(folder).free
-        if needed > free:
-            raise UserError(
-                f"{archive}: {needed:,} bytes when unpacked, {free:,} are free at {folder}. "
-                "Make room and fetch again."
-            )
+            is_link = stat.S_ISLNK(entry.external_attr >> 16)
+            _require_harmless(archive, entry.filename, is_link=is_link)
+        _require_room(archive, folder, sum(entry.file_size for entry in entries))
         for done, entry in enumerate(entries, start=1):
             packed.extract(entry, folder)
             report(done, len(entries))
-
-
-def _require_inside(archive: Path, entry: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(entry.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or "\0" in entry.filename:
-        raise UserError(
-            f"{archive}: entry {entry.filename!r} leads outside. Nothing is unpacked: this is not "
-            "the archive of a dataset."
-        )
-    _require_no_link(archive, entry.filename, is_link=stat.S_ISLNK(entry.external_attr >> 16))
-
-
-def _require_no_link(archive: Path, name: str, *, is_link: bool) -> None:
-    if is_link:
-        raise UserError(
-            f"{archive}: entry {name!r} is a link, wanted files and folders. Nothing is unpacked: "
-            "if you trust the archive, unpack it by hand."
-        )
 
 
 def _unpack_tar(archive: Path, folder: Path, report: Report) -> None:
@@ -94,31 +69,41 @@ def _unpack_tar(archive: Path, folder: Path, report: Report) -> None:
             f"{platform.python_version()}. Unpack it into {folder} by hand: tar -xf {archive.name}"
         )
     with tarfile.open(archive) as packed:
-        entries = packed.getmembers()
-        _read_on(packed)
-        # the filter's own care for links can be led astray (CVE-2025-4517); without any it is safe
+        entries = [entry for entry in packed.getmembers() if _is_kept(entry.name)]
+        # a compressed file's checksum follows the last entry, and tarfile leaves it unread
+        while packed.fileobj is not None and packed.fileobj.read(1 << 20):
+            pass
         for entry in entries:
-            _require_no_link(archive, entry.name, is_link=entry.issym() or entry.islnk())
-
-        def counted() -> Iterator[tarfile.TarInfo]:
-            for done, entry in enumerate(entries, start=1):
-                report(done, len(entries))
-                if not _is_left_out(entry.name):
-                    yield entry
-
-        # refuses what is absolute, climbs out or is a device
-        packed.extractall(folder, members=counted(), filter="data")
+            # the filter's own care for links can be led astray (CVE-2025-4517)
+            _require_harmless(archive, entry.name, is_link=entry.issym() or entry.islnk())
+        _require_room(archive, folder, sum(entry.size for entry in entries))
+        for done, entry in enumerate(entries, start=1):
+            packed.extract(entry, folder, filter="data")  # refuses devices, and special bits
+            report(done, len(entries))
 
 
-def _read_on(packed: tarfile.TarFile) -> None:
-    """Read what follows the last entry: a compressed file's checksum, which tarfile leaves unread.
-
-    Raises:
-        OSError, EOFError, lzma.LZMAError: it is not that of the content, or is missing.
-    """
-    while packed.fileobj is not None and packed.fileobj.read(BLOCK):
-        pass
+def _is_kept(name: str) -> bool:
+    return PurePosixPath(name).parts[:1] != (LEFT_OUT,)
 
 
-def _is_left_out(name: str) -> bool:
-    return PurePosixPath(name).parts[:1] == (LEFT_OUT,)
+def _require_harmless(archive: Path, name: str, *, is_link: bool) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise UserError(
+            f"{archive}: entry {name!r} leads outside. Nothing is unpacked: this is not "
+            "the archive of a dataset."
+        )
+    if is_link:
+        raise UserError(
+            f"{archive}: entry {name!r} is a link, wanted files and folders. Nothing is unpacked: "
+            "if you trust the archive, unpack it by hand."
+        )
+
+
+def _require_room(archive: Path, folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{archive}: {needed:,} bytes when unpacked, {free:,} are free at {folder}. "
+            "Make room and fetch again."
+        )

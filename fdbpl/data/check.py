@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,26 +66,19 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One kind of fault and every case of it, each named."""
-
-    title: str
-    cases: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Check:
     """The report on one dataset.
 
     `found` are its counts, `wanted` the published ones of the same kinds (empty for a dataset that
-    nobody published), `others` the files beside the images, by suffix.
+    nobody published), `problems` every case of each kind of fault, `others` the files beside the
+    images, by suffix.
     """
 
     name: str
     folder: Path
     found: Counts
     wanted: Counts
-    problems: tuple[Problem, ...]
+    problems: Mapping[str, tuple[str, ...]]
     others: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -97,25 +90,20 @@ class Check:
         """Return the report as text: counts, then each problem with its first cases."""
         width = max(len(kind) for kind in self.found)
         heads = ("found", "published") if self.wanted else ("found",)
-        lines = [f"{self.name}: {self.folder}", f"  {'':{width}}" + "".join(map(_cell, heads))]
+        rows = [("", *heads)]
         for kind, count in self.found.items():
-            cells = [f"{count:,}"]
-            if self.wanted:
-                cells.append(f"{self.wanted[kind]:,}" if kind in self.wanted else "-")
-            lines.append(f"  {kind:{width}}" + "".join(map(_cell, cells)))
+            published = f"{self.wanted[kind]:,}" if kind in self.wanted else "-"
+            rows.append((kind, f"{count:,}", published)[: 1 + len(heads)])
+        lines = [f"{self.name}: {self.folder}"]
+        for kind, *cells in rows:
+            lines.append(f"  {kind:{width}}" + "".join(f"{cell:>12}" for cell in cells))
         if self.others:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.others.items())
             lines.append(f"files that are no images: {kinds}")
-        for problem in self.problems:
-            more = len(problem.cases) - SHOWN
-            lines.append(f"{problem.title}: {len(problem.cases):,}")
-            lines += [f"  {case}" for case in problem.cases[:SHOWN]]
-            lines += [f"  and {more:,} more"] if more > 0 else []
+        for title, cases in self.problems.items():
+            lines += [f"{title}: {len(cases):,}", *(f"  {case}" for case in cases[:SHOWN])]
+            lines += [f"  and {len(cases) - SHOWN:,} more"] if len(cases) > SHOWN else []
         return [*lines, "no problem found" if self.is_sound else "problems found"]
-
-
-def _cell(text: str) -> str:
-    return f"{text:>12}"
 
 
 def check(
@@ -123,56 +111,36 @@ def check(
 ) -> Check:
     """Judge a dataset by its file lists and by what was seen of its images."""
     found = count(dataset)
-    problems = (
-        Problem("counts other than published", tuple(_differing(found, wanted))),
-        Problem("images missing", look.missing),
-        Problem(
-            "images that do not decode", tuple(f"{p}: {why}" for p, why in look.unreadable.items())
-        ),
-        Problem("test images that are training images too", tuple(_in_both(dataset, look))),
-        Problem(f"classes with fewer than {SHOTS} training images", tuple(_few(dataset, look))),
-        Problem("classes without a test image", tuple(_untested(dataset, look))),
-    )
-    return Check(
-        name=dataset.name,
-        folder=dataset.folder,
-        found=found,
-        wanted=wanted,
-        problems=tuple(problem for problem in problems if problem.cases),
-        others=others or {},
-    )
+    cases: dict[str, Iterable[str]] = {
+        "counts other than published": _differing(found, wanted),
+        "images missing": look.missing,
+        "images that do not decode": (f"{path}: {why}" for path, why in look.unreadable.items()),
+        "test images that are training images too": _in_both(dataset, look),
+        f"classes with fewer than {SHOTS} training images": _few(dataset, look),
+        "classes without a test image": _untested(dataset, look),
+    }
+    problems = {title: told for title, every in cases.items() if (told := tuple(every))}
+    return Check(dataset.name, dataset.folder, found, wanted, problems, others or {})
 
 
 def count(dataset: Dataset) -> dict[str, int]:
     """Count classes and images by the kinds that `published` names, and what it does not."""
     unlabelled = sum(item.label == UNKNOWN for item in dataset.train)
+    base, new = ((), ()) if unlabelled else base_and_new(dataset.train)
+    tested = Counter(item.label for item in dataset.test)
     counts = {
         published.CLASSES: len(dataset.class_names),
+        published.BASE: len(base),
+        published.NEW: len(new),
         published.TRAIN: len(dataset.train),
         "training images without class": unlabelled,
         "validation images": len(dataset.val),
         published.TEST: len(dataset.test),
+        published.TEST_BASE: sum(tested[label] for label in base),
+        published.TEST_NEW: sum(tested[label] for label in new),
     }
-    if dataset.train and not unlabelled:
-        base, new = base_and_new(dataset.train)
-        counts[published.BASE], counts[published.NEW] = len(base), len(new)
-        for kind, half in ((published.TEST_BASE, set(base)), (published.TEST_NEW, set(new))):
-            counts[kind] = sum(item.label in half for item in dataset.test)
-    return {kind: counts[kind] for kind in _KINDS if counts.get(kind, 0) or kind in _ALWAYS}
-
-
-_ALWAYS = (published.CLASSES, published.TRAIN, published.TEST)
-_KINDS = (
-    published.CLASSES,
-    published.BASE,
-    published.NEW,
-    published.TRAIN,
-    "training images without class",
-    "validation images",
-    published.TEST,
-    published.TEST_BASE,
-    published.TEST_NEW,
-)
+    always = (published.CLASSES, published.TRAIN, published.TEST)
+    return {kind: number for kind, number in counts.items() if number or kind in always}
 
 
 def _differing(found: Counts, wanted: Counts) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 GENERIC_TEMPLATE = "a photo of a {}."
 GENERIC_NEGATIVE = "a photo of no {}."
@@ -37,3 +37,18 @@ class Dataset:
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
+
+
+class Layout(Protocol):
+    """How a published dataset lies on disk, and who reads it."""
+
+    @property
+    def lists(self) -> str:
+        """The file that lies in the dataset's folder itself, and tells where that is."""
+
+    @property
+    def page(self) -> str:
+        """Its authors' page, where their terms stand, whatever a mirror says."""
+
+    def read(self, name: str, root: Path) -> Dataset:
+        """Read the dataset that lies in `root / name`; raise `UserError` naming what is wrong."""

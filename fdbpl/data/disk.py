@@ -1,10 +1,13 @@
-"""What a dataset is on disk: folders, images and lists; nothing leads outside."""
+"""What a dataset is on disk: folders, images, lists and tables; nothing leads outside."""
 
+import csv
+import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from fdbpl.data.dataset import Item
 from fdbpl.system.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -54,6 +57,15 @@ def images_below(folder: Path, under: str = ".") -> list[str]:
         require_utf8(folder, path)
         for path in _files(folder, under)
         if _suffix(path) in IMAGE_SUFFIXES
+    )
+
+
+def labelled_images(folder: Path, places: Iterable[str]) -> tuple[Item, ...]:
+    """Return the images below each of `places` in `folder`, labelled by the place's number."""
+    return tuple(
+        Item(path, label)
+        for label, place in enumerate(places)
+        for path in images_below(folder, place)
     )
 
 
@@ -114,6 +126,39 @@ def read_text(path: Path, wanted: str) -> str:
         raise UserError(
             f"{path}, line {line}: not UTF-8. Save the file as UTF-8; wanted {wanted}."
         ) from None
+
+
+def csv_rows(
+    table: Path, columns: Iterable[str], wanted: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield where each row of a CSV file stands, and its cells by column.
+
+    Raises:
+        UserError: the file cannot be read or is no CSV, lacks one of `columns`, or a row has more
+            or fewer cells than the header.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(table, wanted), newline=""), strict=True)
+    try:
+        require_columns(table, list(reader.fieldnames or ()), columns, wanted)
+        for cells in reader:
+            where = f"{table}, line {reader.line_num}"
+            if None in cells or None in cells.values():
+                raise UserError(
+                    f"{where}: not as many cells as the header has. "
+                    'Put "quotes" around a cell with a comma.'
+                )
+            yield where, cells
+    except csv.Error as error:
+        raise UserError(
+            f"{table}, line {reader.reader.line_num}: {error}. Wanted {wanted}."
+        ) from None
+
+
+def require_columns(table: Path, found: list[str], columns: Iterable[str], wanted: str) -> None:
+    """Raise `UserError` when a table lacks one of `columns`."""
+    if not set(columns).issubset(found):
+        hint = " Separate cells by commas." if len(found) == 1 and ";" in found[0] else ""
+        raise UserError(f"{table}: found columns {', '.join(found)}; wanted {wanted}.{hint}")
 
 
 def inside(path: object) -> str:

@@ -7,13 +7,12 @@ Paths are relative to the dataset's folder of images, as in CoOp's split files.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fdbpl.data.dataset import PARTS, UNKNOWN, Dataset, Item
-from fdbpl.data.disk import inside, read_text
+from fdbpl.data.disk import csv_rows, inside
 from fdbpl.data.names import spoken
-from fdbpl.data.readers.table import full_rows
 from fdbpl.system.errors import UserError
 
 SEED = "shot seed"
@@ -54,7 +53,7 @@ def read_picks(table: Path, dataset: Dataset) -> Picks:
     items = {part: {item.path: item for item in getattr(dataset, part)} for part in PARTS}
     seen: dict[tuple[str, str, str], str] = {}
     picks: dict[int, set[Item]] = {}
-    for where, cells in _rows(table):
+    for where, cells in csv_rows(table, COLUMNS, WANTED):
         try:
             part, item = _item(cells, items, dataset)
             seed = _seed(part, cells[SEED].strip())
@@ -68,19 +67,6 @@ def read_picks(table: Path, dataset: Dataset) -> Picks:
     if not picks:
         raise UserError(f"{table}: no row of split train. Wanted {WANTED}.")
     return {seed: frozenset(chosen) for seed, chosen in sorted(picks.items())}
-
-
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(read_text(table, WANTED), newline=""), strict=True)
-    try:
-        found = list(reader.fieldnames or ())
-        if not set(COLUMNS).issubset(found):
-            raise UserError(f"{table}: found columns {', '.join(found)}; wanted {WANTED}.")
-        yield from full_rows(table, reader)
-    except csv.Error as error:
-        raise UserError(
-            f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}."
-        ) from None
 
 
 def _item(

@@ -1,32 +1,30 @@
 """From a dataset's name to the dataset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fdbpl.data.dataset import Dataset
+from fdbpl.data.dataset import Dataset, Layout
 from fdbpl.data.names import read_vocabulary
 from fdbpl.data.params import DataParams, OwnDataset
 from fdbpl.data.picks import Picks, read_picks
 from fdbpl.data.readers import aircraft, coop, imagenet
-from fdbpl.data.readers.aircraft import read_aircraft
-from fdbpl.data.readers.coop import read_coop
+from fdbpl.data.readers.coop import read_split
 from fdbpl.data.readers.folder import read_folder
-from fdbpl.data.readers.imagenet import read_imagenet
 from fdbpl.data.readers.table import read_table
 from fdbpl.data.readers.unlabelled import read_unlabelled
 from fdbpl.playground import datasets as playground
 from fdbpl.settings.params import TransferParams
 from fdbpl.system.errors import UserError
 
-LAYOUTS: Mapping[str, Callable[[str, Path], Dataset]] = MappingProxyType(
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        **dict.fromkeys(coop.LAYOUTS, read_coop),
-        aircraft.NAME: read_aircraft,
-        **dict.fromkeys(imagenet.LAYOUTS, read_imagenet),
+        **coop.LAYOUTS,
+        **aircraft.LAYOUTS,
+        **imagenet.LAYOUTS,
     }
 )
-"""The fifteen layouts of the field, each with its reader."""
+"""The layouts of published datasets, by name: a line for each file of them."""
 
 SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"imagenet": imagenet.SHIFTED, "objects": playground.SHIFTED}
@@ -63,9 +61,11 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
     if name in data.own:
         dataset = _read_own(name, data.own[name], data)
     elif name in LAYOUTS:
-        dataset = LAYOUTS[name](name, root)
+        dataset = LAYOUTS[name].read(name, root)
     elif is_drawn(name, data):
-        dataset = playground.materialise(name, root, data.world)
+        folder = playground.materialise(name, root, data.world)
+        template = playground.definition(name).template
+        dataset = read_split(name, folder, folder / playground.SPLIT_FILE, template)
     else:
         raise UserError(
             f"dataset {name!r} is unknown. Wanted one of the playground "

@@ -4,7 +4,6 @@ Every image is a pure function of the dataset's definition, the split and the im
 """
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fdbpl.data.dataset import Dataset, Item
 from fdbpl.playground import drawing, world
 from fdbpl.playground.world import LAWS, Law, Reading
 from fdbpl.system.errors import UserError
@@ -278,11 +276,11 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def materialise(name: str, root: Path, number: int = 1) -> Dataset:
-    """Draw a dataset of world `number` under `root`, unless it lies there, and return it as read.
+def materialise(name: str, root: Path, number: int = 1) -> Path:
+    """Draw a dataset of world `number` under `root`, unless it lies there, and return its folder.
 
-    Images are PNG files in root/playground-<digest>/<name>/<split>/, beside a split file in
-    CoOp's format.
+    This is root/playground-<digest>/<name>, with PNG files in <split>/ and CoOp's kind of split
+    file, `SPLIT_FILE`.
     Raises UserError for a name that is no drawn dataset.
     """
     drawn = definition(name)
@@ -299,12 +297,7 @@ def materialise(name: str, root: Path, number: int = 1) -> Dataset:
                     (aside / path).write_bytes(_png(image))
                     split_file[split].append((path, label, drawn.sorted_classes[label].name))
             (aside / SPLIT_FILE).write_bytes(readable_json(split_file))
-    listed = json.loads((folder / SPLIT_FILE).read_text())
-    items = {
-        split: tuple(Item(path, label) for path, label, _ in listed[split]) for split in SPLITS
-    }
-    names = tuple(c.name for c in drawn.sorted_classes)
-    return Dataset(name, folder, names, drawn.template, **items)
+    return folder
 
 
 def shown(

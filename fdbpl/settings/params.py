@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
     StrictInt,
@@ -12,6 +11,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
 
 from fdbpl.cache.params import CacheParams, WorkerParams
 from fdbpl.clip.params import StudentParams, TeacherParams
@@ -22,7 +24,6 @@ from fdbpl.methods.registry import IMPORTED, METHODS, find_method
 from fdbpl.regions.params import RegionParams
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section, explain
-from fdbpl.unique_keys import load_yaml
 
 DEFAULT_PATH = Path("params.yaml")
 
@@ -198,6 +199,15 @@ def _each_once(names: list[Any]) -> list[Any]:
     return names
 
 
+def load_yaml(text: str) -> Any:
+    """Return what a text says in YAML 1.2, as DVC reads it: there `1e-3` is a number, `no` a word.
+
+    Raises:
+        YAMLError: it is no YAML, or a key stands twice in one mapping.
+    """
+    return YAML(typ="safe", pure=True).load(text)
+
+
 def read_params(path: Path = DEFAULT_PATH) -> Params:
     """Read and check `params.yaml`.
 
@@ -206,14 +216,20 @@ def read_params(path: Path = DEFAULT_PATH) -> Params:
             allowed; the message names the key, the value found and what is allowed.
     """
     try:
-        raw = load_yaml(path.read_text(encoding="utf-8"), str(path))
+        raw = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Run fdbpl in the project's folder, or give --params."
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except DuplicateKeyError as error:
+        where = f"{path}, line {error.problem_mark.line + 1}"
+        why = " ".join(
+            error.problem.partition(" with value ")[0].split()
+        )  # values are not read yet
+        raise UserError(f"{where}: {why}, wanted once. Take one out.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found {type(raw).__name__}, wanted keys with values.")

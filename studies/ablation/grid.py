@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
 from fdbpl.methods.options import PRESETS
-from fdbpl.settings.params import Params, check_params
+from fdbpl.settings.params import Params, check_params, load_yaml
 from fdbpl.system.errors import UserError
 
 REFERENCE = "reference"
@@ -91,8 +91,8 @@ def _value(word: str, text: str) -> Any:
         numbers = [int(part) if part.lstrip("+-").isdigit() else float(part) for part in parts]
         return numbers if len(numbers) > 1 else numbers[0]
     try:
-        return yaml.safe_load(word)
-    except yaml.YAMLError:
+        return load_yaml(word)
+    except YAMLError:
         raise UserError(f"--vary is {text!r}: {word!r} is no value of YAML.") from None
 
 

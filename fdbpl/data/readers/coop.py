@@ -12,46 +12,69 @@ from fdbpl.data.disk import Fence, dataset_folder, read_text
 from fdbpl.data.names import spoken
 from fdbpl.system.errors import UserError
 
+VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+
 
 @dataclass(frozen=True)
-class Layout:
-    """Where images and split file lie in the dataset's folder, and its template."""
+class SplitFile:
+    """A layout: the folder of images in the dataset's own, what CoOp calls it, and its template."""
 
     images: str
-    split: str
+    called: str
+    page: str
     template: str = GENERIC_TEMPLATE
 
+    @property
+    def lists(self) -> str:
+        """The split file, in the dataset's folder."""
+        return f"split_zhou_{self.called}.json"
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    def read(self, name: str, root: Path) -> Dataset:
+        """Read the dataset that lies in `root / name`.
+
+        Raises:
+            UserError: the folder or the split file is missing, or the split file is not as CoOp's.
+        """
+        folder = dataset_folder(name, root / name)
+        return read_split(name, folder / self.images, folder / self.lists, self.template)
+
+
+LAYOUTS: Mapping[str, SplitFile] = MappingProxyType(
     {
-        "caltech-101": Layout("101_ObjectCategories", "split_zhou_Caltech101.json"),
-        "oxford_pets": Layout(
-            "images", "split_zhou_OxfordPets.json", "a photo of a {}, a type of pet."
+        "caltech-101": SplitFile(
+            "101_ObjectCategories", "Caltech101", "https://data.caltech.edu/records/mzrjq-6wc02"
         ),
-        "stanford_cars": Layout("", "split_zhou_StanfordCars.json"),
-        "oxford_flowers": Layout(
-            "jpg", "split_zhou_OxfordFlowers.json", "a photo of a {}, a type of flower."
+        "oxford_pets": SplitFile(
+            "images", "OxfordPets", f"{VGG}/pets/", "a photo of a {}, a type of pet."
         ),
-        "food-101": Layout("images", "split_zhou_Food101.json", "a photo of {}, a type of food."),
-        "sun397": Layout("SUN397", "split_zhou_SUN397.json"),
-        "dtd": Layout("images", "split_zhou_DescribableTextures.json", "{} texture."),
-        "eurosat": Layout("2750", "split_zhou_EuroSAT.json", "a centered satellite photo of {}."),
-        "ucf101": Layout(
-            "UCF-101-midframes", "split_zhou_UCF101.json", "a photo of a person doing {}."
+        "stanford_cars": SplitFile(
+            "", "StanfordCars", "https://ai.stanford.edu/~jkrause/cars/car_dataset.html"
+        ),
+        "oxford_flowers": SplitFile(
+            "jpg", "OxfordFlowers", f"{VGG}/flowers/102/", "a photo of a {}, a type of flower."
+        ),
+        "food-101": SplitFile(
+            "images",
+            "Food101",
+            "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+            "a photo of {}, a type of food.",
+        ),
+        "sun397": SplitFile("SUN397", "SUN397", "https://vision.princeton.edu/projects/2010/SUN/"),
+        "dtd": SplitFile("images", "DescribableTextures", f"{VGG}/dtd/", "{} texture."),
+        "eurosat": SplitFile(
+            "2750",
+            "EuroSAT",
+            "https://github.com/phelber/EuroSAT",
+            "a centered satellite photo of {}.",
+        ),
+        "ucf101": SplitFile(
+            "UCF-101-midframes",
+            "UCF101",
+            "https://www.crcv.ucf.edu/data/UCF101.php",
+            "a photo of a person doing {}.",
         ),
     }
 )
-
-
-def read_coop(name: str, root: Path) -> Dataset:
-    """Read one of `LAYOUTS`, which lies in `root / name`.
-
-    Raises:
-        UserError: the folder or the split file is missing, or the split file is not as CoOp's.
-    """
-    layout = LAYOUTS[name]
-    folder = dataset_folder(name, root / name)
-    return read_split(name, folder / layout.images, folder / layout.split, layout.template)
 
 
 def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
@@ -61,11 +84,10 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
         UserError: the file or the folder `images` is missing, the file is damaged, a path leads
             outside `images`, or a label has two names; the message names the entry.
     """
-    parts = _parts(split)
     names: dict[int, str] = {}
     fence = Fence(images)
     items: dict[str, tuple[Item, ...]] = {}
-    for part, rows in parts.items():
+    for part, rows in _parts(split).items():
         read = []
         for index, row in enumerate(rows):
             try:

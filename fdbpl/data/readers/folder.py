@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fdbpl.data.dataset import PARTS, Dataset, Item
-from fdbpl.data.disk import class_folders, images_below
+from fdbpl.data.dataset import PARTS, Dataset
+from fdbpl.data.disk import class_folders, labelled_images
 from fdbpl.data.names import require_distinct, spoken
 from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
@@ -30,9 +30,11 @@ def read_folder(name: str, folder: Path, template: str) -> Dataset:
     below = folder / "train" if is_split else folder
     require_distinct((str(below / class_name), spoken(class_name)) for class_name in classes)
     if is_split:
-        train, val, test = (_items(folder, f"{part}/", classes) for part in PARTS)
+        train, val, test = (
+            labelled_images(folder, [f"{part}/{name}" for name in classes]) for part in PARTS
+        )
     else:
-        (train, test), val = hold_out(_items(folder, "", classes)), ()
+        (train, test), val = hold_out(labelled_images(folder, classes)), ()
     class_names = tuple(spoken(class_name) for class_name in classes)
     return Dataset(name, folder, class_names, template, train, val, test)
 
@@ -61,11 +63,3 @@ def _classes(folder: Path, found: list[str]) -> list[str]:
             "Wanted the folders train and test, spelt so, or one folder per class."
         )
     return found
-
-
-def _items(folder: Path, prefix: str, classes: list[str]) -> tuple[Item, ...]:
-    return tuple(
-        Item(path, label)
-        for label, name in enumerate(classes)
-        for path in images_below(folder, f"{prefix}{name}")
-    )

@@ -1,19 +1,18 @@
 """A dataset of one's own: a table with columns image, class and perhaps split."""
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from fdbpl.data.dataset import PARTS, UNKNOWN, Dataset, Item
-from fdbpl.data.disk import Fence, read_text
+from fdbpl.data.disk import Fence, csv_rows, require_columns
 from fdbpl.data.names import require_distinct, spoken
 from fdbpl.data.splits import hold_out
 from fdbpl.system.errors import UserError
 
-COLUMNS = ("image", "class", "split")
-WANTED = "columns image, class and perhaps split (train, val or test)"
+REQUIRED = ("image", "class")
+COLUMNS = (*REQUIRED, "split")
+WANTED = "a table with columns image, class and perhaps split (train, val or test)"
 
 
 class Row(NamedTuple):
@@ -37,7 +36,6 @@ def read_table(name: str, table: Path, template: str) -> Dataset:
             class names are the same; the message names the row.
     """
     rows = list(_rows(table))
-    _check(rows)
     first_use: dict[str, str] = {}
     for row in rows:
         if row.class_name:
@@ -55,54 +53,36 @@ def read_table(name: str, table: Path, template: str) -> Dataset:
     return Dataset(name, table.parent, class_names, template, train, val, test)
 
 
-def _check(rows: list[Row]) -> None:
-    first: dict[str, str] = {}
-    for row in rows:
-        place = first.setdefault(row.image, row.where)
-        if place != row.where:
-            raise UserError(f"{row.where}: image {row.image!r} stands at {place} too, wanted once.")
-        if row.part in ("val", "test") and not row.class_name:
-            raise UserError(f"{row.where}: a {row.part} image without class. Only train may be.")
-
-
 def _rows(table: Path) -> Iterator[Row]:
-    kinds = {".csv": _csv, ".parquet": _parquet}
+    kinds = {".csv": csv_rows, ".parquet": _parquet_rows}
     if table.suffix.lower() not in kinds:
         raise UserError(f"{table}: wanted a table of the name .csv or .parquet.")
-    fence = Fence(table.parent)
-    empty = True
-    for where, (image, class_name, part) in kinds[table.suffix.lower()](table):
-        empty = False
-        if part is not None and part.strip().lower() not in PARTS:
-            raise UserError(f"{where}: split is {part!r}, wanted {', '.join(PARTS)}.")
+    fence, places = Fence(table.parent), dict[str, str]()
+    for where, cells in kinds[table.suffix.lower()](table, REQUIRED, WANTED):
+        part, class_name = cells.get("split"), spoken(cells["class"])
+        if part is not None and (part := part.strip().lower()) not in PARTS:
+            raise UserError(f"{where}: split is {cells['split']!r}, wanted {', '.join(PARTS)}.")
         try:
-            path = fence(image)
+            image = fence(cells["image"])
         except ValueError as error:
             raise UserError(f"{where}: {error}. Wanted a path relative to the table.") from None
-        if class_name.strip() and not spoken(class_name):
-            raise UserError(f"{where}: class is {class_name!r}, wanted letters to put in a prompt.")
-        yield Row(where, path, spoken(class_name), part and part.strip().lower())
-    if empty:
+        if cells["class"].strip() and not class_name:
+            raise UserError(
+                f"{where}: class is {cells['class']!r}, wanted letters to put in a prompt."
+            )
+        if part in ("val", "test") and not class_name:
+            raise UserError(f"{where}: a {part} image without class. Only train may be.")
+        if image in places:
+            raise UserError(f"{where}: image {image!r} stands at {places[image]} too, wanted once.")
+        places[image] = where
+        yield Row(where, image, class_name, part)
+    if not places:
         raise UserError(f"{table}: no rows. Wanted {WANTED}.")
 
 
-Cells = tuple[str, str, str | None]
-
-
-def _csv(table: Path) -> Iterator[tuple[str, Cells]]:
-    text = read_text(table, f"a table with {WANTED}")
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        _check_columns(table, list(reader.fieldnames or ()))
-        for where, cells in full_rows(table, reader):
-            yield where, (cells["image"], cells["class"], cells.get("split"))
-    except csv.Error as error:
-        raise UserError(
-            f"{table}, line {reader.reader.line_num}: {error}. Wanted {WANTED}."
-        ) from None
-
-
-def _parquet(table: Path) -> Iterator[tuple[str, Cells]]:
+def _parquet_rows(
+    table: Path, required: Iterable[str], wanted: str
+) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -112,35 +92,13 @@ def _parquet(table: Path) -> Iterator[tuple[str, Cells]]:
         ) from None
     try:
         columns = parquet.read_schema(table).names
-        _check_columns(table, columns)
-        wanted = [column for column in COLUMNS if column in columns]
-        rows = parquet.read_table(table, columns=wanted).to_pylist()
+        require_columns(table, columns, required, wanted)
+        known = [column for column in COLUMNS if column in columns]
+        rows = parquet.read_table(table, columns=known).to_pylist()
     except FileNotFoundError:
-        raise UserError(f"{table}: no such file. Wanted a table with {WANTED}.") from None
+        raise UserError(f"{table}: no such file. Wanted {wanted}.") from None
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{table}: not a Parquet table ({error}). Wanted {WANTED}.") from None
+        raise UserError(f"{table}: not a Parquet table ({error}). Wanted {wanted}.") from None
     for number, row in enumerate(rows, start=1):
         cells = {column: "" if cell is None else str(cell) for column, cell in row.items()}
-        yield f"{table}, row {number}", (cells["image"], cells["class"], cells.get("split"))
-
-
-def _check_columns(table: Path, found: list[str]) -> None:
-    if not {"image", "class"}.issubset(found):
-        hint = " Separate cells by commas." if len(found) == 1 and ";" in found[0] else ""
-        raise UserError(f"{table}: found columns {', '.join(found)}; wanted {WANTED}.{hint}")
-
-
-def full_rows(table: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield where each row of a CSV file stands, and its cells by column.
-
-    Raises:
-        UserError: a row has more or fewer cells than the header.
-    """
-    for cells in reader:
-        where = f"{table}, line {reader.line_num}"
-        if None in cells or None in cells.values():
-            raise UserError(
-                f"{where}: not as many cells as the header has. "
-                'Put "quotes" around a cell with a comma.'
-            )
-        yield where, cells
+        yield f"{table}, row {number}", cells

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
-from fdbpl.settings.params import check_params
+from fdbpl.settings.params import check_params, load_yaml
 from fdbpl.system.errors import UserError
 
 NAMES = ("playground", "eleven", "eleven-b16")
@@ -32,7 +32,7 @@ def preset(name: str, only: Sequence[str] = (), root: str | None = None) -> str:
     text = shipped(name)
     if only or root is not None:
         text = _edited(text, name, only, root)
-    check_params(yaml.safe_load(text), f"preset {name}")
+    check_params(load_yaml(text), f"preset {name}")
     return text
 
 
@@ -55,8 +55,6 @@ def _edited(text: str, name: str, only: Sequence[str], root: str | None) -> str:
 
 def _editor() -> Any:
     """Return what reads and writes YAML without losing a comment, and spells None `null`."""
-    from ruamel.yaml import YAML  # no other command needs it
-
     editor = YAML()
     editor.width = WIDTH
     editor.representer.add_representer(
@@ -108,5 +106,7 @@ def _leaves(section: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 
 def _spelled(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+    writer, out = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style, writer.width = True, 2**31
+    writer.dump(value, out)
+    return out.getvalue().removesuffix("...\n").strip()
