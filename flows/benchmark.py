@@ -23,7 +23,7 @@ from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import locked
 from fdbpl.system.workspace import Workspace
-from fdbpl.tracking import EXPERIMENT, record
+from fdbpl.tracking import EXPERIMENT, REGISTERED, record
 from fdbpl.tracking.records import read_records
 from flows import dvc, report
 from flows.guardian import end_with_parent
@@ -74,7 +74,7 @@ def compare(seconds: float) -> list[str]:
 def record_in_mlflow(params: Params) -> str:
     """Show every result in MLflow, each once; again when its server did not answer."""
     records = read_records(params, Workspace(Path()))
-    counts = record(records, EXPERIMENT, register=True)
+    counts = record(records, EXPERIMENT, register=REGISTERED)
     return "\n".join(
         [*records.notes, f"MLflow: {counts.written} runs written, {counts.found} were there"]
     )

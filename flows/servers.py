@@ -15,8 +15,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -68,9 +68,8 @@ class State:
         if not STATE.is_file():
             return None
         raw = json.loads(STATE.read_text(encoding="utf-8"))
-        started = raw.pop("processes").items()
-        found = {name: Started(one["pid"], raw["mark"]) for name, one in started}
-        return cls(processes=found, **raw)
+        started = {name: Started(**one) for name, one in raw.pop("processes").items()}
+        return cls(processes=started, **raw)
 
     def save(self) -> None:
         """Write the state file, before anything that could fail."""
@@ -105,9 +104,9 @@ def up(
         worker = state.process("worker")
         if worker and state.urls != known:  # the worker looks where a server no longer is
             processes.end([worker])
-        _wait(state, "Prefect", lambda: _answers(f"{state.urls['Prefect']}/api/health"))
-        if state.process("MLflow"):
-            _wait(state, "MLflow", lambda: _answers(f"{state.urls['MLflow']}/health"))
+        for name, health in (("Prefect", "/api/health"), ("MLflow", "/health")):
+            if name in state.processes:
+                _wait(state, name, partial(_ask, state.urls[name] + health))
         _write_toml(state.urls["Prefect"])
         _start_worker(state, say)
         _deploy(state, say)
@@ -191,14 +190,14 @@ def _find_mlflow(state: State, port: int, say: Callable[[str], None]) -> None:
 
 
 def _prefect_command(host: str, port: int) -> list[str]:
-    return ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    return ["prefect", "server", "start", "--host", host, "--port", str(port)]
 
 
 def _mlflow_command(host: str, port: int) -> list[str]:
     from fdbpl.tracking import artifacts_uri, store_uri
 
     return [
-        *("-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store_uri(), "--artifacts-destination", artifacts_uri()),
     ]
 
@@ -208,15 +207,17 @@ def _start_worker(state: State, say: Callable[[str], None]) -> None:
         return
     say("starting a worker ...")
     since = time.time()
-    words = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    words += ["--name", "fdbpl", "--limit", str(RUNS_AT_ONCE)]
+    words = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "fdbpl"]
+    words += ["--limit", str(RUNS_AT_ONCE)]
     _start(state, "worker", words, _environment(state, connected=True))
     url = f"{state.urls['Prefect']}/api/work_pools/{POOL}/workers/filter"
-    _wait(state, "worker", lambda: any(_seen(one) > since for one in _post(url)))
 
+    def seen() -> bool:
+        workers = json.loads(_ask(url, b"{}") or b"[]")
+        beats = [datetime.fromisoformat(one["last_heartbeat_time"]) for one in workers]
+        return any(beat.timestamp() > since for beat in beats)
 
-def _seen(worker: dict[str, Any]) -> float:
-    return datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp()
+    _wait(state, "worker", seen)
 
 
 def _deploy(state: State, say: Callable[[str], None]) -> None:
@@ -239,10 +240,13 @@ def _deploy(state: State, say: Callable[[str], None]) -> None:
 
 
 def _start(state: State, name: str, words: list[str], environment: dict[str, str]) -> None:
-    log = FOLDER / f"{name.lower()}.log"
-    command = [sys.executable, *words]
-    state.processes[name] = processes.start(command, environment, state.mark, log)
+    command = [sys.executable, "-m", *words]
+    state.processes[name] = processes.start(command, environment, state.mark, _log(name))
     state.save()
+
+
+def _log(name: str) -> Path:
+    return FOLDER / f"{name.lower()}.log"
 
 
 def _environment(state: State, *, connected: bool = False) -> dict[str, str]:
@@ -265,10 +269,9 @@ def _environment(state: State, *, connected: bool = False) -> dict[str, str]:
     return environment
 
 
-def _wait(state: State, name: str, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait(state: State, name: str, ready: Callable[[], object]) -> None:
+    deadline, log = time.monotonic() + START_SECONDS, _log(name)
     while not ready():
-        log = FOLDER / f"{name.lower()}.log"
         if not state.process(name):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
             raise UserError(f"{name} ended before it answered. {log} ends:\n{tail}")
@@ -280,21 +283,14 @@ def _wait(state: State, name: str, ready: Callable[[], bool]) -> None:
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _answers(url: str) -> bool:
-    try:
-        with _direct.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _post(url: str) -> list[dict[str, Any]]:
-    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+def _ask(url: str, body: bytes | None = None) -> bytes | None:
+    """Return what a server answers; None where it does not, or with an error."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
         with _direct.open(request, timeout=5) as answer:
-            return list(json.load(answer))
+            return bytes(answer.read())
     except OSError:
-        return []
+        return None
 
 
 def _free_port(host: str, first: int) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli import PARAMS, Command, workspace
+from fdbpl.cli.options import Command, params_option, workspace
 from fdbpl.settings.params import read_params
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
@@ -14,7 +14,7 @@ from studies.records import read_measures
 
 
 @click.command(cls=Command)
-@PARAMS
+@params_option()
 @click.option("--run", default=None, metavar="RUN", help="Read runs/RUN, not DVC's outputs.")
 @click.option(
     "--out",

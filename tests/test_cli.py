@@ -62,12 +62,16 @@ def test_two_classes_one_learned_and_one_new_go_through_all_methods(project: Pro
     assert "NaN" not in Path("runs/default/metrics/ood.json").read_text()
 
 
-def test_more_seeds_and_crops_encode_only_what_is_new(done: Project) -> None:
+def test_runs_stand_apart_and_more_seeds_and_crops_encode_only_what_is_new(done: Project) -> None:
+    before = done.outputs()
     done.change(shots=3, regions={"per_image": 3})
-    assert done("prepare-crops", "mine").exit_code == 0
-    said = done("cache-teacher", "mine").stdout
+    assert done("prepare-crops", "mine", "--run", "other").exit_code == 0
+    said = done("cache-teacher", "mine", "--run", "other").stdout
     assert "encoded 0" not in said
     assert "reused 0" not in said
+    after = done.outputs()
+    assert before.items() < after.items()
+    assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"other"}
 
 
 def test_an_interrupted_training_goes_on(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,20 +98,6 @@ def test_an_interrupted_training_goes_on(done: Project, monkeypatch: pytest.Monk
     assert done.outputs() == before
 
 
-def test_runs_stand_apart(done: Project) -> None:
-    before = done.outputs()
-    assert done("prepare-crops", "mine", "--run", "other").exit_code == 0
-    after = done.outputs()
-    assert before.items() < after.items()
-    assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"other"}
-
-
-def test_dvc_reads_the_projects_own_parameters(project: Project) -> None:
-    (project.folder / "other.yaml").write_text("{}")
-    said = project.fails("compare", "--dvc", "--params", "other.yaml")
-    assert "--dvc reads params.yaml, not other.yaml" in said
-
-
 def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +107,7 @@ def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
         calls.append(command[2:])
         return SimpleNamespace(returncode=3)
 
-    monkeypatch.setattr("fdbpl.cli.subprocess.run", repro)
+    monkeypatch.setattr("fdbpl.cli.stages.subprocess.run", repro)
     wanted = "no dvc.yaml of a DVC project here. Run fdbpl in the project's folder, or leave out"
     assert wanted in project.fails("compare", "--dvc")
     Path("dvc.yaml").write_text("stages: {}")
@@ -125,15 +115,17 @@ def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
     Path(".dvc").mkdir()
     said = project.fails("evaluate", "yours", "--dvc")
     assert "params.yaml: datasets has no 'yours', which --dvc needs; it lists mine. Add" in said
+    said = project.fails("compare", "--dvc", "--params", "other.yaml")
+    assert "--dvc reads params.yaml, not other.yaml" in said
     assert calls == []
     assert project("evaluate", "mine", "--dvc").exit_code == 3  # DVC's own
     assert project("compare", "--dvc").exit_code == 3
     assert calls == [["dvc", "repro", "evaluate@mine"], ["dvc", "repro", "compare"]]
 
 
-def test_a_class_with_fewer_images_than_shots_is_used_and_named(done: Project) -> None:
-    done.change(shots=16)
-    result = done("prepare-crops", "mine")
+def test_a_class_with_fewer_images_than_shots_is_used_and_named(project: Project) -> None:
+    project.change(shots=16)
+    result = project("prepare-crops", "mine")
     assert result.exit_code == 0
     assert "2 classes short of images: ant: 3 of 16 shots; bee: 3 of 16 shots" in result.stdout
 

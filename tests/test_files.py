@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,8 +28,7 @@ def test_both_spellings_of_json_read_back(value) -> None:
 
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))
 def test_canonical_json_does_not_depend_on_the_order_of_keys(value) -> None:
-    backwards = dict(reversed(value.items()))
-    assert canonical_json(backwards) == canonical_json(value)
+    assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
 
 
 def test_canonical_json_is_one_known_spelling() -> None:
@@ -36,23 +36,47 @@ def test_canonical_json_is_one_known_spelling() -> None:
 
 
 @pytest.mark.parametrize("write", [canonical_json, readable_json])
-def test_values_that_are_no_json_are_refused(write) -> None:
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            write({"a": value})
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_json_are_refused(write, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write({"a": value})
 
 
-def test_write_whole_leaves_the_other_name_of_a_read_only_hard_link_alone(tmp_path: Path) -> None:
-    cached = tmp_path / "cached"
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def filled(folder: Path, text: str = "old") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "a").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Iterator[Path]:
+    """out/a, a hard link as DVC's cache makes them: its other name must stay as it is."""
+    cached, link = tmp_path / "cached", tmp_path / "out/a"
     cached.write_bytes(b"old")
     cached.chmod(0o444)
-    output = tmp_path / "out" / "file"
-    output.parent.mkdir()
-    os.link(cached, output)
-    write_whole(output, b"new")
-    assert output.read_bytes() == b"new"
+    link.parent.mkdir()
+    os.link(cached, link)
+    yield link
+    assert link.read_bytes() == b"new"
     assert cached.read_bytes() == b"old"
     assert cached.stat().st_mode & 0o777 == 0o444
+    assert names(tmp_path) == ["cached", "out"]
+    assert names(link.parent) == ["a"]
+
+
+def test_write_whole_leaves_the_other_name_of_a_read_only_hard_link_alone(linked: Path) -> None:
+    write_whole(linked, b"new")
+
+
+def test_whole_folder_replaces_everything_and_touches_no_hard_link(linked: Path) -> None:
+    (linked.parent / "stale").write_bytes(b"x")
+    with whole_folder(linked.parent) as aside:
+        (aside / "a").write_bytes(b"new")
+        assert linked.read_bytes() == b"old"
 
 
 def test_write_whole_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -61,60 +85,22 @@ def test_write_whole_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> No
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def full(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
-
-
-def test_whole_folder_replaces_everything_and_touches_no_hard_link(tmp_path: Path) -> None:
-    cached = tmp_path / "cached"
-    cached.write_bytes(b"old")
-    cached.chmod(0o444)
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_folder_half_filled_vanishes(tmp_path: Path, there_before: bool) -> None:
     folder = tmp_path / "out"
-    folder.mkdir()
-    os.link(cached, folder / "a")
-    (folder / "stale").write_bytes(b"x")
-    with whole_folder(folder) as aside:
+    if there_before:
+        filled(folder)
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder) as aside:
         (aside / "a").write_bytes(b"new")
-        assert (folder / "a").read_bytes() == b"old"
-    assert names(folder) == ["a"]
-    assert (folder / "a").read_bytes() == b"new"
-    assert cached.read_bytes() == b"old"
-    assert names(tmp_path) == ["cached", "out"]
-
-
-def test_a_folder_half_filled_vanishes(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    for there_before in (False, True):
-        if there_before:
-            folder.mkdir()
-            (folder / "a").write_bytes(b"old")
-        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as aside:
-            (aside / "a").write_bytes(b"new")
-            raise KeyboardInterrupt
-        assert names(tmp_path) == (["out"] if there_before else [])
-    assert (folder / "a").read_bytes() == b"old"
+        raise KeyboardInterrupt
+    assert names(tmp_path) == (["out"] if there_before else [])
+    assert not there_before or (folder / "a").read_bytes() == b"old"
 
 
 def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
     tmp_path: Path, monkeypatch
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "a").write_bytes(b"old")
+    folder = filled(tmp_path / "out")
     replace, calls = os.replace, []
 
     def second_fails(source: Path, target: Path) -> None:
@@ -152,12 +138,9 @@ def test_what_a_killed_process_left_is_removed_and_what_it_took_away_is_back(
     tmp_path: Path, there: bool
 ) -> None:
     folder = tmp_path / "out"
-    left = tmp_path / ".out.abc"
-    (left / "old").mkdir(parents=True)
-    (left / "old" / "a").write_text("old")
+    filled(tmp_path / ".out.abc/old")
     if there:
-        folder.mkdir()
-        (folder / "a").write_text("newer")
+        filled(folder, "newer")
     with pytest.raises(KeyboardInterrupt), whole_folder(folder):
         raise KeyboardInterrupt
     assert names(tmp_path) == ["out"]
@@ -199,8 +182,10 @@ def test_what_names_no_file_names_the_target(tmp_path: Path, monkeypatch, said) 
     def full(*_: object) -> None:
         raise OSError(*said)
 
+    (tmp_path / "file").write_bytes(b"old")
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match=said[-1]) as caught:
         write_whole(tmp_path / "file", b"x")
     assert caught.value.filename == str(tmp_path / "file")
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"

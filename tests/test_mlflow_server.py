@@ -33,8 +33,8 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
         return start([sys.executable, "-c", "import time; time.sleep(100)"], {}, mark, log)
 
     monkeypatch.setattr(processes, "start", sleep)
-    monkeypatch.setattr(servers, "_answers", lambda url: True)
-    monkeypatch.setattr(servers, "_post", lambda url: [{"last_heartbeat_time": "2999-01-01"}])
+    beat = b'[{"last_heartbeat_time": "2999-01-01"}]'
+    monkeypatch.setattr(servers, "_ask", lambda url, body=None: beat)
     monkeypatch.setattr(servers, "_deploy", lambda state, say: None)
     yield started
     servers.down()

@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,9 +17,10 @@ FAMILY = (
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Started:
+def started(tmp_path: Path) -> Iterator[Started]:
     command = [sys.executable, "-c", FAMILY]
-    return processes.start(command, {}, mark=str(tmp_path), log=tmp_path / "logs/one.log")
+    yield processes.start(command, {}, mark=str(tmp_path), log=tmp_path / "logs/one.log")
+    processes.end(processes.marked(str(tmp_path)))
 
 
 def test_what_was_started_is_found_and_ended_with_its_children(
@@ -37,19 +39,18 @@ def test_what_was_started_is_found_and_ended_with_its_children(
     assert started.process() is None
 
 
-def test_another_process_of_the_same_id_is_not_ours(started: Started, tmp_path: Path) -> None:
+def test_another_process_of_the_same_id_or_mark_is_not_ours(started: Started) -> None:
     assert Started(started.pid, "another").process() is None
     assert Started(os.getpid(), started.mark).process() is None
-    processes.end(processes.marked(str(tmp_path)))
+    assert processes.marked("another") == []
 
 
 def test_a_clock_that_is_set_loses_no_process(
-    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "create_time", lambda process: 0.0)
         assert started.process()
-    processes.end(processes.marked(str(tmp_path)))
 
 
 def test_a_process_that_ends_while_it_is_looked_at_is_none_of_ours(
@@ -78,8 +79,3 @@ def test_a_deaf_process_is_made_to_end(tmp_path: Path) -> None:
         time.sleep(0.05)
     processes.end([psutil.Process(started.pid)], grace=0.4)
     assert started.process() is None
-
-
-def test_the_mark_of_another_is_left_alone(started: Started, tmp_path: Path) -> None:
-    assert processes.marked("another") == []
-    processes.end(processes.marked(str(tmp_path)))

@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         params = workspace_params(Path(), ELEVEN)
         records = read_records(params, evaluated_workspace(Path(), params))
-        assert record(records, "fdbpl", register=False).written == 11 * 3 * 2 + 3
+        assert record(records, "fdbpl").written == 11 * 3 * 2 + 3
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         patch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")

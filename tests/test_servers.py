@@ -1,15 +1,13 @@
 """Real servers, a real worker, real kills: in a clone of the project, on two small datasets."""
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -41,28 +39,23 @@ class Project(Clone):
     def up(self) -> dict[str, Any]:
         done = self.run("fdbpl", "up", "--prefect-port", "14200", "--mlflow-port", "15000")
         assert done.returncode == 0, done.stdout + done.stderr
-        state: dict[str, Any] = json.loads((self.folder / STATE).read_text())
-        return state
+        return self.servers
 
     @property
-    def mark(self) -> str:
-        return str(json.loads((self.folder / STATE).read_text())["mark"])
-
-    def commands(self) -> list[tuple[int, str]]:
-        """Processes that came of `fdbpl up`, as (id, command line)."""
-        found = []
-        for process in processes.marked(self.mark):
-            try:
-                found.append((process.pid, " ".join(process.cmdline())))
-            except psutil.Error:
-                continue
-        return found
+    def servers(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / STATE).read_text()))
 
     def at_work(self, words: str = r"prefect\.engine|dvc |flows\.") -> list[int]:
-        return [pid for pid, command in self.commands() if re.search(words, command)]
+        """Ids of processes that came of `fdbpl up`, by words of their command lines."""
+        found = []
+        for process in processes.marked(self.servers["mark"]):
+            with suppress(psutil.Error):
+                if re.search(words, " ".join(process.cmdline())):
+                    found.append(process.pid)
+        return found
 
     def api(self, path: str, body: object = None) -> Any:
-        url = json.loads((self.folder / STATE).read_text())["urls"]["Prefect"]
+        url = self.servers["urls"]["Prefect"]
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{url}/api/{path}", data, {"Content-Type": "application/json"}
@@ -82,13 +75,15 @@ class Project(Clone):
         run = self.api(f"deployments/{deployment}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
 
-    def state(self, run: str) -> dict[str, Any]:
-        return dict(self.api(f"flow_runs/{run}")["state"])
-
-    def finished(self, run: str) -> dict[str, Any]:
+    def finished(self, run: str) -> tuple[str, str]:
+        """Wait for a run; return how it ended, and what it says of that."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        until(lambda: self.state(run)["type"] in final)
-        return self.state(run)
+
+        def ended() -> Any:
+            state = self.api(f"flow_runs/{run}")["state"]
+            return state["type"] in final and (state["type"], state["message"])
+
+        return until(ended)
 
     def ask_for_training(self) -> None:
         path = self.folder / "params.yaml"
@@ -109,11 +104,13 @@ class Project(Clone):
         found = client.search_runs([experiment.experiment_id], max_results=1000)
         return [run.data.tags["fdbpl.key"] for run in found]
 
+    def check_up_to_date(self) -> None:
+        assert json.loads(self.run("dvc", "status", "--json").stdout) == {}
+
     def check_whole(self) -> None:
         """The next run completes, and MLflow holds every result once."""
-        assert self.finished(self.start())["type"] == "COMPLETED"
-        status = self.run("dvc", "status", "--json")
-        assert json.loads(status.stdout) == {}
+        assert self.finished(self.start())[0] == "COMPLETED"
+        self.check_up_to_date()
         keys = self.mlflow_keys()
         assert len(keys) == len(set(keys))
         assert "0 runs written" in self.run("fdbpl", "record").stdout
@@ -122,27 +119,18 @@ class Project(Clone):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("servers") / "fdbpl")
-    environment = {"PYTHONPATH": str(made.folder), "PREFECT_API_URL": None}
-    before = {name: os.environ.get(name) for name in environment}
-    _set(environment)
-    try:
-        made.up()
-        yield made
-    finally:
-        made.run("fdbpl", "down")
-        _set(before)
-
-
-def _set(environment: dict[str, str | None]) -> None:
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(made.folder))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        try:
+            made.up()
+            yield made
+        finally:
+            made.run("fdbpl", "down")
 
 
 def test_a_second_up_finds_the_first(project: Project) -> None:
-    before = json.loads((project.folder / STATE).read_text())
+    before = project.servers
     assert project.up() == before
 
 
@@ -163,7 +151,7 @@ def test_a_taken_port_is_left_alone() -> None:
 def test_nothing_listens_to_other_machines(project: Project) -> None:
     addresses = [
         connection.laddr.ip
-        for process in processes.marked(project.mark)
+        for process in processes.marked(project.servers["mark"])
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
@@ -172,14 +160,7 @@ def test_nothing_listens_to_other_machines(project: Project) -> None:
 
 
 def test_a_deployment_runs_as_the_readme_says(project: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "deployment", "run", "benchmark/playground", "--watch"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
+    done = project.run("prefect", "deployment", "run", "benchmark/playground", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(project.mlflow_keys()) == RUNS
     project.check_whole()
@@ -189,16 +170,16 @@ def test_a_deployment_runs_as_the_readme_says(project: Project) -> None:
 
 
 def test_a_dataset_that_params_do_not_list_is_refused(project: Project) -> None:
-    state = project.finished(project.start(datasets=["textures", "moons"]))
-    assert state["type"] == "FAILED"
-    assert "moons not in params.yaml, which lists textures, icons" in state["message"]
+    ended, message = project.finished(project.start(datasets=["textures", "moons"]))
+    assert ended == "FAILED"
+    assert "moons not in params.yaml, which lists textures, icons" in message
 
 
 def test_a_cancelled_run_leaves_nothing_at_work(project: Project) -> None:
     run = project.in_training()
     project.api(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     until(lambda: not project.at_work(), 60)
-    assert project.finished(run)["type"] == "CANCELLED"
+    assert project.finished(run)[0] == "CANCELLED"
     project.check_whole()
 
 
@@ -206,7 +187,7 @@ def test_a_killed_worker_leaves_nothing_at_work(project: Project) -> None:
     run = project.in_training()
     psutil.Process(project.at_work("worker start")[0]).kill()
     until(lambda: not project.at_work(), 60)
-    assert project.finished(run)["type"] == "CRASHED"
+    assert project.finished(run)[0] == "CRASHED"
     project.up()
     project.check_whole()
 
@@ -223,9 +204,7 @@ def test_a_killed_stage_fails_its_dataset_alone(project: Project) -> None:
     run = project.in_training()
     textures = until(lambda: project.at_work(r"flows\.stage train-student textures"))
     psutil.Process(textures[0]).kill()
-    state = project.finished(run)
-    assert state["type"] == "FAILED"
-    assert state["message"] == "1 of 2 datasets failed: textures."
+    assert project.finished(run) == ("FAILED", "1 of 2 datasets failed: textures.")
     until(lambda: not project.at_work(), 60)
     project.check_whole()
 
@@ -233,13 +212,13 @@ def test_a_killed_stage_fails_its_dataset_alone(project: Project) -> None:
 def test_two_runs_at_once_on_different_datasets_both_finish(project: Project) -> None:
     project.ask_for_training()
     runs = [project.start(datasets=[dataset]) for dataset in ("textures", "icons")]
-    assert [project.finished(run)["type"] for run in runs] == ["COMPLETED", "COMPLETED"]
-    assert json.loads(project.run("dvc", "status", "--json").stdout) == {}
+    assert [project.finished(run)[0] for run in runs] == ["COMPLETED", "COMPLETED"]
+    project.check_up_to_date()
 
 
 def test_down_leaves_no_process_even_in_the_middle_of_a_run(project: Project) -> None:
     project.in_training()
-    mark = project.mark
+    mark = project.servers["mark"]
     done = project.run("fdbpl", "down")
     assert done.returncode == 0, done.stderr
     assert processes.marked(mark) == []

@@ -2,7 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,29 @@ def read(**changes: Any) -> Records:
 
 
 def record(**changes: Any) -> tracking.Counts:
-    return tracking.record(read(**changes), "fdbpl", register=True)
+    return tracking.record(read(**changes), "fdbpl", register=("coop", "fdbpl"))
+
+
+def mlflow_client() -> MlflowClient:
+    return MlflowClient(tracking.store_uri())
 
 
 def all_runs() -> list[Run]:
-    client = MlflowClient(tracking.store_uri())
-    experiment = client.get_experiment_by_name("fdbpl")
-    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+    experiment = mlflow_client().get_experiment_by_name("fdbpl")
+    return list(mlflow_client().search_runs([experiment.experiment_id], max_results=1000))
+
+
+def by_name() -> dict[str, Run]:
+    return {run.info.run_name: run for run in all_runs()}
+
+
+def tags_of(run: Run) -> list[str]:
+    names = ("kind", "dataset", "method", "setting", "seed", "current")
+    return [run.data.tags[name] for name in names]
+
+
+def files_of(run: Run, folder: str) -> set[str]:
+    return {Path(one.path).name for one in mlflow_client().list_artifacts(run.info.run_id, folder)}
 
 
 def content(runs: list[Run]) -> list[dict[str, Any]]:
@@ -73,47 +89,47 @@ def content(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def aliases() -> Mapping[str, str]:
-    client = MlflowClient(tracking.store_uri())
+    client = mlflow_client()
     return {
         model.name: client.get_model_version_by_alias(model.name, "current").run_id
         for model in client.search_registered_models()
     }
 
 
-def test_recording_again_adds_nothing(work: Workspace) -> None:
+def current() -> set[str]:
+    runs = [run.data.tags for run in all_runs()]
+    return {tags["fdbpl.key"] for tags in runs if tags[tracking.CURRENT] == "yes"}
+
+
+def test_recording_again_adds_nothing_and_keeps_once_what_was_written_twice(
+    work: Workspace,
+) -> None:
     assert record() == tracking.Counts(found=0, written=RUNS, removed=0)
     before, models = all_runs(), aliases()
     assert record() == tracking.Counts(found=RUNS, written=0, removed=0)
     assert content(all_runs()) == content(before)
     assert aliases() == models
-    assert len(MlflowClient(tracking.store_uri()).search_model_versions()) == 4
+    assert len(mlflow_client().search_model_versions()) == 4
+    mlflow_client().create_run(before[0].info.experiment_id, tags=before[0].data.tags)
+    assert record() == tracking.Counts(found=RUNS, written=0, removed=1)
+    assert content(all_runs()) == content(before)
 
 
 def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
     record()
-    comparison = json.loads(work.comparison("json").read_text())
-    client = MlflowClient(tracking.store_uri())
-    runs = {run.info.run_name: run for run in all_runs()}
+    comparison, runs = json.loads(work.comparison("json").read_text()), by_name()
 
     flat = runs["birds coop seed 2"]
     cell = comparison["methods"]["coop"]["datasets"]["birds"]["seeds"]["2"]
-    assert {name: flat.data.metrics[name] for name in ("base_acc", "new_acc", "h")} == {
-        "base_acc": cell["base"],
-        "new_acc": cell["new"],
-        "h": cell["h"],
-    }
-    tags = ("kind", "dataset", "method", "setting", "seed", "current")
-    assert [flat.data.tags[tag] for tag in tags] == [
-        "seed", "birds", "coop", "base-to-new", "2", "yes"
-    ]  # fmt: skip
+    named = {"base": "base_acc", "new": "new_acc", "h": "h"}
+    assert all(flat.data.metrics[there] == cell[name] for name, there in named.items())
+    assert tags_of(flat) == ["seed", "birds", "coop", "base-to-new", "2", "yes"]
     history = json.loads(work.learned("birds", "coop", 2, "history").read_text())
-    curve = client.get_metric_history(flat.info.run_id, "loss/cross_entropy")
+    curve = mlflow_client().get_metric_history(flat.info.run_id, "loss/cross_entropy")
     assert [point.value for point in curve] == history["terms"]["cross_entropy"]
     assert [point.step for point in curve] == [1, 2, 3]
-    kept = {Path(one.path).name for one in client.list_artifacts(flat.info.run_id, "prompts")}
-    assert kept == {f"coop-seed2.{kind}" for kind in (
-        "prompts.safetensors", "classifier.safetensors", "history.json"
-    )}  # fmt: skip
+    kinds = ("prompts.safetensors", "classifier.safetensors", "history.json")
+    assert files_of(flat, "prompts") == {f"coop-seed2.{kind}" for kind in kinds}
     assert [one.dataset.name for one in flat.inputs.dataset_inputs] == ["birds"]
 
     summary = runs["CoOp · 2 datasets"]
@@ -121,8 +137,7 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
     assert summary.data.metrics["avg/h"] == cell["avg"]["h"]
     assert summary.data.metrics["h/cars"] == cell["datasets"]["cars"]["h"]
     assert summary.data.metrics["base_acc/birds"] == cell["datasets"]["birds"]["base"]
-    kept = {Path(one.path).name for one in client.list_artifacts(summary.info.run_id, "comparison")}
-    assert kept == {"compare.json", "compare.md", "compare.png"}
+    assert files_of(summary, "comparison") == {"compare.json", "compare.md", "compare.png"}
     assert Path(".fdbpl/mlflow/artifacts").is_dir()
     assert not Path("mlruns").exists()
 
@@ -138,18 +153,14 @@ def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
     assert record(transfer=transfer) == tracking.Counts(found=RUNS + more, written=0, removed=0)
     assert before < current()
     assert aliases() == models
-    runs = {run.info.run_name: run.data for run in all_runs()}
+    runs = by_name()
     cell = json.loads(work.transferred.read_text())["methods"]["coop"]["seeds"]["2"]
     shifted = runs["birds shifted coop seed 2"]
-    found = {k: v for k, v in shifted.metrics.items() if not k.startswith("loss/")}
-    assert found == {
-        "source_acc": cell["birds"],
-        "avg_acc": cell["birds-inked"],
-        "acc/birds-inked": cell["birds-inked"],
-    }
-    tags = ("kind", "dataset", "method", "setting", "seed", "current")
-    assert [shifted.tags[tag] for tag in tags] == ["seed", "birds", "coop", "shifted", "2", "yes"]
-    assert runs["birds cross-dataset zero_shot seed 1"].tags["setting"] == "cross-dataset"
+    found = {k: v for k, v in shifted.data.metrics.items() if not k.startswith("loss/")}
+    inked = cell["birds-inked"]
+    assert found == {"source_acc": cell["birds"], "avg_acc": inked, "acc/birds-inked": inked}
+    assert tags_of(shifted) == ["seed", "birds", "coop", "shifted", "2", "yes"]
+    assert tags_of(runs["birds cross-dataset zero_shot seed 1"])[3] == "cross-dataset"
 
 
 def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
@@ -172,18 +183,44 @@ def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None
 def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     record()
     before = content(all_runs())
-    Path("params.yaml").write_text(
-        json.dumps(workspace_params(Path(), DATASETS).model_dump(mode="json"))
-    )
+    write_params()
     shutil.rmtree(".fdbpl/mlflow")
-    done = subprocess.run(  # another process: this one still holds the deleted file open
-        [sys.executable, "-m", "fdbpl", "record"], check=True, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "fdbpl", "record", "--register", "coop,fdbpl"]
+    # another process: this one still holds the deleted file open
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert f"{RUNS} runs written, 0 were there" in done.stdout
     Path(".fdbpl/mlflow/mlflow.db").rename("restored.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///restored.db")
     assert content(all_runs()) == before
     assert len(aliases()) == 4
+
+
+def write_params(**changes: Any) -> None:
+    params = workspace_params(Path(), DATASETS, **changes)
+    Path("params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
+
+
+def registered(*words: str, code: int = 0) -> Any:
+    """Which models there are after `fdbpl record`; where it fails, what it says."""
+    write_params()
+    done = CliRunner().invoke(main, ["record", *words])
+    assert done.exit_code == code, done.output
+    return done.stderr if code else sorted(aliases())
+
+
+def test_a_model_a_dataset_for_each_method_that_is_asked_for(work: Workspace) -> None:
+    said = registered("--register", "coop,zero_shot", code=2)
+    assert "'zero_shot', wanted methods with prompts recorded here (coop, fdbpl), or none" in said
+    assert "for DVC's outputs" in registered("--register", "coop", "--run", "x", code=2)
+    assert registered("--register", "none") == []
+    assert registered() == ["fdbpl-birds-fdbpl", "fdbpl-cars-fdbpl"]
+    fdbpl = aliases()
+    everything = ["fdbpl-birds-coop", "fdbpl-birds-fdbpl", "fdbpl-cars-coop", "fdbpl-cars-fdbpl"]
+    assert registered("--register", "coop") == everything
+    assert registered("--register", "fdbpl coop") == everything
+    assert fdbpl.items() < aliases().items()
+    seeds = {mlflow_client().get_run(run).data.tags["seed"] for run in aliases().values()}
+    assert seeds == {"1"}
 
 
 def test_a_run_half_written_by_a_kill_is_replaced(
@@ -207,27 +244,23 @@ def test_a_run_half_written_by_a_kill_is_replaced(
     assert all(tracking.COMPLETE in run.data.tags for run in runs)
 
 
-def test_a_run_written_twice_is_kept_once(work: Workspace) -> None:
-    record()
-    client, run = MlflowClient(tracking.store_uri()), all_runs()[0]
-    client.create_run(run.info.experiment_id, tags=run.data.tags)
-    assert record() == tracking.Counts(found=RUNS, written=0, removed=1)
-    assert len(all_runs()) == RUNS
+def retrain(work: Workspace, draw: str) -> None:
+    """Learn birds again with other outcome, and compare."""
+    params = workspace_params(Path(), DATASETS)
+    train(params, "birds", work, draw)
+    run_stage("evaluate", params, work, "birds")
+    run_stage("compare", params, work, None)
 
 
-def test_the_mark_and_the_alias_follow_the_outputs(
-    work: Workspace, retrain: Callable[[str], None]
-) -> None:
+def test_the_mark_and_the_alias_follow_the_outputs(work: Workspace) -> None:
     record()
     first, keys = aliases(), current()
-    retrain("again")
+    retrain(work, "again")
     assert record().written == 2 * 2 + 3
-    assert {name for name, run in aliases().items() if first[name] != run} == {
-        "fdbpl-birds-coop",
-        "fdbpl-birds-fdbpl",
-    }
+    moved = {name for name, run in aliases().items() if first[name] != run}
+    assert moved == {"fdbpl-birds-coop", "fdbpl-birds-fdbpl"}
     assert len(current()) == RUNS
-    retrain("")
+    retrain(work, "")
     assert record().written == 0
     assert aliases() == first
     assert current() == keys
@@ -238,31 +271,10 @@ def test_a_retrained_workspace_by_hand_keeps_to_its_own_experiment(
 ) -> None:
     record()
     first = aliases()
-    params = workspace_params(tmp_path, DATASETS, seeds=[2])  # of two that are there
+    write_params(seeds=[2])  # of two that are there
     evaluated_workspace(tmp_path / "runs/mine", workspace_params(tmp_path / "runs/mine", DATASETS))
-    (tmp_path / "params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
     done = CliRunner().invoke(main, ["record", "--run", "mine"], catch_exceptions=False)
     assert f"MLflow: {RUNS} runs written, 0 were there" in done.output
-    client = MlflowClient(tracking.store_uri())
-    assert {one.name for one in client.search_experiments()} >= {"fdbpl", "fdbpl runs/mine"}
+    assert mlflow_client().get_experiment_by_name("fdbpl runs/mine")
     assert len(all_runs()) == RUNS
     assert aliases() == first
-
-
-def current() -> set[str]:
-    return {
-        run.data.tags["fdbpl.key"] for run in all_runs() if run.data.tags[tracking.CURRENT] == "yes"
-    }
-
-
-@pytest.fixture
-def retrain(work: Workspace) -> Callable[[str], None]:
-    """A function that learns birds again with other outcome, and compares."""
-
-    def again(draw: str) -> None:
-        params = workspace_params(Path(), DATASETS)
-        train(params, "birds", work, draw)
-        run_stage("evaluate", params, work, "birds")
-        run_stage("compare", params, work, None)
-
-    return again

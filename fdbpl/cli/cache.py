@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.settings.params import DEFAULT_PATH
+from fdbpl.cli.options import params_option
 
 DAMAGED = 1
 
@@ -64,14 +64,7 @@ def ls(url: str) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the cache's plan; by default plans/NAME where caches/NAME is a part of URL.",
 )
-@click.option(
-    "--params",
-    "params_path",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="Say where images are; only drawing reads them.",
-)
+@params_option("Say where images are; only drawing reads them.")
 def inspect(url: str, out: Path | None, count: int, plan: Path | None, params_path: Path) -> None:
     """Say what the cache at URL is: its models, policy, payload, tables and sizes."""
     from fdbpl.cache.cache import open_cache

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from fdbpl.cli.options import params_option
 from fdbpl.data.params import DataParams
 from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, Params, read_params
 from fdbpl.system.errors import UserError
@@ -23,12 +24,7 @@ def data() -> None:
 _ROOT = click.option(
     "--root", metavar="DIR", help="Holds CoOp's dataset folders, instead of data.root."
 )
-_PARAMS = click.option(
-    "--params",
-    "params_path",
-    type=click.Path(path_type=Path),
-    help=f"The parameters; {DEFAULT_PATH} where there is one.",
-)
+_PARAMS = params_option(f"The parameters; {DEFAULT_PATH} where there is one.", default=None)
 
 
 @data.command("check")

@@ -6,7 +6,8 @@ from typing import Any
 import click
 from ruamel.yaml.error import YAMLError
 
-from fdbpl.settings.params import DEFAULT_PATH, load_yaml
+from fdbpl.cli.options import params_option
+from fdbpl.settings.params import load_yaml
 from fdbpl.settings.presets import preset as presets
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
@@ -16,14 +17,7 @@ from fdbpl.system.files import write_whole
 @click.argument("name", metavar="|".join(presets.NAMES))
 @click.option("--only", metavar="A,B", help="Limit the run to these datasets.")
 @click.option("--root", metavar="DIR", help="Holds CoOp's dataset folders: data.root.")
-@click.option(
-    "--params",
-    "params_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    help="The file to write.",
-)
+@params_option("The file to write.")
 def preset(name: str, only: str | None, root: str | None, params_path: Path) -> None:
     """Write the parameters of a whole run, and say what changed.
 

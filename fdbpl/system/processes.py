@@ -50,7 +50,10 @@ def start(command: Sequence[str], environment: Mapping[str, str], mark: str, log
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Started(child.pid, mark)
+    started = Started(child.pid, mark)
+    while child.poll() is None and not started.process():
+        time.sleep(0.01)  # the system shows its environment a moment after it runs
+    return started
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -8,13 +8,8 @@ from typing import Any
 from fdbpl.methods.registry import title_of
 from fdbpl.tracking.records import SeedRecord, SummaryRecord
 
-NAMES = {
-    "base": "base_acc",
-    "new": "new_acc",
-    "h": "h",
-    "source": "source_acc",
-    "average": "avg_acc",
-}
+NAMES = {"base": "base_acc", "new": "new_acc", "source": "source_acc", "average": "avg_acc"}
+"""Measures by the names that runs give them; others keep theirs."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +39,14 @@ def of_seed(one: SeedRecord) -> Content:
     Dataset, method and seed are parameters too: MLflow's compare page draws those that differ.
     """
     setting = "" if one.setting == "base-to-new" else f" {one.setting}"
-    title = f"{one.dataset}{setting} {one.method} seed {one.seed}"
+    named = {"dataset": one.dataset, "method": one.method, "seed": str(one.seed)}
     return Content(
         key=one.key,
-        name=title,
+        name=f"{one.dataset}{setting} {one.method} seed {one.seed}",
         tags={
             "kind": "seed",
-            "dataset": one.dataset,
-            "method": one.method,
             "setting": one.setting,
-            "seed": str(one.seed),
+            **named,
             **({"inactive_terms": ", ".join(one.inactive)} if one.inactive else {}),
             **{f"digest.{name}": digest for name, digest in one.digests.items()},
         },
@@ -61,7 +54,7 @@ def of_seed(one: SeedRecord) -> Content:
             **{NAMES.get(name, name): [value] for name, value in one.accuracies.items()},
             **{f"loss/{name}": values for name, values in one.terms.items()},
         },
-        params={"dataset": one.dataset, "method": one.method, "seed": one.seed, **one.params},
+        params={**named, **one.params},
         files={"prompts": tuple(one.files.values())},
         dataset=one,
     )
@@ -72,6 +65,9 @@ def of_summary(one: SummaryRecord) -> Content:
 
     MLflow charts group metrics by what stands before the slash.
     """
+    metrics = {f"avg/{NAMES.get(name, name)}": [value] for name, value in one.average.items()}
+    for dataset, cell in one.datasets.items():
+        metrics |= {f"{NAMES.get(name, name)}/{dataset}": [value] for name, value in cell.items()}
     return Content(
         key=one.key,
         name=f"{title_of(one.method)} · {len(one.datasets)} datasets",
@@ -83,13 +79,6 @@ def of_summary(one: SummaryRecord) -> Content:
             "seed": "all",
             "digest.comparison": one.comparison,
         },
-        metrics={
-            **{f"avg/{NAMES.get(name, name)}": [value] for name, value in one.average.items()},
-            **{
-                f"{NAMES.get(name, name)}/{dataset}": [value]
-                for dataset, cell in one.datasets.items()
-                for name, value in cell.items()
-            },
-        },
+        metrics=metrics,
         files={"comparison": one.files},
     )

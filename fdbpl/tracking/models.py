@@ -2,9 +2,9 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fdbpl
 from fdbpl.methods.registry import title_of
@@ -14,48 +14,40 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+REGISTERED = ("fdbpl",)
+"""The methods that become models where nobody asks for others."""
+
 ALIAS = "current"
 FOLDER = "model"
 
 
 def register_models(
-    client: "MlflowClient", seeds: tuple[SeedRecord, ...], runs: Mapping[str, "Run"]
+    client: "MlflowClient",
+    seeds: Iterable[SeedRecord],
+    runs: Mapping[str, "Run"],
+    methods: Collection[str],
 ) -> None:
-    """Register one model per dataset and learned method, and point its alias at this recording's.
+    """Register one model per dataset and wanted method, and point its alias at this recording's.
 
     The rule of the alias: `current` is the first seed of `params.yaml` in the outputs recorded
     last. Choosing a seed by its accuracy on the test images would choose on them.
     """
-    first: dict[tuple[str, str], SeedRecord] = {}
+    first: dict[str, SeedRecord] = {}
     for one in seeds:
-        if one.files:
-            first.setdefault((one.dataset, one.method), one)
-    models = {model.name: model for model in _models(client)}
-    for (dataset, method), one in first.items():
-        name, run = f"fdbpl-{dataset}-{method}", runs[one.key]
-        if name not in models:
-            about = f"Prompts that {title_of(method)} learned on {dataset}, as a classifier."
+        if one.files and one.method in methods:
+            first.setdefault(f"fdbpl-{one.dataset}-{one.method}", one)
+    for name, one in first.items():
+        run = runs[one.key]
+        models = client.search_registered_models(f"name = '{name}'")
+        if not models:
+            about = (
+                f"Prompts that {title_of(one.method)} learned on {one.dataset}, as a classifier."
+            )
             client.create_registered_model(name, description=about)
-        pointed = models[name].aliases.get(ALIAS) if name in models else None
-        version = _version(client, name, run.info.run_id) or _add(client, name, one, run)
-        if str(pointed) != version:
+        made = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'")
+        version = str(made[0].version) if made else _add(client, name, one, run)
+        if not models or str(models[0].aliases.get(ALIAS)) != version:
             client.set_registered_model_alias(name, ALIAS, version)
-
-
-def _models(client: "MlflowClient") -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_registered_models("name LIKE 'fdbpl-%'", page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _version(client: "MlflowClient", name: str, run_id: str) -> str | None:
-    """Return the version of a model that a run made, if it made one."""
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return str(found[0].version) if found else None
 
 
 def _add(client: "MlflowClient", name: str, one: SeedRecord, run: "Run") -> str:

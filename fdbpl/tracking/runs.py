@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,40 +64,34 @@ def artifacts_uri(folder: Path = FOLDER) -> str:
     return (folder / "artifacts").absolute().as_uri()
 
 
-def record(records: Records, experiment: str, *, register: bool, report: Report = silent) -> Counts:
+def record(
+    records: Records, experiment: str, *, register: Collection[str] = (), report: Report = silent
+) -> Counts:
     """Make MLflow hold every one of `records` exactly once, and mark them as current.
 
     Args:
         records: of one workspace.
         experiment: the workspace's; runs of other experiments are not looked at.
-        register: whether to register the learned prompts as models too.
+        register: methods whose classifiers become registered models, one a dataset and method;
+            those that learned no prompts have none.
         report: follows the runs that are written.
     """
     contents = [of_seed(one) for one in (*records.seeds, *records.transfers)]
     contents += [of_summary(one) for one in records.summaries]
     with locked(FOLDER / "record.lock"):
         client = _client()
-        counts, runs = _record(client, contents, experiment, report)
-        if register:
-            register_models(client, records.seeds, runs)
-    return counts
-
-
-def _record(
-    client: "MlflowClient", contents: Sequence[Content], experiment: str, report: Report
-) -> tuple[Counts, dict[str, "Run"]]:
-    """Write what is missing of `contents`; return all runs of the experiment by key."""
-    experiment_id = _experiment(client, experiment)
-    runs, broken = _whole_and_broken(client, experiment_id)
-    for run in broken:
-        client.delete_run(run.info.run_id)
-    missing = [one for one in contents if one.key not in runs]
-    about = _about_recording()
-    for done, content in enumerate(missing, start=1):
-        report(done, len(missing))
-        runs[content.key] = _write(client, experiment_id, content, about)
-    _mark_current(client, runs, {one.key for one in contents})
-    return Counts(len(contents) - len(missing), len(missing), len(broken)), runs
+        experiment_id = _experiment(client, experiment)
+        runs, broken = _whole_and_broken(client, experiment_id)
+        for run in broken:
+            client.delete_run(run.info.run_id)
+        missing = [one for one in contents if one.key not in runs]
+        about = _about_recording()
+        for done, content in enumerate(missing, start=1):
+            report(done, len(missing))
+            runs[content.key] = _write(client, experiment_id, content, about)
+        _mark_current(client, runs, {one.key for one in contents})
+        register_models(client, records.seeds, runs, register)
+    return Counts(len(contents) - len(missing), len(missing), len(broken))
 
 
 def _client() -> "MlflowClient":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli import PARAMS, Command, workspace
+from fdbpl.cli.options import Command, params_option, words, workspace
 from fdbpl.evaluation.statistics import COVERAGE
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.registry import TRAINED
@@ -25,18 +25,13 @@ METHODS = ("kdpl", "fdbpl")
 """The preset that is chosen, and the method it builds on; beside them presets that vary."""
 
 
-def _words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
-    return [word for text in given for word in text.replace(",", " ").split()]
-
-
 @click.command(cls=Command)
-@PARAMS
+@params_option()
 @click.option("--vary", multiple=True, metavar="KEY=V,V", help="A key and its values; repeatable.")
 @click.option("--cross", is_flag=True, help="Take the product of all --vary, not one at a time.")
-@click.option("--datasets", multiple=True, callback=_words, help="Not the development datasets.")
-@click.option("--seeds", multiple=True, callback=_words, help="Not 11,12,13.")
-@click.option("--methods", multiple=True, callback=_words, help="Not kdpl,fdbpl.")
+@click.option("--datasets", multiple=True, callback=words, help="Not the development datasets.")
+@click.option("--seeds", multiple=True, callback=words, help="Not 11,12,13.")
+@click.option("--methods", multiple=True, callback=words, help="Not kdpl,fdbpl.")
 @click.option("--run", default="ablate", show_default=True, metavar="RUN", help="Work in runs/RUN.")
 def main(
     params_path: Path,

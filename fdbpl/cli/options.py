@@ -1,0 +1,60 @@
+"""What commands share: options of several, and how what the user can mend is answered."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fdbpl.settings.params import DEFAULT_PATH
+from fdbpl.system.errors import UserError, told
+from fdbpl.system.workspace import Workspace
+
+USER_MISTAKE = 2
+
+Function = Callable[..., Any]
+
+
+class Command(click.Command):
+    """Turns what the user can mend into one line and exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command, or say what is wrong."""
+        try:
+            return super().invoke(context)
+        except (UserError, OSError) as error:
+            line = told(error)
+            if line is None:
+                raise
+            click.echo(f"error: {line}", err=True)
+            context.exit(USER_MISTAKE)
+
+
+def params_option(about: str = "The parameters.", **more: Any) -> Callable[[Function], Function]:
+    """Return the option `--params`, which a command takes as `params_path`."""
+    given = {"default": DEFAULT_PATH, "show_default": True, **more}
+    kind = click.Path(path_type=Path)
+    return click.option("--params", "params_path", type=kind, help=about, **given)
+
+
+def run_option(about: str, default: str | None = None) -> Callable[[Function], Function]:
+    """Return the option `--run`: of the folder runs/RUN."""
+    shown = default is not None
+    return click.option("--run", default=default, show_default=shown, metavar="RUN", help=about)
+
+
+def words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
+    return [word for text in given for word in text.replace(",", " ").split()]
+
+
+def run_workspace(run: str) -> Workspace:
+    """Return runs/RUN."""
+    if Path(run).name != run or run in ("", ".."):
+        raise UserError(f"--run is {run!r}, wanted a plain name: the folder is runs/NAME.")
+    return Workspace(Path("runs") / run)
+
+
+def workspace(run: str | None) -> Workspace:
+    """Return runs/RUN, or DVC's outputs where no run is given."""
+    return Workspace(Path()) if run is None else run_workspace(run)
