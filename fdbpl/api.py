@@ -57,7 +57,11 @@ def load(
 
 
 def image_features(
-    clip: ClipModel, images: Sequence[str | Path], device: str = "cpu"
+    clip: ClipModel,
+    images: Sequence[str | Path],
+    device: str = "cpu",
+    *,
+    before_projection: bool = False,
 ) -> NDArray[np.float32]:
     """Return the unit features (N, D) of whole images, as test images are encoded.
 
@@ -65,15 +69,24 @@ def image_features(
         clip: whose image tower looks.
         images: N files.
         device: "cpu", "cuda" or "cuda:1": where to look. The image tower moves there.
+        before_projection: return them before its last projection, (N, E), for methods that see
+            "hidden".
 
     Raises:
-        UserError: no image, one that cannot be read, or a device that is not there.
+        UserError: no image, one that cannot be read, a device that is not there, or a tower
+            whose last projection cannot be left out.
     """
     if not images:
         raise UserError("images is empty, wanted at least one file.")
     require_device(device)
     batch = min(AT_ONCE, len(images))
-    encoder = ImageEncoder(clip, precision="fp32", batch_size=batch, device=device)
+    encoder = ImageEncoder(
+        clip,
+        precision="fp32",
+        batch_size=batch,
+        device=device,
+        before_projection=before_projection,
+    )
     parts = [images[start : start + batch] for start in range(0, len(images), batch)]
     views = ([encoder.pixels(decode(Path(one)), None) for one in part] for part in parts)
     return np.concatenate([encoder.encode(np.stack(part)) for part in views])

@@ -115,8 +115,8 @@ def _learned(
     history = json.loads(path.read_text(encoding="utf-8"))
     yield "terms", {name: values[-1] for name, values in history["terms"].items()}
     yield "bridge", history.get("bridge", {})
-    features = open_cache(work.cache(dataset, "student")).features("test")[:1]
     decision = decision_of(open_learned("classifier", params, plan, work, method, seed))
+    features = open_cache(work.cache(dataset, decision.sees)).features("test")[:1]
     yield "among base", decision.logits(features, plan.base)[0].tolist()
     yield "among all", decision.logits(features, range(len(plan.class_names)))[0].tolist()
 

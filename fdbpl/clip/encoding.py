@@ -1,6 +1,7 @@
 """Encoding images: pixels of a region in, one L2-normalised feature out."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.projection import last_projection, without_projection
 from fdbpl.regions.boxes import Box
 from fdbpl.system.files import canonical_json, sha256
 
@@ -36,11 +38,31 @@ class ImageEncoder:
 
     A short batch is padded, because kernels may change with the batch's shape: a feature then
     never depends on its neighbours.
+
+    Args:
+        clip: whose image tower it is.
+        precision: "fp32", "bf16" or "fp16" of its products.
+        batch_size: images of every batch.
+        device: where it runs.
+        before_projection: leave its last projection out: the features are of another space, and
+            of another width E.
+
+    Raises:
+        UserError: this tower's last projection cannot be left out.
     """
 
-    def __init__(self, clip: ClipModel, *, precision: str, batch_size: int, device: str = "cpu"):
+    def __init__(
+        self,
+        clip: ClipModel,
+        *,
+        precision: str,
+        batch_size: int,
+        device: str = "cpu",
+        before_projection: bool = False,
+    ):
         self.clip = clip
         self.batch_size = batch_size
+        self._width = last_projection(clip).shape[0] if before_projection else None
         self._device = torch.device(device)
         self._autocast = _AUTOCAST.get(precision)
         self._tower = clip.network.get_submodule("visual").to(self._device)
@@ -59,12 +81,15 @@ class ImageEncoder:
                 "test_view": _TEST_VIEWS[clip.resize_mode],
                 "precision": precision,
                 "numerics": _numerics_class(self._device, batch_size),
+                **({"output": "before projection"} if before_projection else {}),
             }
         )
 
     @cached_property
     def dim(self) -> int:
         """Width of a feature."""
+        if self._width is not None:
+            return self._width
         size = self.clip.image_size
         with torch.inference_mode():  # of one image: a whole batch would take long
             return int(self._tower(torch.zeros(1, 3, size, size, device=self._device)).shape[1])
@@ -101,6 +126,7 @@ class ImageEncoder:
         batch[:count] = pixels
         images = torch.from_numpy(batch).to(self._device)
         with (
+            nullcontext() if self._width is None else without_projection(self.clip),
             torch.inference_mode(),
             torch.autocast(
                 self._device.type, dtype=self._autocast, enabled=self._autocast is not None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+    from fdbpl.clip.model import ClipModel
     from fdbpl.methods.params import TrainParams
     from fdbpl.methods.training_data import TrainingData
 
@@ -81,6 +82,7 @@ class Classes:
             dataset's, and "generic", "ensemble" and "negative" where a cache has them.
         teacher: (C, E) the teacher's under the dataset's template.
         encode: contexts (K, M, W) to the student's unit class features (K, C, D).
+        clip: the student, for methods that ask its text tower for more than `encode`.
         same_domain: whether they are of the domain that was learned, in its own or in shifted
             pictures. Of any other domain what was fitted to pictures knows nothing, be the names
             the same.
@@ -92,6 +94,7 @@ class Classes:
     texts: Mapping[str, Floats] = field(default_factory=dict)
     teacher: Floats | None = None
     encode: Callable[[Floats], Floats] | None = None
+    clip: "ClipModel | None" = None
     same_domain: bool = True
 
     def text(self, name: str) -> Floats:

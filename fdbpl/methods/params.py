@@ -24,3 +24,7 @@ class TrainParams(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_mb: int = Field(4096, ge=1)
     likeliest: int = Field(1000, ge=2)
+
+    def at(self, lr: float) -> "TrainParams":
+        """Return the same schedule at another learning rate, which the warm-up does not exceed."""
+        return self.model_copy(update={"lr": lr, "warmup_lr": min(self.warmup_lr, lr)})

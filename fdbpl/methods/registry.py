@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,11 @@ from fdbpl.methods.kgcoop import KgCoOp
 from fdbpl.methods.linear_probe import LinearProbe
 from fdbpl.methods.method import Method
 from fdbpl.methods.options import PRESETS
+from fdbpl.methods.prolip import ProLip
 from fdbpl.methods.prompts import ClosedFormOnly, Inference
+from fdbpl.methods.tcp import Tcp
 from fdbpl.methods.tip_adapter import TipAdapter
+from fdbpl.methods.tip_adapter_f import TipAdapterF
 from fdbpl.methods.zero_shot import Teacher, ZeroShot
 from fdbpl.system.errors import UserError
 
@@ -42,12 +46,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Teacher("teacher", "teacher"),
             LinearProbe("linear_probe", "linear probe"),
             TipAdapter("tip_adapter", "Tip-Adapter"),
+            TipAdapterF("tip_adapter_f", "Tip-Adapter-F"),
+            ProLip("prolip", "ProLIP"),
             Gda("gda", "GDA, labels"),
             ClosedFormOnly("gda_teacher", "GDA, teacher", inference=_GDA),
             ClosedFormOnly("template_memory", "template + memory + bridge", inference=_REGIONS),
             CoOp("coop", "CoOp"),
             CoOp("coop_memory", "CoOp + memory + bridge", inference=_REGIONS),
             KgCoOp("kgcoop", "KgCoOp"),
+            Tcp("tcp", "TCP"),
             Kdpl("kdpl", "KDPL"),
             Kdpl("kdpl_memory", "KDPL + memory + bridge", inference=_REGIONS),
             KdplW("kdpl_w", "KDPL + w"),
@@ -116,6 +123,7 @@ def _load(path: Path) -> ModuleType:
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"{path}: no such Python file. Correct its path under methods.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and `inspect` look for it
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises, it is his to mend

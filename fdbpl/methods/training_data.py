@@ -13,8 +13,10 @@ from torch import Tensor
 from fdbpl.classify.bridge import Pairs
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder
+from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
 from fdbpl.methods.features import FeatureSource, Lookup, Teacher, in_order
 from fdbpl.methods.method import Batch, Floats
+from fdbpl.methods.prompts import POSITIVE
 from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.methods.scratch import Parts, ScratchRows
 from fdbpl.methods.vocabulary import VocabularyText
@@ -70,6 +72,11 @@ class TrainingData:
     def scale(self) -> float:
         """The student's logit scale."""
         return self.clip.logit_scale
+
+    @cached_property
+    def tokens(self) -> PromptTokens:
+        """Tokens of the classes' prompts, for methods with a text encoder of their own."""
+        return tokenize_prompts(self.clip, POSITIVE, tuple(self.names))
 
     def encode(self, contexts: Tensor, batch: Batch) -> tuple[Batch, Tensor]:
         """Return the batch and the text features (S, K, C, D) of contexts (S, K, M, W).

@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.clip.params import ModelParams
 from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
+from fdbpl.stages.caches import model_of, roles_of
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.system.device import choose_device
@@ -21,11 +25,13 @@ from fdbpl.system.progress import progress
 from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import template_vectors
 
+Floats = NDArray[np.floating[Any]]
+
 
 def cache_teacher(
     params: Params, dataset: str, work: Workspace, open_pool: OpenPool = local_pool
 ) -> list[str]:
-    """Write the teacher's and the student's cache of a dataset; return what to tell the user.
+    """Write the caches of a dataset, one a role; return what to tell the user.
 
     Only regions that the store has never seen under a model are encoded, by the workers that
     `open_pool` makes of the parameters.
@@ -42,7 +48,7 @@ def cache_all(
     planned: Sequence[tuple[str, Workspace]],
     open_pool: OpenPool = local_pool,
 ) -> list[str]:
-    """Write both caches of each planned dataset, of one workspace each; load each model once.
+    """Write the caches of each planned dataset, of one workspace each; load a role's model once.
 
     Raises:
         UserError: as above.
@@ -58,22 +64,13 @@ def _cache_all(
     folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
     store = RegionStore(params.cache.store)
     lines = []
-    roles: tuple[Role, ...] = ("student", "teacher")
-    for role in roles:
+    for role in roles_of(params):
         encoder = image_encoder(params, role)
         clip = encoder.clip
         clip.move_text(choose_device(params.device))
         for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
-            text = {"template": template_vectors(clip, plan.class_names, plan.template)}
-            if plan.vocabulary:
-                text["vocabulary"] = template_vectors(clip, plan.vocabulary, plan.template)
-            if role == "student":
-                text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
-                templates = _ensemble(plan, clip)
-                text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
-                left_out = [one for one in ENSEMBLE if one not in templates]
-                lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
-                text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
+            text, left_out = _text(plan, clip, role)
+            lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
             with progress(f"{dataset}: encoding, {role}") as report:
                 counts = build_cache(
                     plan,
@@ -94,6 +91,27 @@ def _cache_all(
     return lines
 
 
+def _text(plan: Plan, clip: ClipModel, role: Role) -> tuple[dict[str, Floats], list[str]]:
+    """Return a role's class vectors by prompt, and generic templates that names have no room in.
+
+    There are none before the last projection: no text lies in that space.
+    """
+    if role == "hidden":
+        return {}, []
+    text: dict[str, Floats] = {
+        "template": template_vectors(clip, plan.class_names, plan.template),
+    }
+    if plan.vocabulary:
+        text["vocabulary"] = template_vectors(clip, plan.vocabulary, plan.template)
+    if role == "teacher":
+        return text, []
+    text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
+    templates = _ensemble(plan, clip)
+    text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
+    text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
+    return text, [one for one in ENSEMBLE if one not in templates]
+
+
 def _ensemble(plan: Plan, clip: ClipModel) -> list[str]:
     """Return the dataset's own template, and the generic ones that have room, each once."""
     fitting = with_room(clip, plan.class_names, ENSEMBLE)
@@ -101,15 +119,17 @@ def _ensemble(plan: Plan, clip: ClipModel) -> list[str]:
 
 
 def image_encoder(params: Params, role: Role) -> ImageEncoder:
-    """Load one of the two models and return its image tower, as the parameters run it.
+    """Load a role's model and return its image tower, as the parameters run it.
 
     Raises:
-        UserError: weights that do not fit, or a device that is not there.
+        UserError: weights that do not fit, a device that is not there, or a student whose last
+            projection cannot be left out, for "hidden".
     """
-    model: ModelParams = params.teacher if role == "teacher" else params.student
+    model = model_of(params, role)
     return ImageEncoder(
-        load_model(model, role),
+        load_model(model, "teacher" if role == "teacher" else "student"),
         precision=model.precision,
         batch_size=params.cache.batch,
         device=choose_device(params.device),
+        before_projection=role == "hidden",
     )

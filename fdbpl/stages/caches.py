@@ -1,6 +1,6 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,44 +24,55 @@ TEXTS = ("template", "generic", "ensemble", "negative")
 """The hand-written prompts whose class features a student's cache has."""
 
 
-def open_caches(params: Params, plan: Plan, work: Workspace) -> tuple[Cache, Cache]:
-    """Open the teacher's and the student's cache of a plan.
+def roles_of(params: Params) -> tuple[Role, ...]:
+    """Return whose features are cached: both models', and what else a chosen method sees."""
+    seen = {method.sees for method in params.chosen_methods}
+    return ("student", "teacher", *(("hidden",) if "hidden" in seen else ()))
+
+
+def model_of(params: Params, role: Role) -> ModelParams:
+    """Return the model whose features these are; the student's, before its projection or after."""
+    return params.teacher if role == "teacher" else params.student
+
+
+def open_caches(params: Params, plan: Plan, work: Workspace) -> dict[Role, Cache]:
+    """Open every cache of a plan, by role.
 
     Raises:
         UserError: one is missing or damaged, or was made from another plan or by another model
             than the parameters name; the message says which field differs.
     """
-    return open_role("teacher", params, plan, work), open_role("student", params, plan, work)
+    return {role: open_role(role, params, plan, work) for role in roles_of(params)}
 
 
 def known_classes(
     plan: Plan,
-    teacher: Cache,
-    student: Cache,
+    caches: Mapping[Role, Cache],
     clip: "ClipModel | None" = None,
     *,
     learned: Sequence[str] | None = None,
     same_domain: bool = True,
 ) -> Classes:
-    """Return a plan's classes as both caches know them.
+    """Return a plan's classes as the caches of both models know them.
 
     Args:
         plan: of the classes.
-        teacher: its cache.
-        student: its cache.
+        caches: of the plan, by role.
         clip: the student, for methods that need its text tower.
         learned: the names learned from; by default those of this plan.
         same_domain: as `Classes` has it.
     """
+    student = caches["student"]
     own = () if plan.vocabulary else plan.learned_names
     return Classes(
         names=plan.class_names,
         scale=student.manifest.identity.model["logit_scale"],
         learned=own if learned is None else learned,
         texts={name: student.text(name) for name in TEXTS},
-        teacher=teacher.text("template"),
+        teacher=caches["teacher"].text("template"),
         encode=None if clip is None else partial(_encode, clip, plan.class_names),
         same_domain=same_domain,
+        clip=clip,
     )
 
 
@@ -73,7 +84,7 @@ def _encode(clip: "ClipModel", names: Sequence[str], contexts: NDArray[Any]) -> 
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
     """Open one of them; see `open_caches`."""
-    model: ModelParams = params.teacher if role == "teacher" else params.student
+    model = model_of(params, role)
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation

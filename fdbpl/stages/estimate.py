@@ -20,20 +20,23 @@ from fdbpl.cache.build import unseen_views
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.cache.payload import STORED, row_bytes
 from fdbpl.cache.views import distinct
+from fdbpl.classify.decision import Role, unit
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.projection import last_projection
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.weights import TINY
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.method import Method
+from fdbpl.methods.method import Floats, Method
 from fdbpl.methods.prompts import PromptMethod
 from fdbpl.methods.registry import usable
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
+from fdbpl.stages.caches import model_of, roles_of
 from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.targets import own_targets
@@ -78,18 +81,18 @@ class Training(NamedTuple):
 
 
 def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[str, Part]:
-    """Return the parts "teacher", "student" and "training" of a build by one worker here.
+    """Return the parts of a build by one worker here: each role's encoding, and "training".
 
     Raises:
         UserError: a dataset that cannot be planned, or a model that cannot be loaded.
     """
-    plans = list(_plans(params, work))
-    teacher = _encoding(params, "teacher", params.teacher, plans)[0]
-    report(1, 3)
-    student, clip = _encoding(params, "student", params.student, plans)
-    report(2, 3)
+    plans, roles = list(_plans(params, work)), roles_of(params)
+    parts, models = dict[str, Part](), dict[Role, ClipModel]()
+    for done, role in enumerate(roles):
+        parts[role], models[role] = _encoding(params, role, plans)
+        report(done + 1, len(roles) + 1)
     trainings = [one for plan, _ in plans for one in trainings_of(params, plan)]
-    return {"teacher": teacher, "student": student, "training": _training(params, clip, trainings)}
+    return {**parts, "training": _training(params, models["student"], trainings)}
 
 
 def lines_of(parts: Mapping[str, Part]) -> Iterator[str]:
@@ -123,13 +126,18 @@ def _plans(params: Params, work: Workspace) -> Iterator[tuple[Plan, bool]]:
             yield plan_of(params, dataset, place.split, look=False), False
 
 
-def _encoding(
-    params: Params, role: str, model: ModelParams, plans: list[tuple[Plan, bool]]
-) -> tuple[Part, ClipModel]:
+def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tuple[Part, ClipModel]:
+    model = model_of(params, role)
     here = _is_here(model)
-    clip = load_model(model, role) if here else random_model(model.architecture, seed=0)
-    device = choose_device(params.device)
-    tower = partial(ImageEncoder, clip, precision=model.precision, device=device)
+    section = "teacher" if role == "teacher" else "student"
+    clip = load_model(model, section) if here else random_model(model.architecture, seed=0)
+    tower = partial(
+        ImageEncoder,
+        clip,
+        precision=model.precision,
+        device=choose_device(params.device),
+        before_projection=role == "hidden",
+    )
     encoder, payload = tower(batch_size=params.cache.batch), params.cache.payload
     tests = sum(len(plan.test) for plan, _ in plans)
     regions = params.regions.per_image * (sum(len(plan.images) for plan, _ in plans) - tests)
@@ -213,7 +221,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
     learn(
         clip,
         training.names,
-        student=vectors[labels],
+        student=_as_seen(clip, training.method, vectors)[labels],
         teacher=vectors[labels],
         teacher_vectors=vectors,
         teacher_scale=clip.logit_scale,
@@ -227,3 +235,10 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
         report=note_end,
     )
     return float(np.diff(ends).min())  # of an epoch that no gradients are probed in
+
+
+def _as_seen(clip: ClipModel, method: Method, vectors: Floats) -> Floats:
+    """Return unit vectors (C, D) as a method sees features, (C, E) before a last projection."""
+    if method.sees != "hidden":
+        return vectors
+    return unit(vectors @ last_projection(clip).numpy().T)

@@ -1,6 +1,7 @@
 """Stage 4: accuracies of every method, on the base and the new classes. No model, no torch."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,9 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
         UserError: plan, cache or classifier is missing, damaged or of other parameters.
     """
     plan = load_planned(params, dataset, work)
-    teacher, student = open_caches(params, plan, work)
-    tests = {"teacher": teacher.features("test"), "student": student.features("test")}
-    protocol, measure = _protocol(plan, teacher)
+    caches = open_caches(params, plan, work)
+    tests = cache(lambda role: caches[role].features("test"))
+    protocol, measure = _protocol(plan, caches["teacher"])
     methods = _measured(plan, protocol, params.chosen_methods)
     results: dict[str, Any] = {}
     for method in methods:
@@ -50,7 +51,7 @@ def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
             classifier = open_learned("classifier", params, plan, work, method.name, seed)
             decision, about = decision_of(classifier), classifier.about
             prompts = {"prompts": about["prompts"]} if "prompts" in about else {}
-            seeds[str(seed)] = {**measure(tests[decision.sees], decision), **prompts}
+            seeds[str(seed)] = {**measure(tests(decision.sees), decision), **prompts}
         results[method.name] = {"seeds": seeds}
     record = {
         "dataset": dataset,

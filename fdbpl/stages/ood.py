@@ -23,14 +23,12 @@ from fdbpl.regions.plan import Plan
 from fdbpl.reporting import ood_report
 from fdbpl.reporting.ood_report import EMPTY, FAR, NEAR
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import open_caches
+from fdbpl.stages.caches import open_caches, roles_of
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_all
 from fdbpl.stages.planned import load_planned
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace
-
-ROLES: tuple[Role, ...] = ("student", "teacher")
 
 Sides = tuple[Floats, Floats]
 """Unit features of ID samples (n, D) and of OOD samples (m, D)."""
@@ -145,8 +143,7 @@ def samples(params: Params, work: Workspace) -> list[Samples]:
     }
     caches: dict[str, dict[Role, Cache]] = {}
     for name, plan in plans.items():
-        teacher, student = open_caches(params, plan, work)
-        caches[name] = {"student": student, "teacher": teacher}
+        caches[name] = open_caches(params, plan, work)
     tests = {
         name: {role: cache.features("test") for role, cache in pair.items()}
         for name, pair in caches.items()
@@ -167,7 +164,7 @@ def samples(params: Params, work: Workspace) -> list[Samples]:
         for kind, rows in kinds.items():
             if sum(map(len, rows.values())):
                 sides.setdefault(name, {})[kind] = {
-                    role: (images(base, role), images(rows, role)) for role in ROLES
+                    role: (images(base, role), images(rows, role)) for role in roles_of(params)
                 }
     return [Samples(plan, caches[name], sides[name]) for name, plan in plans.items()]
 
@@ -190,7 +187,7 @@ def _empty_regions(plans: Mapping[str, Plan], params: Params) -> dict[str, dict[
 
     store = RegionStore(params.cache.store)
     found: dict[str, dict[Role, Sides]] = {name: {} for name in pairs}
-    for role in ROLES:
+    for role in roles_of(params):
         encoder = image_encoder(params, role)
         for name, (showing, empty) in pairs.items():
             with progress(f"{name}: encoding, {role}") as report:

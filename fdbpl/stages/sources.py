@@ -1,13 +1,14 @@
 """What a dataset's training knows of student and teacher: from a cache, or from the model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.cache.cache import Cache
 from fdbpl.cache.manifest import Identity, require_identity
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
@@ -54,6 +55,22 @@ def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel)
     return _cached("student", params, plan, work, {"encoder": dict(clip.identity)})
 
 
+def hidden_source(
+    params: Params, plan: Plan, work: Workspace, clip: ClipModel, student: Source
+) -> Source:
+    """Return the student's side with its features before its last projection, in unit length.
+
+    Raises:
+        UserError: as of `student_source`, or this student's projection cannot be left out.
+    """
+    if params.student.features == "online":
+        tower, digest = _tower(params, plan, clip, params.student.precision, before_projection=True)
+        return replace(student, features=tower, digest=digest)
+    cache = _checked("hidden", params, plan, work, {"encoder": dict(clip.identity)})
+    digest = _digest(cache.manifest.identity)
+    return replace(student, features=_held(params, cache), digest=digest)
+
+
 def teacher_source(params: Params, plan: Plan, work: Workspace) -> Source:
     """Return the teacher's side.
 
@@ -74,12 +91,10 @@ def _cached(
     work: Workspace,
     identity: Mapping[str, Any],
 ) -> Source:
-    cache = open_role(role, params, plan, work)
-    require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
-    half = (params.cache.memory_mb << 20) // 2  # the other half is the other model's
+    cache = _checked(role, params, plan, work, identity)
     vectors = cache.text("template")
     return Source(
-        features=cached_features(cache, half),
+        features=_held(params, cache),
         vectors=vectors,
         learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
         logit_scale=cache.manifest.identity.model["logit_scale"],
@@ -87,24 +102,49 @@ def _cached(
     )
 
 
+def _checked(
+    role: Role, params: Params, plan: Plan, work: Workspace, identity: Mapping[str, Any]
+) -> Cache:
+    cache = open_role(role, params, plan, work)
+    require_identity(cache.manifest.identity, identity, str(work.cache(plan.name, role)))
+    return cache
+
+
+def _held(params: Params, cache: Cache) -> NDArray[Any] | Lookup:
+    half = (params.cache.memory_mb << 20) // 2  # the other half is the other model's
+    return cached_features(cache, half)
+
+
 def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Source:
-    folder: Path = open_dataset(plan.name, params.data).folder
-    device = choose_device(params.device)
-    clip.move_text(device)
+    clip.move_text(choose_device(params.device))
     vectors = template_vectors(clip, plan.class_names, plan.template)
-    encoder = ImageEncoder(
-        clip,
-        precision=precision,
-        batch_size=params.train.batch,
-        device=device,
-    )
     learned = (
         template_vectors(clip, plan.vocabulary, plan.template)
         if plan.vocabulary
         else vectors[list(plan.base)]
     )
-    tower, digest = OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
+    tower, digest = _tower(params, plan, clip, precision)
     return Source(tower, vectors, learned, clip.logit_scale, digest)
+
+
+def _tower(
+    params: Params,
+    plan: Plan,
+    clip: ClipModel,
+    precision: str,
+    *,
+    before_projection: bool = False,
+) -> tuple[OnlineTower, str]:
+    """Return what encodes a plan's regions anew, and a digest of all that decides the features."""
+    encoder = ImageEncoder(
+        clip,
+        precision=precision,
+        batch_size=params.train.batch,
+        device=choose_device(params.device),
+        before_projection=before_projection,
+    )
+    folder: Path = open_dataset(plan.name, params.data).folder
+    return OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
 
 
 def _digest(identity: Identity) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fdbpl.classify.artifact import Artifact
+from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
@@ -17,12 +18,13 @@ from fdbpl.methods.registry import IMPORTED, usable
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import known_classes, open_caches
+from fdbpl.stages.caches import known_classes, open_caches, roles_of
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.sources import Source, student_source, teacher_source
+from fdbpl.stages.sources import Source, hidden_source, student_source, teacher_source
 from fdbpl.system.device import choose_device
+from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.system.progress import Report, progress
 from fdbpl.system.workspace import Workspace, learned_name
@@ -63,10 +65,18 @@ def learn_prompts(
     }
     student = student_source(params, plan, work, clip)
     teacher = teacher_source(params, plan, work)
-    data = data_of(params, plan, clip, student, teacher)
-    store = TrainingStore(work.trainings, content_of(params, plan, student, teacher))
-    teacher_cache, student_cache = open_caches(params, plan, work)
-    classes = known_classes(plan, teacher_cache, student_cache, clip)
+    sources: dict[Role, Source] = {"student": student}
+    if "hidden" in roles_of(params):
+        sources["hidden"] = hidden_source(params, plan, work, clip, student)
+    sides = {
+        role: (
+            data_of(params, plan, clip, source, teacher, role),
+            TrainingStore(work.trainings, content_of(params, plan, source, teacher)),
+        )
+        for role, source in sources.items()
+    }
+    stores = [store for _, store in sides.values()]
+    classes = known_classes(plan, open_caches(params, plan, work), clip)
     made_with = {  # of the weights' files as they are now
         (method.name, seed): of_training(plan.made_with, params, dataset, method.name, seed)
         for method in methods
@@ -82,6 +92,7 @@ def learn_prompts(
             if method.name == IMPORTED:
                 runs = {seed: found for seed, (found, _) in brought.items()}
             else:
+                data, store = sides.get(method.sees, sides["student"])
                 runs = learn_method(method, data, params.train, store, part)
             part(params.train.epochs, params.train.epochs)
             for seed, learned in runs.items():
@@ -94,10 +105,11 @@ def learn_prompts(
                 inactive[method.name].update(learned.history.get("inactive", ()))
     return [
         f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds: "
-        f"{store.learned} trainings, {store.looked_up} looked up",
+        f"{sum(one.learned for one in stores)} trainings, "
+        f"{sum(one.looked_up for one in stores)} looked up",
         *([f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in"] if brought else []),
         *(line for _, origin in brought.values() for line in doubts(origin, len(plan.base))),
-        *_resumed(store.resumed, params.train.epochs),
+        *(line for one in stores for line in _resumed(one.resumed, params.train.epochs)),
         *_left_out([one for one in listed if one not in methods]),
         *(
             f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
@@ -108,9 +120,14 @@ def learn_prompts(
 
 
 def data_of(
-    params: Params, plan: Plan, clip: ClipModel, student: Source, teacher: Source
+    params: Params,
+    plan: Plan,
+    clip: ClipModel,
+    student: Source,
+    teacher: Source,
+    role: Role = "student",
 ) -> TrainingData:
-    """Return what methods learn from of a dataset."""
+    """Return what methods learn from of a dataset, those that see a role's features."""
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     return training_data(
         clip,
@@ -127,6 +144,7 @@ def data_of(
         picks={seed: plan.shots[seed] for seed in params.seeds},
         params=params.train,
         device=choose_device(params.device),
+        sees=role,
     )
 
 
@@ -209,6 +227,11 @@ def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: 
     """Write the files of one training: what was learned, its history, and what classifies."""
     method, seed = learned.method, about["seed"]
     decision = method.decision(learned.arrays, classes)
+    if decision.sees != method.sees:
+        raise UserError(
+            f"method {method.name!r} sees {method.sees!r}, and its decision {decision.sees!r}. Let "
+            "it return Decision(..., sees=self.sees)."
+        )
     known = {"kind": "classifier", **about, "decision": decision.spec()}
     if method.learns:
         prompts = Artifact(learned.arrays, {"kind": "prompts", **about})

@@ -155,18 +155,18 @@ def _accuracies(
     carry: Carry,
 ) -> dict[tuple[str, int], float]:
     """Return the accuracy over all classes of one dataset, for every method and seed."""
-    teacher, student = open_caches(params, plan, place)
-    tests = {"teacher": teacher.features("test"), "student": student.features("test")}
+    caches = open_caches(params, plan, place)
+    tests = cache(lambda role: caches[role].features("test"))
     labels = plan.images["label"][plan.test]
     found = {}
     for method in methods:
         for seed in params.seeds:
             prompts = learned.get((method.name, seed), NOTHING)
             names = prompts.about["learned_classes"]
-            classes = known_classes(plan, teacher, student, learned=names, same_domain=same_domain)
+            classes = known_classes(plan, caches, learned=names, same_domain=same_domain)
             decision = carry(prompts, method, classes)
             among = range(len(plan.class_names))
-            found[method.name, seed] = accuracy(tests[decision.sees], labels, decision, among)
+            found[method.name, seed] = accuracy(tests(decision.sees), labels, decision, among)
     return found
 
 
@@ -196,6 +196,6 @@ def _text_tower(params: Params, work: Workspace) -> Carry:
                 f"Run {work.command('train-transfer')} again."
             )
         encode = partial(class_vectors, clip, class_names=classes.names)
-        return method.decision(prompts.arrays, replace(classes, encode=encode))
+        return method.decision(prompts.arrays, replace(classes, encode=encode, clip=clip))
 
     return carry

@@ -33,11 +33,16 @@ def view_cache(
         out: the file.
 
     Raises:
-        UserError: `out` is no PNG's name; no plan, or one of another cache; no regions; or an image
-            is missing or changed.
+        UserError: `out` is no PNG's name; features that no class vectors go with; no plan, or one
+            of another cache; no regions; or an image is missing or changed.
     """
     region_view.require_png(out)
     identity = cache.manifest.identity
+    if identity.kind == "hidden":
+        raise UserError(
+            f"{url}: features before the student's last projection, where no class vectors lie. "
+            "Look at the student's cache beside it."
+        )
     plan = Plan.load(_plan_folder(url, identity.dataset) if plan_folder is None else plan_folder)
     if plan.digest != identity.plan:
         raise UserError(

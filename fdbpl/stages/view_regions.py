@@ -56,8 +56,8 @@ def view_regions(
     if method not in shown:
         raise UserError(f"--method is {method!r}, wanted one of {', '.join(shown)}.")
     row = find_image(plan, image)
-    teacher, student = open_caches(params, plan, work)
-    caches: dict[Role, Cache] = {"teacher": teacher, "student": student}
+    caches = open_caches(params, plan, work)
+    teacher, student = caches["teacher"], caches["student"]
     picture = decode(
         open_dataset(dataset, params.data).folder / plan.paths[row],
         plan.images["hash"][row].tobytes(),

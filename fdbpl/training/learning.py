@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.classify.decision import Decision
+from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.projection import last_projection
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import require_room, tokenize_prompts
 from fdbpl.data.params import TEMPLATE, has_one_gap
@@ -122,7 +123,9 @@ def classes_of(
     texts = {} if template is None else {"template": template_vectors(clip, names, template)}
     encode = partial(class_vectors, clip, class_names=names)
     return Classes(
-        **{"texts": texts, "encode": encode, **known}, names=names, scale=clip.logit_scale
+        **{"texts": texts, "encode": encode, "clip": clip, **known},
+        names=names,
+        scale=clip.logit_scale,
     )
 
 
@@ -190,7 +193,8 @@ def learn(
         clip: the student; its image tower is not used.
         class_names: C names.
         student: (R, D) unit features of regions; region `i * crops + k` is crop k of image i.
-            Or a function from rows to them, such as `online.OnlineTower`.
+            Or a function from rows to them, such as `online.OnlineTower`. For a method that sees
+            "hidden" they are (R, E), before the student's last projection.
         teacher: (R, E) unit features of the same regions, or a function.
         teacher_vectors: (C, E) the teacher's unit class vectors, as `template_vectors` gives.
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
@@ -238,6 +242,7 @@ def learn(
         likeliest=likeliest,
         params=params,
         device=device,
+        sees=chosen.sees,
     )
     if chosen.labelled:
         require_images(data.labels.numpy(), data.picks, len(class_names))
@@ -260,8 +265,9 @@ def training_data(
     likeliest: int | None = None,
     params: TrainParams,
     device: str | None = None,
+    sees: Role = "student",
 ) -> TrainingData:
-    """Return what methods learn from; arguments and errors as of `learn`."""
+    """Return what methods learn from that see a role's features; the rest as of `learn`."""
     labels = np.asarray(labels, np.int64)
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     require_images(labels, chosen, None)
@@ -270,8 +276,9 @@ def training_data(
         clip.move_text(device)
     here = clip.text_device
     width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
+    before = len(last_projection(clip)) if sees == "hidden" else width
     _require_fitting(
-        (len(class_names), len(labels) * crops, width),
+        (len(class_names), len(labels) * crops, width, before),
         student=student,
         teacher=teacher,
         teacher_vectors=teacher_vectors,
@@ -389,7 +396,7 @@ def _names_at_once(data: TrainingData) -> int:
 
 
 def _require_fitting(
-    sizes: tuple[int, int, int],
+    sizes: tuple[int, int, int, int],
     *,
     student: object,
     teacher: object,
@@ -397,11 +404,12 @@ def _require_fitting(
     anchors: object,
     areas: object,
 ) -> None:
-    """Refuse what does not fit to so many classes and regions, and the student's width."""
-    classes, regions, width = sizes
+    """Refuse what does not fit to so many classes and regions, and widths of texts and images."""
+    classes, regions, width, seen = sizes
     of_class, of_region = "a row for each class name", "a row for each region, labels x crops"
     require_rows("teacher_vectors", teacher_vectors, (classes, None), of_class)
-    require_rows("student", student, (regions, width), f"{of_region}, as wide as its text tower")
+    fitting = "its text tower" if seen == width else "its image tower before the projection"
+    require_rows("student", student, (regions, seen), f"{of_region}, as wide as {fitting}")
     require_rows(
         "teacher",
         teacher,

@@ -54,9 +54,11 @@ class TrainingStore:
             seed: of the training.
             device: kind of it.
         """
-        module = code_of.__module__
-        code = code_digest((module, "fdbpl.training.loop", "fdbpl.methods.training_data"))
-        own = "" if module.startswith("fdbpl.") else syntax_digest(Path(inspect.getfile(code_of)))
+        module, own, below = code_of.__module__, "", list[str]()
+        if not module.startswith("fdbpl."):  # of the user's own, in a file somewhere
+            file = Path(inspect.getfile(code_of))
+            own, below = syntax_digest(file), sorted(set(_imported(_tree(file))))
+        code = code_digest((module, *below, "fdbpl.training.loop", "fdbpl.methods.training_data"))
         decides = [what, self._data[seed], seed, device, torch.__version__, code, own]
         return sha256(canonical_json(decides))
 
