@@ -16,7 +16,7 @@ from bench import finding
 from fdbpl.clip.model import load_model
 from fdbpl.methods.knowledge import BRIDGE, MEMORY
 from fdbpl.methods.prompts import SIDES
-from fdbpl.methods.registry import TRAINED, title_of
+from fdbpl.methods.registry import title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
@@ -55,7 +55,7 @@ def rows_of(params: Params, dataset: str, work: Workspace) -> list[dict[str, Any
     shots = len(Plan.load(work.plan(dataset)).shots[params.seeds[0]])
     steps = params.train.epochs * (shots // params.train.batch or 1)
     rows = []
-    for method in [name for name in params.methods if name in TRAINED]:
+    for method in [one for one in params.chosen_methods if one.takes_steps]:
         for seeds in dict.fromkeys((tuple(params.seeds[:1]), tuple(params.seeds))):
             chosen = params.model_copy(update={"seeds": list(seeds)})
             seconds, learned = timed(chosen, dataset, work, method)

@@ -1,6 +1,7 @@
 """FDBPL's formulas as plain loops in double precision, and small problems to try them on."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from test_terms import plain_hinge
 from torch import Tensor
 
-from fdbpl.methods.batch import Batch, Objective
+from fdbpl.methods.method import Batch, Terms
 from fdbpl.methods.options import FdbplOptions
 
 SCALE = 18.7
 seeds = st.integers(0, 999)
+
+Objective = Callable[[Batch, Tensor, float], Terms]
 
 
 def problem(seed: int, regions: int = 6, classes: int = 5, sets: int = 2) -> tuple[Batch, Tensor]:

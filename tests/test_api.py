@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import draw_image, unit
+from kinds import contexts
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +17,7 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
-from fdbpl.training.loop import Trained
+from fdbpl.training.learning import Learned
 
 NAMES = ("red star", "blue star", "red moon", "blue moon")
 WORDS = "a photo of a {}."
@@ -45,15 +45,13 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
     decision = api.classifier(
         clip,
         learned[1],
-        NAMES[:2],
         NAMES,
-        api.inference("fdbpl"),
         template=WORDS,
         teacher_vectors=unit(rng, 4, 24),
     )
 
     assert decision.vectors.shape == seen.shape
-    u, v = api.class_vectors(clip, learned[1].contexts, NAMES)
+    u, v = api.class_vectors(clip, contexts(learned[1]), NAMES)
     difference = (u - 0.5 * v) / np.linalg.norm(u - 0.5 * v, axis=1, keepdims=True)
     by_hand = difference + 8 * seen
     by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
@@ -149,7 +147,7 @@ def test_vectors_in_double_precision_are_taken_too() -> None:
     given = given_to_learn(clip)
     double = {**given, "teacher_vectors": given["teacher_vectors"].astype(np.float64)}
     first, second = (api.learn(clip, NAMES, **one)[1] for one in (given, double))
-    assert torch.equal(first.contexts, second.contexts)
+    assert np.array_equal(contexts(first), contexts(second))
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,17 +165,13 @@ def test_a_template_has_one_gap_and_a_bridge_its_teachers_vectors() -> None:
     for template in ("a photo", "a {} {}", "a {x}", "{0}"):
         with pytest.raises(UserError, match=r"wanted a template with one \{\}"):
             api.template_vectors(clip, NAMES, template)
-    one = learned_by(clip, "fdbpl", options={"bridge_share": 5.0})
-    if one.bridge is None:
-        one = replace(
-            one, bridge=np.zeros((clip_width(clip), 1 + clip_width(clip) + 24), np.float32)
-        )
+    one, width = learned_by(clip, "fdbpl"), clip_width(clip)
+    bridge = np.zeros((width, 1 + width + 24), np.float32)
+    one = replace(one, arrays={**one.arrays, "bridge": bridge})
     told = teacher_vectors_of(4)
-    for vectors in (told[:3], told[:, :5]):
+    for vectors in (told[:3], lengths_of_one(told[:, :5])):
         with pytest.raises(UserError, match="teacher_vectors has shape"):
-            api.classifier(
-                clip, one, NAMES, NAMES, api.inference("fdbpl"), WORDS, teacher_vectors=vectors
-            )
+            api.classifier(clip, one, NAMES, WORDS, teacher_vectors=vectors)
 
 
 @pytest.mark.parametrize(("lr", "warmup_lr"), [(1e30, 1e-5), (1, 1e30)])
@@ -188,42 +182,32 @@ def test_a_training_that_diverged_says_what_to_lower(lr: float, warmup_lr: float
         api.learn(clip, NAMES, **given, method="coop")
 
 
-def test_how_a_method_classifies_follows_its_options() -> None:
-    assert api.inference("coop") == api.inference("paper")
-    assert api.inference("fdbpl") != api.inference("paper")
-    shares = ("template_share", "memory_share", "bridge_share")
-    nothing = {"inference": "positive", **dict.fromkeys(shares, 0.0)}
-    alone = api.inference("fdbpl", nothing)
-    assert alone == api.inference("paper")
-    with pytest.raises(UserError, match="'teacher' does not learn from regions"):
-        api.inference("teacher")
-    with pytest.raises(UserError, match="has no options"):
-        api.inference("coop", {"template_share": 1.0})
-
-
 def test_a_share_of_the_template_needs_the_template() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
-    one = learned_by(clip, "fdbpl")
     with pytest.raises(UserError, match=r"Pass template="):
-        api.classifier(clip, one, NAMES, NAMES, api.inference("fdbpl"))
-    u = api.class_vectors(clip, one.contexts, NAMES)[0]
-    plain = api.classifier(clip, one, NAMES, NAMES, api.inference("paper"))
-    assert np.array_equal(plain.vectors, u)
-    assert plain.memory is None
-    assert np.array_equal(api.classifier(clip, one, NAMES, NAMES).vectors, u)
+        api.classifier(clip, learned_by(clip, "fdbpl"), NAMES)
+    plain = learned_by(clip, "paper")
+    decision = api.classifier(clip, plain, NAMES)
+    assert np.array_equal(decision.vectors, api.class_vectors(clip, contexts(plain), NAMES)[0])
+    assert decision.parts == {}
 
 
 def test_the_memory_speaks_of_the_classes_learned_alone() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
     one = learned_by(clip, "fdbpl")
-    others = (*NAMES[:2], "green star")
-    decision = api.classifier(
-        clip, one, NAMES, others, api.inference("fdbpl"), "a {}.", teacher_vectors_of(3)
-    )
-    assert decision.memory is not None
-    assert decision.memory.seen.tolist() == [True, True, False]
-    assert np.array_equal(decision.memory.discriminant[:2], one.memory[:2])
-    assert learned_by(clip, "paper").memory is None
+    given = (clip, one, (*NAMES[:2], "green star"), "a {}.", teacher_vectors_of(3))
+    memory = api.classifier(*given).parts["memory"]
+    assert memory.seen.tolist() == [1, 1, 0]
+    assert np.array_equal(memory.rows[:2], one.arrays["memory"][:2])
+    assert api.classifier(*given, same_domain=False).parts == {}
+
+
+def test_what_was_learned_is_found_in_a_store(tmp_path: Path) -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    stores = [api.TrainingStore(tmp_path, {1: "my features"}) for _ in range(2)]
+    first, second = (learned_by(clip, "coop", store=store) for store in stores)
+    assert [(one.learned, one.looked_up) for one in stores] == [(1, 0), (0, 1)]
+    assert np.array_equal(contexts(first), contexts(second))
 
 
 def lengths_of_one(rows: NDArray[Any]) -> NDArray[Any]:
@@ -231,14 +215,14 @@ def lengths_of_one(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def contexts_of(clip: ClipModel, method: str, **extras: Any) -> NDArray[Any]:
-    return learned_by(clip, method, **extras).contexts.numpy()
+    return contexts(learned_by(clip, method, **extras))
 
 
 def teacher_vectors_of(classes: int) -> NDArray[Any]:
     return unit(np.random.default_rng(3), classes, 24)
 
 
-def learned_by(clip: ClipModel, method: str, **extras: Any) -> Trained:
+def learned_by(clip: ClipModel, method: str, **extras: Any) -> Learned:
     """What two steps on eight random regions teach, the same at every call."""
     given = given_to_learn(clip)
     if method != "fdbpl":

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import safetensors
 from conftest import unit
-from fdbpl.artifact import Artifact, sides_of
 from safetensors.numpy import save_file
 
+from fdbpl.classify.artifact import Artifact, decision_of
+from fdbpl.classify.decision import Decision
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json
 
@@ -17,7 +18,7 @@ CODE = """
 import sys
 from pathlib import Path
 import numpy as np
-from fdbpl.artifact import Artifact
+from fdbpl.classify.artifact import Artifact
 about = {"kind": "prompts", "train": {"lr": 0.002}, "class_names": ["b", "a"], "method": "coop"}
 arrays = {side: np.full((4, 8), i, np.float32) for i, side in enumerate(["positive", "negative"])}
 print(Artifact(arrays, about).save(Path(sys.argv[1])))
@@ -26,7 +27,8 @@ print(Artifact(arrays, about).save(Path(sys.argv[1])))
 
 def an_artifact(kind: str = "prompts", sets: int = 2) -> Artifact:
     stack = unit(np.random.default_rng(0), sets, 4, 8)
-    return Artifact(sides_of(stack), {"kind": kind, "method": "fdbpl", "class_names": ["é", "b"]})
+    arrays = dict(zip(("positive", "negative"), stack, strict=False))
+    return Artifact(arrays, {"kind": kind, "method": "fdbpl", "class_names": ["é", "b"]})
 
 
 @pytest.mark.parametrize("sets", [1, 2])
@@ -93,24 +95,24 @@ def test_the_digest_sees_values_and_words() -> None:
     assert len(digests) == 3
 
 
-def test_sides_are_named_in_order() -> None:
-    assert list(sides_of(np.zeros((1, 2, 3)))) == ["positive"]
-    assert list(sides_of(np.zeros((2, 2, 3)))) == ["positive", "negative"]
+def test_a_classifier_decides_as_what_it_was_made_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    decision, features = Decision(unit(rng, 3, 8), 7.0), unit(rng, 5, 8)
+    about = {"kind": "classifier", "method": "coop", "decision": decision.spec()}
+    Artifact(decision.arrays(), about).save(tmp_path / "a.safetensors")
+    found = decision_of(Artifact.load(tmp_path / "a.safetensors", "classifier"))
+    assert np.array_equal(found.logits(features, [2, 0]), decision.logits(features, [2, 0]))
+    for arrays, told in (({}, about), (decision.arrays(), {"method": "coop"})):
+        with pytest.raises(UserError, match=r"a classifier of 'coop' lacks .*train-student again"):
+            decision_of(Artifact(arrays, told))
 
 
-@pytest.mark.parametrize("data", [b"", b"nothing", b"\xff" * 100])
-def test_damaged_files_are_named(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r"a\.safetensors: no prompts of fdbpl .*train-student"):
-        Artifact.load(path, "prompts")
-
-
-def test_cut_files_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"nothing", b"\xff" * 100, "cut"])
+def test_damaged_files_are_named(tmp_path: Path, data: bytes | str) -> None:
     path = tmp_path / "a.safetensors"
     an_artifact().save(path)
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match="no prompts of fdbpl"):
+    path.write_bytes(path.read_bytes()[:-4] if isinstance(data, str) else data)
+    with pytest.raises(UserError, match=r"a\.safetensors: no prompts of fdbpl .*train-student"):
         Artifact.load(path, "prompts")
 
 

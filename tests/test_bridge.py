@@ -6,7 +6,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.methods.bridge import NAMES, RIDGE, HeldOut, Moments, across, held_out
+from fdbpl.classify.bridge import NAMES, RIDGE, HeldOut, Moments, across, held_out
 
 seeds = st.integers(0, 999)
 REGIONS, WIDTH, OTHER, CLASSES = 60, 5, 7, 6

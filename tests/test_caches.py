@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeModel, unit
+from kinds import contexts
 from workspaces import draw, prepare, workspace_params
 
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache import open_cache
 from fdbpl.cache.manifest import OtherCache
 from fdbpl.evaluation.logits import log_softmax
+from fdbpl.methods.registry import find_method
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import caches
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import Source, teacher_source
-from fdbpl.stages.train_student import task_of
+from fdbpl.stages.train_student import data_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import learn
+from fdbpl.training.learning import learn_method
 
 PAYLOADS = ("float32", "float16", "int8")
 
@@ -152,6 +154,6 @@ def test_prompts_learned_from_int8_are_near_those_of_float16(made, make_model: M
         regions = unit(rng, len(plan.regions), 32)
         student = Source(regions, vectors, vectors[list(plan.base)], 10.0, "drawn")
         teacher = teacher_source(chosen, plan, works[payload])
-        task = task_of(chosen, plan, clip, student, teacher)
-        found[payload] = learn(clip, **task, method="kdpl")[1].contexts.numpy()
+        data = data_of(chosen, plan, clip, student, teacher)
+        found[payload] = contexts(learn_method(find_method("kdpl"), data, chosen.train)[1])
     assert 1e-5 < np.linalg.norm(found["float16"] - found["int8"]) < 0.1

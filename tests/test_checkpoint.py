@@ -1,154 +1,160 @@
-"""Contexts from checkpoints of the CoOp family: plain weights, and nothing else."""
+"""A training that was interrupted ends as if it had not been."""
 
-import pickle
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import coop_checkpoint
-from torch.optim import Optimizer
+from conftest import unit
+from torch import Tensor
 
-from fdbpl.clip.checkpoint import read_checkpoint
 from fdbpl.clip.model import ClipModel
-from fdbpl.clip.prompting import PlainText
-from fdbpl.clip.tokens import embed_words, tokenize_prompts
-from fdbpl.system.errors import UserError
-from fdbpl.system.files import sha256
-from fdbpl.training.learning import class_vectors, template_vectors
+from fdbpl.methods.params import TrainParams
+from fdbpl.training import checkpoint as module
+from fdbpl.training.checkpoint import Checkpoint, State
+from fdbpl.training.learning import Learned, learn
+from fdbpl.training.store import TrainingStore
 
-NAMES = ["sea", "forest path", "old street"]
-
-
-def a_context(tokens: int = 4, seed: int = 0, width: int = 64) -> torch.Tensor:
-    return 0.02 * torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed))
-
-
-def refusal(path: Path, clip: ClipModel) -> str:
-    with pytest.raises(UserError) as error:
-        read_checkpoint(path, clip, NAMES)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "\n" not in str(error.value)
-    return str(error.value)
+NAMES = ("cat", "dog", "sea side")
+CROPS, IMAGES, EPOCHS, STEPS = 2, 9, 4, 3  # steps an epoch: the ninth image is left out
+SEEDS = (1, 2)
+BEFORE = {"fdbpl": 7}  # readings for its closed forms, which are found when it is done again
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("name", ["{}", "prompt_learner.{}", "module.prompt_learner.{}"])
-@pytest.mark.parametrize("tokens", [1, 4, 16])
-def test_a_context_is_read_as_it_was_saved(tmp_path, clip, tokens, name, dtype) -> None:
-    context = a_context(tokens)
-    path = coop_checkpoint(tmp_path / "model.pth.tar-50", clip, context, name=name, dtype=dtype)
-    found = read_checkpoint(path, clip, NAMES)
-    assert torch.equal(found.context, context.to(dtype).float())
-    assert found.context.dtype == torch.float32
-    assert found.classes == 5
-    assert found.digest == sha256(path.read_bytes())
+class Interrupted(Exception):  # noqa: N818 - as the word is
+    """Somebody stopped the process."""
 
 
-def test_weights_alone_are_enough(tmp_path: Path, clip: ClipModel) -> None:
-    for content in ({"ctx": a_context()}, {"state_dict": {"ctx": a_context()}}):
-        torch.save(content, tmp_path / "plain.pth")
-        found = read_checkpoint(tmp_path / "plain.pth", clip, NAMES)
-        assert torch.equal(found.context, a_context())
-        assert found.classes is None
+class Data:
+    """Features of regions, whose source fails when it was asked often enough."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.student = torch.from_numpy(unit(rng, IMAGES * CROPS, 32))
+        self.rest: dict[str, Any] = {
+            "teacher": unit(rng, IMAGES * CROPS, 24),
+            "teacher_vectors": unit(rng, len(NAMES), 24),
+            "teacher_scale": 18.7,
+            "labels": np.arange(IMAGES) % len(NAMES),
+            "anchors": unit(rng, len(NAMES), 32),
+            "crops": CROPS,
+            "picks": {seed: np.arange(IMAGES) for seed in SEEDS},
+            "params": TrainParams(lr=0.1, epochs=EPOCHS, batch=3),
+        }
+        self.asked = 0
+
+    def learn(self, clip: ClipModel, method: str, stop: int | None = None, **more: Any) -> Any:
+        self.asked = 0
+
+        def student(rows: Tensor) -> Tensor:
+            if self.asked == stop:
+                raise Interrupted
+            self.asked += 1
+            return self.student[rows]
+
+        return learn(clip, NAMES, student=student, **{**self.rest, **more}, method=method)
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 16])
-def test_a_context_of_any_length_gives_the_plain_ways_vectors(clip, tokens: int) -> None:
-    context = a_context(tokens)[None]
-    plain = PlainText(clip.text_tower, tokenize_prompts(clip, " ".join("x" * tokens), tuple(NAMES)))
-    with torch.inference_mode():
-        expected = plain(context).numpy()
-    assert np.allclose(class_vectors(clip, context, NAMES), expected, atol=2e-6)
+def store_of(folder: Path, data: str = "data") -> TrainingStore:
+    return TrainingStore(folder, dict.fromkeys(SEEDS, data))
 
 
-def test_the_embeddings_of_words_classify_as_the_words_do(tmp_path, clip) -> None:
-    words = "a very good photo of one nice"
-    path = coop_checkpoint(tmp_path / "x.tar", clip, embed_words(clip, words), dtype=torch.float32)
-    vectors = class_vectors(clip, read_checkpoint(path, clip, NAMES).context[None], NAMES)[0]
-    assert np.allclose(vectors, template_vectors(clip, NAMES, words + " {}."), atol=2e-6)
+@pytest.fixture
+def data() -> Data:
+    return Data()
 
 
-def test_the_schedule_and_the_optimiser_are_not_made(tmp_path, clip, monkeypatch) -> None:
-    path = coop_checkpoint(tmp_path / "x.tar", clip, a_context())
-    with pytest.raises(pickle.UnpicklingError, match="CosineAnnealingLR"):
-        torch.load(path, weights_only=True)  # so Dassl's file does hold objects
-
-    def fail(*_: object) -> None:
-        raise AssertionError("an object beside the weights was made")
-
-    for kind in (Optimizer, torch.optim.SGD, torch.optim.lr_scheduler.CosineAnnealingLR):
-        monkeypatch.setattr(kind, "__setstate__", fail, raising=False)
-        monkeypatch.setattr(kind, "__init__", fail)
-    before = set(torch.serialization.get_safe_globals())  # torch keeps them in no order
-    assert read_checkpoint(path, clip, NAMES).classes == 5
-    assert set(torch.serialization.get_safe_globals()) == before
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write after every step."""
+    monkeypatch.setattr(module, "SECONDS", 0.0)
 
 
-class Harmful:
-    def __init__(self, made: Path):
-        self._made = made
-
-    def __reduce__(self):
-        return Path.touch, (self._made,)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_what_is_no_plain_weight_is_refused_and_does_not_run(tmp_path, clip) -> None:
-    made = tmp_path / "made"
-    path = coop_checkpoint(tmp_path / "x.tar", clip, a_context(), beside={"val": Harmful(made)})
-    said = refusal(path, clip)
-    assert "holds more than plain weights (" in said
-    assert "weights_only" not in said  # torch's advice is to load it all the same
-    assert "save its weights alone" in said
-    (tmp_path / "old.pkl").write_bytes(pickle.dumps(Harmful(made)))
-    refusal(tmp_path / "old.pkl", clip)
-    assert not made.exists()
+def bits(runs: dict[int, Learned]) -> list[Any]:
+    return [
+        (
+            seed,
+            one.names,
+            {name: array.tobytes() for name, array in one.arrays.items()},
+            json.dumps(one.history),  # which keeps the order of terms
+        )
+        for seed, one in runs.items()
+    ]
 
 
-def test_a_value_of_numpy_is_named(tmp_path: Path, clip: ClipModel) -> None:
-    beside = {"val_result": np.float64(71.2)}
-    said = refusal(coop_checkpoint(tmp_path / "x.tar", clip, a_context(), beside=beside), clip)
-    assert "numpy" in said
+@pytest.mark.parametrize("method", ["coop", "paper", "fdbpl"])
+@pytest.mark.parametrize("stops", [(0,), (1,), (STEPS,), (STEPS + 1, 2, 1), (STEPS * EPOCHS - 1,)])
+def test_an_interrupted_training_ends_in_the_same_bits(
+    clip: ClipModel, data: Data, tmp_path: Path, at_once, method: str, stops: tuple[int, ...]
+) -> None:
+    wanted = bits(data.learn(clip, method))
+    for number, stop in enumerate(stops):
+        with pytest.raises(Interrupted):
+            more = 0 if number else BEFORE.get(method, 0)
+            data.learn(clip, method, stop + more, store=store_of(tmp_path))
+    store = store_of(tmp_path)
+    assert bits(data.learn(clip, method, store=store)) == wanted
+    assert store.resumed == ({method: (sum(stops) - 1) // STEPS} if sum(stops) else {})
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_short_training_writes_nothing_before_its_end(clip, data: Data, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        data.learn(clip, "coop", stop=5, store=store_of(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"x")
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"context": torch.zeros(5, 4, 64)}, "a context for each of 5 classes (CSC)"),
-        ({"context": torch.zeros(4, 32)}, "'ctx' has shape [4, 32], wanted (M, 64)"),
-        ({"context": torch.zeros(0, 64)}, "'ctx' has shape [0, 64], wanted (M, 64)"),
-        ({"context": torch.zeros(74, 64)}, "'ctx' has 74 tokens, and class name 'sea' makes"),
-        ({"context": torch.zeros(64)}, "'ctx' has shape [64], wanted (M, 64)"),
-        ({"context": torch.full((4, 64), torch.nan)}, "values that are not finite"),
-        ({"more": "meta_net.linear1.weight"}, "holds 'meta_net.linear1.weight' beside 'ctx'"),
-        ({"more": "compound_prompts_text.0"}, "Wanted a method that learns a context alone"),
-        ({"more": "token_prefix"}, "learned with another text tower"),
-        ({"name": "student.{}"}, "no tensor 'ctx' among 'student.ctx'"),
-    ],
-)
-def test_what_is_no_context_for_all_classes_is_refused(tmp_path, clip, changes, says) -> None:
-    context = changes.get("context", a_context())
-    more = {changes["more"]: torch.ones(5, 1, 64)} if "more" in changes else {}
-    path = coop_checkpoint(
-        tmp_path / "x.tar", clip, context, name=changes.get("name", "{}"), **more
-    )
-    assert says in refusal(path, clip)
+    ("harm", "more"),
+    [(cut, {}), (flip, {}), (overwrite, {}),
+     (str, {"params": TrainParams(lr=0.2, epochs=EPOCHS, batch=3)})],
+)  # fmt: skip
+def test_what_is_damaged_or_of_another_training_is_ignored(
+    clip: ClipModel, data: Data, tmp_path: Path, at_once, harm: Callable[[Path], None], more
+) -> None:
+    with pytest.raises(Interrupted):
+        data.learn(clip, "coop", stop=5, store=store_of(tmp_path))
+    (path,) = tmp_path.iterdir()
+    harm(path)
+    store = store_of(tmp_path)
+    found = data.learn(clip, "coop", store=store, **more)
+    assert bits(found) == bits(data.learn(clip, "coop", **more))
+    assert store.resumed == {}
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path, clip: ClipModel) -> None:
-    path = tmp_path / "x.tar"
-    assert "No such file" in refusal(path, clip)
-    path.write_bytes(b"")
-    refusal(path, clip)
-    path.write_bytes(coop_checkpoint(tmp_path / "whole.tar", clip, a_context()).read_bytes()[:500])
-    refusal(path, clip)
-    for content in ([1, 2], {"state_dict": 3}, {"state_dict": {"ctx": "words"}}):
-        torch.save(content, path)
-        assert "no state_dict of tensors" in refusal(path, clip)
-
-
-def test_another_students_context_is_told_by_its_start_token(tmp_path, clip, make_model) -> None:
-    path = coop_checkpoint(tmp_path / "x.tar", clip, a_context())
-    other = make_model(seed=1)
-    assert "Set student to the model it was learned with" in refusal(path, other)
+def test_no_flipped_bit_is_taken_for_another_place(tmp_path: Path, at_once) -> None:
+    path = tmp_path / "file"
+    state = State(3, 1, {"b": torch.ones(2, 3), "a": torch.arange(4.0)})
+    Checkpoint(path, "key").save_if_due(lambda: state)
+    whole = path.read_bytes()
+    found = Checkpoint(path, "key").load()
+    assert (found.epoch, found.step, list(found.tensors)) == (3, 1, ["b", "a"])
+    assert Checkpoint(path, "other").load() is None
+    head = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(head):
+        for bit in range(8):
+            content = bytearray(whole)
+            content[place] ^= 1 << bit
+            path.write_bytes(content)
+            found = Checkpoint(path, "key").load()
+            if found is not None:  # as where the head's own spaces are touched
+                assert (found.epoch, found.step, list(found.tensors)) == (3, 1, ["b", "a"])
+    Checkpoint(path, "key").remove()
+    assert not path.exists()

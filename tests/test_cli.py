@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import draw_folder
-from fdbpl.artifact import Artifact, decision_of
-from fdbpl.methods.names import FITTED, TRAINED, UNTRAINED
+from kinds import FITTED, TRAINED, UNTRAINED
 from projects import METHODS, STAGES, TRANSFER_STAGES, Project
 
 from fdbpl.cache import open_cache
+from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.cli import main
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.regions.plan import Plan
@@ -26,7 +27,7 @@ def test_all_stages_by_hand_work_in_runs(done: Project) -> None:
     assert "mine: 4 classes (2 base, 2 new)" in planned
     assert "teacher encoded" in cached
     assert "reused 0" in cached
-    assert "2 methods x 2 seeds trained" in trained
+    assert "4 methods x 2 seeds: 8 trainings, 0 looked up" in trained
     assert "4 methods evaluated on 6 test images" in evaluated
     assert "| FDBPL, ours" in compared
     comparison = json.loads((Path("runs/default/metrics/compare.json")).read_text())
@@ -84,16 +85,16 @@ def test_an_interrupted_training_goes_on(done: Project, monkeypatch: pytest.Monk
         return learning_rate(_params, epoch)  # type: ignore[arg-type]
 
     rates: list[int] = []
-    monkeypatch.setattr("fdbpl.training.interim.SECONDS", 0.0)
+    monkeypatch.setattr("fdbpl.training.checkpoint.SECONDS", 0.0)
+    shutil.rmtree(Workspace(Path("runs/default")).trainings)
     with monkeypatch.context() as patch:
         patch.setattr("fdbpl.training.loop.learning_rate", fails)
         assert done("train-student", "mine").exit_code != 0
-    interims = {path for path in done.outputs().keys() - before.keys() if "interim" in path}
-    assert {Path(path).name for path in interims} == {
-        "mine-coop.safetensors", "mine-fdbpl.safetensors",
-    }  # fmt: skip
+    (left,) = done.outputs().keys() - before.keys()
+    assert left.endswith(".unfinished")
     result = done("train-student", "mine")
-    assert "  coop: interrupted before, was done\n" in result.stdout
+    assert "2 trainings, 6 looked up" in result.stdout  # and what of fdbpl takes no steps
+    assert "coop: interrupted" not in result.stdout
     assert "  fdbpl: interrupted before, went on in epoch 1 of 2\n" in result.stdout
     assert done.outputs() == before
 
@@ -160,7 +161,7 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     assert "fish: 2 classes, 8 test images" in planned
     assert "fish: student encoded 8, reused 0" in cached
     assert re.search(r"mine: student encoded \d+, reused [1-9]", cached)  # the base half
-    assert "2 methods x 2 seeds trained" in trained
+    assert "4 methods x 2 seeds: 8 trainings, 0 looked up" in trained
     assert "mine to 2 datasets: 4 methods evaluated on 30 test images" in transferred
     assert before.items() < done.outputs().items()  # base-to-new stays as it was
     compared = done("compare").stdout

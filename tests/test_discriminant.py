@@ -4,7 +4,7 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.methods.discriminant import discriminant, values
+from fdbpl.classify.discriminant import discriminant, values
 
 seeds = st.integers(0, 999)
 

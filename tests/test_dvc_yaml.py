@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
+from kinds import KNOWN, LEARNED
 from test_made_with import CHANGES, with_change
 from workspaces import workspace_params
 
 import flows.stage
+from fdbpl.methods.registry import IMPORTED
 from fdbpl.settings.params import Params
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.stages.made_with import (
@@ -47,21 +48,17 @@ ALWAYS_ASIDE = {
     "fdbpl/stages/workers.py": "no result depends on who encodes",
     "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
-CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
-FOLDERS = {
-    "fdbpl/data": "says where images lie; the plan knows each by its content",
-    "fdbpl/playground": "says where images lie; the plan knows each by its content",
-}
-TITLES = {
-    "fdbpl/evaluation": "imported with titles of methods",
-    "fdbpl/reporting": "titles of methods, for what is said of those left out",
-}
+CHECKS = dict.fromkeys(
+    ("fdbpl/system/blas.py", "fdbpl/classify", "fdbpl/clip", "fdbpl/methods"),
+    "params.py checks names and options of methods, which import it",
+)
+FOLDERS = {"fdbpl/data": "say where images lie; the plan knows each by its content"}
 OF_TEXT = {
     "fdbpl/system/blas.py": "imported with methods, of which nothing is computed",
+    "fdbpl/classify": "imported with methods, of which nothing is decided",
     "fdbpl/methods": "of training, only what makes vectors of names is called",
     "fdbpl/training": "of training, only what makes vectors of names is called",
 }
-TRAINING = {**FOLDERS, **TITLES, "fdbpl/code.py": "tells if an interrupted training may go on"}
 COMPARING = {
     "fdbpl/data": "the registry is asked whether a dataset is drawn, no more",
     "fdbpl/playground": "the registry is asked whether a dataset is drawn, no more",
@@ -72,37 +69,43 @@ REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other paramet
 ASIDE = {
     "prepare-crops": CHECKS,
     "cache-teacher": {**FOLDERS, **OF_TEXT, **REFUSING},
-    "train-student": TRAINING,
+    "train-student": FOLDERS,
     "evaluate": {
         "fdbpl/data": COMPARING["fdbpl/data"],
-        "fdbpl/playground": COMPARING["fdbpl/playground"],
-        "fdbpl/reporting": TITLES["fdbpl/reporting"],
+        **dict.fromkeys(
+            ("fdbpl/clip", "fdbpl/system/device.py", "fdbpl/training"),
+            "methods import it for the text tower, which no finished classifier needs",
+        ),
     },
     "prepare-transfer": CHECKS,
     "cache-transfer": {**FOLDERS, **OF_TEXT, **REFUSING},
-    "train-transfer": TRAINING,
+    "train-transfer": FOLDERS,
     "transfer": {
         "fdbpl/data": "imported with the registry, of which only a table is read",
-        "fdbpl/playground": "imported with the registry, of which only a table is read",
-        "fdbpl/reporting/tables.py": "imported with the list of methods that transfer",
         "fdbpl/training": OF_TEXT["fdbpl/training"],
     },
     "compare": {
         **CHECKS,
         **COMPARING,
-        "fdbpl/system/blas.py": "of measuring, only averages of what was measured are called",
-        "fdbpl/methods/decision.py": "of measuring, only averages of what was measured are called",
     },
     "ood": {"fdbpl/training": "of what builds caches, only the image tower is called"},
 }
 """What a stage imports beside its deps, and why that changes no result of it."""
 
 
+class Running(ast.NodeTransformer):
+    """Leaves out what only a type checker reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if is_for_types else self.generic_visit(node)
+
+
 @cache
 def imported(path: Path) -> tuple[Path, ...]:
     """All modules of fdbpl that a module imports, those that its functions import included."""
     found: list[Path] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(Running().visit(ast.parse(path.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -3,14 +3,12 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from conftest import draw_folder
-from fdbpl.methods.table import Method, trained_method
 
 from fdbpl.cli import main
 from fdbpl.regions.plan import Plan
@@ -137,17 +135,6 @@ def test_methods_that_train_alike_are_trained_once(given) -> None:
     assert len(trainings_of(params, plan)) == 2
     apart = given(methods=["fdbpl", "fdbpl_prompts"], objectives={"fdbpl": {"rejection_weight": 2}})
     assert len(trainings_of(apart, plan)) == 2
-
-
-def test_what_has_no_objective_is_not_trained(given, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(name: str, options: object = None) -> Method:
-        method = trained_method(name)
-        return replace(method, objective=None) if name == "coop" else method  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "trained_method", without)
-    params = given()
-    plan = plan_of(params, "mine", "halves", look=False)
-    assert [one.method.name for one in trainings_of(params, plan)] == ["kdpl", "paper"]
 
 
 @pytest.mark.parametrize(("likeliest", "names"), [(1000, 40), (7, 7)])

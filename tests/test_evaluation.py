@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 from conftest import unit
-from fdbpl.methods.decision import Decision
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.classify.decision import Decision
 from fdbpl.evaluation.accuracy import (
     accuracy,
     base_to_new,

@@ -4,9 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fdbpl.methods.inference import POSITIVE_ONLY
-from fdbpl.methods.kdpl_w import kdpl_w
-from fdbpl.methods.table import trained_method
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import (
@@ -24,9 +21,15 @@ from plain import (
 )
 
 from fdbpl.methods.fdbpl import Fdbpl, released_second_difference
-from fdbpl.methods.kdpl import kdpl
 from fdbpl.methods.options import PRESETS, FdbplOptions
+from fdbpl.methods.prompts import POSITIVE_ONLY
+from fdbpl.methods.registry import find_method
 from fdbpl.system.errors import UserError
+
+
+def under(options: FdbplOptions) -> Fdbpl:
+    return Fdbpl("m", "M", options)
+
 
 options = st.builds(
     FdbplOptions,
@@ -53,7 +56,7 @@ options = st.builds(
 @given(seed=seeds, chosen=options | st.sampled_from(list(PRESETS.values())))
 def test_fdbpl_equals_its_formula(seed: int, chosen: FdbplOptions) -> None:
     batch, text = problem(seed)
-    found = Fdbpl(chosen)(batch, text, SCALE)
+    found = under(chosen).objective(batch, text, SCALE)
     wanted = plain_fdbpl(batch, text, chosen)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -64,7 +67,7 @@ def test_fdbpl_equals_its_formula(seed: int, chosen: FdbplOptions) -> None:
 def test_weight_none_counts_every_region_fully(seed: int) -> None:
     batch, text = problem(seed)
     chosen = FdbplOptions(weight="none")
-    found = Fdbpl(chosen)(batch, text, SCALE)
+    found = under(chosen).objective(batch, text, SCALE)
     for name, value in plain_fdbpl(batch, text, chosen).items():
         assert found[name].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
     assert found["rejection"].item() == 0
@@ -88,17 +91,17 @@ EXTRAS_OFF = {
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     ("changes", "plain"),
-    [({}, kdpl), ({"weight": "entropy", "normalise": "sum"}, kdpl_w)],
+    [({}, "kdpl"), ({"weight": "entropy", "normalise": "sum"}, "kdpl_w")],
 )
 @given(seed=seeds)
 def test_fdbpl_without_its_extras_is_kdpl(preset, changes, plain, seed: int) -> None:
     batch, text = problem(seed)
     batch = replace(batch, areas=None)
     text.requires_grad_()
-    method = trained_method(preset, {**EXTRAS_OFF, **changes})
+    method = find_method(preset, {**EXTRAS_OFF, **changes})
     assert method.inference == POSITIVE_ONLY
     ours = sum(method.objective(batch, text, SCALE).values())
-    theirs = plain(batch, text, SCALE)["similarity"]
+    theirs = find_method(plain).objective(batch, text, SCALE)["similarity"]
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     gradients = [torch.autograd.grad(loss, text)[0] for loss in (ours, theirs)]
     assert torch.allclose(*gradients, rtol=1e-12, atol=1e-15)
@@ -122,17 +125,17 @@ def test_the_released_second_difference_is_the_released_sum_over_ordered_pairs()
 
 @pytest.mark.parametrize("weight", ["entropy", "area", "none"])
 def test_runs_in_one_batch_are_as_each_alone_with_every_term(weight: str) -> None:
-    objective = Fdbpl(FdbplOptions(weight=weight))
+    method = under(FdbplOptions(weight=weight))
     runs = [problem(seed) for seed in (1, 2, 3)]
-    as_each_alone(objective, runs)
-    as_each_alone(objective.diagnose, runs)
+    as_each_alone(method.objective, runs)
+    as_each_alone(method.diagnosis, runs)
 
 
 def test_each_term_reaches_the_context_it_is_for() -> None:
     batch, text = problem(3)
     text.requires_grad_()
     reached = {}
-    for name, term in Fdbpl(PRESETS["paper"])(batch, text, SCALE).items():
+    for name, term in under(PRESETS["paper"]).objective(batch, text, SCALE).items():
         (gradient,) = torch.autograd.grad(term, text, retain_graph=True)
         reached[name] = tuple((gradient.flatten(1).norm(dim=1) > 0).tolist())
     assert reached == {
@@ -146,7 +149,7 @@ def test_each_term_reaches_the_context_it_is_for() -> None:
 
 def test_areas_that_are_needed_and_not_given_are_named() -> None:
     batch, text = problem(0)
-    objective = Fdbpl(FdbplOptions(weight="area"))
+    objective = under(FdbplOptions(weight="area")).objective
     with pytest.raises(UserError, match=r"this method needs areas.*learn\(areas="):
         objective(replace(batch, areas=None), text, SCALE)
 
@@ -155,7 +158,7 @@ def test_areas_that_are_needed_and_not_given_are_named() -> None:
 @given(seed=seeds, chosen=options, regions=st.integers(2, 7))
 def test_the_diagnosis_equals_plain_loops(seed: int, chosen: FdbplOptions, regions: int) -> None:
     batch, text = problem(seed, regions=regions)
-    found = Fdbpl(chosen).diagnose(batch, text, SCALE)
+    found = under(chosen).diagnosis(batch, text, SCALE)
     s, (first, second) = plain_differences(batch, text, chosen), plain_margins(chosen)
     teacher = batch.teacher.exp().tolist()
     labels = [p.index(max(p)) for p in teacher]

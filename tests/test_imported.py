@@ -8,8 +8,8 @@ import pytest
 import torch
 from checkpoints import coop_checkpoint
 from conftest import draw_folder
-from fdbpl.artifact import Artifact
 
+from fdbpl.classify.artifact import Artifact
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.tokens import embed_words
@@ -102,7 +102,9 @@ def test_a_wrong_checkpoint_costs_no_training_and_no_earlier_prompts(
         run_stage(stage, params, work, "mine")
     work.prompts_of("mine").mkdir(parents=True)
     (work.prompts_of("mine") / "earlier").touch()
-    monkeypatch.setattr("fdbpl.stages.train_student.learn", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "fdbpl.stages.train_student.learn_method", lambda *_, **__: pytest.fail("trained")
+    )
     with pytest.raises(UserError, match=r"seed1/model\.pth\.tar-50: No such file"):
         run_stage("train_student", params, work, "mine")
     assert [path.name for path in work.prompts_of("mine").iterdir()] == ["earlier"]

@@ -1,4 +1,4 @@
-"""What is gathered from the training cache before training."""
+"""What follows from a training's regions in closed form."""
 
 from dataclasses import replace
 
@@ -9,108 +9,101 @@ from conftest import unit
 from test_refinement import refined
 from torch import Tensor
 
-from fdbpl.methods.bridge import Moments
-from fdbpl.methods.discriminant import discriminant
-from fdbpl.training import knowledge
+from fdbpl.classify.bridge import Moments
+from fdbpl.classify.discriminant import discriminant
+from fdbpl.methods import training_data
 from fdbpl.methods.features import CachedColumn, Teacher
-from fdbpl.training.knowledge import bridged, refined_images, remembered
-from fdbpl.training.loop import Task
-from fdbpl.training.refinement import image_knowledge
-from fdbpl.training.scratch import Parts
+from fdbpl.methods.knowledge import Bridge, RegionMemory
+from fdbpl.methods.refinement import image_knowledge
+from fdbpl.methods.training_data import TrainingData
+from fdbpl.system.errors import UserError
 
 IMAGES, CROPS, CLASSES = 12, 3, 4
-PICKS = [np.array([7, 2, 9, 4]), np.array([2, 0, 11, 5])]
+PICKS = {1: np.array([7, 2, 9, 4]), 2: np.array([2, 0, 11, 5])}
 
 
-@pytest.fixture
-def task() -> Task:
-    rng = np.random.default_rng(0)
-    regions = torch.from_numpy(unit(rng, IMAGES * CROPS, 8))
+def data_of(student: np.ndarray, told: np.ndarray, vectors: np.ndarray, **more) -> TrainingData:
+    images = len(student) // CROPS
 
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.zeros(*rows.shape, 5), regions[rows]
+        return torch.from_numpy(student)[rows], torch.from_numpy(told)[rows]
 
-    return Task(
-        labels=torch.zeros(IMAGES, dtype=torch.int64),
+    given = {"picks": {1: np.arange(images)}, "teacher": Teacher(torch.from_numpy(vectors), 10.0)}
+    return TrainingData(
+        clip=None,
+        names=[str(label) for label in range(len(vectors))],
+        labels=torch.zeros(images, dtype=torch.int64),
         crops=CROPS,
         features=features,
-        teacher=Teacher(torch.from_numpy(unit(rng, CLASSES, 8)), 10.0),
         text=lambda contexts: contexts,
-        scale=10.0,
+        **{**given, **more},
     )
 
 
-def regions_of(task: Task, images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The teacher's features and log-probabilities of images' regions, (I, R, ...)."""
-    rows = torch.from_numpy(images)[:, None] * CROPS + torch.arange(CROPS)
-    _, features = task.features(rows)
-    return features, task.teacher.log_probabilities(features)
+@pytest.fixture
+def data() -> TrainingData:
+    rng = np.random.default_rng(0)
+    regions = [unit(rng, IMAGES * CROPS, width) for width in (5, 8)]
+    areas = torch.from_numpy(rng.uniform(0.1, 1, IMAGES * CROPS).astype(np.float32))
+    return data_of(*regions, unit(rng, CLASSES, 8), picks=PICKS, areas=CachedColumn(areas))
 
 
-def test_what_is_refined_is_of_a_seeds_own_images_in_their_order(task: Task) -> None:
-    found = refined_images(task, PICKS)
-    for rows, pick in zip(found, PICKS, strict=True):
-        assert torch.equal(rows[:], refined(*image_knowledge(*regions_of(task, pick))))
-        assert torch.allclose(rows[:].exp().sum(-1), torch.ones(4))
-    shared = [int(np.flatnonzero(pick == 2)[0]) for pick in PICKS]  # image 2 is both seeds'
-    one, other = (rows[place : place + 1] for rows, place in zip(found, shared, strict=True))
+def rows_of(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images)[:, None] * CROPS + torch.arange(CROPS)
+
+
+def test_what_is_refined_is_of_a_seeds_own_images_in_their_order(data: TrainingData) -> None:
+    found = data.refined
+    for seed, pick in PICKS.items():
+        features = data.features(rows_of(pick))[1]
+        known = image_knowledge(features, data.teacher.log_probabilities(features))
+        assert torch.equal(found[seed][:], refined(*known))
+        assert torch.allclose(found[seed][:].exp().sum(-1), torch.ones(4))
+    shared = [int(np.flatnonzero(pick == 2)[0]) for pick in PICKS.values()]  # both seeds' image 2
+    one, other = (found[seed][at : at + 1] for seed, at in zip(PICKS, shared, strict=True))
     assert not torch.allclose(one, other, atol=1e-3)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])
 def test_how_many_images_are_held_at_once_changes_nothing(
-    task: Task, monkeypatch: pytest.MonkeyPatch, at_once: int
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    whole = refined_images(task, PICKS)
-    asked: list[int] = []
+    whole, asked = data.refined, []
 
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
         asked.append(rows.numel())
-        return task.features(rows)
+        return data.features(rows)
 
-    monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", at_once * CROPS + 1)
-    monkeypatch.setattr(knowledge, "PARTS_AHEAD", 2)
-    parts = refined_images(replace(task, features=features), PICKS)
+    monkeypatch.setattr(training_data, "REGIONS_AT_ONCE", at_once * CROPS + 1)
+    monkeypatch.setattr(training_data, "PARTS_AHEAD", 2)
+    parts = replace(data, features=features).refined
     assert max(asked) == at_once * CROPS
     assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it
-    for part, one in zip(parts, whole, strict=True):
-        torch.testing.assert_close(part[:], one[:])
+    for seed in PICKS:
+        torch.testing.assert_close(parts[seed][:], whole[seed][:])
 
 
-def with_features(task: Task) -> Task:
-    rng = np.random.default_rng(1)
-    student = torch.from_numpy(unit(rng, IMAGES * CROPS, 5))
-    areas = torch.from_numpy(rng.uniform(0.1, 1, IMAGES * CROPS).astype(np.float32))
-
-    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
-        return student[rows], task.features(rows)[1]
-
-    return replace(task, features=features, areas=CachedColumn(areas))
-
-
-def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(task: Task) -> None:
-    known = with_features(task)
-    for told, pick in zip(refined_images(known, PICKS), PICKS, strict=True):
-        rows = torch.from_numpy((pick[:, None] * CROPS + np.arange(CROPS)).ravel())
-        features = known.features(rows)[0].numpy()
-        classes = np.repeat(told[:].exp().numpy(), CROPS, axis=0)
-        wanted = discriminant([(features, classes, known.areas(rows).numpy())])
-        np.testing.assert_allclose(remembered(known, told, pick), wanted, rtol=1e-4)
-
-
-def test_a_memory_reads_no_label_and_does_not_depend_on_its_parts(
-    task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by_area", [True, False])
+def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(
+    data: TrainingData, by_area: bool
 ) -> None:
-    known, pick = with_features(task), PICKS[1]
-    (told,) = refined_images(known, [pick])
-    whole = remembered(known, told, pick)
-    relabelled = replace(known, labels=torch.arange(IMAGES))
-    assert np.array_equal(remembered(relabelled, told, pick), whole)
-    monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", 3 * CROPS)
-    np.testing.assert_allclose(remembered(known, told, pick), whole, rtol=1e-5)
+    for seed, pick in PICKS.items():
+        rows = rows_of(pick).flatten()
+        classes = np.repeat(data.refined[seed][:].exp().numpy(), CROPS, axis=0)
+        areas = data.areas(rows).numpy() if by_area else np.ones(len(rows))
+        wanted = discriminant([(data.features(rows)[0].numpy(), classes, areas)])
+        found, told = RegionMemory(by_area).fit(data, seed)
+        np.testing.assert_allclose(found["memory"], wanted, rtol=1e-4)
+        assert told == {}
 
 
-def bridging(teacher_sees: bool) -> tuple[Task, Parts, np.ndarray]:
+def test_regions_show_the_whole_of_their_image_where_nobody_says_otherwise(data) -> None:
+    without = replace(data, areas=None)
+    wanted = RegionMemory(by_area=False).fit(data, 1)[0]["memory"]
+    assert np.array_equal(RegionMemory().fit(without, 1)[0]["memory"], wanted)
+
+
+def bridging(teacher_sees: bool) -> TrainingData:
     """Regions whose class the teacher tells, and the student only across a turned space."""
     rng = np.random.default_rng(5)
     images, classes, width = 60, 8, 6
@@ -120,21 +113,8 @@ def bridging(teacher_sees: bool) -> tuple[Task, Parts, np.ndarray]:
     seen = teacher if teacher_sees else unit(rng, images * CROPS, width)
     student = unit_rows(np.hstack([seen, 0.2 * rng.standard_normal((180, 2))]))
     anchors = unit_rows(np.hstack([vectors, np.zeros((classes, 2))]) + 1.2 * unit(rng, classes, 8))
-
-    def features(rows: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(student)[rows], torch.from_numpy(teacher)[rows]
-
-    task = Task(
-        labels=torch.zeros(images, dtype=torch.int64),
-        crops=CROPS,
-        features=features,
-        teacher=Teacher(torch.from_numpy(vectors), 30.0),
-        text=lambda contexts: contexts,
-        scale=10.0,
-        anchors=torch.from_numpy(anchors),
-    )
-    picked = np.arange(images)
-    return task, refined_images(task, [picked])[0], picked
+    sharp = Teacher(torch.from_numpy(vectors), 30.0)
+    return data_of(student, teacher, vectors, teacher=sharp, anchors=torch.from_numpy(anchors))
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -142,33 +122,39 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def test_a_bridge_is_built_where_held_out_classes_gain_by_it() -> None:
-    task, told, images = bridging(teacher_sees=True)
-    bridge, (without, with_bridge) = bridged(task, told, images, seed=1, share=0.75)
-    assert without < with_bridge <= 1
-    assert bridge is not None
-    assert bridge.shape == (8, 1 + 8 + 6)
-    rows = torch.arange(len(images) * CROPS)
-    pairs = [one.numpy() for one in task.features(rows)]
+    data = bridging(teacher_sees=True)
+    found, told = Bridge(0.75).fit(data, 1)
+    assert told["bridge"]["built"]
+    assert told["bridge"]["without"] < told["bridge"]["with"] <= 1
+    rows = torch.arange(len(data.labels) * CROPS)
+    pairs = [one.numpy() for one in data.features(rows)]
     wanted = Moments.of(*pairs, np.ones(len(rows))).bridge()
-    np.testing.assert_allclose(bridge, wanted, atol=1e-6)
+    assert wanted.shape == (8, 1 + 8 + 6)
+    np.testing.assert_allclose(found["bridge"], wanted, atol=1e-6)
 
 
 def test_no_bridge_is_built_where_they_do_not() -> None:
-    task, told, images = bridging(teacher_sees=False)
-    bridge, (without, with_bridge) = bridged(task, told, images, seed=1, share=0.75)
-    assert bridge is None
-    assert with_bridge <= without
+    found, told = Bridge(0.75).fit(bridging(teacher_sees=False), 1)
+    assert found == {}
+    assert not told["bridge"]["built"]
+    assert told["bridge"]["with"] <= told["bridge"]["without"]
 
 
-def test_a_bridge_reads_no_label_and_does_not_depend_on_its_parts(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_bridge_needs_the_students_own_class_vectors() -> None:
+    with pytest.raises(UserError, match=r"builds a bridge and needs anchors.*bridge_share to 0"):
+        Bridge(0.75).fit(replace(bridging(teacher_sees=True), anchors=None), 1)
+
+
+@pytest.mark.parametrize("form", [RegionMemory(), Bridge(0.75)])
+def test_no_label_is_read_and_the_parts_make_the_whole(
+    monkeypatch: pytest.MonkeyPatch, form: RegionMemory | Bridge
 ) -> None:
-    task, told, images = bridging(teacher_sees=True)
-    whole, tried = bridged(task, told, images, seed=1, share=0.75)
-    relabelled = replace(task, labels=torch.arange(len(images)))
-    again, _ = bridged(relabelled, told, images, seed=1, share=0.75)
-    assert np.array_equal(whole, again)
-    monkeypatch.setattr(knowledge, "REGIONS_AT_ONCE", 7 * CROPS)
-    parts, tried_in_parts = bridged(task, told, images, seed=1, share=0.75)
-    np.testing.assert_allclose(parts, whole, atol=1e-6)
-    assert tried_in_parts == pytest.approx(tried)
+    data = bridging(teacher_sees=True)
+    found, told = form.fit(data, 1)
+    ((name, whole),) = found.items()
+    relabelled = replace(data, labels=torch.arange(len(data.labels)))
+    assert np.array_equal(form.fit(relabelled, 1)[0][name], whole)
+    monkeypatch.setattr(training_data, "REGIONS_AT_ONCE", 7 * CROPS)
+    found, told_in_parts = form.fit(replace(data), 1)  # `replace` forgets what was refined
+    np.testing.assert_allclose(found[name], whole, rtol=1e-4, atol=1e-6)
+    assert told_in_parts.get("bridge", {}) == pytest.approx(told.get("bridge", {}))

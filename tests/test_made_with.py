@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from fdbpl.methods.names import KNOWN
+from kinds import KNOWN
 from pydantic import BaseModel
 from test_planned import changed
 from workspaces import evaluated_workspace, workspace_params
@@ -41,6 +41,7 @@ PLAN, PROMPTS, METRICS, TRANSFER, ALL = "plan", "prompts", "metrics", "transfer"
 CHANGES: dict[str, tuple[Any, str | None]] = {
     "datasets": (["pets", "boats"], ALL),
     "methods": (["zero_shot", "coop", "fdbpl", "kdpl"], METRICS),
+    "method_files": ({"Mine": "mine.py"}, None),  # of no method that is listed
     "seeds": ([1, 2, 3], PLAN),
     "shots": (4, PLAN),
     "data.root": ("elsewhere", None),
@@ -171,6 +172,20 @@ AFTER = {
     ALL: {ALL},
     None: set(),
 }
+
+
+def test_the_content_of_a_users_own_method_decides(tmp_path: Path) -> None:
+    file, found = tmp_path / "mine.py", set()
+    for text in ("A = 1", "A = 2"):
+        file.write_text(f"from fdbpl.methods.coop import CoOp\n{text}\nclass Mine(CoOp): pass\n")
+        mine = workspace_params(tmp_path, ["pets"], methods=["coop", f"{file}:Mine"])
+        assert (mine.methods, mine.method_files) == (["coop", "Mine"], {"Mine": str(file)})
+        planned = of_plan(mine, "pets", "halves")
+        told = [of_training(planned, mine, "pets", name, 1) for name in mine.methods]
+        assert "method_files" not in told[0]
+        assert str(tmp_path) not in canonical_json(told[1]).decode()
+        found.add(canonical_json(told[1]))
+    assert len(found) == 2
 
 
 def test_every_key_is_known_to_decide_something_or_nothing() -> None:

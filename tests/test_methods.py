@@ -2,21 +2,23 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from fdbpl.methods.kdpl_w import kdpl_w
-from fdbpl.methods.names import CLOSED_FORM, FROM_REGIONS, KNOWN, TRAINED
-from fdbpl.methods.table import trained_method
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds import KNOWN, LABELLED, TRAINED
 from plain import SCALE, as_each_alone, divergence, dot, problem, seeds, softmax
 
-from fdbpl.methods.coop import coop
-from fdbpl.methods.kdpl import kdpl
-from fdbpl.methods.kgcoop import kgcoop
 from fdbpl.methods.options import PRESETS
+from fdbpl.methods.prompts import PromptMethod
+from fdbpl.methods.registry import METHODS, find_method, title_of, usable
 from fdbpl.system.errors import UserError
+
+coop, kgcoop, kdpl, kdpl_w = (
+    find_method(name).objective for name in ("coop", "kgcoop", "kdpl", "kdpl_w")
+)
 
 
 @given(seed=seeds)
@@ -50,16 +52,17 @@ def test_kgcoop_without_anchors_is_refused() -> None:
         kgcoop(replace(batch, anchors=None), text, SCALE)
 
 
+@pytest.mark.parametrize("weighted", [True, False])
 @given(seed=seeds)
-def test_kdpl_w_is_the_symmetric_divergence_weighted_by_what_the_teacher_knows(seed: int) -> None:
+def test_kdpl_is_the_symmetric_divergence_and_w_what_the_teacher_knows(weighted, seed) -> None:
     batch, text = problem(seed, sets=1)
     total = weights = 0.0
     for p, f in zip(batch.teacher.exp().tolist(), batch.student.tolist(), strict=True):
         q = softmax([SCALE * dot(f, u) for u in text[0].tolist()])
-        w = 1 + sum(x * math.log(x) for x in p) / math.log(len(p))
+        w = 1 + sum(x * math.log(x) for x in p) / math.log(len(p)) if weighted else 1
         total += w * (divergence(p, q) + divergence(q, p)) / 2
         weights += w
-    found = kdpl_w(batch, text, SCALE)["similarity"].item()
+    found = (kdpl_w if weighted else kdpl)(batch, text, SCALE)["similarity"].item()
     assert found == pytest.approx(total / weights, rel=1e-10)
 
 
@@ -72,19 +75,9 @@ def test_equal_weights_make_kdpl_w_kdpl_and_no_weight_makes_it_0() -> None:
     assert kdpl_w(ignorant, text, SCALE)["similarity"].item() == pytest.approx(0, abs=1e-3)
 
 
-@given(seed=seeds)
-def test_kdpl_is_the_symmetric_divergence(seed: int) -> None:
-    batch, text = problem(seed, sets=1)
-    wanted = 0.0
-    for p, f in zip(batch.teacher.exp().tolist(), batch.student.tolist(), strict=True):
-        q = softmax([SCALE * dot(f, u) for u in text[0].tolist()])
-        wanted += (divergence(p, q) + divergence(q, p)) / 2 / 6
-    assert kdpl(batch, text, SCALE)["similarity"].item() == pytest.approx(wanted, rel=1e-10)
-
-
 @pytest.mark.parametrize("name", TRAINED)
 def test_runs_in_one_batch_are_as_each_alone(name: str) -> None:
-    objective = trained_method(name).objective
+    objective = find_method(name).objective
     runs = [problem(seed) for seed in (1, 2, 3)]
     as_each_alone(objective, runs)
 
@@ -93,38 +86,71 @@ def test_runs_in_one_batch_are_as_each_alone(name: str) -> None:
 def test_gradients_reach_both_contexts(name: str) -> None:
     batch, text = problem(3)
     text.requires_grad_()
-    terms = trained_method(name).objective(batch, text, SCALE)
+    terms = find_method(name).objective(batch, text, SCALE)
     (gradient,) = torch.autograd.grad(sum(terms.values()), text)
     assert (gradient.flatten(1).norm(dim=1) > 1e-6).all()
 
 
-@pytest.mark.parametrize("name", ["kdpl", "kdpl_w", *PRESETS])
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in LABELLED])
 def test_methods_without_labels_do_not_read_them(name: str) -> None:
     batch, text = problem(4)
     other = replace(batch, labels=(batch.labels + 1) % 5)
-    objective = trained_method(name).objective
+    objective = find_method(name).objective
     terms = [objective(given, text, SCALE) for given in (batch, other)]
     assert all(terms[0][key].item() == terms[1][key].item() for key in terms[0])
 
 
-def test_the_table_knows_every_method() -> None:
-    for name in TRAINED:
-        method = trained_method(name)
-        assert method.name == name
-        assert method.starts[0] == "a photo of a"
-        assert method.starts[1:] == (("a photo of no",) if name in PRESETS else ())
-    for name in CLOSED_FORM:
-        method = trained_method(name)
-        assert (method.starts, method.objective) == ((), None)
-    assert set(FROM_REGIONS) == {*CLOSED_FORM, *TRAINED} < set(KNOWN)
-    with pytest.raises(UserError, match=r"'zero_shot' does not learn from .* one of gda_teacher"):
-        trained_method("zero_shot")
+def test_the_registry_knows_every_method() -> None:
+    for name in KNOWN:
+        method = find_method(name)
+        assert (method.name, method.title) == (name, title_of(name))
+        assert name in TRAINED or not isinstance(method, PromptMethod) or not method.starts[1:]
+        if name in TRAINED:
+            starts = ("a photo of a", *(["a photo of no"] if name in PRESETS else []))
+            assert method.starts == starts
+    assert [one.name for one in usable(METHODS.values(), labels=True)] == list(KNOWN)
+    free = [one.name for one in usable(METHODS.values(), labels=False)]
+    assert free == [name for name in KNOWN if name not in LABELLED]
+    assert title_of("mine") == "mine"
+
+
+def test_what_is_no_method_or_no_option_is_named() -> None:
+    with pytest.raises(UserError, match=r"method is 'none', wanted one of zero_shot, .*FILE\.py:"):
+        find_method("none")
     with pytest.raises(UserError, match="'coop' has no options"):
-        trained_method("coop", {"weight": "none"})
-
-
-def test_changed_options_enter_the_record() -> None:
-    method = trained_method("fdbpl", {"first_margin": 0.05})
-    assert method.options["first_margin"] == 0.05
+        find_method("coop", {"weight": "none"})
     with pytest.raises(UserError, match=r"unknown key 'objectives\.fdbpl\.margin'"):
-        trained_method("fdbpl", {"margin": 0.05})
+        find_method("fdbpl", {"margin": 0.05})
+    assert find_method("fdbpl", {"first_margin": 0.05}).options.first_margin == 0.05
+    assert find_method("fdbpl").options == PRESETS["fdbpl"]  # which nothing has changed
+
+
+OWN = """
+from fdbpl.methods.coop import CoOp
+
+class Mine(CoOp):
+    title = "my own"
+
+class Plain(CoOp):
+    pass
+
+nothing = 3
+"""
+
+
+def test_a_users_own_method_stands_in_his_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    mine, plain = (find_method(name, file=str(file)) for name in ("Mine", "Plain"))
+    assert (mine.name, mine.title, plain.title) == ("Mine", "my own", "Plain")
+    assert (mine.labelled, mine.takes_steps) == (True, True)
+    for name, says in (("nothing", "is a int"), ("lost", "no such class")):
+        with pytest.raises(UserError, match=rf"mine\.py: '{name}' .*{says}.*derives from"):
+            find_method(name, file=str(file))
+    with pytest.raises(UserError, match="'Mine' has no options"):
+        find_method("Mine", {"lr": 1}, str(file))
+    with pytest.raises(UserError, match=r"gone\.py: no such Python file"):
+        find_method("Mine", file=str(tmp_path / "gone.py"))
+    (tmp_path / "bad.py").write_text("1 / 0")
+    with pytest.raises(UserError, match=r"bad\.py: ZeroDivisionError: .*Mend the file"):
+        find_method("Mine", file=str(tmp_path / "bad.py"))

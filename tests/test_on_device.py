@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import POSITIVE, trained_method
-from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
+from kinds import TRAINED, contexts
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -23,15 +21,14 @@ from torch.utils._pytree import tree_leaves
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.prompts import POSITIVE
+from fdbpl.methods.registry import find_method
+from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.device import resident
-from fdbpl.training.learning import (
-    class_vectors,
-    learn,
-    starting_contexts,
-    template_vectors,
-)
-from fdbpl.training.loop import Task, train
+from fdbpl.training.learning import class_vectors, learn, template_vectors
+from fdbpl.training.loop import train
 
 META = torch.device("meta")
 NAMES = ("cat", "dog", "sea side", "maltese puppy")
@@ -82,8 +79,8 @@ def test_a_tower_that_came_back_encodes_as_before(make_model, random_state) -> N
     assert np.array_equal(template_vectors(clip, NAMES, "a photo of a {}."), before)
 
 
-def task_there(there: ClipModel, *, resident: bool) -> Task:
-    """A task of which all that objectives may ask for is known."""
+def data_there(there: ClipModel, *, resident: bool) -> TrainingData:
+    """Data of which all that objectives may ask for is known."""
     rng = np.random.default_rng(0)
     regions, classes = IMAGES * CROPS, len(NAMES)
 
@@ -91,13 +88,15 @@ def task_there(there: ClipModel, *, resident: bool) -> Task:
         values = torch.from_numpy(unit(rng, regions, width))
         return CachedColumn(values.to(META) if resident else values)
 
-    return Task(
+    return TrainingData(
+        clip=there,
+        names=NAMES,
+        picks={seed: np.arange(IMAGES) for seed in (1, 2)},
         labels=torch.arange(IMAGES) % classes,
         crops=CROPS,
         features=PairedFeatures(column(32), column(WIDTH), META),
         teacher=Teacher(torch.from_numpy(unit(rng, classes, WIDTH)).to(META), 18.7),
         text=SharedPrefixText(there.text_tower, tokenize_prompts(there, POSITIVE, NAMES)),
-        scale=there.logit_scale,
         anchors=torch.empty(classes, 32, device=META),
         areas=CachedColumn(torch.rand(regions, generator=torch.Generator().manual_seed(0))),
     )
@@ -144,16 +143,15 @@ def test_no_step_waits_or_leaves_anything_behind(
     options: dict[str, Any] | None,
     resident: bool,
 ) -> None:
-    method = trained_method(name, options)
-    start, task = starting_contexts(there, method), task_there(there, resident=resident)
-    picks = {seed: np.arange(IMAGES) for seed in (1, 2)}
+    method = find_method(name, options)
+    data = data_there(there, resident=resident)
     epochs: list[int] = []
 
     def report(epoch: int, _of: int) -> None:
         epochs.append(epoch)
 
-    with OneDevice(), pytest.raises(OutcomeFetchedError, match=rf"\(2, {len(start)}, "):
-        train(method.objective, start, task, PARAMS, picks, report, method.diagnose)
+    with OneDevice(), pytest.raises(OutcomeFetchedError, match=r"\(2, 4, "):
+        train(method, data, PARAMS, (1, 2), report)
     assert epochs == [1, 2, 3]
 
 
@@ -175,12 +173,10 @@ def test_a_gpu_learns_what_a_processor_learns(clip: ClipModel, name: str) -> Non
     there = replace(clip, network=copy.deepcopy(clip.network))
     here, found = learn(clip, NAMES, **given)[1], learn(there, NAMES, **given, device="cuda")[1]
     assert there.text_device.type == "cuda"
-    assert found.contexts.device.type == "cpu"
-    assert torch.allclose(found.contexts, here.contexts, rtol=1e-3, atol=1e-5)
-    assert found.inactive == here.inactive
-    for extra in ("memory", "bridge"):
-        assert (getattr(found, extra) is None) == (getattr(here, extra) is None)
-    sides = [class_vectors(one, here.contexts, NAMES) for one in (clip, there)]
+    assert np.allclose(contexts(found), contexts(here), rtol=1e-3, atol=1e-5)
+    assert found.history["inactive"] == here.history["inactive"]
+    assert found.arrays.keys() == here.arrays.keys()
+    sides = [class_vectors(one, contexts(here), NAMES) for one in (clip, there)]
     assert np.allclose(*sides, atol=1e-5)
     words = [template_vectors(one, NAMES, "a photo of a {}.") for one in (clip, there)]
     assert np.allclose(*words, atol=1e-5)

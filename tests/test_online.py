@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
-from fdbpl.artifact import Artifact
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import trained_method
-from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
+from kinds import TRAINED, contexts
 from torch import Tensor
 
 from fdbpl.cache import RegionStore, build_cache, open_cache
+from fdbpl.classify.artifact import Artifact
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
+from fdbpl.methods.method import Batch
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.prompts import starting_contexts
+from fdbpl.methods.registry import find_method
+from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
@@ -28,8 +30,7 @@ from fdbpl.settings.params import check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import starting_contexts, template_vectors, text_encoder
-from fdbpl.training.loop import Task, Trained, train
+from fdbpl.training.learning import Learned, learn_method, template_vectors, text_encoder
 from fdbpl.training.online import OnlineTower
 
 STEPS = 20
@@ -80,29 +81,31 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
     )
 
 
-def task_of(setting: Setting, features: FeatureSource) -> Task:
+def data_of(setting: Setting, features: FeatureSource) -> TrainingData:
     plan = setting.plan
     names = [plan.class_names[label] for label in plan.base]
     vectors = template_vectors(setting.teacher, names, plan.template)
-    return Task(
+    return TrainingData(
+        clip=setting.student,
+        names=names,
+        picks={1: np.asarray(plan.shots[1])},
         labels=torch.from_numpy(plan.images["label"].astype(np.int64)),
         crops=plan.crops,
         features=features,
         teacher=Teacher(torch.from_numpy(vectors), setting.teacher.logit_scale),
         text=text_encoder(setting.student, names),
-        scale=setting.student.logit_scale,
         anchors=torch.from_numpy(template_vectors(setting.student, names, plan.template)),
         areas=lambda rows: torch.from_numpy(plan.areas(rows.numpy())),
     )
 
 
-def run(setting: Setting, method: str, features: FeatureSource) -> Trained:
-    learned = trained_method(method)
+def run(setting: Setting, method: str, features: FeatureSource) -> Learned:
     params = TrainParams(lr=0.1, epochs=STEPS // 2, batch=8)
-    start = starting_contexts(setting.student, learned)
-    images = np.asarray(setting.plan.shots[1])
-    task = task_of(setting, features)
-    return train(learned.objective, start, task, params, {1: images})[1]
+    return learn_method(find_method(method), data_of(setting, features), params)[1]
+
+
+def start_of(setting: Setting, method: str) -> Tensor:
+    return torch.stack(starting_contexts(setting.student, find_method(method).starts))
 
 
 @pytest.mark.parametrize("method", TRAINED)
@@ -110,29 +113,29 @@ def test_cached_training_equals_training_with_both_towers_online(
     setting: Setting, method: str
 ) -> None:
     cached, online = run(setting, method, setting.whole), run(setting, method, setting.online)
-    start = starting_contexts(setting.student, trained_method(method))
-    assert not torch.allclose(cached.contexts, start, rtol=1e-3)
-    torch.testing.assert_close(cached.contexts, online.contexts, rtol=1e-5, atol=1e-6)
-    for name, values in cached.terms.items():
-        np.testing.assert_allclose(values, online.terms[name], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(contexts(cached), start_of(setting, method), rtol=1e-3)
+    np.testing.assert_allclose(contexts(cached), contexts(online), rtol=1e-5, atol=1e-6)
+    for name, values in cached.history["terms"].items():
+        told = online.history["terms"][name]
+        np.testing.assert_allclose(values, told, rtol=1e-5, atol=1e-6)
 
 
 def stepwise(setting: Setting, method: str, features: FeatureSource) -> list[tuple[float, Tensor]]:
     """Loss and gradient at each of 20 points of one path, which the online way walks."""
-    learned, task = trained_method(method), task_of(setting, features)
+    learned, data = find_method(method), data_of(setting, features)
     found: list[tuple[float, Tensor]] = []
-    contexts = starting_contexts(setting.student, learned)
+    point = start_of(setting, method)
     generator = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
         rows = torch.randint(len(setting.plan.regions), (32,), generator=generator)
         student, teacher = features(rows)
-        labels = task.labels[rows // setting.plan.crops]
-        leaf = contexts.clone().requires_grad_()
-        batch = Batch(student, task.teacher.log_probabilities(teacher), labels, task.anchors)
-        loss = sum(learned.objective(batch, task.text(leaf), task.scale).values())
+        labels = data.labels[rows // setting.plan.crops]
+        leaf = point.clone().requires_grad_()
+        batch = Batch(student, data.teacher.log_probabilities(teacher), labels, data.anchors)
+        loss = sum(learned.objective(batch, data.text(leaf), data.scale).values())
         (gradient,) = torch.autograd.grad(loss, leaf)
         found.append((loss.item(), gradient))
-        contexts = contexts + 0.02 * torch.randn(contexts.shape, generator=generator)
+        point = point + 0.02 * torch.randn(point.shape, generator=generator)
     return found
 
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 from conftest import unit
+from fdbpl.methods.decision import Decision
+from fdbpl.methods.discriminant import discriminant, gaussians, values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.evaluation.logits import informativeness, log_softmax
 from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, ece, fpr95
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.discriminant import discriminant, gaussians, values
 
 few = st.lists(st.integers(-4, 4), min_size=1, max_size=30).map(np.array)  # with many ties
 seeds = st.integers(0, 99)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import unit
+from fdbpl.artifact import Artifact
 from PIL import Image
 from workspaces import DIM, SCALE, FakeEncoder, evaluated_workspace, workspace_params
 
-from fdbpl.artifact import Artifact
 from fdbpl.evaluation.logits import log_softmax
 from fdbpl.evaluation.ood import auroc
 from fdbpl.playground import datasets as playground

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_image
-from fdbpl.artifact import BRIDGED, MEMORY, Artifact, decision_of
-from fdbpl.methods.names import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
+from kinds import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from projects import STAGES, Project
 
 from fdbpl.cache import open_cache
+from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
@@ -59,7 +59,7 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     plan = Plan.load(WORK.plan("mine"))
     assert [len(rows) for rows in plan.shots.values()] == [8, 8]  # 2 shots for each of 4 names
     assert "2 held-out images" in said["prepare-crops"]
-    assert "9 methods x 2 seeds trained" in said["train-student"]
+    assert "13 methods x 2 seeds: " in said["train-student"]
     assert "they learn from labels: CoOp, CoOp + memory + bridge, KgCoOp\n" in said["train-student"]
     assert "no accuracy is known; agreement with the teacher of 12 methods" in said["evaluate"]
     assert "Agreement with the teacher on held-out images" in said["compare"]
@@ -104,7 +104,7 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
     assert found["methods"]["fdbpl"]["seeds"]["2"]["accuracy"] == wanted
     assert classifier.about["class_names"] == [name.replace("_", " ") for name in NAMES]
     assert classifier.about["learned_classes"] == classifier.about["class_names"]
-    assert classifier.arrays[MEMORY].shape == (4, 33)
+    assert classifier.arrays["memory.rows"].shape == (4, 33)
 
 
 def test_results_are_recorded(project: Project) -> None:
@@ -143,7 +143,7 @@ def test_a_vocabulary_in_place_of_class_names(project: Project) -> None:
     assert about["vocabulary"]["names"] == 8
     assert about["learned_classes"] == []
     remembering = Artifact.load(WORK.learned("mine", "fdbpl", 1, "classifier"), "classifier")
-    assert not {MEMORY, BRIDGED} & set(remembering.arrays)  # no class is known
+    assert set(remembering.arrays) == {"positive", "negative", "decision"}  # no class is known
     few = metrics()
     assert few["protocol"] == "all-classes"
     prompts = {m: few["methods"][m]["seeds"]["1"]["prompts"] for m in TRAINED if m in FREE}

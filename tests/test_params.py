@@ -250,7 +250,8 @@ def test_no_file_and_no_rights(tmp_path: Path) -> None:
 
 
 def test_params_need_no_torch() -> None:
-    light = "fdbpl.regions.planning, fdbpl.artifact, fdbpl.reporting.tables, fdbpl.cli"
+
+    light = "fdbpl.regions.planning, fdbpl.classify.artifact, fdbpl.reporting.tables, fdbpl.cli"
     code = f"import sys, {light}; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -7,13 +7,14 @@ import open_clip
 import pytest
 import yaml
 from click.testing import CliRunner
-from fdbpl.methods.names import IMPORTED, KNOWN
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds import KNOWN
 
 from fdbpl.cli import main
 from fdbpl.data.registry import LAYOUTS, SHIFTED
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.registry import IMPORTED
 from fdbpl.settings.params import Params, check_params
 from fdbpl.settings.presets.preset import NAMES, changes, preset, shipped
 from fdbpl.system.errors import UserError

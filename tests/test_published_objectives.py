@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from plain import SCALE, problem, seeds
 from torch import Tensor
 
-from fdbpl.methods.fdbpl import Fdbpl
-from fdbpl.methods.options import PRESETS
+from fdbpl.methods.registry import find_method
 
 
 def plain_total(student: Tensor, teacher: Tensor, text: Tensor, *, released: bool) -> Tensor:
@@ -75,7 +74,8 @@ def plain_total(student: Tensor, teacher: Tensor, text: Tensor, *, released: boo
 def test_a_preset_is_what_its_authors_wrote(preset, seed: int, regions: int, classes: int) -> None:
     batch, text = problem(seed, regions=regions, classes=classes)
     text.requires_grad_()
-    ours = torch.stack(tuple(Fdbpl(PRESETS[preset])(batch, text, SCALE).values())).sum()
+    terms = find_method(preset).objective(batch, text, SCALE)
+    ours = torch.stack(tuple(terms.values())).sum()
     theirs = plain_total(batch.student, batch.teacher, text, released=preset == "released")
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     found, wanted = (torch.autograd.grad(loss, text)[0] for loss in (ours, theirs))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fdbpl.methods.names import FITTED
+from kinds import FITTED
 from test_reporting import record
 from workspaces import evaluated_workspace, workspace_params
 

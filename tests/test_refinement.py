@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdbpl.training import refinement
-from fdbpl.training.refinement import ROUNDS, SHARPNESS, image_knowledge, refined_log_probabilities
-from fdbpl.training.scratch import Parts
+from fdbpl.methods import refinement
+from fdbpl.methods.refinement import ROUNDS, SHARPNESS, image_knowledge, refined_log_probabilities
+from fdbpl.methods.scratch import Parts
 
 seeds = st.integers(0, 999)
 Rows = list[list[float]]

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fdbpl.methods.names import KNOWN
+from kinds import KNOWN
 from PIL import Image
 
 from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.methods.registry import title_of
 from fdbpl.reporting.tables import (
-    TITLES,
     averages_table,
     compare,
     datasets_table,
@@ -87,13 +87,9 @@ def test_only_what_was_asked_for_is_compared() -> None:
         compare(RECORDS, ["fdbpl"], [3])
 
 
-def test_every_method_has_a_title() -> None:
-    assert tuple(TITLES) == KNOWN
-
-
 def test_every_method_has_its_line_in_the_docs() -> None:
     docs = (PROJECT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert [name for name in TITLES if f"| `{name}` | {TITLES[name]} |" not in docs] == []
+    assert [name for name in KNOWN if f"| `{name}` | {title_of(name)} |" not in docs] == []
 
 
 def test_the_tables(comparison) -> None:

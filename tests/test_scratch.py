@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fdbpl.training.scratch import ScratchRows
 from hypothesis import given
 from hypothesis import strategies as st
 from test_refinement import directions, log_probabilities, refined
 
+from fdbpl.methods import refinement
+from fdbpl.methods.scratch import ScratchRows
 from fdbpl.system.errors import UserError
-from fdbpl.training import refinement
 
 KILLED = """
 import os, signal, torch
-from fdbpl.training.scratch import ScratchRows
+from fdbpl.methods.scratch import ScratchRows
 rows = ScratchRows(2)
 rows.append(torch.ones(9, 2))
 print(len(rows), flush=True)

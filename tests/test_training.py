@@ -1,31 +1,33 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 from conftest import unit
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.names import TRAINED
-from fdbpl.methods.table import trained_method
-from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
+from kinds import TRAINED, contexts
 from torch import Tensor
 
+from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.coop import CoOp
+from fdbpl.methods.method import Batch, Terms
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.prompts import starting_contexts
+from fdbpl.methods.registry import find_method
 from fdbpl.system.errors import UserError
 from fdbpl.training.learning import (
+    Learned,
     class_vectors,
     learn,
-    starting_contexts,
+    learn_method,
     template_vectors,
     text_encoder,
+    training_data,
 )
-from fdbpl.training.loop import Task, Trained, gradient_norms, inactive_terms, train
+from fdbpl.training.loop import gradient_norms, inactive_terms
 from fdbpl.training.schedule import epoch_batches
 
 NAMES = ("cat", "dog", "sea side", "maltese puppy")
@@ -50,51 +52,51 @@ def features() -> dict[str, np.ndarray]:
     return found
 
 
+def start_of(clip: ClipModel, name: str) -> np.ndarray:
+    return torch.stack(starting_contexts(clip, find_method(name).starts)).numpy()
+
+
+def farthest(one: Learned, other: Learned) -> float:
+    return float(np.abs(contexts(one) - contexts(other)).max())
+
+
+def bits(learned: Learned) -> object:
+    arrays = {name: one.tobytes() for name, one in learned.arrays.items()}
+    return arrays, learned.names, learned.history
+
+
 def learned(
     clip: ClipModel, features, method: str = "fdbpl", *, seed: int = 1, images=None, **changes
-) -> Trained:
+) -> Learned:
     picks = {seed: np.arange(len(features["labels"])) if images is None else images}
     options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, **changes}
     return learn(clip, NAMES, **features, method=method, picks=picks, **options)[seed]
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_contexts_change_and_the_network_does_not(clip: ClipModel, features, name) -> None:
+def test_the_contexts_change_the_loss_falls_and_the_network_stays(clip, features, name) -> None:
     before = state_digest(clip.network.state_dict())
-    result = learned(clip, features, name)
-    start = starting_contexts(clip, trained_method(name))
-    assert result.contexts.shape == start.shape
+    result = learned(clip, features, name, params=replace_params(epochs=12, batch=8))
+    start = start_of(clip, name)
+    assert contexts(result).shape == start.shape
     assert len(start) == (2 if name in PRESETS else 1)
-    assert ((result.contexts - start).flatten(1).norm(dim=1) > 1e-4).all()
-    assert not result.contexts.requires_grad
+    assert (np.linalg.norm((contexts(result) - start).reshape(len(start), -1), axis=1) > 1e-4).all()
     assert state_digest(clip.network.state_dict()) == before
     assert all(parameter.grad is None for parameter in clip.network.parameters())
+    losses = np.sum(list(result.history["terms"].values()), axis=0)
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
 
 
 def test_the_same_seed_gives_the_same_bytes(clip: ClipModel, features) -> None:
-    first, again, other = (learned(clip, features, seed=seed) for seed in (1, 1, 2))
-    assert first.contexts.numpy().tobytes() == again.contexts.numpy().tobytes()
-    assert first.terms == again.terms
-    assert first.gradients == again.gradients
-    assert not torch.equal(first.contexts, other.contexts)
-
-
-def test_no_global_generator_is_read_or_moved(clip: ClipModel, features) -> None:
-    first = learned(clip, features)
+    first, other = (learned(clip, features, seed=seed) for seed in (1, 2))
     with torch.random.fork_rng():
         torch.manual_seed(99)
         before = torch.get_rng_state()
         again = learned(clip, features)
-        assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first.contexts, again.contexts)
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_loss_falls(clip: ClipModel, features, name: str) -> None:
-    result = learned(clip, features, name, params=replace_params(epochs=12, batch=8))
-    losses = np.sum(list(result.terms.values()), axis=0)
-    assert len(losses) == 12
-    assert losses[-1] < losses[0]
+        assert torch.equal(torch.get_rng_state(), before)  # no global generator is moved
+    assert bits(first) == bits(again)
+    assert farthest(first, other) > 0
 
 
 def replace_params(**changes) -> TrainParams:
@@ -102,24 +104,24 @@ def replace_params(**changes) -> TrainParams:
 
 
 def test_learning_helps_to_tell_the_classes(clip: ClipModel, features) -> None:
-    contexts = starting_contexts(clip, trained_method("coop"))
     result = learned(clip, features, "coop", params=replace_params(epochs=30))
     labels = np.repeat(features["labels"], CROPS)
     before, after = (
         accuracy(features["student"], labels, Decision(class_vectors(clip, c, NAMES)[0]), range(4))
-        for c in (contexts, result.contexts)
+        for c in (start_of(clip, "coop"), contexts(result))
     )
     assert after > before + 10
 
 
-def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list) -> Tensor:
+def hand_written_loop(clip: ClipModel, f, objective, start: np.ndarray, order: list) -> np.ndarray:
     """SGD with momentum and decay, written out, from online features of both towers."""
     encode = text_encoder(clip, NAMES)
-    contexts, velocity = start.clone(), torch.zeros_like(start)
+    found = torch.from_numpy(start)
+    velocity = torch.zeros_like(found)
     for epoch, images, rows in order:
         cosine = 0.1 * (1 + math.cos(math.pi * (epoch - 1) / 5)) / 2
         rate = 1e-5 if epoch == 0 else cosine
-        leaf = contexts.clone().requires_grad_()
+        leaf = found.clone().requires_grad_()
         teacher = torch.from_numpy(f["teacher"][rows]) @ torch.from_numpy(f["teacher_vectors"]).T
         batch = Batch(
             student=torch.from_numpy(f["student"][rows]),
@@ -130,9 +132,9 @@ def hand_written_loop(clip: ClipModel, f, objective, start: Tensor, order: list)
         )
         loss = sum(objective(batch, encode(leaf), clip.logit_scale).values())
         (gradient,) = torch.autograd.grad(loss, leaf)
-        velocity = 0.9 * velocity + gradient + 5e-4 * contexts
-        contexts = contexts - rate * velocity
-    return contexts
+        velocity = 0.9 * velocity + gradient + 5e-4 * found
+        found = found - rate * velocity
+    return found.numpy()
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -145,12 +147,11 @@ def test_twenty_steps_equal_a_hand_written_loop(clip: ClipModel, features, name:
         )
     ]
     assert len(order) == 20
-    method = trained_method(name)
-    start = starting_contexts(clip, method)
-    wanted = hand_written_loop(clip, features, method.objective, start, order)
-    found = learned(clip, features, name).contexts
-    moved = (found - start).norm()
-    assert (found - wanted).norm() < 1e-5 * moved  # rounding grows with the way that was gone
+    start = start_of(clip, name)
+    wanted = hand_written_loop(clip, features, find_method(name).objective, start, order)
+    found = contexts(learned(clip, features, name))
+    moved = np.linalg.norm(found - start)
+    assert np.linalg.norm(found - wanted) < 1e-5 * moved  # rounding grows on the way
     assert moved > 0.1
 
 
@@ -160,80 +161,37 @@ def test_images_choose_what_is_learned_from(clip: ClipModel, features) -> None:
     rows = (images[:, None] * CROPS + np.arange(CROPS)).ravel()
     cut = {**features, "labels": features["labels"][images]}
     cut |= {name: features[name][rows] for name in ("student", "teacher", "areas")}
-    assert torch.equal(part.contexts, learned(clip, cut, "coop").contexts)
+    assert bits(part) == bits(learned(clip, cut, "coop"))
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, "diagnosed"])
 def test_the_seeds_of_one_pass_learn_as_each_alone(clip: ClipModel, features, name: str) -> None:
+    method, options = name, {}
+    if name == "diagnosed":
+        method, options = "fdbpl", {"options": {"weight": "entropy", "mutual_weight": 0.1}}
     picks = {3: np.array([0, 1, 2, 3, 8, 9]), 1: np.arange(6, 12), 2: np.arange(6, 12)}
-    options = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS}
-    together = learn(clip, NAMES, **features, method=name, picks=picks, **options)
+    given = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, **options}
+    together = learn(clip, NAMES, **features, method=method, picks=picks, **given)
     assert list(together) == [3, 1, 2]
     for seed, images in picks.items():
-        alone = learned(clip, features, name, seed=seed, images=images)
-        assert (together[seed].contexts - alone.contexts).abs().max() < 1e-5
-        for term, values in alone.terms.items():
-            assert together[seed].terms[term] == pytest.approx(values, abs=1e-5)
-    assert (together[1].contexts - together[2].contexts).abs().max() > 1e-3
-
-
-def in_bytes(trained: Trained) -> dict[str, object]:
-    arrays = {"contexts": trained.contexts.numpy(), "memory": trained.memory}
-    arrays["bridge"] = trained.bridge
-    there = {name: array.tobytes() for name, array in arrays.items() if array is not None}
-    return {**vars(trained), **dict.fromkeys(arrays), **there}
-
-
-def test_what_another_method_of_the_same_training_learned_is_taken(
-    clip: ClipModel, features, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = learned(clip, features)
-    taught = {1: learned(clip, features, "fdbpl_prompts")}
-    assert taught[1].memory is None
-    monkeypatch.setattr("fdbpl.training.learning.train", None)  # is not called
-    for given in (taught, {1: wanted}):
-        found = learned(clip, features, taught=given)
-        assert in_bytes(found) == in_bytes(wanted)
-        alone = learned(clip, features, "fdbpl_prompts", taught=given)
-        assert in_bytes(alone) == in_bytes(taught[1])
-
-
-@pytest.mark.parametrize("options", [{}, {"weight": "entropy", "mutual_weight": 0.1}])
-def test_the_seeds_of_one_pass_know_nothing_of_each_others_images(clip, features, options) -> None:
-    picks = {1: np.arange(6), 2: np.arange(5, 11)}
-    given = {"teacher_scale": 18.7, "crops": CROPS, "params": PARAMS, "options": options}
-    together = learn(clip, NAMES, **features, picks=picks, **given)
-    for seed, images in picks.items():
-        alone = learned(clip, features, seed=seed, images=images, options=options)
-        assert (together[seed].contexts - alone.contexts).abs().max() < 1e-5
-        for epoch, found in alone.diagnoses.items():
-            assert together[seed].diagnoses[epoch] == pytest.approx(found, abs=1e-4)
+        alone = learned(clip, features, method, seed=seed, images=images, **options)
+        assert farthest(together[seed], alone) < 1e-5
+        assert together[seed].arrays.keys() == alone.arrays.keys()
+        told = together[seed].history
+        for term, values in alone.history["terms"].items():
+            assert told["terms"][term] == pytest.approx(values, abs=1e-5, rel=1e-5)
+        for epoch, found in alone.history["diagnoses"].items():
+            assert told["diagnoses"][epoch] == pytest.approx(found, abs=1e-4)
+    assert farthest(together[1], together[2]) > 1e-3
 
 
 def test_regions_show_the_whole_image_unless_said_otherwise(clip: ClipModel, features) -> None:
     without = {name: value for name, value in features.items() if name != "areas"}
     ones = {**features, "areas": np.ones(IMAGES * CROPS, np.float32)}
     found = learned(clip, without)
-    assert torch.equal(found.contexts, learned(clip, ones).contexts)
-    unweighted = learned(clip, without, options={"weight": "none"})
-    assert (found.contexts - unweighted.contexts).abs().max() < 1e-6
-    assert (found.contexts - learned(clip, features).contexts).abs().max() > 1e-4
-
-
-def test_diagnoses_stand_where_gradients_are_probed(clip: ClipModel, features) -> None:
-    result = learned(clip, features)
-    assert list(result.terms) == ["similarity"]  # the others have no weight
-    assert list(result.diagnoses) == list(result.gradients) == [0, 2, 4]
-    for found in result.diagnoses.values():
-        assert list(found) == [
-            "first_hinges_active",
-            "second_hinges_active",
-            "negative_entropy_informative",
-            "negative_entropy_uninformative",
-            "negative_cosine",
-        ]
-        assert all(-1 <= value <= 1 for value in found.values())
-    assert learned(clip, features, "kdpl").diagnoses == {}
+    assert bits(found) == bits(learned(clip, ones))
+    assert farthest(found, learned(clip, without, options={"weight": "none"})) < 1e-6
+    assert farthest(found, learned(clip, features)) > 1e-4
 
 
 def test_seeds_with_unequally_many_images_are_refused(clip: ClipModel, features) -> None:
@@ -252,29 +210,40 @@ def test_half_precision_features_are_widened(clip: ClipModel, features) -> None:
     half = {**features, "student": features["student"].astype("f2")}
     half["teacher"] = features["teacher"].astype("f2")
     found, wanted = learned(clip, half), learned(clip, features)
-    assert found.contexts.dtype == torch.float32
-    assert (found.contexts - wanted.contexts).abs().max() < 0.01
+    assert contexts(found).dtype == np.float32
+    assert farthest(found, wanted) < 0.01
 
 
-def test_the_history_names_terms_and_gradients(clip: ClipModel, features) -> None:
+def test_the_history_names_terms_gradients_and_diagnoses(clip: ClipModel, features) -> None:
     reports: list[tuple[int, int]] = []
-    result = learned(clip, features, "paper", report=lambda *steps: reports.append(steps))
+    found = learned(clip, features, "paper", report=lambda *steps: reports.append(steps)).history
     names = ["similarity", "rejection", "mutual", "first_difference", "second_difference"]
-    assert list(result.terms) == names
-    assert all(len(values) == 5 for values in result.terms.values())
-    assert list(result.gradients) == [0, 2, 4]
-    for norms in result.gradients.values():
+    assert list(found["terms"]) == names
+    assert all(len(values) == 5 for values in found["terms"].values())
+    assert list(found["gradients"]) == list(found["diagnoses"]) == ["0", "2", "4"]
+    for norms in found["gradients"].values():
         assert list(norms) == names
         assert norms["similarity"][0] > 0
         assert norms["similarity"][1] == 0  # the negative context has no part in it
         assert norms["rejection"][0] == 0
+    for told in found["diagnoses"].values():
+        assert list(told) == [
+            "first_hinges_active",
+            "second_hinges_active",
+            "negative_entropy_informative",
+            "negative_entropy_uninformative",
+            "negative_cosine",
+        ]
+        assert all(-1 <= value <= 1 for value in told.values())
     assert reports == [(done, 5) for done in range(1, 6)]
+    assert list(learned(clip, features).history["terms"]) == ["similarity"]  # the only weight
+    assert learned(clip, features, "kdpl").history["diagnoses"] == {}
 
 
 def test_the_released_second_difference_is_reported_as_inactive(clip, features) -> None:
-    result = learned(clip, features, "released")
-    assert "second_difference" in result.inactive
-    assert "similarity" not in result.inactive
+    inactive = learned(clip, features, "released").history["inactive"]
+    assert "second_difference" in inactive
+    assert "similarity" not in inactive
 
 
 def test_inactive_terms_by_hand() -> None:
@@ -287,13 +256,13 @@ def test_inactive_terms_by_hand() -> None:
 
 
 def test_gradient_norms_by_hand() -> None:
-    contexts = torch.zeros(1, 2, 3, 4, requires_grad=True)  # one seed, two contexts
+    one, other = (torch.zeros(1, 3, 4, requires_grad=True) for _ in range(2))  # one seed
     terms = {
-        "first": 2 * contexts[:, 0].sum(),
-        "both": contexts.sum(),
+        "first": 2 * one.sum(),
+        "both": one.sum() + other.sum(),
         "none": torch.zeros((), requires_grad=True) * 1,
     }
-    norms = gradient_norms(terms, contexts)
+    norms = gradient_norms(terms, [one, other])
     root = 12**0.5
     assert norms["first"].flatten().tolist() == pytest.approx([2 * root, 0])
     assert norms["both"].flatten().tolist() == pytest.approx([root, root])
@@ -301,60 +270,49 @@ def test_gradient_norms_by_hand() -> None:
 
 
 def test_any_source_of_features_will_do(clip: ClipModel, features) -> None:
-    """The loop reads features by rows, cached or encoded online, and nothing else."""
-    method = trained_method("kdpl")
+    """Training reads features by rows, cached or encoded online, and nothing else."""
     asked: list[int] = []
-    cached = PairedFeatures(
-        *(CachedColumn(torch.from_numpy(features[k])) for k in ("student", "teacher"))
-    )
 
-    def online(rows: Tensor) -> tuple[Tensor, Tensor]:
+    def online(rows: Tensor) -> Tensor:
         asked.extend(rows.flatten().tolist())
-        return cached(rows)
+        return torch.from_numpy(features["student"])[rows]
 
-    task = Task(
-        labels=torch.from_numpy(features["labels"]),
-        crops=CROPS,
-        features=cached,
-        teacher=Teacher(torch.from_numpy(features["teacher_vectors"]), 18.7),
-        text=text_encoder(clip, NAMES),
-        scale=clip.logit_scale,
-    )
-    start, picks = starting_contexts(clip, method), {1: np.arange(IMAGES)}
-    results = [
-        train(method.objective, start, replace(task, features=source), PARAMS, picks)[1].contexts
-        for source in (cached, online)
-    ]
-    assert torch.equal(*results)
+    found = learned(clip, {**features, "student": online}, "kdpl")
+    assert bits(found) == bits(learned(clip, features, "kdpl"))
     assert sorted(set(asked)) == list(range(IMAGES * CROPS))  # 5 epochs show all 3 crops
 
 
-def test_an_objective_reads_the_anchors_of_its_task_or_says_that_there_are_none(clip) -> None:
-    def to_anchors(batch: Batch, text: Tensor, _scale: float) -> dict[str, Tensor]:
-        return {"distance": (text[..., 0, :, :] - batch.require("anchors")).square().mean((-2, -1))}
+class ToAnchors(CoOp):
+    """A method of one's own, near to the anchors alone."""
 
-    anchors = torch.from_numpy(template_vectors(clip, NAMES, "a drawing of a {}."))
-    rows = torch.zeros(IMAGES * CROPS, 8)
-    task = Task(
-        labels=torch.arange(IMAGES) % 4,
-        crops=CROPS,
-        features=PairedFeatures(CachedColumn(rows), CachedColumn(rows)),
-        teacher=Teacher(torch.zeros(4, 8), 1.0),
-        text=text_encoder(clip, NAMES),
-        scale=clip.logit_scale,
-    )
-    start, picks = starting_contexts(clip, trained_method("coop")), {1: np.arange(IMAGES)}
-    run = train(to_anchors, start, replace(task, anchors=anchors), PARAMS, picks)[1]
-    assert run.terms["distance"][-1] < run.terms["distance"][0]
-    with pytest.raises(UserError, match=r"none were given. Pass learn\(anchors="):
-        train(to_anchors, start, task, PARAMS, picks)
+    labelled = False
+
+    def objective(self, batch: Batch, text: Tensor, scale: float) -> Terms:
+        apart = text[..., 0, :, :] - batch.require("anchors")
+        return {"distance": apart.square().mean((-2, -1))}
+
+
+def test_a_method_of_ones_own_reads_anchors_or_says_that_there_are_none(clip, features) -> None:
+    anchors = template_vectors(clip, NAMES, "a drawing of a {}.")
+    given = {"method": ToAnchors("mine", "Mine")}
+    run = learned(clip, {**features, "anchors": anchors}, **given)
+    assert run.method.name == "mine"
+    assert run.history["terms"]["distance"][-1] < run.history["terms"]["distance"][0]
+    with pytest.raises(UserError, match=r"none were given\. Pass learn\(anchors="):
+        learned(clip, {**features, "anchors": None}, **given)
+
+
+def test_methods_may_learn_from_the_same_data(clip: ClipModel, features) -> None:
+    data = training_data(clip, NAMES, **features, teacher_scale=18.7, crops=CROPS, params=PARAMS)
+    for name in ("coop", "fdbpl"):
+        found = learn_method(find_method(name), data, PARAMS)[1]
+        assert bits(found) == bits(learned(clip, features, name))
 
 
 def test_template_vectors_are_the_zero_shot_classifier(clip: ClipModel) -> None:
     vectors = template_vectors(clip, NAMES, "a photo of a {}.")
     assert vectors.shape == (4, 32)
-    start = starting_contexts(clip, trained_method("coop"))
-    assert np.abs(vectors - class_vectors(clip, start, NAMES)[0]).max() < 3e-6
+    assert np.abs(vectors - class_vectors(clip, start_of(clip, "coop"), NAMES)[0]).max() < 3e-6
 
 
 def test_several_templates_are_open_clips_own_ensemble(clip: ClipModel) -> None:
@@ -371,13 +329,7 @@ def test_several_templates_are_open_clips_own_ensemble(clip: ClipModel) -> None:
 
 
 def test_learned_contexts_serve_any_class_list(clip: ClipModel, features) -> None:
-    contexts = learned(clip, features, "fdbpl").contexts
-    vectors = class_vectors(clip, contexts, ("a", "wholly", "new list of names"))
+    found = contexts(learned(clip, features, "fdbpl"))
+    vectors = class_vectors(clip, found, ("a", "wholly", "new list of names"))
     assert vectors.shape == (2, 3, 32)
     assert np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-6)
-
-
-def test_starts_of_unequal_length_are_refused(clip: ClipModel) -> None:
-    method = replace(trained_method("fdbpl"), starts=("a photo of a", "no photo"))
-    with pytest.raises(UserError, match=r"have \[4, 2\] tokens .* wanted equal numbers"):
-        starting_contexts(clip, method)

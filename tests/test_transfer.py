@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fdbpl.artifact import Artifact
-from fdbpl.methods.decision import Decision
 from test_planned import changed
 from workspaces import carry, draw, evaluated_workspace, prepare, train, workspace_params
 
 from fdbpl.cache import open_cache
+from fdbpl.classify.artifact import Artifact
+from fdbpl.classify.decision import Decision
 from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.registry import METHODS
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.transfer import transfer_tables
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.caches import known_classes
 from fdbpl.stages.transfer import measure_transfer
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
@@ -87,18 +89,13 @@ def test_every_cell_is_the_plain_accuracy_over_all_classes(work: Workspace) -> N
         features, labels = cache.features("test"), plan.images["label"][plan.test]
         assert set(labels.tolist()) == {0, 1, 2, 3}
         for method, seed in (("zero_shot", 1), ("coop", 1), ("coop", 2), ("fdbpl", 2)):
-            written = cache.text("template")
-            decision = Decision(written)
+            decision = Decision(cache.text("template"))
             if method != "zero_shot":
                 path = work.source.learned("birds", method, seed, "prompts")
-                told = open_cache(place.cache(dataset, "teacher")).text("template")
-                decision = carry(
-                    Artifact.load(path, "prompts"),
-                    plan.class_names,
-                    written,
-                    told,
-                    same_domain=dataset in ("birds", "birds-inked"),
-                )
+                teacher = open_cache(place.cache(dataset, "teacher"))
+                same_domain = dataset in ("birds", "birds-inked")
+                known = known_classes(plan, teacher, cache, same_domain=same_domain)
+                decision = carry(Artifact.load(path, "prompts"), METHODS[method], known)
             found = record["methods"][method]["seeds"][str(seed)][dataset]
             assert found == accuracy(features, labels, decision, range(4))
 

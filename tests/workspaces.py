@@ -2,7 +2,6 @@
 
 import hashlib
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +9,18 @@ from typing import Any
 
 import numpy as np
 from conftest import draw_folder, unit
-from fdbpl.artifact import Artifact, sides_of
-from fdbpl.methods.decision import Decision
 
 from fdbpl.cache import RegionStore, build_cache
+from fdbpl.classify.artifact import Artifact
+from fdbpl.classify.decision import Decision
 from fdbpl.data.registry import open_dataset
+from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.prompts import SIDES
+from fdbpl.methods.registry import usable
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
+from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.prepare_crops import save_plan
 from fdbpl.stages.targets import own_targets
@@ -95,22 +98,17 @@ def draw(params: Params, dataset: str) -> None:
     draw_folder(Path(params.data.own[dataset].folder), classes)
 
 
-def carry(
-    prompts: Artifact,
-    class_names: Sequence[str],
-    template: np.ndarray,
-    teacher: np.ndarray,
-    *,
-    same_domain: bool,
-) -> Decision:
-    """Decide by vectors drawn at random from all that is given."""
-    known = f"{prompts.digest} {same_domain}"
+def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
+    """Decide by vectors drawn at random from all that is given; without prompts as it is."""
+    if not prompts.arrays:
+        return method.decision({}, classes)
+    known = f"{prompts.digest} {classes.same_domain}"
+    written = zip(classes.names, classes.text("template"), classes.teacher, strict=True)
     seeds = [
         zlib.crc32(f"{known} {name}".encode() + vector.tobytes() + told.tobytes())
-        for name, vector, told in zip(class_names, template, teacher, strict=True)
+        for name, vector, told in written
     ]
-    vectors = [unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]
-    return Decision(np.concatenate(vectors))
+    return Decision(np.concatenate([unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]))
 
 
 def prepare(params: Params, dataset: str, work: Workspace) -> None:
@@ -139,33 +137,39 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
 def train(params: Params, dataset: str, work: Workspace, draw: str = "") -> None:
     """Write what training writes, drawn at random from the names, the learning rate and `draw`."""
     plan = Plan.load(work.plan(dataset))
-    for method in [name for name in params.methods if name in ("coop", "fdbpl")]:
+    caches = open_caches(params, plan, work)
+    for method in usable(params.chosen_methods, labels=plan.teaches_labels):
         for seed in params.seeds:
+            name, sides = method.name, SIDES[: len(getattr(method, "starts", ()))]
             about = {
-                "method": method,
-                "inference": {"negative_share": 0.0, "template_share": 0.0},
-                "logit_scale": 10.0,
+                "method": name,
+                "logit_scale": SCALE,
                 "dataset": dataset,
                 "plan": plan.digest,
                 "class_names": list(plan.class_names),
-                "made_with": of_training(plan.made_with, params, dataset, method, seed),
+                "learned_classes": list(plan.learned_names) if method.learns else [],
+                "made_with": of_training(plan.made_with, params, dataset, name, seed),
                 "seed": seed,
             }
-            name = f"{dataset} {method} {seed} {params.train.lr} {draw}"
-            rng = np.random.default_rng(zlib.crc32(name.encode()))
-            sides = 2 if method == "fdbpl" else 1
-            prompts = Artifact(sides_of(unit(rng, sides, 4, DIM)), {"kind": "prompts", **about})
-            vectors = unit(rng, sides, len(plan.class_names), DIM)
-            classifier = Artifact(
-                {**sides_of(vectors), "decision": vectors[0]},
-                {"kind": "classifier", "prompts": prompts.digest, **about},
+            rng = np.random.default_rng(
+                zlib.crc32(f"{dataset} {name} {seed} {params.train.lr} {draw}".encode())
             )
-            prompts.save(work.learned(dataset, method, seed, "prompts"))
-            classifier.save(work.learned(dataset, method, seed, "classifier"))
-            history = {
-                "prompts": prompts.digest,
-                "inactive": [],
-                "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
-                "gradients": {"0": {"cross_entropy": rng.random(1).tolist()}},
-            }
-            work.learned(dataset, method, seed, "history").write_bytes(readable_json(history))
+            vectors: dict[str, np.ndarray] = {}
+            decision = None if method.learns else method.decision({}, known_classes(plan, *caches))
+            if decision is None:
+                contexts = {name: unit(rng, 4, DIM) for name in sides or ("rows",)}
+                prompts = Artifact(contexts, {"kind": "prompts", **about})
+                vectors = {side: unit(rng, len(plan.class_names), DIM) for side in sides}
+                decided = vectors.get("positive", unit(rng, len(plan.class_names), DIM))
+                decision = Decision(decided, SCALE)
+                about["prompts"] = prompts.save(work.learned(dataset, name, seed, "prompts"))
+                history = {
+                    "prompts": prompts.digest,
+                    "inactive": [],
+                    "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
+                    "gradients": {"0": {"cross_entropy": rng.random(1).tolist()}},
+                }
+                work.learned(dataset, name, seed, "history").write_bytes(readable_json(history))
+            known = {"kind": "classifier", **about, "decision": decision.spec()}
+            file = Artifact({**vectors, **decision.arrays()}, known)
+            file.save(work.learned(dataset, name, seed, "classifier"))

@@ -110,7 +110,7 @@ def learn_prompts(
         *([f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in"] if brought else []),
         *(line for _, origin in brought.values() for line in doubts(origin, len(plan.base))),
         *(line for one in stores for line in _resumed(one.resumed, params.train.epochs)),
-        *_left_out([one for one in listed if one not in methods]),
+        *_left_out(params, plan),
         *(
             f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
             for name, terms in inactive.items()
@@ -190,9 +190,11 @@ def _resumed(resumed: Mapping[str, int], epochs: int) -> list[str]:
     ]
 
 
-def _left_out(methods: list[Method]) -> list[str]:
-    titles = ", ".join(one.title for one in methods)
-    return [f"  left out, since they learn from labels: {titles}"] if titles else []
+def _left_out(params: Params, plan: Plan) -> list[str]:
+    titles = [one.title for one in params.chosen_methods if one.labelled]
+    if plan.teaches_labels or not titles:
+        return []
+    return [f"  left out, since they learn from labels: {', '.join(titles)}"]
 
 
 def _part_of(report: Report, done: int, methods: int) -> Report:

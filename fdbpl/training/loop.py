@@ -85,7 +85,9 @@ def train(
             if epoch in probed and not run.step:
                 run.gradients[epoch] = gradient_norms(terms, list(learned.values()))
                 with torch.no_grad():
-                    run.diagnoses[epoch] = dict(method.diagnose(tensors, batch, data))
+                    diagnosis = method.diagnose(tensors, batch, data)
+                if diagnosis:
+                    run.diagnoses[epoch] = dict(diagnosis)
             optimiser.zero_grad()
             torch.stack(tuple(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -58,7 +58,7 @@ class TrainingStore:
         if not module.startswith("fdbpl."):  # of the user's own, in a file somewhere
             file = Path(inspect.getfile(code_of))
             own, below = syntax_digest(file), sorted(set(_imported(_tree(file))))
-        code = code_digest((module, *below, "fdbpl.training.loop", "fdbpl.methods.training_data"))
+        code = code_digest((module, *below, "fdbpl.training.learning"))
         decides = [what, self._data[seed], seed, device, torch.__version__, code, own]
         return sha256(canonical_json(decides))
 

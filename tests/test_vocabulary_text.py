@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.names import LABELLED, TRAINED
-from fdbpl.methods.table import trained_method
-from fdbpl.training.likeliest import LikeliestText, likeliest, restrict
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds import LABELLED, TRAINED
+from kinds import contexts as contexts_of
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.kdpl import kdpl
+from fdbpl.methods.method import Batch
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.prompts import starting_contexts
+from fdbpl.methods.registry import find_method
+from fdbpl.methods.vocabulary import VocabularyText, likeliest, restrict
 from fdbpl.training import learning
-from fdbpl.training.learning import learn, starting_contexts, text_encoder
+from fdbpl.training.learning import learn, text_encoder
 
 NAMES = ("cat", "dog", "sea side", "maltese puppy", "old stone building", "car")
 CROPS, IMAGES = 3, 12
@@ -65,27 +66,22 @@ def test_restricting_divides_by_the_sum_that_is_left(seed: int) -> None:
         assert torch.equal(found.anchors[run], batch.anchors[chosen])
     assert found.student is batch.student
     assert found.areas is batch.areas
+    whole = restrict(batch, likeliest(batch.teacher, len(NAMES)))
+    assert torch.allclose(whole.teacher, batch.teacher, atol=1e-12)
 
 
-def test_all_names_are_the_batch_as_it_was() -> None:
-    batch = batch_of(0)
-    names = likeliest(batch.teacher, len(NAMES))
-    assert names.tolist() == [list(range(len(NAMES)))] * 2
-    found = restrict(batch, names)
-    assert torch.allclose(found.teacher, batch.teacher, atol=1e-12)
-
-
-def likeliest_text(clip: ClipModel, count: int) -> LikeliestText:
+def likeliest_text(clip: ClipModel, count: int) -> VocabularyText:
     tokens = tokenize_prompts(clip, "a photo of a", NAMES)
-    return LikeliestText(count, lambda chosen: prompted_text(clip.text_tower, tokens.of(chosen)))
+    return VocabularyText(count, lambda chosen: prompted_text(clip.text_tower, tokens.of(chosen)))
 
 
 def test_a_step_equals_the_plain_way_over_its_names(clip: ClipModel) -> None:
-    start = starting_contexts(clip, trained_method("kdpl")).repeat(2, 1, 1, 1)
+    kdpl = find_method("kdpl")
+    start = torch.stack(starting_contexts(clip, kdpl.starts)).repeat(2, 1, 1, 1)
     start = start + 0.1 * torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
 
     def loss(contexts: Tensor, batch: Batch, text: Tensor) -> tuple[Tensor, Tensor]:
-        value = kdpl(batch, text, clip.logit_scale)["similarity"]
+        value = kdpl.objective(batch, text, clip.logit_scale)["similarity"]
         return value, torch.autograd.grad(value.sum(), contexts)[0]
 
     batch = batch_of(1)
@@ -101,7 +97,7 @@ def test_a_step_equals_the_plain_way_over_its_names(clip: ClipModel) -> None:
     assert torch.allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6)
 
 
-def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor]:
+def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, np.ndarray]:
     rng = np.random.default_rng(0)
     runs = learn(
         clip,
@@ -118,31 +114,21 @@ def learned(clip: ClipModel, method: str, count: int | None) -> dict[int, Tensor
         method=method,
         params=PARAMS,
     )
-    return {seed: run.contexts for seed, run in runs.items()}
+    return {seed: contexts_of(run) for seed, run in runs.items()}
 
 
 @pytest.mark.parametrize("method", FREE)
-def test_as_many_as_there_are_is_the_plain_method(
+def test_as_many_as_there_are_is_the_plain_method_and_fewer_is_another(
     clip: ClipModel, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    plain = learned(clip, method, None)
-    assert all(
-        torch.equal(one, other)
-        for one, other in zip(
-            plain.values(), learned(clip, method, len(NAMES)).values(), strict=True
-        )
-    )
+    plain, few = learned(clip, method, None), learned(clip, method, 2)
+    everything = learned(clip, method, len(NAMES))
+    start = torch.stack(starting_contexts(clip, find_method(method).starts)).numpy()
     monkeypatch.setattr(learning, "_text", lambda clip, *_: likeliest_text(clip, len(NAMES)))
     by_steps = learned(clip, method, None)
-    for seed, contexts in plain.items():
-        assert torch.allclose(by_steps[seed], contexts, atol=2e-4)
-
-
-@pytest.mark.parametrize("method", FREE)
-def test_fewer_names_teach_something_else(clip: ClipModel, method: str) -> None:
-    few, all_names = learned(clip, method, 2), learned(clip, method, None)
-    start = starting_contexts(clip, trained_method(method))
-    for seed, contexts in few.items():
-        assert contexts.shape == start.shape
-        assert (contexts - all_names[seed]).abs().max() > 1e-4
-        assert (contexts - start).abs().max() > 1e-4
+    for seed, one in plain.items():
+        assert np.array_equal(everything[seed], one)
+        np.testing.assert_allclose(by_steps[seed], one, atol=2e-4)
+        assert few[seed].shape == start.shape
+        assert np.abs(few[seed] - one).max() > 1e-4
+        assert np.abs(few[seed] - start).max() > 1e-4

@@ -1,0 +1,21 @@
+"""The registry's methods by what they learn and need, and contexts as one array."""
+
+import numpy as np
+
+from fdbpl.methods.prompts import SIDES
+from fdbpl.methods.registry import IMPORTED, METHODS
+from fdbpl.training.learning import Learned
+
+KNOWN = tuple(METHODS)
+TRAINED = tuple(name for name, one in METHODS.items() if one.takes_steps)
+UNTRAINED = tuple(name for name, one in METHODS.items() if not one.learns)
+LABELLED = tuple(name for name, one in METHODS.items() if one.labelled)
+FITTED = tuple(name for name, one in METHODS.items() if not one.transfers)
+LEARNED = tuple(name for name, one in METHODS.items() if one.learns and one.transfers)
+FROM_REGIONS = tuple(name for name in LEARNED if name != IMPORTED)
+CLOSED_FORM = tuple(name for name in FROM_REGIONS if name not in TRAINED)
+
+
+def contexts(learned: Learned) -> np.ndarray:
+    """The contexts (K, M, W) of what one seed learned, positive first."""
+    return np.stack([learned.arrays[side] for side in SIDES if side in learned.arrays])
