@@ -1,12 +1,10 @@
 """A plan of noise images and an encoder that costs almost nothing: what is left is the cache."""
 
-import hashlib
 import os
 import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,10 +34,8 @@ class QuickEncoder:
     log: str = ""
 
     @property
-    def fingerprint(self) -> Any:
-        fields = {"architecture": "quick", "dim": self.dim}
-        digest = hashlib.sha256(f"quick {self.dim}".encode()).hexdigest()
-        return SimpleNamespace(digest=digest, fields=fields)
+    def fingerprint(self) -> dict[str, Any]:
+        return {"architecture": "quick", "dim": self.dim}
 
     def pixels(self, image: Image.Image, box: Any, flip: bool) -> np.ndarray:
         view = np.asarray(image.resize((4, 4), box=box), np.float32).transpose(2, 0, 1)
@@ -90,7 +86,13 @@ def quick_plan(folder: Path, images: int, crops: int) -> Plan:
 
 
 def quick_build(
-    plan: Plan, folder: Path, store: str, url: str, encoder: QuickEncoder, pool: Pool | None = None
+    plan: Plan,
+    folder: Path,
+    store: str,
+    url: str,
+    encoder: QuickEncoder,
+    pool: Pool | None = None,
+    **options: Any,
 ) -> Counts:
     """Build the plan's cache with a quick encoder, by this process or by a pool."""
     return build_cache(
@@ -101,8 +103,8 @@ def quick_build(
         url,
         kind="teacher",
         model={"source": "quick", "logit_scale": 1.0},
-        policy=plan.policy,
         crew=None if pool is None else Crew(pool, SameEncoder(encoder)),
+        **options,
     )
 
 

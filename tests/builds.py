@@ -2,33 +2,33 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fdbpl.cache import build_cache
+from fdbpl.cache import Cache, Counts, RegionStore, build_cache, open_cache
+from fdbpl.cache.manifest import Identity
 from fdbpl.data.images import read_image
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 
 IMAGES = 12
 CROPS = 5
 MODEL = {"source": "tiny", "logit_scale": 18.7}
+IDENTITY = Identity(
+    kind="teacher",
+    model={"source": "tiny", "logit_scale": 18.7},
+    encoder={"weights": "cd" * 32, "activation": "gelu", "preprocessing": {"size": 48}},
+    decoder="fdbpl-1/pillow-13",
+    dataset="textures",
+    images="12" * 32,
+    policy={"seed": 1, "scale": [0.08, 1.0]},
+    payload={"name": "float16"},
+    plan="ab" * 32,
+)
 POLICY = {"seed": 1, "crops": CROPS, **CropPolicy().fields()}
-
-
-@dataclass(frozen=True)
-class FakeFingerprint:
-    name: str
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()
-
-    @property
-    def fields(self) -> dict[str, object]:
-        return {"architecture": self.name, "activation": "gelu"}
 
 
 @dataclass
@@ -43,8 +43,8 @@ class FakeEncoder:
     batches: list[int] = field(default_factory=list)
 
     @property
-    def fingerprint(self) -> FakeFingerprint:
-        return FakeFingerprint(self.name)
+    def fingerprint(self) -> dict[str, object]:
+        return {"architecture": self.name, "activation": "gelu"}
 
     def pixels(self, image, box, flip) -> np.ndarray:
         crop = image.resize((6, 6), Image.Resampling.BICUBIC, box)
@@ -70,6 +70,7 @@ class FakePlan:
     images: np.ndarray
     regions: np.ndarray
     test: np.ndarray
+    policy: Mapping[str, object] = field(default_factory=lambda: POLICY)
 
 
 def draw_images(folder: Path) -> list[str]:
@@ -105,12 +106,38 @@ def make_plan(folder: Path, train: int = 8, crops: int = CROPS) -> FakePlan:
 
 
 def build(plan, folder, encoder, store, url, **options):
-    options = {"kind": "teacher", "model": MODEL, "policy": POLICY, **options}
+    options = {"kind": "teacher", "model": MODEL, **options}
     return build_cache(plan, folder, encoder, store, url, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@dataclass
+class Lab:
+    """Drawn images in a folder, and builds of caches beside it."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.folder = self.root / "images"
+        draw_images(self.folder)
+
+    def plan(self, train: int = 8, crops: int = CROPS) -> FakePlan:
+        return make_plan(self.folder, train, crops)
+
+    def build(self, plan=None, encoder=None, *, store="s", cache="c", **options) -> Counts:
+        """Build a cache, into a folder of this name and from a store of that."""
+        store = store if isinstance(store, RegionStore) else RegionStore(self.root / store)
+        plan, encoder = plan or self.plan(), encoder or FakeEncoder()
+        return build(plan, self.folder, encoder, store, self.root / cache, **options)
+
+    def open(self, cache: str = "c") -> Cache:
+        return open_cache(self.root / cache)
+
+    def contents(self, cache: str = "c") -> dict[str, bytes]:
+        return contents(self.root / cache)
 
 
 def plain_features(plan, folder, encoder) -> tuple[np.ndarray, np.ndarray]:

@@ -120,24 +120,15 @@ def test_another_policy_or_plan_is_named(made, tmp_path: Path, changes, field: s
         open_role("teacher", other, plan, works["float16"])
 
 
-def test_features_of_another_template_are_of_another_plan(made) -> None:
+def test_another_template_generator_or_decoder_is_named(made, monkeypatch) -> None:
     params, works = made
     plan = Plan.load(works["float16"].plan("birds"))
     with pytest.raises(OtherCache, match="plan is "):
         open_role("teacher", params, replace(plan, template="{}."), works["float16"])
-
-
-def test_another_generator_is_named(made, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, works = made
-    plan = Plan.load(works["float16"].plan("birds"))
-    monkeypatch.setitem(plan.policy, "generator", "philox-2")
-    with pytest.raises(OtherCache, match=r'policy.generator is "philox-1", wanted "philox-2"'):
-        open_role("teacher", params, plan, works["float16"])
-
-
-def test_pixels_of_another_decoder_are_named(made, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, works = made
-    plan = Plan.load(works["float16"].plan("birds"))
+    with monkeypatch.context() as patch:
+        patch.setitem(plan.policy, "generator", "philox-2")
+        with pytest.raises(OtherCache, match=r'policy.generator is "philox-1", wanted "philox-2"'):
+            open_role("teacher", params, plan, works["float16"])
     monkeypatch.setattr(caches, "DECODER", "fdbpl-2/pillow-99")
     with pytest.raises(OtherCache, match=r'decoder is "fdbpl-.*, wanted "fdbpl-2/pillow-99"'):
         open_role("teacher", params, plan, works["float16"])

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from fdbpl.cache.pools import process_pool
+from fdbpl.cache.workers import process_pool
 from fdbpl.system.device import choose_device
 from fdbpl.system.errors import UserError
 from fdbpl.system.processes import WORKER

@@ -5,7 +5,6 @@ import resource
 import secrets
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from bench.faults import judge_cache, judge_store, make_whole
 from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl.cache import build as building
 from fdbpl.cache import open_cache, place
-from fdbpl.cache.transient import is_transient
+from fdbpl.cache.place import is_transient
 from fdbpl.system.errors import UserError
 
 COUNT = 1200
@@ -170,14 +169,9 @@ def test_random_faults_are_found_and_named(tmp_path, monkeypatch) -> None:
             assert (count.used, count.verified) == (count.put, count.put), kind
 
 
-@pytest.mark.parametrize("error", TRANSIENT, ids=repr)
-def test_what_passes_by_itself_is_told(error) -> None:
-    assert is_transient(error)
-
-
-@pytest.mark.parametrize("error", [*LASTING, FileNotFoundError()], ids=repr)
-def test_what_stays_is_told(error) -> None:
-    assert not is_transient(error)
+@pytest.mark.parametrize("error", [*TRANSIENT, *LASTING, FileNotFoundError()], ids=repr)
+def test_what_passes_by_itself_is_told_from_what_stays(error) -> None:
+    assert is_transient(error) == (error in TRANSIENT)
 
 
 def test_a_store_that_fails_now_and_then_is_tried_again(tmp_path, failing) -> None:
@@ -222,13 +216,6 @@ def test_wherever_a_build_fails_nothing_half_written_is_taken_for_whole(
         counts = build()
         assert counts.faults == ()
         assert build.contents() == wanted
-
-
-def test_a_slow_store_is_waited_for(tmp_path, failing) -> None:
-    build = Build(tmp_path, f"{failing.protocol}://a")
-    failing.before = staticmethod(lambda call, path: time.sleep(0.002))
-    assert build().encoded == build.views
-    assert open_cache(f"{build.root}/cache").verify() == []
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
         place = root / f"{role}-{dtype}"
         build_cache(
             plan, folder, encoder, store, place,
-            kind=role, model={}, policy=plan.policy, payload=dtype,
+            kind=role, model={}, payload=dtype,
         )  # fmt: skip
         return CachedColumn(torch.from_numpy(open_cache(place).features("train")))
 

@@ -44,7 +44,6 @@ class Lab:
             self.root / "caches" / plan.name / role,
             kind=role,
             model={"source": "tiny", "logit_scale": 10.0},
-            policy=plan.policy,
             **options,
         )
 

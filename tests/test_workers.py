@@ -5,7 +5,6 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import draw_folder
 from pydantic import ValidationError
@@ -16,10 +15,8 @@ from fdbpl.cache import build as building
 from fdbpl.cache import workers
 from fdbpl.cache.encode import chunk_of
 from fdbpl.cache.params import WorkerParams
-from fdbpl.cache.pools import process_pool, thread_pool
-from fdbpl.cache.store import RegionStore
 from fdbpl.cache.views import views_of
-from fdbpl.cache.workers import Crew, Job, encode_chunk
+from fdbpl.cache.workers import Job, encode_chunk, process_pool, thread_pool
 from fdbpl.data.images import DECODER
 from fdbpl.settings.params import check_params
 from fdbpl.stages import run_stage
@@ -42,9 +39,10 @@ def plan(tmp_path: Path, small_chunks: None):
     return quick_plan(tmp_path / "images", IMAGES, CROPS)
 
 
-def build(tmp_path, plan, store="s", cache="c", encoder=None, pool=None):
+def build(tmp_path, plan, store="s", cache="c", encoder=None, pool=None, **options):
     where = [str(tmp_path / store), str(tmp_path / cache)]
-    return quick_build(plan, tmp_path / "images", *where, encoder or QuickEncoder(), pool)
+    encoder = encoder or QuickEncoder()
+    return quick_build(plan, tmp_path / "images", *where, encoder, pool, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -128,8 +126,8 @@ def test_what_a_worker_says_reaches_the_user_and_the_rest_is_kept(
 @pytest.mark.parametrize(
     ("fields", "decoder", "said"),
     [
-        ({"numerics": "cpu AVX2"}, DECODER, "numerics is None on a worker, wanted 'cpu AVX2'"),
-        ({}, "fdbpl-0/pillow-1", f"decoder is '{DECODER}' on a worker, wanted 'fdbpl-0/pillow-1'"),
+        ({"numerics": "cpu AVX2"}, DECODER, 'numerics is absent on a worker, wanted "cpu AVX2"'),
+        ({}, "fdbpl-0/pillow-1", f'decoder is "{DECODER}" on a worker, wanted "fdbpl-0/pillow-1"'),
     ],
 )
 def test_an_encoder_of_another_kind_is_refused_before_it_writes(
@@ -137,15 +135,13 @@ def test_an_encoder_of_another_kind_is_refused_before_it_writes(
 ) -> None:
     monkeypatch.setattr(workers, "_made", {})
     encoder = QuickEncoder()
-    chunk = chunk_of(plan, views_of(plan, "ab", slice(0, 5)), np.arange(5))
+    chunk = chunk_of(plan, views_of(plan, "ab", slice(0, 5)))
     job = Job(
         home=tmp_path,
         folder=tmp_path / "images",
         store=str(tmp_path / "s"),
         digest="ab",
-        about={"decoder": decoder},
-        fingerprint={**encoder.fingerprint.fields, **fields},
-        dtype="<f2",
+        about={"decoder": decoder, "encoder": {**encoder.fingerprint, **fields}},
         threads=1,
         make_encoder=SameEncoder(encoder),
     )
@@ -185,27 +181,11 @@ def test_a_plan_taken_in_parts_gives_the_same_bytes(
     monkeypatch.setattr(building, "PART_VIEWS", rows)
     seen: list[tuple[int, int]] = []
     with thread_pool(2) if pooled else nullcontext() as pool:
-        counts = build_cache_with_progress(tmp_path, plan, pool, seen)
+        counts = build(tmp_path, plan, pool=pool, progress=lambda *done: seen.append(done))
     assert (counts.encoded, counts.reused) == (VIEWS, 0)
     assert contents(tmp_path / "c") == contents(tmp_path / "alone")
     assert seen[-1] == (VIEWS, VIEWS)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def build_cache_with_progress(tmp_path, plan, pool, seen):
-    encoder = QuickEncoder()
-    return building.build_cache(
-        plan,
-        tmp_path / "images",
-        encoder,
-        RegionStore(tmp_path / "s"),
-        tmp_path / "c",
-        kind="teacher",
-        model={"source": "quick", "logit_scale": 1.0},
-        policy=plan.policy,
-        progress=lambda done, total: seen.append((done, total)),
-        crew=None if pool is None else Crew(pool, SameEncoder(encoder)),
-    )
 
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])

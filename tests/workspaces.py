@@ -1,10 +1,8 @@
 """An evaluated workspace in a second: real plan, caches, files and accuracies of random vectors."""
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,9 +39,8 @@ class FakeEncoder:
     batch_size: int = 8
 
     @property
-    def fingerprint(self) -> Any:
-        fields = {"architecture": self.name, "precision": "fp32"}
-        return SimpleNamespace(digest=hashlib.sha256(self.name.encode()).hexdigest(), fields=fields)
+    def fingerprint(self) -> dict[str, Any]:
+        return {"architecture": self.name, "precision": "fp32"}
 
     def pixels(self, image, box, flip) -> np.ndarray:
         return np.asarray(image.resize((4, 4), box=box), np.float32).transpose(2, 0, 1)
@@ -125,7 +122,6 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
             work.cache(dataset, role),
             kind=role,
             model={"source": "tiny", "logit_scale": SCALE},
-            policy=plan.policy,
             payload=params.cache.payload,
             text={
                 **dict.fromkeys(("template", "generic", "ensemble"), vectors),

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
-from fdbpl.cache.keys import KEY_BYTES, Keys, feature_digest
+from fdbpl.cache.keys import KEY_BYTES, Keys
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import STORED, Payload, decode, encode
 from fdbpl.cache.store import Features, Lookup, RegionStore
-from fdbpl.cache.views import Places, Plan, Views, distinct, image_list_digest, views_of
-from fdbpl.cache.workers import Crew, Job, encode_and_store, encode_chunk, encoded_by
+from fdbpl.cache.views import Places, distinct, image_list_digest, views_of
+from fdbpl.cache.workers import Crew, Job, encode_chunk, encoded_by
 from fdbpl.data.images import DECODER
 from fdbpl.regions.boxes import REGION
+from fdbpl.regions.plan import Plan
 from fdbpl.system.errors import UserError
-from fdbpl.system.files import canonical_json
+from fdbpl.system.files import canonical_json, sha256
+from fdbpl.system.progress import Report, silent
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
 SHARD_BYTES = 64 << 20  # of the stored features that one shard is made from
@@ -34,8 +36,6 @@ REPAIRS = 3  # rounds of encoding again what the store lost while it was read
 # of its time at most.
 REFRESH_SECONDS = 10.0
 REFRESH_SHARE = 0.05
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,16 @@ def build_cache(
     *,
     kind: Literal["teacher", "student", "hidden"],
     model: Mapping[str, Any],
-    policy: Mapping[str, Any],
     payload: Payload = "float16",
     text: Mapping[str, NDArray[Any]] | None = None,
-    progress: Progress | None = None,
+    progress: Report = silent,
     threads: int = 2,
     crew: Crew | None = None,
 ) -> Counts:
     """Write the cache of `plan` as `encoder` sees it, and return what had to be encoded.
 
     folder: holds the images of plan.paths; url: any fsspec URL for the cache; model: JSON fields
-    that a reader needs to know of the model, for the manifest; policy: JSON fields
-    of the crop law, its seed and count, for the manifest; payload: how features are kept;
+    that a reader needs to know of the model, for the manifest; payload: how features are kept;
     text: named arrays kept with the cache; progress: called with (views encoded, views to encode);
     threads: for decoding and cropping ahead of each encoder; crew: workers that encode in place of
     this process.
@@ -82,32 +80,32 @@ def build_cache(
     Raises UserError naming the file when an image does not decode or is not the planned one, when
     the encoder's features are not finite, and when the store or the cache cannot be written.
     """
-    builder = _Builder(plan, folder, encoder, store, payload, threads, crew)
+    build = _Build(plan, folder, encoder, store, payload, threads, crew)
     regions, total = len(plan.regions), len(plan.regions) + len(plan.test)
-    builder.encode_missing(slice(0, total), progress or _silent)
-    identity = Identity(
-        kind=kind,
-        model=json.loads(canonical_json(dict(model))),
-        encoder=json.loads(canonical_json(dict(encoder.fingerprint.fields))),
-        decoder=DECODER,
-        dataset=plan.name,
-        images=image_list_digest(plan),
-        policy=json.loads(canonical_json(dict(policy))),
-        payload={"name": payload},
-        plan=plan.digest,
-    )
-    writer = CacheWriter(url, identity)
-    for part, keys, features in builder.stored(slice(0, regions)):
+    build.encode_missing(slice(0, total), progress)
+    identity = {
+        "kind": kind,
+        "model": dict(model),
+        "encoder": dict(encoder.fingerprint),
+        "decoder": DECODER,
+        "dataset": plan.name,
+        "images": image_list_digest(plan),
+        "policy": dict(plan.policy),
+        "payload": {"name": payload},
+        "plan": plan.digest,
+    }
+    writer = CacheWriter(url, Identity(**json.loads(canonical_json(identity))))
+    for part, keys, features in build.stored(slice(0, regions)):
         taken = plan.regions[part]
         columns = {name: taken[name] for name in REGION.names or ()}
         writer.add("train", {"key": keys, **columns, **encode(features, payload)})
-    for part, keys, features in builder.stored(slice(regions, total)):
+    for part, keys, features in build.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
         writer.add("test", {"key": keys, "image": image, **encode(features, payload)})
     for name, values in (text or {}).items():
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
-    return builder.counts()
+    return build.counts()
 
 
 def region_features(
@@ -117,7 +115,7 @@ def region_features(
     store: RegionStore,
     *,
     payload: Payload = "float16",
-    progress: Progress | None = None,
+    progress: Report = silent,
     threads: int = 2,
 ) -> tuple[Features, Counts]:
     """Return the features (n, dim) of plan.regions, and what had to be encoded.
@@ -125,21 +123,25 @@ def region_features(
     The same numbers as a cache's table "test" would hold, for regions that no cache is wanted of:
     only the store keeps them. Arguments and errors as of build_cache.
     """
-    builder = _Builder(plan, folder, encoder, store, payload, threads, None)
+    build = _Build(plan, folder, encoder, store, payload, threads)
     part = slice(0, len(plan.regions))
-    builder.encode_missing(part, progress or _silent)
-    stored = np.concatenate([features for _, _, features in builder.stored(part)])
-    return decode(encode(stored, payload)), builder.counts()
+    build.encode_missing(part, progress)
+    stored = np.concatenate([features for _, _, features in build.stored(part)])
+    return decode(encode(stored, payload)), build.counts()
 
 
 def unseen_views(plan: Plan, encoder: Encoder, store: RegionStore, payload: Payload) -> Keys:
     """Return the (n, 16) keys of the distinct views that a build of `plan` would encode."""
-    builder = _Builder(plan, Path(), encoder, store, payload, 1, None)
-    return builder.unseen(slice(0, len(plan.regions) + len(plan.test)))
+    build = _Build(plan, Path(), encoder, store, payload, threads=1)
+    found = [np.empty((0, KEY_BYTES), np.uint8)]
+    for _, views, lookup in build.parts(slice(0, len(plan.regions) + len(plan.test))):
+        found.append(views["key"][~lookup.contains(views["key"])])
+    keys = np.concatenate(found)
+    return keys[distinct(keys)]
 
 
-class _Builder:
-    """The encoder, the store and the images of one build."""
+class _Build:
+    """One build: its plan, its encoder and the store."""
 
     def __init__(
         self,
@@ -149,15 +151,16 @@ class _Builder:
         store: RegionStore,
         payload: Payload,
         threads: int,
-        crew: Crew | None,
+        crew: Crew | None = None,
     ) -> None:
         self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
         self._chunks = ChunkEncoder(encoder, folder, threads)
-        self.dtype = STORED[payload]
-        pixels = {"decoder": DECODER, "dtype": self.dtype.str}
-        self.digest = feature_digest({**pixels, "encoder": encoder.fingerprint.digest})
-        self._about = {**pixels, "encoder": dict(encoder.fingerprint.fields)}
-        self._shard_rows = max(1, SHARD_BYTES // (encoder.dim * self.dtype.itemsize))
+        self._dtype = STORED[payload]
+        pixels = {"decoder": DECODER, "dtype": self._dtype.str}
+        self._about = {**pixels, "encoder": dict(encoder.fingerprint)}
+        encoder_digest = sha256(canonical_json(self._about["encoder"]))
+        self._digest = sha256(canonical_json({**pixels, "encoder": encoder_digest}))
+        self._shard_rows = max(1, SHARD_BYTES // (encoder.dim * self._dtype.itemsize))
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size
         self._chunk_rows = batch * max(1, CHUNK_VIEWS // batch)  # no batch has to be padded
@@ -169,13 +172,17 @@ class _Builder:
         reused = max(0, self._wanted - self._encoded)
         return Counts(self._encoded, reused, self._store.faults[self._faults_before :])
 
-    def encode_missing(self, views: slice, progress: Progress) -> None:
-        """Encode and store what the store has not of the plan's views, part after part."""
-        done = 0
+    def parts(self, views: slice) -> Iterator[tuple[slice, NDArray[np.void], Lookup]]:
+        """Yield the plan's views part after part: (part, its VIEWs, what is stored of them)."""
         for part in _parts(views, self._part_rows):
-            planned = views_of(self._plan, self.digest, part)
-            lookup = self._store.lookup(self.digest, planned.keys)
-            self._wanted += len(distinct(planned.keys))
+            planned = views_of(self._plan, self._digest, part)
+            yield part, planned, self._store.lookup(self._digest, planned["key"])
+
+    def encode_missing(self, views: slice, progress: Report) -> None:
+        """Encode and store what the store has not of the plan's views."""
+        done = 0
+        for part, planned, lookup in self.parts(views):
+            self._wanted += len(distinct(planned["key"]))
             later = views.stop - part.stop
 
             def report(encoded: int, missing: int, before: int = done, later: int = later) -> None:
@@ -183,48 +190,32 @@ class _Builder:
 
             done += self._encode(planned, lookup, report)
 
-    def unseen(self, views: slice) -> Keys:
-        """Return the keys of the plan's views that the store has not, each once."""
-        found = [np.empty((0, KEY_BYTES), np.uint8)]
-        for part in _parts(views, self._part_rows):
-            keys = views_of(self._plan, self.digest, part).keys
-            lookup = self._store.lookup(self.digest, keys)
-            found.append(keys[~lookup.contains(keys)])
-        keys = np.concatenate(found)
-        return keys[distinct(keys)]
-
     def stored(self, views: slice) -> Iterator[tuple[slice, Keys, Features]]:
         """Yield (part, keys, features) of the plan's views by shards, one empty for no views."""
-        for part in _parts(views, self._part_rows):
-            planned = views_of(self._plan, self.digest, part)
-            lookup = self._store.lookup(self.digest, planned.keys)
-            for rows in _parts(slice(0, len(planned.keys)), self._shard_rows):
+        for part, planned, lookup in self.parts(views):
+            for rows in _parts(slice(0, len(planned)), self._shard_rows):
                 shard = slice(part.start + rows.start, part.start + rows.stop)
-                yield shard, planned.keys[rows], self._features(planned, lookup, rows)
+                yield shard, planned["key"][rows], self._features(planned[rows], lookup)
 
-    def _features(self, views: Views, lookup: Lookup, rows: slice) -> Features:
-        """Return the stored features of views[rows], encoding again what the store lost."""
-        keys = views.keys[rows]
-        if not len(keys):
-            return np.empty((0, self._encoder.dim), self.dtype)
+    def _features(self, views: NDArray[np.void], lookup: Lookup) -> Features:
+        """Return the stored features of (n,) VIEW, encoding again what the store lost."""
+        if not len(views):
+            return np.empty((0, self._encoder.dim), self._dtype)
         for _ in range(REPAIRS):
-            found, features = lookup.find(keys)
+            found, features = lookup.find(views["key"])
             if found.all():
                 return features
-            self._encode(views, lookup, _silent, rows)
+            self._encode(views, lookup, silent)
         raise UserError(
             f"{self._store.faults[-1]} (encoded {REPAIRS} times and lost each time: check the "
             "disk that holds the store)"
         )
 
-    def _encode(
-        self, views: Views, lookup: Lookup, report: Progress, rows: slice = slice(None)
-    ) -> int:
-        """Encode and store those of views[rows] that the store has not; return their number."""
-        first = views.keys[rows]
-        places = (rows.start or 0) + distinct(first)
-        missing = places[~lookup.contains(views.keys[places])]
-        ordered = missing[np.argsort(views.images[missing], kind="stable")]
+    def _encode(self, views: NDArray[np.void], lookup: Lookup, report: Report) -> int:
+        """Encode and store those of (n,) VIEW that the store has not; return their number."""
+        missing = distinct(views["key"])
+        missing = missing[~lookup.contains(views["key"][missing])]
+        ordered = missing[np.argsort(views["image"][missing], kind="stable")]
         chunks = self._unfinished(views, ordered, lookup)
         done = 0
 
@@ -236,17 +227,20 @@ class _Builder:
         if self._crew is None:
             self._chunks.run(chunks, self._keep, count)
         else:
-            for chunk, name in encoded_by(self._crew.pool, self._job(self._crew), chunks):
-                self._store.adopt(self.digest, name, chunk.keys, self._encoder.dim, self.dtype)
+            encode_one = partial(encode_chunk, self._job(self._crew))
+            for chunk, name in encoded_by(self._crew.pool, encode_one, chunks):
+                self._store.adopt(self._digest, name, chunk.keys, self._encoder.dim, self._dtype)
                 self._encoded += len(chunk)
                 count(len(chunk))
         return done
 
     def _keep(self, keys: Keys, features: NDArray[np.float32]) -> None:
-        self._store.add(self.digest, self._about, keys, features.astype(self.dtype))
+        self._store.add(self._digest, self._about, keys, features.astype(self._dtype))
         self._encoded += len(keys)
 
-    def _unfinished(self, views: Views, ordered: Places, lookup: Lookup) -> Iterator[Chunk]:
+    def _unfinished(
+        self, views: NDArray[np.void], ordered: Places, lookup: Lookup
+    ) -> Iterator[Chunk]:
         """Yield chunks of views[ordered], without what other builds stored meanwhile.
 
         Begins anywhere, so that two builds of one cache meet at the end and not at every chunk.
@@ -255,51 +249,35 @@ class _Builder:
         first = secrets.randbelow(len(starts)) if starts else 0
         due = time.monotonic() + REFRESH_SECONDS
         for start in starts[first:] + starts[:first]:
-            places = ordered[start : start + self._chunk_rows]
             now = time.monotonic()
             if now >= due:
                 lookup.refresh()
                 took = time.monotonic() - now
                 due = now + max(REFRESH_SECONDS, took / REFRESH_SHARE)
-            left = places[~lookup.contains(views.keys[places])]
+            chunk = views[ordered[start : start + self._chunk_rows]]
+            left = chunk[~lookup.contains(chunk["key"])]
             if len(left):
-                yield chunk_of(self._plan, views, left)
+                yield chunk_of(self._plan, left)
 
-    def _job(self, crew: Crew) -> Callable[[Chunk], str]:
-        """Return what encodes a chunk: here, or anywhere when the pool is elsewhere."""
-        if crew.pool.shares_memory:
-            return partial(
-                encode_and_store,
-                self._chunks,
-                RegionStore(self._store.url),  # never looked into: any thread may write
-                self.digest,
-                self._about,
-                self.dtype,
-            )
-        if "memory://" in self._store.url:
+    def _job(self, crew: Crew) -> Job:
+        if "memory://" in self._store.url and not crew.pool.shares_memory:
             raise UserError(
                 f"cache.store is {self._store.url}, which only this process sees: wanted "
                 "workers.kind threads, or a store in a folder or at a URL that all workers reach"
             )
-        job = Job(
+        return Job(
             home=Path.cwd(),
             folder=self._chunks.folder.absolute(),
             store=self._store.url,
-            digest=self.digest,
+            digest=self._digest,
             about=self._about,
-            fingerprint=dict(self._encoder.fingerprint.fields),
-            dtype=self.dtype.str,
             threads=self._chunks.threads,
             make_encoder=crew.make_encoder,
+            encoder=self._encoder if crew.pool.shares_memory else None,
         )
-        return partial(encode_chunk, job)
 
 
 def _parts(whole: slice, size: int) -> Iterator[slice]:
     """Yield slices of at most `size` that cover `whole`, one empty slice for nothing."""
     for first in range(whole.start, max(whole.stop, whole.start + 1), size):
         yield slice(first, min(first + size, whole.stop))
-
-
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""

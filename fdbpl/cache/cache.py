@@ -1,15 +1,15 @@
 """One dataset's cache: a manifest and its shards in a folder, written and opened."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache import manifest as manifests
-from fdbpl.cache.codec import Shard, encode_shard, reading
-from fdbpl.cache.layout import DamagedShard, Head, UnknownVersion, damaged
+from fdbpl.cache.format import DamagedShard, Shard, UnknownVersion, damaged, encode_shard
 from fdbpl.cache.manifest import (
     ColumnEntry,
     DamagedManifest,
@@ -19,7 +19,7 @@ from fdbpl.cache.manifest import (
     Table,
 )
 from fdbpl.cache.payload import COLUMNS, decode
-from fdbpl.cache.place import LEFT_SECONDS, Place
+from fdbpl.cache.place import Place
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import sha256
 
@@ -44,8 +44,8 @@ class CacheWriter:
     def add(self, table: str, columns: Mapping[str, Array]) -> None:
         """Write the table's next rows. Raises ValueError when its columns changed."""
         data = encode_shard(columns)
-        head = Shard(data).head
-        entries = _column_entries(head)
+        shard = Shard(data)
+        entries = _column_entries(shard)
         if self._columns.setdefault(table, entries) != entries:
             raise ValueError(f"table {table!r} has columns {self._columns[table]}, not {entries}")
         digest = sha256(data)
@@ -53,7 +53,9 @@ class CacheWriter:
         name = f"{table.replace('/', '-')}-{len(shards):05d}-{digest[:16]}{SUFFIX}"
         self._place.write(name, data)
         shards.append(
-            ShardEntry(name=name, rows=head.rows, bytes=len(data), head_crc=head.crc, sha256=digest)
+            ShardEntry(
+                name=name, rows=shard.rows, bytes=len(data), head_crc=shard.crc, sha256=digest
+            )
         )
 
     def finish(self) -> Manifest:
@@ -111,14 +113,8 @@ class CacheWriter:
             ours = SUFFIX in name or manifests.NAME in name
             if name in here or not ours:
                 continue
-            if name in replaced or becomes in here or self._is_left(name):
+            if name in replaced or becomes in here or self._place.is_left(name):
                 self._place.remove(name)
-
-    def _is_left(self, name: str) -> bool:
-        try:
-            return self._place.age(name) > LEFT_SECONDS
-        except FileNotFoundError:  # finished since it was listed
-            return False
 
 
 def _shard_names(manifest: Manifest) -> set[str]:
@@ -132,68 +128,53 @@ class Cache:
         self.manifest = manifest
         self._place = place
 
-    def column(self, table: str, name: str) -> Array:
-        """Return one column of a table whole, in canonical order, as it is kept."""
-        return self.columns(table, name)[name]
-
-    def columns(self, table: str, *names: str) -> dict[str, Array]:
-        """Return the named columns of a table, all when none is named.
-
-        Raises KeyError for a table or column the cache has not, DamagedShard naming the shard.
-        """
-        content = self.manifest.tables[table]
-        entries = {name: content.columns[name] for name in names or content.columns}
-        whole = {
-            name: np.empty((content.rows, *entry.shape), entry.dtype)
-            for name, entry in entries.items()
-        }
-        start = 0
-        for shard in content.shards:
-            rows = slice(start, start + shard.rows)
-            with self._file(shard) as file:
-                self._shard(file, shard, content).read_into(
-                    {name: values[rows] for name, values in whole.items()}
-                )
-            start += shard.rows
-        return whole
-
-    def rows(self, table: str, rows: Rows, *names: str) -> dict[str, Array]:
-        """Return `rows` (n,) of the named columns of a table, in any order, repeats allowed.
-
-        Each shard that holds some of them is opened once, and only their blocks are decoded.
-        Raises KeyError and DamagedShard as `columns` does, IndexError for a row out of range.
-        """
-        content = self.manifest.tables[table]
-        if rows.size and not 0 <= rows.min() <= rows.max() < content.rows:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of a table of {content.rows} rows")
-        entries = {name: content.columns[name] for name in names}
-        taken = {
-            name: np.empty((len(rows), *entry.shape), entry.dtype)
-            for name, entry in entries.items()
-        }
-        starts = np.cumsum([0, *(shard.rows for shard in content.shards)])
-        order = np.argsort(rows, kind="stable")
-        cuts = np.searchsorted(rows[order], starts)
-        for number, shard in enumerate(content.shards):
-            here = order[cuts[number] : cuts[number + 1]]
-            if not here.size:
-                continue
-            with self._file(shard) as file:
-                found = self._shard(file, shard, content).read(names, rows[here] - starts[number])
-            for name, values in found.items():
-                taken[name][here] = values
-        return taken
-
     @property
     def url(self) -> str:
         """Where it is."""
         return self._place.url()
 
-    def features(self, table: str, rows: Rows | None = None) -> Array:
-        """Return the unit features (n, D) of "train" or "test".
+    def column(self, table: str, name: str) -> Array:
+        """Return one column of a table whole, in canonical order, as it is kept."""
+        return self.columns(table, name)[name]
 
-        rows: (n,), of these views alone, as `rows` takes them.
-        Raises UserError for a payload that this fdbpl does not read, and what `rows` raises.
+    def columns(self, table: str, *names: str, rows: Rows | None = None) -> dict[str, Array]:
+        """Return the named columns of a table, all when none is named, as they are kept.
+
+        rows: (n,), of these alone, in any order, repeats allowed. Each shard that holds some of
+        them is opened once, and only their blocks are decoded.
+        Raises KeyError for a table or column the cache has not, DamagedShard naming the shard,
+        IndexError for a row out of range.
+        """
+        content = self.manifest.tables[table]
+        if rows is not None and rows.size and not 0 <= rows.min() <= rows.max() < content.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a table of {content.rows} rows")
+        entries = {name: content.columns[name] for name in names or content.columns}
+        count = content.rows if rows is None else len(rows)
+        found = {
+            name: np.empty((count, *entry.shape), entry.dtype) for name, entry in entries.items()
+        }
+        order = np.argsort([] if rows is None else rows, kind="stable")
+        start = 0
+        for entry in content.shards:
+            stop = start + entry.rows
+            if rows is None:
+                with self._opened(entry, content) as shard:
+                    shard.read_into({name: values[start:stop] for name, values in found.items()})
+            else:
+                first, last = np.searchsorted(rows, [start, stop], sorter=order)
+                here = order[first:last]
+                if here.size:
+                    with self._opened(entry, content) as shard:
+                        taken = shard.read(list(found), rows[here] - start)
+                    for name, values in taken.items():
+                        found[name][here] = values
+            start = stop
+        return found
+
+    def features(self, table: str, rows: Rows | None = None) -> Array:
+        """Return the unit features (n, D) of "train" or "test", of `rows` alone as in `columns`.
+
+        Raises UserError for a payload that this fdbpl does not read, and what `columns` raises.
         """
         payload = str(self.manifest.identity.payload.get("name"))
         if payload not in COLUMNS:
@@ -201,10 +182,7 @@ class Cache:
                 f"{self._place.url(manifests.NAME)}: payload is {payload!r}, wanted one of "
                 f"{', '.join(COLUMNS)}. Run cache-teacher again."
             )
-        names = COLUMNS[payload]
-        if rows is None:
-            return decode(self.columns(table, *names))
-        return decode(self.rows(table, rows, *names))
+        return decode(self.columns(table, *COLUMNS[payload], rows=rows))
 
     def text(self, name: str) -> Array:
         """Return the text array `name`, as it was given to build_cache.
@@ -222,41 +200,35 @@ class Cache:
         """Read all, check every SHA-256 and every block; return one line for each bad shard."""
         faults = []
         for content in self.manifest.tables.values():
-            for shard in content.shards:
+            for entry in content.shards:
                 try:
-                    with self._file(shard) as file:
-                        self._check_digest(file, shard)
-                        self._shard(file, shard, content).read()
+                    with self._opened(entry, content) as shard:
+                        shard.read()
+                        shard.require_sha256(entry.sha256)
                 except (DamagedShard, UnknownVersion) as error:
                     faults.append(str(error))
         return faults
 
-    def _file(self, entry: ShardEntry) -> BinaryIO:
+    @contextmanager
+    def _opened(self, entry: ShardEntry, table: Table) -> Iterator[Shard]:
+        """Open the shard when it is the one that the manifest names, else raise DamagedShard."""
+        name = self._place.url(entry.name)
         try:
-            return self._place.open(entry.name, whole=True)
+            file = self._place.open(entry.name, whole=True)
         except FileNotFoundError as error:
-            raise damaged(self._place.url(entry.name), "it is missing") from error
-
-    def _check_digest(self, file: BinaryIO, entry: ShardEntry) -> None:
-        with reading(self._place.url(entry.name)):
-            digest = sha256(file.read())
-        if digest != entry.sha256:
-            what = f"its SHA-256 is {digest}, the manifest has {entry.sha256}"
-            raise damaged(self._place.url(entry.name), what)
-
-    def _shard(self, file: BinaryIO, entry: ShardEntry, table: Table) -> Shard:
-        """Return the shard when it is the one that the manifest names, else raise DamagedShard."""
-        shard = Shard(file, self._place.url(entry.name))
-        found = shard.head.crc, shard.rows, _column_entries(shard.head)
-        if found != (entry.head_crc, entry.rows, table.columns):
-            raise damaged(shard.name, "whole, but not the one that the manifest names")
-        return shard
+            raise damaged(name, "it is missing") from error
+        with file:
+            shard = Shard(file, name)
+            found = shard.crc, shard.rows, _column_entries(shard)
+            if found != (entry.head_crc, entry.rows, table.columns):
+                raise damaged(name, "whole, but not the one that the manifest names")
+            yield shard
 
 
-def _column_entries(head: Head) -> dict[str, ColumnEntry]:
+def _column_entries(shard: Shard) -> dict[str, ColumnEntry]:
     return {
         name: ColumnEntry(dtype=column.dtype.str, shape=column.shape)
-        for name, column in head.columns.items()
+        for name, column in shard.columns.items()
     }
 
 

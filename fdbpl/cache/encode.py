@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fdbpl.cache.keys import Keys
-from fdbpl.cache.views import Places, Plan, Views, image_hashes
+from fdbpl.cache.views import image_hashes
 from fdbpl.data.images import decode
 from fdbpl.regions.boxes import Box
+from fdbpl.regions.plan import Plan
 from fdbpl.system.errors import UserError
 
 Pixels = NDArray[np.float32]
@@ -23,24 +24,16 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class Fingerprint(Protocol):
-    """All that decides what an encoder makes of pixels: JSON fields, and their digest."""
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-    @property
-    def fields(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
 class Encoder(Protocol):
     """An image encoder whose feature of a view depends on that view alone.
 
-    `pixels` is called from several threads at once; `encode` from one, or from as many as there
-    are workers where these are threads.
+    fingerprint: JSON fields of all that decides what it makes of pixels. `pixels` is called from
+    several threads at once; `encode` from one, or from as many as there are workers where these are
+    threads.
     """
 
     @property
-    def fingerprint(self) -> Fingerprint: ...  # noqa: D102
+    def fingerprint(self) -> Mapping[str, Any]: ...  # noqa: D102
     @property
     def dim(self) -> int: ...  # noqa: D102
     @property
@@ -58,48 +51,36 @@ class Chunk:
     """Some views, with all that is needed to encode them; what a worker takes at a time.
 
     paths: m image files, relative to the dataset's folder; hashes: (m, 16) of their content;
-    images: (n,) rows of paths, equal ones next to each other; keys: (n, 16); boxes: (n, 4);
-    flips: (n,); whole: (n,) True for test views.
+    views: (n,) VIEW, whose images are rows of paths, equal ones next to each other.
     """
 
     paths: tuple[str, ...]
     hashes: Keys
-    images: Places
-    keys: Keys
-    boxes: NDArray[np.int32]
-    flips: NDArray[np.uint8]
-    whole: NDArray[np.bool_]
+    views: NDArray[np.void]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.views)
 
-    def box(self, view: int) -> Box | None:
-        """Return left, top, right, bottom of a region, None for a test view."""
-        if self.whole[view]:
-            return None
-        left, top, right, bottom = self.boxes[view].tolist()
-        return left, top, right, bottom
+    @property
+    def keys(self) -> Keys:
+        """The views' keys (n, 16)."""
+        return self.views["key"]
 
-    def by_image(self, most: int) -> Iterator[range]:
+    def by_image(self, most: int) -> Iterator[NDArray[np.void]]:
         """Yield the views of each image, of more than `most` as many at a time."""
-        starts = [*(np.flatnonzero(np.diff(self.images)) + 1).tolist(), len(self)]
-        for start, stop in itertools.pairwise([0, *starts]):
-            for first in range(start, stop, most):
-                yield range(first, min(first + most, stop))
+        starts = np.flatnonzero(np.diff(self.views["image"])) + 1
+        for views in np.split(self.views, starts):
+            for first in range(0, len(views), most):
+                yield views[first : first + most]
 
 
-def chunk_of(plan: Plan, views: Views, places: Places) -> Chunk:
-    """Return the chunk of views[places], which are ordered by image."""
-    images, rows = np.unique(views.images[places], return_inverse=True)
-    return Chunk(
-        paths=tuple(plan.paths[image] for image in images.tolist()),
-        hashes=image_hashes(plan, images),
-        images=rows,
-        keys=views.keys[places],
-        boxes=views.boxes[places],
-        flips=views.flips[places],
-        whole=places >= views.regions,
-    )
+def chunk_of(plan: Plan, views: NDArray[np.void]) -> Chunk:
+    """Return the chunk of (n,) VIEW, which are ordered by image."""
+    images, rows = np.unique(views["image"], return_inverse=True)
+    views = views.copy()
+    views["image"] = rows
+    paths = tuple(plan.paths[image] for image in images.tolist())
+    return Chunk(paths, image_hashes(plan, images), views)
 
 
 @dataclass(frozen=True)
@@ -117,7 +98,7 @@ class ChunkEncoder:
         self,
         chunks: Iterable[Chunk],
         keep: Callable[[Keys, NDArray[np.float32]], None],
-        report: Callable[[int], None],
+        report: Callable[[int], None] = lambda views: None,
     ) -> None:
         """Encode chunk after chunk; each image is decoded once for a batch of its views.
 
@@ -126,52 +107,43 @@ class ChunkEncoder:
         Raises UserError naming the file when an image does not decode or is not the planned one,
         and when the encoder's features are not finite.
         """
-        batch = self.encoder.batch_size  # what stands ready, decoded and cut, is bounded by it
-        jobs = ((chunk, views) for chunk in chunks for views in chunk.by_image(batch))
-        cropped = _ahead(self._cropped, jobs, self.threads)
-        for _, crops in itertools.groupby(cropped, lambda one: id(one[0])):
-            self._run_one(*_joined(crops), keep, report)
-
-    def _run_one(
-        self,
-        chunk: Chunk,
-        pixels: Iterator[Pixels],
-        keep: Callable[[Keys, NDArray[np.float32]], None],
-        report: Callable[[int], None],
-    ) -> None:
-        rows: list[NDArray[np.float32]] = []
-        try:
-            while batch := list(itertools.islice(pixels, self.encoder.batch_size)):
-                rows.append(self._encode(batch))
-                report(len(batch))
-        finally:
-            if rows:  # an interrupted build keeps what it has encoded
-                features = np.concatenate(rows)
-                keep(chunk.keys[: len(features)], features)
+        size = self.encoder.batch_size  # what stands ready, decoded and cut, is bounded by it
+        chunks, ahead = itertools.tee(chunks)
+        jobs = ((chunk, views) for chunk in ahead for views in chunk.by_image(size))
+        pixels = itertools.chain.from_iterable(_ahead(self._cropped, jobs, self.threads))
+        for chunk in chunks:
+            rows: list[NDArray[np.float32]] = []
+            try:
+                for left in range(len(chunk), 0, -size):
+                    rows.append(self._encode(list(itertools.islice(pixels, min(size, left)))))
+                    report(len(rows[-1]))
+            finally:
+                if rows:  # an interrupted build keeps what it has encoded
+                    features = np.concatenate(rows)
+                    keep(chunk.keys[: len(features)], features)
 
     def _encode(self, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
         features = self.encoder.encode(np.stack(pixels))
         if features.shape != (len(pixels), self.encoder.dim) or not np.isfinite(features).all():
             raise UserError(
-                f"{self.encoder.fingerprint.fields}: this encoder gave features of shape "
+                f"{self.encoder.fingerprint}: this encoder gave features of shape "
                 f"{features.shape}, finite: {bool(np.isfinite(features).all())}; wanted finite "
                 f"({len(pixels)}, {self.encoder.dim}): check its weights"
             )
         return features
 
-    def _cropped(self, job: tuple[Chunk, range]) -> tuple[Chunk, list[Pixels]]:
+    def _cropped(self, job: tuple[Chunk, NDArray[np.void]]) -> list[Pixels]:
         chunk, views = job
-        image = int(chunk.images[views[0]])
+        image = int(views["image"][0])
         decoded = decode(self.folder / chunk.paths[image], chunk.hashes[image].tobytes())
-        return chunk, [
-            self.encoder.pixels(decoded, chunk.box(view), bool(chunk.flips[view])) for view in views
+        return [
+            self.encoder.pixels(
+                decoded,
+                tuple(view["box"].tolist()) if view["is_region"] else None,
+                bool(view["flip"]),
+            )
+            for view in views
         ]
-
-
-def _joined(crops: Iterator[tuple[Chunk, list[Pixels]]]) -> tuple[Chunk, Iterator[Pixels]]:
-    """Return the one chunk of all `crops`, and its pixels view by view as they come."""
-    chunk, first = next(crops)
-    return chunk, itertools.chain(first, (view for _, pixels in crops for view in pixels))
 
 
 def _ahead(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int) -> Iterator[Result]:

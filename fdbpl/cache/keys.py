@@ -1,17 +1,14 @@
 """Keys: the hash of all that decides a feature, by which the store looks it up."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.system.files import canonical_json, sha256
-
 KEY_BYTES = 16
 
 # All that tells one view of an encoder from another; the digest of the encoder comes before it.
-VIEW = np.dtype(
+HASHED = np.dtype(
     [
         ("hash", "u1", (16,)),
         ("kind", "u1"),  # 0: the test view; 1: a region
@@ -21,11 +18,6 @@ VIEW = np.dtype(
 )
 
 Keys = NDArray[np.uint8]
-
-
-def feature_digest(fields: dict[str, Any]) -> str:
-    """Return the hexadecimal SHA-256 of all that decides a feature apart from the view."""
-    return sha256(canonical_json(fields))
 
 
 def view_keys(
@@ -40,14 +32,14 @@ def view_keys(
     (n, 4) left, top, right, bottom, or None for the whole image's test view; flips: (n,), 0 or 1,
     given with boxes.
     """
-    views = np.zeros(len(hashes), VIEW)
+    views = np.zeros(len(hashes), HASHED)
     views["hash"] = hashes
     if boxes is not None:
         views["kind"] = 1
         views["box"] = boxes
         views["flip"] = flips
     start = hashlib.blake2b(bytes.fromhex(digest), digest_size=KEY_BYTES, person=b"fdbpl view 1")
-    data, size = memoryview(views.tobytes()), VIEW.itemsize
+    data, size = memoryview(views.tobytes()), HASHED.itemsize
     keys = bytearray()
     for offset in range(0, len(data), size):
         hasher = start.copy()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import fdbpl
-from fdbpl.cache.layout import UnknownVersion
+from fdbpl.cache.format import UnknownVersion
 from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256
@@ -29,12 +29,12 @@ class _Record(BaseModel):
 
 
 class ShardEntry(_Record):
-    """One shard: its file, rows, size, the crc of its head (which covers all), its SHA-256."""
+    """One shard."""
 
     name: str
     rows: int
     bytes: int
-    head_crc: int
+    head_crc: int  # covers all of it
     sha256: str
 
 
@@ -52,27 +52,24 @@ class Table(_Record):
     columns: dict[str, ColumnEntry]
     shards: tuple[ShardEntry, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.bytes for shard in self.shards)
+
 
 class Identity(_Record):
-    """What a cache is of. Two caches of one identity hold the same bytes.
+    """What a cache is of. Two caches of one identity hold the same bytes."""
 
-    kind: whose features; model: where its weights came from, and its logit scale; encoder: the
-    fingerprint's fields, that is the architecture, digests of its configuration and weights,
-    activation, pre-processing, precision and numerics class; decoder: the rules that make pixels
-    of files; dataset: its name; images: digest of the list of images, contents and paths; policy:
-    the crop law, its generator, seed and count; payload: how features are kept; plan: digest of
-    images, splits, shots and regions.
-    """
-
-    kind: Literal["teacher", "student", "hidden"]
-    model: dict[str, Any]
-    encoder: dict[str, Any]
-    decoder: str
-    dataset: str
-    images: str
-    policy: dict[str, Any]
-    payload: dict[str, Any]
-    plan: str
+    kind: Literal["teacher", "student", "hidden"]  # whose features
+    model: dict[str, Any]  # where its weights came from, and its logit scale
+    encoder: dict[str, Any]  # its fingerprint: architecture, weights, pre-processing, precision ...
+    decoder: str  # the rules that make pixels of files
+    dataset: str  # its name
+    images: str  # digest of the list of images, contents and paths
+    policy: dict[str, Any]  # the crop law, its generator, seed and count
+    payload: dict[str, Any]  # how features are kept
+    plan: str  # digest of images, splits, shots and regions
 
 
 class Manifest(_Record):
@@ -82,6 +79,11 @@ class Manifest(_Record):
     tool: str = f"fdbpl {fdbpl.__version__}"
     identity: Identity
     tables: dict[str, Table]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards."""
+        return sum(table.size for table in self.tables.values())
 
     @property
     def digest(self) -> str:
@@ -122,10 +124,6 @@ def parse(data: bytes, name: str) -> Manifest:
     return manifest
 
 
-_NOUNS = {"images": "list of images"}
-"""What a message calls fields whose names do not follow "another"."""
-
-
 def require_identity(found: Identity, expected: Mapping[str, Any], name: str) -> None:
     """Raise OtherCache naming the first field in which the cache `name` is not as expected.
 
@@ -138,15 +136,12 @@ def require_identity(found: Identity, expected: Mapping[str, Any], name: str) ->
     if differs:
         path, have, want = differs
         field = path.partition(".")[0]
+        noun = "list of images" if field == "images" else field
         raise OtherCache(
-            f"{name}: this cache is of another {_NOUNS.get(field, field)}: {path} is "
+            f"{name}: this cache is of another {noun}: {path} is "
             f"{short(have)}, wanted {short(want)}; build the cache again, or restore the "
             "parameters, weights and images that it was made with"
         )
-
-
-_NOUNS = {"images": "list of images"}
-"""What a message calls fields whose names do not follow "another"."""
 
 
 def _damaged(name: str, what: str) -> DamagedManifest:

@@ -15,7 +15,6 @@ from typing import BinaryIO, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
-from fdbpl.cache.transient import is_transient
 from fdbpl.system.address import require_no_password
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
@@ -35,6 +34,26 @@ LEFT_SECONDS = 24 * 60 * 60.0
 # Waits before a transient failure is tried again, each a random share shorter, so that workers
 # that failed together do not come back together: 15 s in all.
 BACKOFF_SECONDS = (0.2, 0.8, 2.0, 4.0, 8.0)
+
+# What marks a failure as transient: its number, its HTTP status, or the name of its class, which is
+# all that the clients' errors of connections have in common.
+ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,  # s3fs: 503, SlowDown
+        getattr(errno, "EREMOTEIO", errno.EIO),  # s3fs: 500, InternalError
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ESTALE,  # NFS, after its server came back
+    }
+)
+STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+NAMES = ("Timeout", "ConnectionError", "ConnectionClosed", "Disconnected", "PayloadError")
+
+READING = "read ({}); check the rights, the credentials and the connection to it"
+WRITING = "written ({}); free space or mend the rights there"
 
 Result = TypeVar("Result")
 
@@ -61,7 +80,7 @@ class Place:
     def exists(self, name: str) -> bool:
         """Tell whether the file is there. Raises UserError when that cannot be told."""
         try:  # fs.exists would call a file missing when the store does not answer
-            self._reading(name, lambda: self._fs.info(self._path(name)))
+            self._tried(name, lambda: self._fs.info(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -71,22 +90,23 @@ class Place:
 
         Raises FileNotFoundError, and UserError when the filesystem does not give them.
         """
-        data: bytes = self._reading(name, lambda: self._fs.cat_file(self._path(name)))
+        data: bytes = self._tried(name, lambda: self._fs.cat_file(self._path(name)))
         return data
 
-    def age(self, name: str) -> float:
-        """Return the seconds since the file was written, 0 where the filesystem keeps no times.
+    def is_left(self, name: str) -> bool:
+        """Tell whether nobody can still be writing a file: its last writing was a day ago.
 
-        Raises FileNotFoundError, and UserError as `read`.
+        Never so of a file that is gone. Raises UserError as `read`.
         """
 
         def written() -> float:
-            try:
+            with suppress(NotImplementedError):  # the filesystem keeps no times
                 return float(self._fs.modified(self._path(name)).timestamp())
-            except NotImplementedError:
-                return time.time()
+            return time.time()
 
-        return time.time() - self._reading(name, written)
+        with suppress(FileNotFoundError):
+            return time.time() - self._tried(name, written) > LEFT_SECONDS
+        return False
 
     def open(self, name: str, *, whole: bool) -> BinaryIO:
         """Return the file open for reading. Raises FileNotFoundError, and UserError as `read`.
@@ -95,14 +115,14 @@ class Place:
         """
         path = self._path(name)
         if self._is_local:
-            return self._reading(name, lambda: Path(path).open("rb"))
+            return self._tried(name, lambda: Path(path).open("rb"))
         if whole:
             return io.BytesIO(self.read(name))
-        size = int(self._reading(name, lambda: self._fs.info(path))["size"])
+        size = int(self._tried(name, lambda: self._fs.info(path))["size"])
 
         def fetch(start: int, stop: int) -> bytes:
             read = partial(self._fs.cat_file, path, start=start, end=stop)
-            data: bytes = self._reading(name, read)
+            data: bytes = self._tried(name, read)
             return data
 
         return io.BufferedReader(_Ranges(fetch, size), PART_BYTES)
@@ -112,36 +132,24 @@ class Place:
 
         Raises UserError when the filesystem refuses it: full, read-only or out of reach.
         """
-        path = self._path(name)
-        for last in (False,) * (WRITE_TRIES - 1) + (True,):
+        for _ in range(WRITE_TRIES):
             try:
-                return self._patiently(lambda: self._write(path, data))
-            except FileNotFoundError as error:
-                if last:
-                    raise self._unwritable(name, error) from error
-            except self._failures() as error:
-                raise self._unwritable(name, error) from error
-        return None
+                return self._tried(name, lambda: self._write(self._path(name), data), WRITING)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                lost = error
+        raise self._refused(name, WRITING, lost) from lost
+
+    def remove(self, name: str) -> None:
+        """Remove the file if it is there. Raises UserError when it stays."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._tried(name, lambda: self._fs.rm_file(self._path(name)), WRITING)
 
     def names(self, folder: str = "") -> list[str]:
         """Return the sorted names of the files directly in `folder`; none when it is missing.
 
         Raises UserError when they cannot be listed.
         """
-        try:
-            return sorted(self._listed(folder)[0])
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def remove(self, name: str) -> None:
-        """Remove the file if it is there. Raises UserError when it stays."""
-        with suppress(FileNotFoundError):
-            try:
-                self._patiently(lambda: self._fs.rm_file(self._path(name)))
-            except FileNotFoundError:
-                raise
-            except self._failures() as error:
-                raise self._unwritable(name, error) from error
+        return sorted(name for name, is_folder in self._listed(folder) if not is_folder)
 
     def holders(self, name: str) -> list[str]:
         """Return the URLs of all folders here and below that hold a file of this name, sorted.
@@ -151,68 +159,60 @@ class Place:
         """
         found, waiting, seen = [], [""], set()
         for folder in waiting:
-            path = self._folder(folder)
+            path = self._path(folder)
             real = os.path.realpath(path) if self._is_local else path
             if real in seen:  # links may lead back
                 continue
             seen.add(real)
-            with suppress(FileNotFoundError, NotADirectoryError):  # gone since it was listed
-                files, folders = self._listed(folder)
-                found += [self.url(folder)] if name in files else []
-                waiting += [f"{folder}/{one}".lstrip("/") for one in sorted(folders)]
+            listed = sorted(self._listed(folder))
+            found += [self.url(folder)] if (name, False) in listed else []
+            waiting += [f"{folder}/{one}".lstrip("/") for one, is_folder in listed if is_folder]
         return sorted(found)
 
-    def _listed(self, folder: str) -> tuple[list[str], list[str]]:
-        """Return the names of the files and of the folders directly in a folder.
+    def _listed(self, folder: str) -> list[tuple[str, bool]]:
+        """Return (name, whether it is a folder) of what is directly in a folder, none if missing.
 
-        fsspec's own walk takes a folder that it cannot list for an empty one.
-        Raises FileNotFoundError and NotADirectoryError, and UserError as `read`.
+        fsspec's own walk takes a folder that it cannot list for an empty one. Raises UserError.
         """
-        path = self._folder(folder)
-        if self._is_local:
-            return self._reading(folder, lambda: _local_names(path))
-        return self._reading(folder, lambda: _remote_names(self._fs, path))
-
-    def _folder(self, name: str) -> str:
-        return self._path(name) if name else self._root
+        listing = _local_listing if self._is_local else partial(_remote_listing, self._fs)
+        try:
+            return self._tried(folder, lambda: listing(self._path(folder)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
+        return f"{self._root.rstrip('/')}/{name}" if name else self._root
 
-    def _reading(self, name: str, action: Callable[[], Result]) -> Result:
-        """Return action(); a failure that is no missing file becomes a UserError."""
-        try:
-            return self._patiently(action)
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except self._failures() as error:
-            raise UserError(
-                f"{self.url(name)}: cannot be read ({_words(error)}); check the rights, the "
-                "credentials and the connection to it, then run again: what was finished is kept"
-            ) from error
+    def _tried(self, name: str, action: Callable[[], Result], doing: str = READING) -> Result:
+        """Return action(), tried again after waiting while its failures are transient.
 
-    def _patiently(self, action: Callable[[], Result]) -> Result:
-        """Return action(), tried again after waiting while its failures are transient."""
-        for seconds in BACKOFF_SECONDS:
+        Raises UserError for a failure that lasts, but of a missing file what the system raises.
+        """
+        failures = OSError if self._is_local else Exception  # remote ones raise their client's own
+        waits = iter(BACKOFF_SECONDS)
+        while True:
             try:
                 return action()
-            except self._failures() as error:
-                if not is_transient(error):
-                    raise
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except failures as error:
+                seconds = next(waits, None) if is_transient(error) else None
+                if seconds is None:
+                    raise self._refused(name, doing, error) from error
             time.sleep(seconds * random.uniform(0.5, 1))
-        return action()
 
-    def _failures(self) -> type[Exception]:
-        """What may fail here: remote filesystems raise their client library's own errors."""
-        return OSError if self._is_local else Exception
+    def _refused(self, name: str, doing: str, error: Exception) -> UserError:
+        why = f"cannot be {doing.format(_words(error))}"
+        return UserError(f"{self.url(name)}: {why}, then run again: what was finished is kept")
 
     def _write(self, path: str, data: bytes) -> None:
         if self._is_local:
             return write_whole(Path(path), data)
-        folder, _, name = path.rpartition("/")
-        if OBJECT_STORES.intersection(_protocols(self._fs.protocol)):
+        protocol = self._fs.protocol
+        if OBJECT_STORES.intersection([protocol] if isinstance(protocol, str) else protocol):
             self._fs.pipe_file(path, data)
             return None
+        folder, _, name = path.rpartition("/")
         self._fs.makedirs(folder, exist_ok=True)
         aside = f"{folder}/.{name}.{secrets.token_hex(8)}"
         try:
@@ -224,11 +224,59 @@ class Place:
             raise
         return None
 
-    def _unwritable(self, name: str, error: Exception) -> UserError:
-        return UserError(
-            f"{self.url(name)}: cannot be written ({_words(error)}); free space or mend the rights "
-            "there, then run again: what was finished is kept"
-        )
+
+class _Ranges(io.RawIOBase):
+    """A remote file whose bytes are fetched where they are read."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch, self._size, self._at = fetch, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        stop = min(self._at + len(buffer), self._size)
+        data = self._fetch(self._at, stop) if stop > self._at else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Tell whether the same call may succeed a moment later: errors, timeouts, busy servers.
+
+    What an error was raised from counts too.
+    """
+    while error is not None and not _passes(error):
+        error = error.__cause__
+    return error is not None
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in ERRNOS
+    return _status(error) in STATUSES or any(name in type(error).__name__ for name in NAMES)
+
+
+def _status(error: BaseException) -> object:
+    """Return the HTTP status of the errors of aiohttp, gcsfs, adlfs, botocore; else None."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+    return next((value for value in found if isinstance(value, int)), None)
 
 
 def _opened(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -262,17 +310,13 @@ def _around_names(url: str, root: str) -> tuple[str, str]:
     return link if link.endswith("://") else link.rstrip("/"), chain + rest
 
 
-def _local_names(path: str) -> tuple[list[str], list[str]]:
-    """Return the files and folders of a folder, a link being what it leads to.
+def _local_listing(path: str) -> list[tuple[str, bool]]:
+    """Return (name, whether it is a folder) of what is in a folder, a link being what it leads to.
 
     Without fsspec's details, which take a kilobyte of memory a file.
     """
-    files: list[str] = []
-    folders: list[str] = []
     with os.scandir(path) as entries:
-        for entry in entries:
-            (folders if _is_folder(entry) else files).append(entry.name)
-    return files, folders
+        return [(entry.name, _is_folder(entry)) for entry in entries]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -284,49 +328,14 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         raise
 
 
-def _remote_names(fs: fsspec.AbstractFileSystem, path: str) -> tuple[list[str], list[str]]:
-    """Return the files and folders of a folder, a link being a file."""
-    files: list[str] = []
-    folders: list[str] = []
-    for entry in fs.ls(path, detail=True):
-        place = entry["name"].strip("/")
-        if place != path.strip("/"):  # some stores list a folder's own mark
-            name = place.rsplit("/", 1)[-1]
-            (folders if entry["type"] == "directory" else files).append(name)
-    return files, folders
-
-
-class _Ranges(io.RawIOBase):
-    """A remote file whose bytes are fetched where they are read."""
-
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
-        self._fetch, self._size, self._at = fetch, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = start + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        stop = min(self._at + len(buffer), self._size)
-        data = self._fetch(self._at, stop) if stop > self._at else b""
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+def _remote_listing(fs: fsspec.AbstractFileSystem, path: str) -> list[tuple[str, bool]]:
+    """Return (name, whether it is a folder) of what is in a folder, a link being a file."""
+    return [
+        (entry["name"].strip("/").rpartition("/")[2], entry["type"] == "directory")
+        for entry in fs.ls(path, detail=True)
+        if entry["name"].strip("/") != path.strip("/")  # some stores list a folder's own mark
+    ]
 
 
 def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _protocols(protocol: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (protocol,) if isinstance(protocol, str) else protocol

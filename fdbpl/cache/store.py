@@ -6,17 +6,16 @@ writers never meet, and it is never changed; a damaged one counts as absent, and
 encoded again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.cache.codec import Shard, encode_shard
+from fdbpl.cache.format import Column, DamagedShard, Shard, UnknownVersion, damaged, encode_shard
 from fdbpl.cache.keys import KEY_BYTES, Keys, sortable
-from fdbpl.cache.layout import Column, DamagedShard, UnknownVersion, damaged
 from fdbpl.cache.place import Place
 from fdbpl.system.files import readable_json, sha256
 
@@ -25,15 +24,17 @@ SUFFIX = ".segment"
 
 # Keys of segments kept in memory for the next lookup, 128 MiB; those beyond are read again.
 KEPT_KEYS = 8 << 20
-SCANNED_KEYS = 1 << 18  # looked through at a time
 
 # A remote segment is fetched whole unless so many of its bytes are not wanted: in the time that
 # the requests for its parts take, a connection carries about as many.
 SPARED_BYTES = 1 << 20
 
+NO_KEYS = np.empty((0, KEY_BYTES), np.uint8)
+
 Features = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Places = NDArray[np.int64]
+Result = TypeVar("Result")
 
 
 class RegionStore:
@@ -64,7 +65,10 @@ class RegionStore:
         digest: hexadecimal, of encoder and payload. The memory it takes depends on these keys
         alone, however large the store is.
         """
-        return Lookup(self, self._of(digest), keys)
+        if digest not in self._segments:
+            self._segments[digest] = _Segments(self._place, digest, self._faults)
+            self._segments[digest].list()
+        return Lookup(self._segments[digest], keys)
 
     def add(self, digest: str, fields: Mapping[str, Any], keys: Keys, features: Features) -> str:
         """Store features (n, dim) under (n, 16) keys as one more segment, and return its name.
@@ -72,11 +76,9 @@ class RegionStore:
         fields: what `digest` stands for, kept beside the segments for people to read.
         Raises UserError when the store cannot be written; nothing half-written is then found.
         """
-        data = encode_shard({"key": keys, "feature": features})
-        name = sha256(data)[:32] + SUFFIX
         if not self._place.exists(f"{digest}/{ABOUT}"):
             self._place.write(f"{digest}/{ABOUT}", readable_json(dict(fields)))
-        self._place.write(f"{digest}/{name}", data)
+        name = write_segment(self._place, f"{digest}/", {"key": keys, "feature": features})[0]
         self.adopt(digest, name, keys, features.shape[1], features.dtype)
         return name
 
@@ -85,19 +87,13 @@ class RegionStore:
         if digest in self._segments:
             self._segments[digest].add(name, keys, dim, dtype)
 
-    def _of(self, digest: str) -> "_Segments":
-        if digest not in self._segments:
-            self._segments[digest] = _Segments(self._place, digest, self._faults)
-            self._segments[digest].list()
-        return self._segments[digest]
-
 
 class Lookup:
     """Where the features of some keys are stored. What others add is seen after `refresh`."""
 
-    def __init__(self, store: RegionStore, segments: "_Segments", keys: Keys) -> None:
+    def __init__(self, segments: "_Segments", keys: Keys) -> None:
         """Look through all segments for (n, 16) keys."""
-        self._store, self._segments = store, segments
+        self._segments = segments
         self._wanted = np.unique(sortable(keys))
         self._segment = np.full(len(self._wanted), -1, np.int32)
         self._row = np.zeros(len(self._wanted), np.int32)
@@ -124,17 +120,17 @@ class Lookup:
             places = self._places(keys)
             segments, rows = self._segment[places], self._row[places]
             features = np.zeros((len(keys), self._segments.dim), self._segments.dtype)
-            try:
-                for here in _groups(np.flatnonzero(segments >= 0), segments):
-                    number = int(segments[here[0]])
-                    features[here] = self._segments.features(number, rows[here])
-            except _LostSegmentError as lost:
-                self._segments.drop(lost.number)
-                self._segment[self._segment == lost.number] = -1
-                # Look again: another segment may hold the same keys, one of those known, or one
-                # that a cleaning of the store put together of this one and others.
-                self._segments.list()
-                self._seen = 0
+            for here in _grouped(np.flatnonzero(segments >= 0), segments):
+                number = int(segments[here[0]])
+                values = self._segments.features(number, rows[here])
+                if values is None:
+                    self._segment[self._segment == number] = -1
+                    # Look again: another segment may hold the same keys, one of those known, or
+                    # one that a cleaning of the store put together of this one and others.
+                    self._segments.list()
+                    self._seen = 0
+                    break
+                features[here] = values
             else:
                 return segments >= 0, features
 
@@ -144,14 +140,20 @@ class Lookup:
 
     def _scan(self) -> None:
         """Look through the segments that were not seen yet; of equal keys the first one counts."""
-        for numbers, rows, keys in self._segments.scan(self._seen):
-            if len(self._wanted):
-                place = np.minimum(np.searchsorted(self._wanted, keys), len(self._wanted) - 1)
-                hits = np.flatnonzero((self._wanted[place] == keys) & (self._segment[place] < 0))
-                place, first = np.unique(place[hits], return_index=True)
-                self._segment[place] = numbers[hits][first]
-                self._row[place] = rows[hits][first]
-        self._seen = len(self._segments.names)
+        count = len(self._segments.names)
+        for number in range(self._seen, count if len(self._wanted) else 0):
+            keys = sortable(self._segments.keys(number))
+            place = np.minimum(np.searchsorted(self._wanted, keys), len(self._wanted) - 1)
+            rows = np.flatnonzero((self._wanted[place] == keys) & (self._segment[place] < 0))
+            self._segment[place[rows]] = number
+            self._row[place[rows]] = rows
+        self._seen = count
+
+
+def _grouped(places: Places, segments: NDArray[np.int32]) -> list[Places]:
+    """Return `places` split by the segment they lie in; none for no places."""
+    ordered = places[np.argsort(segments[places], kind="stable")]
+    return np.split(ordered, np.flatnonzero(np.diff(segments[ordered])) + 1) if len(places) else []
 
 
 class _Segments:
@@ -169,10 +171,13 @@ class _Segments:
 
     def list(self) -> None:
         """Take up the segments that were not there, or not known, before."""
-        for name in self._place.names(self._digest):
-            if name.endswith(SUFFIX) and not name.startswith(".") and name not in self._known:
+        for name in segment_names(self._place, self._digest):
+            if name not in self._known:
+                found = self._read(name, self._like_others)
                 self._known.add(name)
-                self._load(name)
+                if found is not None:
+                    keys, feature = found
+                    self.add(name, keys, feature.row_items, feature.dtype)
 
     def add(self, name: str, keys: Keys, dim: int, dtype: np.dtype[Any]) -> None:
         """Take up a segment with (n, 16) keys."""
@@ -184,97 +189,72 @@ class _Segments:
         self._keys.append(keys.copy() if keep else None)  # of a view only these rows
         self.dim, self.dtype = dim, dtype
 
-    def drop(self, number: int) -> None:
-        """Forget the keys of a segment that is lost."""
-        self._keys[number] = np.empty((0, KEY_BYTES), np.uint8)
-
-    def scan(
-        self, first: int
-    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bytes_]]]:
-        """Yield segment numbers, rows and sortable keys of all segments from `first` on."""
-        parts: list[Keys] = []
-        count = 0
-        for number in range(first, len(self.names)):
-            kept = self._keys[number]
-            parts.append(self._read_keys(number) if kept is None else kept)
-            count += len(parts[-1])
-            if number + 1 == len(self.names) or count >= SCANNED_KEYS:
-                counts = [len(part) for part in parts]
-                yield (
-                    np.repeat(
-                        np.arange(number + 1 - len(parts), number + 1, dtype=np.int32), counts
-                    ),
-                    np.concatenate([np.arange(rows, dtype=np.int32) for rows in counts]),
-                    sortable(np.concatenate(parts)),
-                )
-                parts, count = [], 0
-
-    def features(self, number: int, rows: NDArray[np.int32]) -> Features:
-        """Return the features of some rows of a segment. Raises _LostSegmentError."""
-        path = f"{self._digest}/{self.names[number]}"
+    def features(self, number: int, rows: NDArray[np.int32]) -> Features | None:
+        """Return the features of some rows of a segment; None when it is lost, and its keys too."""
         spared = (self._rows[number] - len(rows)) * self.dim * self.dtype.itemsize
-        try:
-            with closing(self._place.open(path, whole=spared < SPARED_BYTES)) as file:
-                return Shard(file, self._place.url(path)).read(["feature"], rows)["feature"]
-        except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
-            self._faults.append(_fault(error, self._place.url(path)))
-            raise _LostSegmentError(number) from error
+        found: Features | None = self._read(
+            self.names[number],
+            lambda shard: shard.read(["feature"], rows)["feature"],
+            whole=spared < SPARED_BYTES,
+        )
+        if found is None:
+            self._keys[number] = NO_KEYS
+        return found
 
-    def _load(self, name: str) -> None:
-        """Take up a segment that was listed, or its fault."""
+    def keys(self, number: int) -> Keys:
+        """Return the keys of a segment, read again if they are not kept; none when it is lost."""
+        kept = self._keys[number]
+        if kept is None:
+            found = self._read(self.names[number], segment_columns)
+            if found is not None:
+                return found[0]
+            kept = self._keys[number] = NO_KEYS
+        return kept
+
+    def _like_others(self, shard: Shard) -> tuple[Keys, Column]:
+        keys, feature = segment_columns(shard)
+        if self.names and (feature.dtype, feature.row_items) != (self.dtype, self.dim):
+            raise damaged(shard.name, "its features are unlike those of other segments")
+        return keys, feature
+
+    def _read(
+        self, name: str, take: Callable[[Shard], Result], *, whole: bool = False
+    ) -> Result | None:
+        """Return what is taken of a segment, None when it is damaged or gone, which is a fault.
+
+        No fault is one that was tidied away since it was listed.
+        """
+        path = f"{self._digest}/{name}"
         try:
-            keys, feature = self._open(name)
-            if self.names and (feature.dtype, feature.row_items) != (self.dtype, self.dim):
-                raise damaged(
-                    self._place.url(f"{self._digest}/{name}"),
-                    "its features are unlike those of other segments",
-                )
+            with closing(self._place.open(path, whole=whole)) as file:
+                return take(Shard(file, self._place.url(path)))
         except (DamagedShard, UnknownVersion) as error:
             self._faults.append(str(error))
         except FileNotFoundError:
-            return  # tidied away since it was listed
-        else:
-            self.add(name, keys, feature.row_items, feature.dtype)
-
-    def _read_keys(self, number: int) -> Keys:
-        """Return the keys of a segment that are not kept; none when it was lost meanwhile."""
-        try:
-            return self._open(self.names[number])[0]
-        except (DamagedShard, UnknownVersion, FileNotFoundError) as error:
-            path = f"{self._digest}/{self.names[number]}"
-            self._faults.append(_fault(error, self._place.url(path)))
-            self.drop(number)
-            return np.empty((0, KEY_BYTES), np.uint8)
-
-    def _open(self, name: str) -> tuple[Keys, Column]:
-        path = f"{self._digest}/{name}"
-        with closing(self._place.open(path, whole=False)) as file:
-            return segment_columns(Shard(file, self._place.url(path)))
+            if name in self._known:
+                self._faults.append(f"{self._place.url(path)}: it is missing")
+        return None
 
 
-def _fault(error: Exception, name: str) -> str:
-    """Return what is wrong with the segment `name`."""
-    return f"{name}: it is missing" if isinstance(error, FileNotFoundError) else str(error)
+def segment_names(place: Place, folder: str = "") -> list[str]:
+    """Return the names of the segments directly in a folder, sorted."""
+    return [n for n in place.names(folder) if n.endswith(SUFFIX) and not n.startswith(".")]
 
 
-def _groups(places: Places, segments: NDArray[np.int32]) -> list[Places]:
-    """Return `places` split by the segment they lie in; none for no places."""
-    ordered = places[np.argsort(segments[places], kind="stable")]
-    return np.split(ordered, np.flatnonzero(np.diff(segments[ordered])) + 1) if len(places) else []
+def write_segment(
+    place: Place, folder: str, columns: Mapping[str, NDArray[Any]]
+) -> tuple[str, int]:
+    """Write the columns key (n, 16) and feature (n, dim); return the segment's name and bytes."""
+    data = encode_shard(columns)
+    name = sha256(data)[:32] + SUFFIX
+    place.write(folder + name, data)
+    return name, len(data)
 
 
 def segment_columns(shard: Shard) -> tuple[Keys, Column]:
     """Return a segment's keys and its feature column; raise DamagedShard when it has neither."""
-    columns = shard.head.columns
+    columns = shard.columns
     shapes = {name: len(column.shape) for name, column in columns.items()}
     if shapes != {"key": 1, "feature": 1} or columns["key"].shape != (KEY_BYTES,):
         raise damaged(shard.name, f"no segment: its columns are {', '.join(columns)}")
     return shard.read(["key"])["key"], columns["feature"]
-
-
-class _LostSegmentError(Exception):
-    """A segment that was whole, or there, when its keys were read."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number

@@ -1,79 +1,44 @@
 """Views: all that a cache holds features of, the regions and the test images of a plan."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.cache.keys import Keys, sortable, view_keys
-from fdbpl.regions.region_file import Regions
+from fdbpl.cache.keys import KEY_BYTES, Keys, sortable, view_keys
+from fdbpl.regions.plan import Plan
 from fdbpl.system.files import canonical_json, sha256
+
+VIEW = np.dtype(
+    [
+        ("key", "u1", (KEY_BYTES,)),
+        ("image", "<i8"),  # row of the plan's images
+        ("is_region", "?"),  # else the test view of the whole image, with zero for box and flip
+        ("box", "<i4", (4,)),
+        ("flip", "u1"),
+    ]
+)
 
 Places = NDArray[np.int64]
 
 
-class Plan(Protocol):
-    """What is read of a plan. Arrays are in canonical order.
+def views_of(plan: Plan, digest: str, part: slice) -> NDArray[np.void]:
+    """Return a part of the plan's views, (n,) VIEW, with the keys that they have under `digest`.
 
-    name: of the dataset; digest: of the plan; paths: image files relative to the dataset's folder;
-    images: structured, with `hash` of 16 bytes; regions: REGION of the training images, read by
-    parts; test: (n,) rows of test images in `images`.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-    @property
-    def paths(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def images(self) -> NDArray[Any]: ...  # noqa: D102
-    @property
-    def regions(self) -> Regions: ...  # noqa: D102
-    @property
-    def test(self) -> NDArray[Any]: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Views:
-    """Training regions, then test views, in canonical order.
-
-    keys: (n, 16); images: (n,) rows of the plan's images; boxes: (n, 4) and flips: (n,), zero for
-    test views; regions: how many of the n are regions.
-    """
-
-    keys: Keys
-    images: Places
-    boxes: NDArray[np.int32]
-    flips: NDArray[np.uint8]
-    regions: int
-
-
-def views_of(plan: Plan, digest: str, part: slice) -> Views:
-    """Return a part of the plan's views, with the keys that they have under `digest`.
-
-    part: start and stop among all views, the regions and then the test views.
+    part: start and stop among all views, the training regions and then the test views, both in
+    canonical order.
     """
     count = len(plan.regions)
     regions = plan.regions[part.start : part.stop]
-    tests = slice(max(0, part.start - count), max(0, part.stop - count))
-    test = np.asarray(plan.test[tests], np.int64)
+    test = plan.test[max(0, part.start - count) : max(0, part.stop - count)]
+    views = np.zeros(len(regions) + len(test), VIEW)
+    drawn, whole = views[: len(regions)], views[len(regions) :]
+    drawn["is_region"] = True
+    for name in ("image", "box", "flip"):
+        drawn[name] = regions[name]
+    whole["image"] = test
     hashes = image_hashes(plan)
-    images = np.concatenate([regions["image"].astype(np.int64), test])
-    return Views(
-        keys=np.concatenate(
-            [
-                view_keys(digest, hashes[regions["image"]], regions["box"], regions["flip"]),
-                view_keys(digest, hashes[test]),
-            ]
-        ),
-        images=images,
-        boxes=np.concatenate([regions["box"], np.zeros((len(test), 4), np.int32)]),
-        flips=np.concatenate([regions["flip"], np.zeros(len(test), np.uint8)]),
-        regions=len(regions),
-    )
+    drawn["key"] = view_keys(digest, hashes[drawn["image"]], drawn["box"], drawn["flip"])
+    whole["key"] = view_keys(digest, hashes[test])
+    return views
 
 
 def image_hashes(plan: Plan, rows: Places | slice = slice(None)) -> Keys:

@@ -2,43 +2,119 @@
 
 A worker is stateless. It takes a chunk with all that is needed to encode it, and writes one segment
 into the store, whole or not at all; killed, it loses the chunk that it had in work, which another
-worker then takes. Where and how workers run is a pool's business.
+worker then takes. Here are pools of threads and of processes; flows have others.
 """
 
-import contextlib
 import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder
+from fdbpl.cache.keys import Keys
 from fdbpl.cache.store import RegionStore
 from fdbpl.data.images import DECODER
+from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
+from fdbpl.system.processes import WORKER
 
 TRIES = 5  # of one chunk, each ended by the death of the worker that had it
 
-Encode = Callable[[Chunk], str]
-
 
 class Pool(Protocol):
-    """Runs functions somewhere.
+    """Runs functions somewhere."""
 
-    Attributes:
-        count: how many at once.
-        shares_memory: whether they run in this process, so that nothing is sent.
-    """
+    count: int  # how many at once
+    shares_memory: bool  # whether they run in this process, so that nothing is sent
 
-    count: int
-    shares_memory: bool
-
-    def submit(self, function: Callable[..., str], *inputs: Any) -> Future[str]:
+    def submit(self, function: Callable[..., str], /, *inputs: Any) -> Future[str]:
         """Start function(*inputs). Its future raises BrokenExecutor when its worker died."""
+
+
+class _Threads(ThreadPoolExecutor):
+    shares_memory = True
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="worker")
+        self.count = count
+
+
+class _Processes:
+    shares_memory = False
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.executor = self._start()
+
+    def submit(self, function: Callable[..., str], /, *inputs: Any) -> Future[str]:
+        try:
+            return self.executor.submit(function, *inputs)
+        except BrokenProcessPool:
+            self.executor = self._start()
+            return self.executor.submit(function, *inputs)
+
+    def _start(self) -> ProcessPoolExecutor:
+        # spawn: a forked child of a process with threads may find their locks held for ever
+        spawn = multiprocessing.get_context("spawn")
+        share = max(1, len(os.sched_getaffinity(0)) // self.count)
+        begin = share, spawn.Value("i", 0)
+        return ProcessPoolExecutor(self.count, spawn, initializer=_begin, initargs=begin)
+
+
+def thread_pool(count: int) -> AbstractContextManager[Pool]:
+    """Open a pool of threads, which share the encoder."""
+    return _Threads(count)
+
+
+@contextmanager
+def process_pool(count: int) -> Iterator[Pool]:
+    """Open a pool of processes, started when they are needed, each with an encoder of its own.
+
+    When one is killed, those that work beside it end too, and new ones take their places. Each
+    knows its number (`fdbpl.system.processes.WORKER`), so that several GPUs are shared out
+    among them.
+    """
+    pool = _Processes(count)
+    try:
+        yield pool
+    finally:
+        pool.executor.shutdown(cancel_futures=True)
+
+
+def _begin(threads: int, numbers: Any) -> None:
+    """Begin a worker process: its share of processors and GPUs, and no life without its parent."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with numbers.get_lock():
+        os.environ[WORKER] = str(numbers.value)
+        numbers.value += 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends its workers
+    parent = multiprocessing.parent_process()
+    if parent:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -54,22 +130,16 @@ class Crew:
 
 @dataclass(frozen=True)
 class Job:
-    """What all chunks of a build have in common, as it is sent to workers.
+    """What all chunks of a build have in common, as it is sent to workers."""
 
-    home: the folder in which relative paths of make_encoder's arguments begin; folder: holds the
-    images; store: URL of the region store; digest and about: of encoder and payload, as the store
-    knows them; fingerprint: the encoder's fields; threads: for decoding, in each worker.
-    """
-
-    home: Path
-    folder: Path
-    store: str
-    digest: str
-    about: Mapping[str, Any]
-    fingerprint: Mapping[str, Any]
-    dtype: str
-    threads: int
+    home: Path  # in which relative paths of make_encoder's arguments begin
+    folder: Path  # of the images
+    store: str  # URL of the region store
+    digest: str  # by which the store knows encoder, decoder and type of the features
+    about: Mapping[str, Any]  # the same in words
+    threads: int  # for decoding, in each worker
     make_encoder: Callable[[], Encoder]
+    encoder: Encoder | None = None  # that all workers share, where they run in this process
 
 
 def encode_chunk(job: Job, chunk: Chunk) -> str:
@@ -78,31 +148,19 @@ def encode_chunk(job: Job, chunk: Chunk) -> str:
     Raises UserError as ChunkEncoder.run does, and when this worker's encoder or image decoder is
     not the one that the build was planned with: its features would be others.
     """
-    encode = ChunkEncoder(_encoder(job), job.folder, job.threads)
-    return encode_and_store(
-        encode, RegionStore(job.store), job.digest, job.about, np.dtype(job.dtype), chunk
-    )
+    store, names = RegionStore(job.store), list[str]()
 
+    def keep(keys: Keys, features: NDArray[np.float32]) -> None:
+        stored = features.astype(job.about["dtype"])
+        names.append(store.add(job.digest, job.about, keys, stored))
 
-def encode_and_store(
-    encode: ChunkEncoder,
-    store: RegionStore,
-    digest: str,
-    about: Mapping[str, Any],
-    dtype: np.dtype[Any],
-    chunk: Chunk,
-) -> str:
-    """Encode a chunk, write its features into the store, and return the new segment's name."""
-    names: list[str] = []
-    encode.run(
-        [chunk],
-        lambda keys, features: names.append(store.add(digest, about, keys, features.astype(dtype))),
-        lambda _: None,
-    )
+    ChunkEncoder(job.encoder or _encoder(job), job.folder, job.threads).run([chunk], keep)
     return names[0]
 
 
-def encoded_by(pool: Pool, encode: Encode, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, str]]:
+def encoded_by(
+    pool: Pool, encode: Callable[[Chunk], str], chunks: Iterable[Chunk]
+) -> Iterator[tuple[Chunk, str]]:
     """Yield each chunk and its segment's name as they are done; two a worker are under way.
 
     Raises what a chunk raised, and UserError when workers died again and again.
@@ -148,7 +206,7 @@ def _encoder(job: Job) -> Encoder:
     with _making:
         if job.digest not in _made:
             _made.clear()  # the model of an earlier build makes room
-            with contextlib.chdir(job.home) if job.home.is_dir() else contextlib.nullcontext():
+            with chdir(job.home) if job.home.is_dir() else nullcontext():
                 encoder = job.make_encoder()
             _require(encoder, job)
             _made[job.digest] = encoder
@@ -156,12 +214,12 @@ def _encoder(job: Job) -> Encoder:
 
 
 def _require(encoder: Encoder, job: Job) -> None:
-    found = {**encoder.fingerprint.fields, "decoder": DECODER}
-    wanted = {**job.fingerprint, "decoder": job.about["decoder"]}
-    for field in sorted({*found, *wanted}):
-        if found.get(field) != wanted.get(field):
-            raise UserError(
-                f"workers: {field} is {found.get(field)!r} on a worker, wanted "
-                f"{wanted.get(field)!r}, as where the build was started; use machines of one kind, "
-                "with the same packages and weights"
-            )
+    found = {**encoder.fingerprint, "decoder": DECODER}
+    wanted = {**dict.fromkeys(found), **job.about["encoder"], "decoder": job.about["decoder"]}
+    differs = difference(found, wanted)
+    if differs:
+        field, have, want = differs
+        raise UserError(
+            f"workers: {field} is {short(have)} on a worker, wanted {short(want)}, as where the "
+            "build was started; use machines of one kind, with the same packages and weights"
+        )

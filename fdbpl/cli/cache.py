@@ -23,7 +23,7 @@ def verify(context: click.Context, url: str) -> None:
     Ends with exit code 0 when all is sound, 1 when something is damaged, naming each file, 2 when
     it cannot be read.
     """
-    from fdbpl.upkeep.survey import verify as verify_all
+    from fdbpl.cache.upkeep import verify as verify_all
 
     found = verify_all(url)
     for fault in found.faults:
@@ -40,7 +40,7 @@ def verify(context: click.Context, url: str) -> None:
 @click.argument("url")
 def ls(url: str) -> None:
     """List the caches at and below URL: of what, by which model, rows and bytes."""
-    from fdbpl.upkeep.describe import listing
+    from fdbpl.cache.describe import listing
 
     click.echo("\n".join(listing(url)))
 
@@ -68,7 +68,7 @@ def ls(url: str) -> None:
 def inspect(url: str, out: Path | None, count: int, plan: Path | None, params_path: Path) -> None:
     """Say what the cache at URL is: its models, policy, payload, tables and sizes."""
     from fdbpl.cache.cache import open_cache
-    from fdbpl.upkeep.describe import description
+    from fdbpl.cache.describe import description
 
     opened = open_cache(url)
     click.echo("\n".join(description(opened)))
@@ -90,8 +90,8 @@ def gc(store: str, caches: tuple[str, ...], delete: bool) -> None:
     folder that holds caches in use (those there are of caches, transfer and runs): what is removed
     by mistake is encoded again when it is next wanted. Best run while nothing is being built.
     """
-    from fdbpl.upkeep.describe import sweep_lines
-    from fdbpl.upkeep.sweep import held_keys, sweep
+    from fdbpl.cache.describe import sweep_lines
+    from fdbpl.cache.upkeep import held_keys, sweep
 
     done = sweep(store, held_keys(caches), delete=delete)
     click.echo("\n".join(sweep_lines(done, delete)))

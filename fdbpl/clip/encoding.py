@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,24 +12,11 @@ from PIL import Image
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection, without_projection
 from fdbpl.regions.boxes import Box
-from fdbpl.system.files import canonical_json, sha256
 
 Floats = NDArray[np.float32]
 
 _TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """All that decides a feature besides the region itself."""
-
-    fields: Mapping[str, object]
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the fields' canonical JSON."""
-        return sha256(canonical_json(self.fields))
 
 
 class ImageEncoder:
@@ -70,20 +56,18 @@ class ImageEncoder:
         self._interpolation = Image.Resampling[clip.interpolation.upper()]
         mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (clip.mean, clip.std))
         self._shift, self._factor = -mean / std, np.float32(1 / 255) / std
-        self.fingerprint = Fingerprint(
-            {
-                **clip.identity,
-                "image_size": clip.image_size,
-                "mean": list(clip.mean),
-                "std": list(clip.std),
-                "interpolation": clip.interpolation,
-                "region_view": "crop, resize, flip",
-                "test_view": _TEST_VIEWS[clip.resize_mode],
-                "precision": precision,
-                "numerics": _numerics_class(self._device, batch_size),
-                **({"output": "before projection"} if before_projection else {}),
-            }
-        )
+        self.fingerprint: Mapping[str, object] = {  # all that decides a feature beside the region
+            **clip.identity,
+            "image_size": clip.image_size,
+            "mean": list(clip.mean),
+            "std": list(clip.std),
+            "interpolation": clip.interpolation,
+            "region_view": "crop, resize, flip",
+            "test_view": _TEST_VIEWS[clip.resize_mode],
+            "precision": precision,
+            "numerics": _numerics_class(self._device, batch_size),
+            **({"output": "before projection"} if before_projection else {}),
+        }
 
     @cached_property
     def dim(self) -> int:

@@ -80,7 +80,6 @@ def _cache_all(
                     work.cache(dataset, role),
                     kind=role,
                     model={"source": clip.source, "logit_scale": clip.logit_scale},
-                    policy=plan.policy,
                     payload=params.cache.payload,
                     text=text,
                     progress=report,

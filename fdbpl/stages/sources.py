@@ -144,7 +144,7 @@ def _tower(
         before_projection=before_projection,
     )
     folder: Path = open_dataset(plan.name, params.data).folder
-    return OnlineTower(plan, folder, encoder), encoder.fingerprint.digest
+    return OnlineTower(plan, folder, encoder), sha256(canonical_json(encoder.fingerprint))
 
 
 def _digest(identity: Identity) -> str:

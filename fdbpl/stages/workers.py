@@ -4,8 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from fdbpl.cache.params import WorkerParams
-from fdbpl.cache.pools import process_pool, thread_pool
-from fdbpl.cache.workers import Pool
+from fdbpl.cache.workers import Pool, process_pool, thread_pool
 from fdbpl.system.errors import UserError
 
 OpenPool = Callable[[WorkerParams], AbstractContextManager[Pool | None]]

@@ -26,7 +26,7 @@ def readable_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Return the hexadecimal SHA-256 digest of `data`."""
     return hashlib.sha256(data).hexdigest()
 

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builds import FakeEncoder, build, contents, draw_images, make_plan
+from builds import IDENTITY, FakeEncoder, build, contents, draw_images, make_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cache import IDENTITY
 from test_store import Counted, counted, some  # noqa: F401 - a fixture
 
+from fdbpl.cache import upkeep as sweeping
 from fdbpl.cache.cache import CacheWriter
-from fdbpl.cache.codec import Shard, encode_shard
+from fdbpl.cache.format import Shard, encode_shard
 from fdbpl.cache.manifest import DamagedManifest
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
+from fdbpl.cache.upkeep import Sweep, held_keys, sweep, verify
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import sha256
-from fdbpl.upkeep import sweep as sweeping
-from fdbpl.upkeep.survey import verify
-from fdbpl.upkeep.sweep import Sweep, held_keys, sweep
 
 DIGEST = "ab" * 32
 DIM = 4
@@ -100,14 +98,6 @@ def test_small_segments_become_large_ones_and_large_ones_are_left(
     (whole,) = segments(tmp_path / "store")
     assert whole not in before
     assert found(tmp_path / "store", 1, 2, 3, 4) == [True] * 4
-
-
-def test_rows_that_stand_twice_stay_once(tmp_path: Path) -> None:
-    fill(tmp_path / "store", (1, 2), (2, 1, 3), (3, 1))
-    hold(tmp_path / "c", 1, 2, 3)
-    (done,) = sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
-    assert numbers_of(done) == (3, 4, (3, 1))
-    assert found(tmp_path / "store", 1, 2, 3) == [True] * 3
 
 
 @settings(max_examples=40)
@@ -201,19 +191,6 @@ def test_every_encoder_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert [numbers_of(one) for one in done] == [(1, 1, (1, 1)), (0, 2, (1, 0))]
     assert found(tmp_path / "store", 1, 2) == [True, False]
     assert segments(tmp_path / "store", other) == []
-
-
-def test_a_damaged_segment_is_named_and_goes(tmp_path: Path) -> None:
-    fill(tmp_path / "store", (1, 2), (3, 4))
-    hold(tmp_path / "c", 1, 2, 3, 4)
-    victim = next((tmp_path / "store" / DIGEST).glob("*.segment"))
-    victim.write_bytes(victim.read_bytes()[:-1])
-    (would,) = sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=False)
-    assert victim.name in would.faults[0]
-    assert victim.exists()
-    sweep(tmp_path / "store", held_keys([tmp_path / "c"]), delete=True)
-    assert not victim.exists()
-    assert sum(found(tmp_path / "store", 1, 2, 3, 4)) == 2
 
 
 @settings(max_examples=150)

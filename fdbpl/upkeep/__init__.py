@@ -1,1 +1,0 @@
-"""Looking after caches and region stores: listing, verifying, describing, cleaning."""
