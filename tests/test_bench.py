@@ -15,7 +15,7 @@ from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.reporting.tables import TITLES
+from fdbpl.methods.registry import title_of
 from fdbpl.settings.params import Params, check_params
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
@@ -117,13 +117,13 @@ def test_whole_trainings_are_timed_method_by_method(tmp_path: Path, online: list
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     found = json.loads(path.read_text())
-    rows, titles = found["rows"], [TITLES[name] for name in ("kdpl", "paper")]
+    rows, titles = found["rows"], [title_of(name) for name in ("kdpl", "paper")]
     assert [(r["method"], r["seeds"]) for r in rows] == [(t, n) for t in titles for n in (1, 2)]
     assert found["towers"] == ("online" if online else "cached")
     for r in rows:
         assert r["steps"] == r["seeds"] * 2 * 2  # two epochs, four images in batches of two
         assert r["steps_per_second"] == pytest.approx(r["steps"] / r["seconds"])
-        assert r["learned"] == 4 * 64 * (2 if r["method"] == TITLES["paper"] else 1)
+        assert r["learned"] == 4 * 64 * (2 if r["method"] == title_of("paper") else 1)
 
 
 def test_every_section_of_the_page_has_its_place() -> None:
