@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from conftest import unit
-from fdbpl.methods.decision import Decision
-from fdbpl.methods.discriminant import discriminant, gaussians, values
+from fdbpl.classify.decision import Decision
+from fdbpl.classify.discriminant import discriminant, gaussians, values
 from hypothesis import given
 from hypothesis import strategies as st
 
