@@ -24,6 +24,7 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shapes import random_model
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.protocols.all_classes import ALL_CLASSES
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
@@ -65,7 +66,9 @@ def plan_of(folder: Path, images: int, crops: int) -> Plan:
     """Plan so many training images of the folder, with so many regions each."""
     dataset = read_folder("photographs", folder / "images", "a photo of a {}.")
     regions = RegionParams(per_image=crops)
-    return make_plan(dataset, regions=regions, shots=images // 2, seeds=[1], split="all")
+    return make_plan(
+        dataset, regions=regions, shots=images // 2, seeds=[1], protocols=[ALL_CLASSES]
+    )
 
 
 def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:

@@ -63,7 +63,7 @@ def reached(params: Params, dataset: str, method: str, work: Workspace) -> float
     own = params.model_copy(update={"methods": [method]})
     for stage in ("train_student", "evaluate"):
         run_stage(stage, own, work, dataset)
-    seeds = read_trainings(work, dataset, [method])[method].values()
+    seeds = read_trainings(own, work, dataset, [method])[method].values()
     return harmonic_mean(*(fmean(seed[half] for seed in seeds) for half in ("base", "new")))
 
 
@@ -175,7 +175,8 @@ def main(
     dataset = options["dataset"]
     raw = read_params(source).model_dump()
     raw |= {"datasets": [dataset], "seeds": [int(one) for one in seeds.split(",")]}
-    params = check_params(raw | {"transfer": None, "development": []})
+    raw |= {"protocols": ["base-to-new"], "development": [], "shifted": []}
+    params = check_params(raw | {"source": raw["datasets"][0]})
     with tempfile.TemporaryDirectory() as root:
         online = online_row(params, dataset, options["online_method"], Path(root))
     found: dict[str, Any] = {"dataset": dataset, "online": online, "rows": [], "units": []}

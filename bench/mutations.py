@@ -30,8 +30,8 @@ MUTATIONS = (
     Mutation(
         "anchors in reverse order",
         "fdbpl/stages/train_student.py",
-        "anchors=student.learned,",
-        "anchors=student.learned[::-1].copy(),",
+        "anchors=student.learned(task),",
+        "anchors=student.learned(task)[::-1].copy(),",
     ),
     Mutation(
         "areas dropped",
@@ -48,20 +48,20 @@ MUTATIONS = (
     Mutation(
         "the teacher's class vectors are those of all classes in reverse",
         "fdbpl/stages/train_student.py",
-        "teacher_vectors=teacher.learned,",
-        "teacher_vectors=teacher.learned[::-1].copy(),",
+        "teacher_vectors=teacher.learned(task),",
+        "teacher_vectors=teacher.learned(task)[::-1].copy(),",
     ),
     Mutation(
         "labels shifted by one",
         "fdbpl/stages/train_student.py",
-        "labels=np.searchsorted(np.asarray(plan.base), labels),",
-        "labels=(np.searchsorted(np.asarray(plan.base), labels) + 1) % len(plan.base),",
+        "labels=np.searchsorted(task.labels, labels) %",
+        "labels=(np.searchsorted(task.labels, labels) + 1) %",
     ),
     Mutation(
         "every seed learns from the first seed's shots",
         "fdbpl/stages/train_student.py",
-        "picks={seed: plan.shots[seed] for seed in params.seeds},",
-        "picks={seed: plan.shots[params.seeds[0]] for seed in params.seeds},",
+        "picks={seed: task.picks[seed] for seed in params.seeds},",
+        "picks={seed: task.picks[params.seeds[0]] for seed in params.seeds},",
     ),
     Mutation(
         "one crop too many taken for the next image",
@@ -101,9 +101,9 @@ MUTATIONS = (
     ),
     Mutation(
         "memory and bridge of another domain speak",
-        "fdbpl/stages/transfer.py",
-        "plan, places[dataset], learned, dataset in of_domain, carry",
-        "plan, places[dataset], learned, True, carry",
+        "fdbpl/stages/evaluate.py",
+        'same_domain=protocol.kind(self.params, self.plan.name) != "cross-dataset"',
+        "same_domain=True",
     ),
     Mutation(
         "flips forgotten",

@@ -21,6 +21,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.sources import student_source, teacher_source
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.stages.train_student import data_of
 from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import Learned, learn_method
@@ -44,7 +45,7 @@ def timed(
     """Learn on all seeds of the parameters in one pass; return the seconds, and what came of it."""
     plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
     sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
-    data = data_of(params, plan, clip, *sources)
+    data = data_of(params, tasks_of(params, plan)[0], clip, *sources)
     start = time.perf_counter()
     learned = learn_method(params.method(method), data, params.train)
     return time.perf_counter() - start, learned
@@ -52,7 +53,7 @@ def timed(
 
 def rows_of(params: Params, dataset: str, work: Workspace) -> list[dict[str, Any]]:
     """Train every method, and say how long it took and how many numbers came of it."""
-    shots = len(Plan.load(work.plan(dataset)).shots[params.seeds[0]])
+    shots = len(tasks_of(params, Plan.load(work.plan(dataset)))[0].picks[params.seeds[0]])
     steps = params.train.epochs * (shots // params.train.batch or 1)
     rows = []
     for method in [one for one in params.chosen_methods if one.takes_steps]:

@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
+from fdbpl.stages.tasks import wanted
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import locked
 from fdbpl.system.workspace import Workspace
@@ -41,15 +42,30 @@ def _busy(task: Any, run: Any, state: State[Any]) -> bool:
 
 
 @task(
-    name="bring up to date",
-    task_run_name="{dataset}",
+    name="learn",
+    task_run_name="learn {dataset}",
     retries=len(BACKOFF),
     retry_delay_seconds=BACKOFF,
     retry_condition_fn=_busy,
 )
-def bring_up_to_date(dataset: str, seconds: float) -> None:
-    """Run what changed of a dataset's four stages."""
-    dvc.repro(f"evaluate@{dataset}", seconds=seconds, log=get_run_logger().info)
+def learn(dataset: str, seconds: float) -> None:
+    """Run what changed of a dataset's plan, caches and training."""
+    dvc.repro(f"train-student@{dataset}", seconds=seconds, log=get_run_logger().info)
+
+
+@task(
+    name="evaluate",
+    task_run_name="evaluate {dataset}",
+    retries=len(BACKOFF),
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=_busy,
+)
+def evaluate(dataset: str, seconds: float) -> None:
+    """Evaluate a dataset, if anything of it or of the source's prompts changed.
+
+    A single item, because a DVC that looked at all it rests on would want to write the source's.
+    """
+    dvc.repro("--single-item", f"evaluate@{dataset}", seconds=seconds, log=get_run_logger().info)
 
 
 @task(
@@ -64,7 +80,6 @@ def compare(seconds: float) -> list[str]:
         waiting = [stage for stage in dvc.changed_stages() if "@" in stage]
         if not waiting:
             log = get_run_logger().info
-            dvc.repro("transfer", seconds=seconds, log=log)
             for stage in ("compare", "ood"):
                 dvc.repro("--single-item", stage, seconds=seconds, log=log)
         return waiting
@@ -91,13 +106,13 @@ def benchmark(
     seeds: list[int] | None = None,
     hours_per_dataset: float = 24,
 ) -> State[Any]:
-    """Bring datasets up to date, transfer and compare, and record everything in MLflow.
+    """Bring datasets up to date and compare, and record everything in MLflow.
 
     Args:
         datasets: of `params.yaml`'s list; all when not given.
         methods: to report; all when not given.
         seeds: to report; all when not given.
-        hours_per_dataset: after which a dataset, or the transfer, counts as failed.
+        hours_per_dataset: after which a dataset counts as failed.
     """
     params = read_params(DEFAULT_PATH)
     chosen = _among("datasets", datasets, params.datasets)
@@ -106,13 +121,13 @@ def benchmark(
     seconds = hours_per_dataset * 3600
     end_with_parent()
     try:
-        failures = _bring_all_up_to_date(chosen, seconds)
+        failures = _bring_all_up_to_date(params, chosen, seconds)
         waiting = [] if failures else compare(seconds)
     except BaseException:  # a cancelled run is told so here, while its threads wait for DVC
         dvc.end_all()
         raise
     print(record_in_mlflow(params))
-    report.publish(chosen, methods, seeds, failures, compared=not (failures or waiting))
+    report.publish(params, chosen, methods, seeds, failures, compared=not (failures or waiting))
     return _final_state(params, chosen, failures, waiting)
 
 
@@ -127,20 +142,24 @@ def _among(key: str, wanted: Choice | None, listed: Choice) -> list[Any]:
     return list(wanted or listed)
 
 
-def _bring_all_up_to_date(datasets: list[str], seconds: float) -> dict[str, str]:
-    """Run all datasets, some at once; return what happened to those that failed."""
+def _bring_all_up_to_date(params: Params, datasets: list[str], seconds: float) -> dict[str, str]:
+    """Learn on all datasets and a transfer's source, then evaluate; return what failed, and why."""
     bar: Any = create_progress_artifact(0.0, key="datasets", description="Datasets that are done")
-    futures: dict[PrefectFuture[None], str] = {
-        bring_up_to_date.submit(dataset, seconds): dataset for dataset in datasets
-    }
+    sources = {str(one.learned_on(params, name)) for one in wanted(params) for name in datasets}
+    listed = [name for name in params.datasets if name in {*datasets, *sources}]
     failures: dict[str, str] = {}
-    for done, future in enumerate(as_completed(list(futures)), start=1):
-        dataset, result = futures[future], future.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
-            failures[dataset] = str(result)
-            print(f"{dataset} failed. The others go on.")
-        update_progress_artifact(bar, 100 * done / len(datasets))
-    return {dataset: failures[dataset] for dataset in datasets if dataset in failures}
+    for step, names in ((learn, listed), (evaluate, datasets)):
+        futures: dict[PrefectFuture[None], str] = {
+            step.submit(name, seconds): name for name in names if name not in failures
+        }
+        for done, future in enumerate(as_completed(list(futures)), start=1):
+            dataset, result = futures[future], future.result(raise_on_failure=False)
+            if isinstance(result, BaseException):
+                failures[dataset] = str(result)
+                print(f"{dataset} failed. The others go on.")
+            if step is evaluate:
+                update_progress_artifact(bar, 100 * done / len(futures))
+    return {dataset: failures[dataset] for dataset in listed if dataset in failures}
 
 
 def _final_state(

@@ -1,15 +1,17 @@
 """All of DVC's stages, datasets side by side: python -m flows.lanes [LANES].
 
 What `dvc repro` does, in as many lanes as there are cores, two at most unless LANES says another
-number: a lane brings one dataset up to date after another, and whatever depends on all of them
-follows. Stages of small models keep one core busy at best, so that lanes are what uses the others.
+number: lanes learn on one dataset after another, then evaluate one after another, and whatever
+depends on all of them follows. From evaluating on they bring up single items, because a lane that
+looked at all that they rest on would want to write it. Stages of small models keep one core busy at
+best, so that lanes are what uses the others.
 """
 
 import os
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
 from fdbpl.system.errors import UserError
@@ -17,8 +19,6 @@ from flows import dvc
 
 AT_ONCE = 2
 HOURS = 24 * 7  # of a stage chain; whoever wants less interrupts it
-TABLES = [["--single-item", "transfer", "compare"], ["--single-item", "ood"]]
-"""Single items, because a lane that looked at all that they rest on would want to write it."""
 _speaking = threading.Lock()
 
 
@@ -31,44 +31,51 @@ def run(lanes: int) -> None:
     params = read_params(DEFAULT_PATH)
     changed = set(dvc.changed_stages())
     _share_cores(lanes)
-    waves: list[list[list[str]]] = []  # each reads what the one before it writes
-    if changed:
-        waves = [_datasets(params, changed), TABLES]
+    failures: dict[str, str] = {}
     with ThreadPoolExecutor(lanes) as pool:
         try:
-            for wave in waves:
-                _together(pool, wave)
+            for wave in _waves(params, changed) if changed else []:
+                failed = {target.split("@")[-1] for target in failures}
+                if failures and not any("@" in words[-1] for words in wave):
+                    break  # it reads all datasets
+                left = [words for words in wave if words[-1].split("@")[-1] not in failed]
+                failures |= _together(pool, left)
         except BaseException:
             dvc.end_all()
             raise
+    if failures:
+        raise dvc.DvcFailed("\n".join(failures.values()))
     _bring_up_to_date([])  # whatever else dvc.yaml may hold
 
 
-def _together(pool: ThreadPoolExecutor, wave: Sequence[Sequence[str]]) -> None:
-    """Run `dvc repro` with each of the words; when all are done, raise what failed."""
-    runs = [pool.submit(_bring_up_to_date, words) for words in wave]
+def _together(pool: ThreadPoolExecutor, wave: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Run `dvc repro` with each of the words; return what failed, by target."""
+    runs = {words[-1]: pool.submit(_bring_up_to_date, words) for words in wave}
     try:
-        failures = [str(error) for error in map(Future.exception, runs) if error]
+        errors = {target: run.exception() for target, run in runs.items()}
     except BaseException:  # interrupted: those that wait shall not begin
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    if failures:
-        raise dvc.DvcFailed("\n".join(failures))
+    return {target: str(error) for target, error in errors.items() if error}
 
 
-def _datasets(params: Params, changed: set[str]) -> list[list[str]]:
-    """Return the last stage of every dataset that has any to run, and of the transfer's training.
+def _waves(params: Params, changed: set[str]) -> list[list[list[str]]]:
+    """Return the targets of every wave: each reads what the one before it writes.
 
-    The transfer's training takes longest, so that it is begun first; behind its source, whose
-    pictures and regions it shares.
+    The source of a transfer is learned on first, since all its classes take longest. Evaluating
+    waits for that: every dataset's rests on the source's prompts.
     """
-    of = {stage.split("@")[1] for stage in changed if "@" in stage}
-    wanted = [[f"evaluate@{dataset}"] for dataset in params.datasets if dataset in of]
-    if not {"prepare-transfer", "cache-transfer", "train-transfer"} & changed:
-        return wanted
-    source = [f"evaluate@{params.transfer.source}"] if params.transfer else []
-    before = source if source in wanted else []
-    return [[*before, "train-transfer"], *(one for one in wanted if one != source)]
+    learned = [f"{stage}@" for stage in ("prepare-crops", "cache-teacher", "train-student")]
+    ordered = sorted(params.datasets, key=lambda name: name != params.source)
+    learning = [name for name in ordered if changed & {stage + name for stage in learned}]
+    evaluating = [name for name in ordered if name in learning or f"evaluate@{name}" in changed]
+    if params.source in learning:
+        evaluating = ordered
+    return [
+        [[f"train-student@{name}"] for name in learning],
+        [["--single-item", f"evaluate@{name}"] for name in evaluating],
+        [["--single-item", stage] for stage in ("compare", "ood")],
+    ]
 
 
 def _bring_up_to_date(words: Sequence[str]) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.reporting.ood_report import KIND_TITLES
 from fdbpl.settings.params import Params
-from fdbpl.stages.made_with import METHODS_SERVE, of_all, of_transfer, require_made_with
+from fdbpl.stages.evaluated import read_record
+from fdbpl.stages.made_with import METHODS_SERVE, of_all, require_made_with
+from fdbpl.stages.tasks import folder_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
@@ -21,14 +24,19 @@ Seeds = Mapping[str, Mapping[str, Any]]
 each term on each context by epoch, and the "inactive" terms."""
 
 
-def read_trainings(work: Workspace, dataset: str, methods: Sequence[str]) -> dict[str, Seeds]:
+def read_trainings(
+    params: Params, work: Workspace, dataset: str, methods: Sequence[str]
+) -> dict[str, Seeds]:
     """Return what trained methods reached on a dataset that was just evaluated, by method."""
-    evaluated = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))["methods"]
-    found: dict[str, Seeds] = {}
+    shots, found = params.counts[-1], dict[str, Seeds]()
+    run = read_record(params, dataset, work).run(BASE_TO_NEW.name, shots)
+    if run is None:
+        return found
     for method in methods:
         seeds: dict[str, dict[str, Any]] = {}
-        for seed, measured in evaluated[method]["seeds"].items():
-            path = work.learned(dataset, method, int(seed), "history")
+        for seed, measured in run.measures(method, params.seeds).items():
+            folder = folder_of(params, BASE_TO_NEW, shots)
+            path = work.learned(dataset, folder, method, int(seed), "history")
             history = json.loads(path.read_text(encoding="utf-8"))
             accuracies = {name: measured[name] for name in ACCURACIES if name in measured}
             seeds[seed] = {**accuracies, **{name: history[name] for name in TRAINING}}
@@ -43,21 +51,19 @@ def read_measures(work: Workspace, params: Params) -> Measures:
         UserError: nothing was compared there, or a record is damaged or of other parameters.
     """
     values: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    source, of_datasets = None, of_all(params)
-    of_targets = of_transfer(params, params.transfer) if params.transfer else None
-    for stage, path, wanted, pick in (
-        ("compare", work.comparison("json"), of_datasets, _compared),
-        ("transfer", work.transferred, of_targets, _transferred),
-        ("ood", work.ood("json"), of_datasets, _of_ood),
+    source, wanted = None, of_all(params)
+    for stage, path, pick in (
+        ("compare", work.comparison("json"), _compared),
+        ("ood", work.ood("json"), _of_ood),
     ):
         command = partial(work.command, stage)
-        if wanted is not None and path.exists():
+        if path.exists():
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
                 require_made_with(path, record["made_with"], wanted, command, METHODS_SERVE)
                 for measure, method, dataset, value in pick(record):
                     values[measure][method][dataset] = float(value)
-                source = source or record.get("source")
+                source = source or record.get("transfer", {}).get("source")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 why = f"damaged or old ({type(error).__name__})"
                 raise UserError(f"{path}: {why}. Run {command()} again.") from None
@@ -76,11 +82,9 @@ def _compared(record: Any) -> Found:
             for half in ("base", "new"):
                 yield half, method, dataset, cell[half]
                 yield f"joint {half}", method, dataset, cell["joint"][half]
-
-
-def _transferred(record: Any) -> Found:
-    for method, result in record["methods"].items():
-        for target, about in record["targets"].items():
+    transfer = record.get("transfer", {"methods": {}})
+    for method, result in transfer["methods"].items():
+        for target, about in transfer["targets"].items():
             yield about["kind"], method, target, result["targets"][target]["mean"]
 
 

@@ -16,13 +16,18 @@ from PIL import Image
 
 from fdbpl.cache.cache import open_cache
 from fdbpl.classify.artifact import decision_of
+from fdbpl.evaluation.record import runs_of
 from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.playground import datasets as playground
 from fdbpl.playground import drawing
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.transfer import TRANSFER
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, read_params
 from fdbpl.stages import PER_DATASET, run_stage
+from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.learned import open_learned
+from fdbpl.stages.tasks import task_of
 from fdbpl.system.workspace import Workspace
 
 FILE = Path(__file__).with_suffix(".json")
@@ -31,7 +36,6 @@ KINDS = {"garden": "flowers", "crockery": "dishes"}  # by the drawn dataset they
 CLASSES, TRAIN, TEST = 6, 4, 3
 LISTED = [name for name in METHODS if name != IMPORTED]
 FROM_REGIONS = [name for name in LISTED if METHODS[name].learns and METHODS[name].transfers]
-TRANSFER = ("prepare_transfer", "cache_transfer", "train_transfer", "transfer")
 
 
 def measure(root: Path) -> dict[str, Any]:
@@ -43,10 +47,18 @@ def measure(root: Path) -> dict[str, Any]:
         for stage in PER_DATASET:
             run_stage(stage, params, work, dataset)
         found[dataset] = _of_dataset(params, dataset, work)
-    for stage in TRANSFER:
-        run_stage(stage, params, work, None)
-    transfer = json.loads(work.transferred.read_text(encoding="utf-8"))
-    found["transfer"] = {name: one["seeds"] for name, one in transfer["methods"].items()}
+    records = {name: read_record(params, name, work) for name in params.datasets}
+    runs = runs_of(records, TRANSFER.name, params.shots)
+    found["transfer"] = {
+        method: {
+            str(seed): {
+                name: run.methods[method][str(seed)].measures["accuracy"]
+                for name, run in runs.items()
+            }
+            for seed in params.seeds
+        }
+        for method in runs[params.source].methods
+    }
     return found
 
 
@@ -71,7 +83,7 @@ def _params(root: Path) -> Params:
         "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
         "cache": {"payload": "float32", "store": str(root / "store"), "batch": 16},
         "train": {"lr": 0.02, "epochs": 3, "batch": 8},
-        "transfer": {"source": "garden", "targets": ["crockery"]},
+        "protocols": ["base-to-new", "transfer"],
         "device": "cpu",
     }
     path = root / "params.yaml"
@@ -94,11 +106,12 @@ def _draw(folder: Path, name: str) -> None:
 
 
 def _of_dataset(params: Params, dataset: str, work: Workspace) -> dict[str, Any]:
-    record = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))["methods"]
+    run = read_record(params, dataset, work).run(BASE_TO_NEW.name, params.shots)
+    assert run is not None
     found: dict[str, Any] = {}
     for method in LISTED:
-        for seed, result in record[method]["seeds"].items():
-            accuracies = {name: result[name] for name in ("base", "new", "joint")}
+        for seed, cell in run.methods[method].items():
+            accuracies = {name: cell.measures[name] for name in ("base", "new", "joint")}
             learned = {}
             if method in FROM_REGIONS:
                 learned = dict(_learned(params, dataset, work, method, int(seed)))
@@ -111,13 +124,14 @@ def _learned(
 ) -> Iterator[tuple[str, Any]]:
     """Yield what training wrote, and the logits of the first test image: base, all classes."""
     plan = Plan.load(work.plan(dataset))
-    path = work.learned(dataset, method, seed, "history")
+    task = task_of(params, plan, BASE_TO_NEW, params.shots)
+    path = work.learned(dataset, task.folder, method, seed, "history")
     history = json.loads(path.read_text(encoding="utf-8"))
     yield "terms", {name: values[-1] for name, values in history["terms"].items()}
     yield "bridge", history.get("bridge", {})
-    decision = decision_of(open_learned("classifier", params, plan, work, method, seed))
+    decision = decision_of(open_learned("classifier", params, task, work, method, seed))
     features = open_cache(work.cache(dataset, decision.sees)).features("test")[:1]
-    yield "among base", decision.logits(features, plan.base)[0].tolist()
+    yield "among base", decision.logits(features, task.labels)[0].tolist()
     yield "among all", decision.logits(features, range(len(plan.class_names)))[0].tolist()
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from fdbpl.cli import main
 
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
-TRANSFER_STAGES = ("prepare-transfer", "cache-transfer", "train-transfer", "transfer")
 METHODS = ["zero_shot", "teacher", "coop", "fdbpl"]
 
 
@@ -25,6 +24,7 @@ class Project:
         model = {"architecture": architecture, "weights": "weights.safetensors"}
         self.params: dict[str, Any] = {
             "datasets": ["mine"],
+            "protocols": ["base-to-new"],
             "methods": METHODS,
             "seeds": [1, 2],
             "shots": 2,

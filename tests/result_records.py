@@ -40,7 +40,7 @@ def comparison(lift: Mapping[str, float] = LIFT, *, datasets: Sequence[str] = DA
         found = list(cells.values())
         average = {**_over(found), "h_mean": 0.0, "joint": _over([one["joint"] for one in found])}
         methods[method] = {"avg": average, "datasets": cells}
-    return {"methods": methods}
+    return {"methods": methods, "transfer": transfer()}
 
 
 def transfer(lift: Mapping[str, float] = LIFT) -> Any:

@@ -9,6 +9,7 @@ import torch
 from click import ClickException
 from click.testing import CliRunner
 from conftest import draw_folder
+from workspaces import run_of
 
 from bench import encode, end_to_end, finding, readme, report, step, step_way, train
 from bench.plain_parts import PlainInParts, bytes_per_class
@@ -99,6 +100,7 @@ def test_whole_trainings_are_timed_method_by_method(tmp_path: Path, online: list
     folder = draw_folder(tmp_path / "mine", dict.fromkeys(("cat", "owl", "sea", "sky"), (2, 1)))
     params = {
         "datasets": ["mine"],
+        "protocols": ["base-to-new"],
         "data": {"own": {"mine": {"folder": str(folder)}}},
         "methods": ["zero_shot", "kdpl", "paper"],
         "seeds": [1, 2],
@@ -208,6 +210,7 @@ def small(tmp_path: Path) -> Params:
     return check_params(
         {
             "datasets": ["mine"],
+            "protocols": ["base-to-new"],
             "data": {"own": {"mine": {"folder": str(folder)}}},
             "methods": ["kdpl", "fdbpl"],
             "seeds": [1, 2],
@@ -220,6 +223,20 @@ def small(tmp_path: Path) -> Params:
     )
 
 
+<<<<<<< HEAD
+=======
+def test_a_trial_tests_as_the_pipeline_does(small: Params, tmp_path: Path) -> None:
+    params = train.prepared(small, "mine", tmp_path / "work")
+    work = Workspace(tmp_path / "work")
+    for stage in ("train_student", "evaluate"):
+        run_stage(stage, params, work, "mine")
+    trial = schedule.Trial(params, "mine", "fdbpl", work, load_model(params.student, "student"))
+    cells = run_of(work, "mine")["methods"]["fdbpl"]
+    seeds = {seed: cell["measures"] for seed, cell in cells.items()}
+    assert trial.run(params.train).h == pytest.approx(over_seeds(seeds)["h"])
+
+
+>>>>>>> protoM
 def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:
     row = end_to_end.cached_row(small, "mine", "kdpl", 2, tmp_path / "cached")
     assert row["runs"] == 4

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from workspaces import workspace_params
 
+from fdbpl.settings.presets.preset import shipped
 from fdbpl.system.errors import UserError
 from flows.benchmark import _among, _final_state, benchmark
 from flows.servers import POOL
@@ -41,4 +42,5 @@ def test_deployments_fit_the_flow_and_their_schedules_are_off() -> None:
         assert one["work_pool"] == {"name": POOL}
         assert [schedule["active"] for schedule in one["schedules"]] == [False]
         assert set(one["parameters"]) <= set(inspect.signature(benchmark.fn).parameters)
-    assert len(deployments[2]["parameters"]["datasets"]) == 11
+    listed = yaml.safe_load(shipped("eleven"))["datasets"]
+    assert deployments[2]["parameters"]["datasets"] == listed

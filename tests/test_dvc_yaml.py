@@ -11,10 +11,15 @@ import pytest
 import yaml
 from kinds import KNOWN, LEARNED
 from test_made_with import CHANGES, with_change
-from workspaces import workspace_params
+from workspaces import empty_plan, workspace_params
 
 import flows.stage
+<<<<<<< HEAD
 from fdbpl.methods.registry import IMPORTED
+=======
+from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
+from fdbpl.stages.tasks import tasks_of
+>>>>>>> protoM
 from fdbpl.settings.params import Params
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.stages.made_with import (
@@ -24,10 +29,8 @@ from fdbpl.stages.made_with import (
     of_evaluation,
     of_plan,
     of_training,
-    of_transfer,
 )
 from fdbpl.system.errors import UserError
-from fdbpl.system.workspace import Split
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
@@ -47,10 +50,15 @@ ALWAYS_ASIDE = {
     "fdbpl/stages/workers.py": "no result depends on who encodes",
     "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
+<<<<<<< HEAD
 CHECKS = dict.fromkeys(
     ("fdbpl/system/blas.py", "fdbpl/classify", "fdbpl/clip", "fdbpl/methods"),
     "params.py checks names and options of methods, which import it",
 )
+=======
+CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
+MEASURES = {"fdbpl/evaluation/accuracy.py": "imported with protocols; nothing is measured here"}
+>>>>>>> protoM
 FOLDERS = {"fdbpl/data": "say where images lie; the plan knows each by its content"}
 OF_TEXT = {
     "fdbpl/system/blas.py": "imported with methods, of which nothing is computed",
@@ -60,17 +68,33 @@ OF_TEXT = {
 }
 COMPARING = {
     "fdbpl/data": "the registry is asked whether a dataset is drawn, no more",
+<<<<<<< HEAD
     "fdbpl/playground": "the registry is asked whether a dataset is drawn, no more",
     "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
+=======
+    "fdbpl/regions/file_rows.py": "imported with plans, of which none is read",
+    "fdbpl/regions": "imported with tasks; of plans only the generator's name is said",
+>>>>>>> protoM
 }
 REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other parameters"}
 
 ASIDE = {
+<<<<<<< HEAD
     "prepare-crops": CHECKS,
     "cache-teacher": {**FOLDERS, **OF_TEXT, **REFUSING},
     "train-student": FOLDERS,
+=======
+    "prepare-crops": {
+        **CHECKS,
+        **MEASURES,
+        "fdbpl/system/blas.py": OF_TEXT["fdbpl/system/blas.py"],
+    },
+    "cache-teacher": {**FOLDERS, **MEASURES, **OF_TEXT, **REFUSING},
+    "train-student": TRAINING,
+>>>>>>> protoM
     "evaluate": {
         "fdbpl/data": COMPARING["fdbpl/data"],
+<<<<<<< HEAD
         **dict.fromkeys(
             ("fdbpl/clip", "fdbpl/system/device.py", "fdbpl/training"),
             "methods import it for the text tower, which no finished classifier needs",
@@ -81,6 +105,9 @@ ASIDE = {
     "train-transfer": FOLDERS,
     "transfer": {
         "fdbpl/data": "imported with the registry, of which only a table is read",
+=======
+        "fdbpl/reporting": TITLES["fdbpl/reporting"],
+>>>>>>> protoM
         "fdbpl/training": OF_TEXT["fdbpl/training"],
     },
     "compare": {
@@ -178,46 +205,41 @@ def test_there_is_a_stage_for_every_module_and_dataset() -> None:
     assert {stage.replace("_", "-") for stage in OVER_ALL} == set(STAGES) - of_datasets
 
 
-def trainings(params: Params, split: Split) -> list[Record]:
-    planned = of_plan(params, "pets", split)
+def trainings(params: Params) -> list[Record]:
+    plan = empty_plan(of_plan(params, "pets"))
     learned = [method for method in params.methods if method in LEARNED]
-    return [of_training(planned, params, "pets", method, 1) for method in learned]
-
-
-def transfer_plans(params: Params) -> list[Any]:
-    assert params.transfer
-    targets = [of_plan(params, name, "test-only") for name in params.transfer.targets]
-    return [params.transfer.source, of_plan(params, "pets", "all"), *targets]
+    tasks = tasks_of(params, plan)
+    return [of_training(params, task, method, 1) for task in tasks for method in learned]
 
 
 WRITES: dict[str, Callable[[Params], Any]] = {
-    "prepare-crops": lambda params: of_plan(params, "pets", "halves"),
-    "cache-teacher": lambda params: of_caches(params, "pets", "halves"),
-    "train-student": lambda params: trainings(params, "halves"),
+    "prepare-crops": lambda params: of_plan(params, "pets"),
+    "cache-teacher": lambda params: of_caches(params, "pets"),
+    "train-student": trainings,
     "evaluate": lambda params: of_evaluation(params, "pets"),
-    "prepare-transfer": transfer_plans,
-    "cache-transfer": lambda params: of_caches(params, "pets", "all"),
-    "train-transfer": lambda params: trainings(params, "all"),
-    "transfer": lambda params: of_transfer(params, params.transfer),
     "compare": of_all,
     "ood": of_all,
 }
 """What each stage's outputs say they were made with."""
 
-MAYBE_NOTHING = ("train-student", "train-transfer")
-"""They write nothing where no method can learn: then nothing tells those who stand on them."""
+MAYBE_NOTHING = ("train-student",)
+"""It writes nothing where no method can learn: then nothing tells those who stand on it."""
 
 COMMON: dict[str, Any] = {
-    "transfer": {"source": "pets", "targets": ["ships"]},
+    "protocols": ["base-to-new", "transfer"],
     "data": {
         "own": {"pets": {"folder": "x"}, "ships": {"folder": "x"}},
         "vocabulary": "words.txt",
     },
 }
-CHECKPOINTS = {"base_to_new": {"pets": "at{}.tar"}, "transfer": "of-all.tar"}
+CHECKPOINTS = {
+    "base-to-new": {"pets": "at{}.tar", "ships": "at{}.tar"},
+    "transfer": {"pets": "of-all.tar"},
+}
+BOTH = ["pets", "ships"]
 BASES = (
-    workspace_params(Path(), ["pets"], methods=[m for m in KNOWN if m != IMPORTED], **COMMON),
-    workspace_params(Path(), ["pets"], methods=[IMPORTED], imported=CHECKPOINTS, **COMMON),
+    workspace_params(Path(), BOTH, methods=[m for m in KNOWN if m != IMPORTED], **COMMON),
+    workspace_params(Path(), BOTH, methods=[IMPORTED], imported=CHECKPOINTS, **COMMON),
 )
 
 
@@ -262,7 +284,7 @@ def test_a_stage_runs_the_flow_of_its_name(stage: str) -> None:
 
 
 def test_what_functions_and_packages_import_is_followed() -> None:
-    found = closure("fdbpl.stages.transfer")
+    found = closure("fdbpl.stages.evaluate")
     assert "fdbpl/clip/model.py" in found  # by a function
     assert "fdbpl/cache/build.py" in found  # by a package on the way
     assert "fdbpl/data/__init__.py" not in found  # holds its docstring alone

@@ -11,6 +11,11 @@ from click.testing import CliRunner
 from conftest import draw_folder
 
 from fdbpl.cli import main
+<<<<<<< HEAD
+=======
+from fdbpl.methods.table import Method, trained_method
+from fdbpl.stages.tasks import Task, tasks_of
+>>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import estimate as module
@@ -72,16 +77,16 @@ def vocabulary(tmp_path: Path) -> str:
 
 
 def test_counts_are_those_of_the_build(given, work: Workspace) -> None:
-    params = given(transfer={"source": "mine", "targets": ["other"]})
+    params = given(datasets=["mine", "other"], shifted=["other"], protocols=["transfer"])
     unplanned = estimate(params, work)
-    run_stage("prepare_crops", params, work, "mine")
-    run_stage("prepare_transfer", params, work, None)
+    for dataset in params.datasets:
+        run_stage("prepare_crops", params, work, dataset)
     planned = estimate(params, work)
-    lines = run_stage("cache_teacher", params, work, "mine")
-    lines += run_stage("cache_transfer", params, work, None)
+    lines = [
+        line for name in params.datasets for line in run_stage("cache_teacher", params, work, name)
+    ]
     built = estimate(params, work)
-    places = [(work, "mine"), (work.source, "mine"), (work.targets, "other")]
-    plans = [Plan.load(place.plan(dataset)) for place, dataset in places]
+    plans = [Plan.load(work.plan(dataset)) for dataset in params.datasets]
     count = sum(len(plan.regions) + len(plan.test) for plan in plans)
     for role in ("teacher", "student"):
         assert [one[role].count for one in (unplanned, planned, built)] == [count] * 3
@@ -118,6 +123,11 @@ def test_bytes_are_those_of_the_payload(given, work: Workspace) -> None:
     assert sizes["float32"] > sizes["float16"] > sizes["int8"]
 
 
+def task(params: Params, dataset: str = "mine") -> Task:
+    (only,) = tasks_of(params, plan_of(params, dataset, look=False))
+    return only
+
+
 def test_images_without_labels_need_no_plan(given, work: Workspace) -> None:
     params = given(datasets=["bare"])
     found = estimate(params, work)
@@ -125,28 +135,42 @@ def test_images_without_labels_need_no_plan(given, work: Workspace) -> None:
     planned = estimate(params, work)
     for name, part in found.items():
         assert part.count == planned[name].count > 0
-    plan = plan_of(params, "bare", "halves", look=False)
-    assert [one.method.name for one in trainings_of(params, plan)] == ["kdpl", "paper"]
+    assert [one.method.name for one in trainings_of(params, task(params, "bare"))] == [
+        "kdpl",
+        "paper",
+    ]
 
 
 def test_methods_that_train_alike_are_trained_once(given) -> None:
     params = given(methods=["fdbpl", "kdpl", "fdbpl_prompts", "gda"])
-    plan = plan_of(params, "mine", "halves", look=False)
-    assert len(trainings_of(params, plan)) == 2
+    assert len(trainings_of(params, task(params))) == 2
     apart = given(methods=["fdbpl", "fdbpl_prompts"], objectives={"fdbpl": {"rejection_weight": 2}})
-    assert len(trainings_of(apart, plan)) == 2
+    assert len(trainings_of(apart, task(apart))) == 2
 
 
+<<<<<<< HEAD
+=======
+def test_what_has_no_objective_is_not_trained(given, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(name: str, options: object = None) -> Method:
+        method = trained_method(name)
+        return replace(method, objective=None) if name == "coop" else method  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "trained_method", without)
+    params = given()
+    assert [one.method.name for one in trainings_of(params, task(params))] == ["kdpl", "paper"]
+
+
+>>>>>>> protoM
 @pytest.mark.parametrize(("likeliest", "names"), [(1000, 40), (7, 7)])
 def test_a_vocabulary_is_learned_from_by_its_likeliest_names(
     given, work: Workspace, vocabulary: str, likeliest: int, names: int
 ) -> None:
     train = {"epochs": 2, "batch": 3, "likeliest": likeliest}
     params = given(vocabulary=vocabulary, train=train)
-    trainings = trainings_of(params, plan_of(params, "mine", "halves", look=False))
+    trainings = trainings_of(params, task(params))
     assert [one.method.name for one in trainings] == ["kdpl", "paper"]  # no labels in it
     assert [len(one.names) for one in trainings] == [names] * 2
-    assert [one.steps for one in trainings] == [2] * 2  # four images: one whole batch an epoch
+    assert [one.steps for one in trainings] == [4] * 2  # eight images: two whole batches an epoch
     assert estimate(params, work)["training"].seconds > 0
 
 

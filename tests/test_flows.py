@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import draw_folder
 
 from flows.stage import STAGES, run
 
@@ -38,11 +40,15 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 def test_what_the_system_refuses_is_one_line_too(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
-    result = flow("prepare-transfer", folder=tmp_path)
+    names = {"folder": str(draw_folder(tmp_path / "mine", {"a": (1, 1), "b": (1, 1)}))}
+    raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    raw |= {"datasets": ["mine"], "data": {"own": {"mine": names}}}
+    raw |= {"development": [], "source": "mine", "shifted": [], "protocols": ["all-classes"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    result = flow("prepare-crops", "mine", folder=tmp_path)
     assert result.returncode == 2
     assert result.stderr == (
-        "error: runs/default/transfer/source/plans: Not a directory. Move away the file that "
+        "error: runs/default/plans: Not a directory. Move away the file that "
         "stands where a folder is wanted, then run again.\n"
     )
 

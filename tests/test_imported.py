@@ -1,6 +1,5 @@
 """The method `imported` under the protocols: a checkpoint of CoOp's kind beside our own methods."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from checkpoints import coop_checkpoint
 from conftest import draw_folder
+from workspaces import run_of
 
 from fdbpl.classify.artifact import Artifact
 from fdbpl.clip.model import ClipModel, load_model
@@ -30,7 +30,9 @@ def student() -> ClipModel:
 
 def params_of(root: Path, **changes: Any) -> Params:
     raw = {
-        "datasets": ["mine"],
+        "datasets": ["mine", "more"],
+        "protocols": ["base-to-new", "transfer"],
+        "shifted": ["more"],
         "methods": ["zero_shot_generic", "coop", "imported"],
         "seeds": [1, 2],
         "shots": 2,
@@ -41,8 +43,8 @@ def params_of(root: Path, **changes: Any) -> Params:
         "student": TINY,
         "teacher": TINY,
         "imported": {
-            "base_to_new": {"mine": str(root / "coop" / "seed{}" / "model.pth.tar-50")},
-            "transfer": str(root / "coop" / "all.tar"),
+            "base-to-new": {"mine": str(root / "coop" / "seed{}" / "model.pth.tar-50")},
+            "transfer": {"mine": str(root / "coop" / "all.tar")},
         },
     }
     return check_params({**raw, **changes})
@@ -58,33 +60,35 @@ def test_a_checkpoint_is_evaluated_beside_the_others(tmp_path: Path, student: Cl
         path = tmp_path / "coop" / f"seed{seed}" / "model.pth.tar-50"
         coop_checkpoint(path, student, context, classes=2 * seed, dtype=torch.float32)
     coop_checkpoint(tmp_path / "coop" / "all.tar", student, words, dtype=torch.float32)
-    params = params_of(
-        tmp_path, data={"own": own}, transfer={"source": "mine", "targets": ["more"]}
-    )
+    params = params_of(tmp_path, data={"own": own})
     work = Workspace(tmp_path / "work")
-    said = {stage: run_stage(stage, params, work, "mine") for stage in STAGES}
-    assert said["train_student"][1:3] == [
-        "  imported: checkpoints of 2 seeds brought in",
-        "  imported, seed 2: learned on 4 classes, the plan has 2",
-    ]
+    said = {
+        (stage, name): run_stage(stage, params, work, name)
+        for stage in STAGES
+        for name in params.datasets
+    }
+    told = said["train_student", "mine"]
+    assert "  imported: checkpoints of 2 seeds brought in" in told
+    assert "  imported, seed 2: learned on 4 classes, the plan has 2" in told
 
-    results = json.loads(work.metrics("mine").read_text())["methods"]
+    results = run_of(work, "mine")["methods"]
     for key in ("base", "new", "h"):  # seed 1's context is the words of the generic prompt
-        found = [results[name]["seeds"]["1"][key] for name in ("imported", "zero_shot_generic")]
+        both = (results[name]["1"]["measures"] for name in ("imported", "zero_shot_generic"))
+        found = [measures[key] for measures in both]
         assert found[0] == found[1]
     for seed, tokens in ((1, len(words)), (2, 7)):
-        prompts = Artifact.load(work.learned("mine", "imported", seed, "prompts"), "prompts")
+        path = work.learned("mine", "base-to-new", "imported", seed, "prompts")
+        prompts = Artifact.load(path, "prompts")
         assert prompts.arrays["positive"].shape == (tokens, words.shape[1])
-        assert prompts.digest == results["imported"]["seeds"][str(seed)]["prompts"]
+        assert prompts.digest == results["imported"][str(seed)]["prompts"]
         assert "train" not in prompts.about["made_with"]
         assert prompts.about["student"] == dict(student.identity)
 
-    for stage in ("prepare_transfer", "cache_transfer", "train_transfer", "transfer"):
-        run_stage(stage, params, work, None)
-    transferred = json.loads(work.transferred.read_text())["methods"]
-    for seed in ("1", "2"):
-        generic = transferred["zero_shot_generic"]["seeds"][seed]
-        assert transferred["imported"]["seeds"][seed] == generic
+    for name in params.datasets:
+        moved = run_of(work, name, "transfer")["methods"]
+        for seed in ("1", "2"):
+            generic = moved["zero_shot_generic"][seed]["measures"]
+            assert moved["imported"][seed]["measures"] == generic
     table = "\n".join(run_stage("compare", params, work, None)).splitlines()
     assert sum(line.startswith("| imported ") for line in table) == 5  # three of halves, two moved
     run_stage("ood", params, work, None)
@@ -97,7 +101,8 @@ def test_a_wrong_checkpoint_costs_no_training_and_no_earlier_prompts(
     tmp_path: Path, student: ClipModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_folder(tmp_path / "photos", {"a": (2, 2), "b": (2, 2)})
-    params, work = params_of(tmp_path), Workspace(tmp_path / "work")
+    alone = {"datasets": ["mine"], "shifted": []}
+    params, work = params_of(tmp_path, **alone), Workspace(tmp_path / "work")
     for stage in STAGES[:2]:
         run_stage(stage, params, work, "mine")
     work.prompts_of("mine").mkdir(parents=True)
@@ -110,16 +115,13 @@ def test_a_wrong_checkpoint_costs_no_training_and_no_earlier_prompts(
     assert [path.name for path in work.prompts_of("mine").iterdir()] == ["earlier"]
 
 
-NAMED = {"base_to_new": {"mine": "x"}}
-TO = {"source": "mine", "targets": ["b"]}
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"imported": {}}, "imported.base_to_new no checkpoint of mine"),
-        ({"imported": NAMED, "transfer": TO}, "imported.transfer is missing"),
-        ({"imported": {"base_to_new": {"mine": "x", "yours": "y"}}}, "base_to_new names 'yours'"),
+        ({"imported": {}}, "imported.base-to-new no checkpoint of mine"),
+        ({"imported": {"base-to-new": {"mine": "x"}}}, "imported.transfer no checkpoint of mine"),
+        ({"imported": {"base-to-new": {"yours": "y"}}}, "base-to-new names 'yours'"),
+        ({"imported": {"halves": {"mine": "x"}}}, "imported names 'halves', wanted among"),
         ({"data": {"picks": {"yours": "y"}}}, "data.picks names 'yours', wanted one of"),
     ],
 )

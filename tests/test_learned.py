@@ -7,11 +7,12 @@ import pytest
 from test_planned import changed
 from workspaces import carry, evaluated_workspace, prepare, train, workspace_params
 
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.evaluate import measure
 from fdbpl.stages.learned import open_learned
-from fdbpl.stages.transfer import measure_transfer
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 
@@ -20,8 +21,8 @@ OPTIONS = {"fdbpl": {"mutual_weight": 0.5}}
 
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
-    transfer = {"source": "pets", "targets": ["ships"]}
-    return workspace_params(tmp_path, ["pets"], transfer=transfer, objectives=OPTIONS)
+    protocols = ["base-to-new", "transfer"]
+    return workspace_params(tmp_path, ["pets", "ships"], protocols=protocols, objectives=OPTIONS)
 
 
 @pytest.fixture
@@ -45,8 +46,7 @@ def test_stages_refuse_what_was_learned_otherwise(
 ) -> None:
     for stage in ("evaluate", "ood"):
         run_stage(stage, params, work, "pets" if stage == "evaluate" else None)
-    assert params.transfer is not None
-    measure_transfer(params, params.transfer, work, carry)
+    measure(params, "ships", work, carry)
 
     other = changed(params, **changes)
     for stage in ("evaluate", "ood"):
@@ -54,22 +54,22 @@ def test_stages_refuse_what_was_learned_otherwise(
             run_stage(stage, other, work, "pets" if stage == "evaluate" else None)
         assert says in str(error.value)
         assert str(error.value).endswith("Run fdbpl train-student pets --run x again.")
-    with pytest.raises(UserError) as error:
-        measure_transfer(other, params.transfer, work, carry)
-    assert says in str(error.value)
-    assert str(error.value).endswith("Run fdbpl train-transfer --run x again.")
+    for dataset in params.datasets:  # the other's was learned here too
+        with pytest.raises(UserError, match=says.split(",", maxsplit=1)[0]):
+            measure(other, dataset, work, carry)
 
 
 def test_another_plan_and_a_missing_file_are_named(work: Workspace, params: Params) -> None:
-    plan = Plan.load(work.plan("pets"))
-    path = work.learned("pets", "coop", 1, "classifier")
-    assert open_learned("classifier", params, plan, work, "coop", 1).about["seed"] == 1
+    task, _ = tasks_of(params, Plan.load(work.plan("pets")))
+    path = work.learned("pets", "base-to-new", "coop", 1, "classifier")
+    assert open_learned("classifier", params, task, work, "coop", 1).about["seed"] == 1
     path.unlink()
     with pytest.raises(UserError, match=r"no such file\. Run fdbpl train-student pets --run x f"):
-        open_learned("classifier", params, plan, work, "coop", 1)
+        open_learned("classifier", params, task, work, "coop", 1)
     train(params, "pets", work)
     for picture in Path(params.data.own["pets"].folder).rglob("00.png"):
         picture.unlink()  # which no parameter says
     prepare(params, "pets", work)
+    task, _ = tasks_of(params, Plan.load(work.plan("pets")))
     with pytest.raises(UserError, match=r"learned under plan .* Run fdbpl train-student pets"):
-        open_learned("classifier", params, Plan.load(work.plan("pets")), work, "coop", 1)
+        open_learned("classifier", params, task, work, "coop", 1)

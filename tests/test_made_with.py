@@ -10,8 +10,13 @@ import pytest
 from kinds import KNOWN
 from pydantic import BaseModel
 from test_planned import changed
-from workspaces import evaluated_workspace, workspace_params
+from workspaces import empty_plan, evaluated_workspace, workspace_params
 
+<<<<<<< HEAD
+=======
+from fdbpl.methods.names import KNOWN
+from fdbpl.stages.tasks import tasks_of
+>>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
@@ -25,7 +30,6 @@ from fdbpl.stages.made_with import (
     of_evaluation,
     of_plan,
     of_training,
-    of_transfer,
     require_made_with,
 )
 from fdbpl.stages.planned import load_planned
@@ -36,10 +40,13 @@ from fdbpl.tracking.records import read_records
 from studies.records import read_measures
 
 OWN: dict[str, Any] = {"folder": None, "images": "pictures", "names": "names.txt"}
-PLAN, PROMPTS, METRICS, TRANSFER, ALL = "plan", "prompts", "metrics", "transfer", "all"
+PLAN, PROMPTS, METRICS, ALL = "plan", "prompts", "metrics", "all"
 
 CHANGES: dict[str, tuple[Any, str | None]] = {
-    "datasets": (["pets", "boats"], ALL),
+    "datasets": (["pets", "ships", "boats"], ALL),
+    "protocols": (["base-to-new", "transfer", "all-classes"], PLAN),
+    "source": ("ships", METRICS),
+    "shifted": (["ships"], METRICS),
     "methods": (["zero_shot", "coop", "fdbpl", "kdpl"], METRICS),
     "method_files": ({"Mine": "mine.py"}, None),  # of no method that is listed
     "seeds": ([1, 2, 3], PLAN),
@@ -87,14 +94,7 @@ CHANGES: dict[str, tuple[Any, str | None]] = {
     "train.precision": ("bf16", PROMPTS),
     "train.memory_mb": (1, None),
     "train.likeliest": (50, None),  # without a vocabulary
-    "transfer.source": ({"source": "ships", "targets": ["pets"]}, TRANSFER),
-    "transfer.shifted": (
-        {"source": "pets", "targets": ["ships"], "shifted": ["ships"]},
-        TRANSFER,
-    ),
-    "transfer.targets": ({"source": "pets", "targets": ["ships", "cars"]}, TRANSFER),
-    "imported.base_to_new": ({"pets": "seed{}.tar"}, None),  # without the method
-    "imported.transfer": ("all.tar", None),
+    "imported": ({"base-to-new": {"pets": "seed{}.tar"}}, None),  # without the method
     "device": ("cpu", None),
     "objectives": ({"fdbpl": {"mutual_weight": 0.25}, "paper": {"mutual_weight": 3}}, PROMPTS),
     "development": (["pets"], None),
@@ -123,15 +123,15 @@ def with_change(params: Params, key: str) -> Params:
     if key.startswith("data.own."):
         own = params.model_dump()["data"]["own"]
         return changed(params, data={"own": {**own, "pets": {**own["pets"], **value}}})
-    if rest and not (isinstance(value, dict) and section in ("transfer", "workers")):
+    if rest and not (isinstance(value, dict) and section == "workers"):
         value = {rest: value}
     return changed(params, **{section: value})
 
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    transfer = {"source": "pets", "targets": ["ships"]}
-    return workspace_params(tmp_path_factory.mktemp("made"), ["pets"], transfer=transfer)
+    root, protocols = tmp_path_factory.mktemp("made"), ["base-to-new", "transfer"]
+    return workspace_params(root, ["pets", "ships"], protocols=protocols)
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +148,17 @@ def refusals(params: Params, work: Workspace) -> dict[str, str]:
     learned = [partial(open_learned, kind) for kind in ("prompts", "classifier")]
     readers: dict[str, Callable[[], Any]] = {
         PLAN: lambda: load_planned(params, "pets", work),
+<<<<<<< HEAD
         PROMPTS: lambda: [read(params, plan, work, "fdbpl", 1) for read in learned],
         ALL: lambda: read_measures(work, params),
+=======
+        PROMPTS: lambda: [
+            read(params, task, work, "fdbpl", 1)
+            for task in tasks_of(params, plan)
+            for read in learned
+        ],
+        ALL: lambda: read_world(work, "here", params),
+>>>>>>> protoM
     }
     found = {}
     for output, read in readers.items():
@@ -163,12 +172,11 @@ def refusals(params: Params, work: Workspace) -> dict[str, str]:
     return found
 
 
-ABOUT = {"pets": METRICS, "transfer": TRANSFER}
+ABOUT = {"pets": METRICS, "ships": METRICS}
 AFTER = {
-    PLAN: {PLAN, METRICS, TRANSFER, ALL},
-    PROMPTS: {PROMPTS, METRICS, TRANSFER, ALL},
-    METRICS: {METRICS, TRANSFER, ALL},
-    TRANSFER: {TRANSFER, ALL},
+    PLAN: {PLAN, METRICS, ALL},
+    PROMPTS: {PROMPTS, METRICS, ALL},
+    METRICS: {METRICS, ALL},
     ALL: {ALL},
     None: set(),
 }
@@ -204,7 +212,7 @@ def test_outputs_are_refused_when_a_key_that_decides_them_changed_and_only_then(
     assert set(found) == AFTER[CHANGES[key][1]]
     for output, said in found.items():
         assert "\n" not in said
-        if output in (TRANSFER, ALL) or CHANGES[key][1] in (PLAN, PROMPTS, METRICS):
+        if output == ALL or CHANGES[key][1] in (PLAN, PROMPTS, METRICS):
             assert "made with" in said
             assert said.endswith(" again.")
             assert key in said or key.startswith(("data.own", "objectives")), said
@@ -214,13 +222,14 @@ def test_options_of_one_preset_leave_all_others_prompts_as_they_are(
     params: Params, work: Workspace
 ) -> None:
     other, plan = with_change(params, "objectives"), Plan.load(work.plan("pets"))
-    open_learned("prompts", other, plan, work, "coop", 1)
-    fewer = changed(other, methods=["coop", "zero_shot"], transfer=None)
+    for task in tasks_of(other, plan):
+        open_learned("prompts", other, task, work, "coop", 1)
+    fewer = changed(other, methods=["coop", "zero_shot"])
     assert read_records(fewer, work).notes == ()
 
 
 def test_outputs_for_more_seeds_and_methods_serve(params: Params, work: Workspace) -> None:
-    fewer = changed(params, seeds=[2], methods=["fdbpl"], transfer=None)
+    fewer = changed(params, seeds=[2], methods=["fdbpl"])
     assert refusals(fewer, work).keys() == {ALL}  # whose averages are over both seeds
     with_order = changed(params, seeds=[2, 1], methods=["fdbpl", "zero_shot", "coop"])
     assert refusals(with_order, work) == {}
@@ -228,14 +237,14 @@ def test_outputs_for_more_seeds_and_methods_serve(params: Params, work: Workspac
 
 def records(params: Params) -> dict[str, Record]:
     """All records that outputs of these parameters carry, whoever writes them."""
-    assert params.transfer
-    plan = of_plan(params, "pets", "halves")
+    plan = of_plan(params, "pets")
+    tasks = tasks_of(params, empty_plan(plan))
+    trained = [(task, method) for task in tasks for method in params.methods]
     return {
         "plan": plan,
-        "caches": of_caches(params, "pets", "halves"),
-        **{f"training {m}": of_training(plan, params, "pets", m, 1) for m in params.methods},
+        "caches": of_caches(params, "pets"),
+        **{f"{t.folder} {m}": of_training(params, t, m, 1) for t, m in trained},
         "evaluation": of_evaluation(params, "pets"),
-        "transfer": of_transfer(params, params.transfer),
         "all": of_all(params),
     }
 
@@ -257,8 +266,8 @@ def everything(params: Params, tmp_path: Path) -> Params:
         student=model,
         teacher=model,
         imported={
-            "base_to_new": {"pets": str(tmp_path / "seed{}.tar")},
-            "transfer": str(tmp_path / "seed1.tar"),
+            "base-to-new": dict.fromkeys(["pets", "ships"], str(tmp_path / "seed{}.tar")),
+            "transfer": {"pets": str(tmp_path / "seed1.tar")},
         },
         methods=list(KNOWN),
     )
@@ -286,10 +295,11 @@ def test_files_are_known_by_their_content_and_never_by_their_place(
 
 
 def test_tests_alone_are_decided_by_their_data_alone(params: Params) -> None:
-    assert set(of_plan(params, "pets", "test-only")) == {"split", "data"}
+    shifted = with_change(params, "shifted")
+    alone = of_plan(shifted, "ships")
+    assert set(alone) == {"protocols", "data"}
     for key in ("seeds", "shots", "regions.per_image", "data.vocabulary", "data.picks"):
-        other = with_change(params, key)
-        assert of_plan(other, "pets", "test-only") == of_plan(params, "pets", "test-only")
+        assert of_plan(with_change(shifted, key), "ships") == alone
 
 
 @pytest.mark.parametrize(
@@ -298,9 +308,7 @@ def test_tests_alone_are_decided_by_their_data_alone(params: Params) -> None:
 def test_the_world_decides_what_is_drawn_in_it(
     params: Params, dataset: str, is_drawn: bool
 ) -> None:
-    first, second = (
-        of_plan(one, dataset, "halves") for one in (params, with_change(params, "data.world"))
-    )
+    first, second = (of_plan(one, dataset) for one in (params, with_change(params, "data.world")))
     assert (first != second) == is_drawn
 
 
@@ -314,12 +322,13 @@ def test_of_contexts_learned_elsewhere_student_and_checkpoint_decide(
     params: Params, tmp_path: Path
 ) -> None:
     given = everything(params, tmp_path)
-    plan = of_plan(given, "pets", "halves")
-    found = of_training(plan, given, "pets", "imported", 2)
+    plan = of_plan(given, "pets")
+    task, _ = tasks_of(given, empty_plan(plan))
+    found = of_training(given, task, "imported", 2)
     assert set(found) - set(plan) == {"student", "imported"}
     for key in ("teacher.weights", "train.lr", "cache.payload", "objectives"):
-        assert of_training(plan, with_change(given, key), "pets", "imported", 2) == found
-    assert list(found["imported"]["base_to_new"]["pets"]) == ["2"]
+        assert of_training(with_change(given, key), task, "imported", 2) == found
+    assert list(found["imported"]["base-to-new"]["pets"]) == ["2"]
 
 
 @pytest.mark.parametrize("root", [Path(), Path("runs/mine")])
@@ -329,7 +338,7 @@ def test_dvc_is_told_to_run_what_it_does_not_know_to_have_changed(
     file = tmp_path / "words.txt"
     file.write_text("a")
     before = changed(params, data={"vocabulary": str(file)})
-    found = of_plan(before, "pets", "halves")
+    found = of_plan(before, "pets")
     file.write_text("a, b")
     command = partial(Workspace(root).command, "prepare-crops", "pets")
     for other, wanted in (
@@ -337,7 +346,7 @@ def test_dvc_is_told_to_run_what_it_does_not_know_to_have_changed(
         (changed(before, shots=9), "dvc repro prepare-crops@pets"),
     ):
         with pytest.raises(UserError) as error:
-            require_made_with("plan", found, of_plan(other, "pets", "halves"), command)
+            require_made_with("plan", found, of_plan(other, "pets"), command)
         by_hand = "fdbpl prepare-crops pets --run mine"
         assert str(error.value).endswith(f"Run {wanted if root == Path() else by_hand} again.")
 

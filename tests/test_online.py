@@ -17,8 +17,14 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
+<<<<<<< HEAD
 from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from fdbpl.methods.method import Batch
+=======
+from fdbpl.data.splits import halve
+from fdbpl.methods.batch import Batch
+from fdbpl.methods.names import TRAINED
+>>>>>>> protoM
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
 from fdbpl.methods.registry import find_method
@@ -83,7 +89,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> 
 
 def data_of(setting: Setting, features: FeatureSource) -> TrainingData:
     plan = setting.plan
-    names = [plan.class_names[label] for label in plan.base]
+    names = [plan.class_names[label] for label in halve(plan.labels)[0]]
     vectors = template_vectors(setting.teacher, names, plan.template)
     return TrainingData(
         clip=setting.student,
@@ -211,7 +217,7 @@ def stage(tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
             for method in params.methods
             for seed in params.seeds
             for side, vectors in Artifact.load(
-                work.learned("mine", method, seed, "prompts"), "prompts"
+                work.learned("mine", "all-classes", method, seed, "prompts"), "prompts"
             ).arrays.items()
         }
 

@@ -6,7 +6,14 @@ from functools import cache
 import numpy as np
 import pytest
 
+<<<<<<< HEAD:tests/test_ood_data.py
 from fdbpl.evaluation import ood_data
+=======
+from fdbpl.data.params import DataParams, OwnDataset
+from fdbpl.data.registry import is_drawn
+from fdbpl.data.splits import halve
+from fdbpl.evaluation import outsiders
+>>>>>>> protoM:tests/test_outsiders.py
 from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
@@ -21,7 +28,6 @@ WITH_EMPTY_GROUND = [
 def drawn_plan(name: str, images: int = 24) -> Plan:
     """A plan of a drawn dataset's first test images, with nothing to learn from."""
     names = tuple(c.name for c in playground.definition(name).sorted_classes)
-    half = len(names) // 2
     records = np.zeros(images, IMAGE)
     records["label"], records["split"] = np.arange(images) % len(names), TEST
     records["hash"][:, 0] = np.arange(images)
@@ -29,11 +35,11 @@ def drawn_plan(name: str, images: int = 24) -> Plan:
         name=name,
         class_names=names,
         template="{}",
-        base=tuple(range(half)),
-        new=tuple(range(half, len(names))),
+        labels=tuple(range(len(names))),
         paths=tuple(f"test/{index:04}.png" for index in range(images)),
         images=records,
         shots={1: ()},
+        ranks={1: ()},
         regions=np.zeros(0, REGION),
         policy={"per_image": 1},
         notes={},
@@ -54,7 +60,7 @@ def test_pairs_are_empty_and_showing_and_of_one_size_in_one_image(name: str) -> 
     sizes = [regions["box"][:, 2:] - regions["box"][:, :2] for regions in (showing, empty)]
     assert np.array_equal(*sizes)
     assert sizes[0].min() > 0
-    assert set(plan.images["label"][showing["image"]]) <= set(plan.base)
+    assert set(plan.images["label"][showing["image"]]) <= set(halve(plan.labels)[0])
     for shows, holds_none in zip(showing, empty, strict=True):
         split, index = playground.image_of(plan.paths[shows["image"]])
         main, things = playground.shown(name, split, index)
@@ -88,7 +94,7 @@ def test_far_images_are_equally_many_of_each_dataset_and_of_no_base_class() -> N
     wanted = len(ood_data.images_of(plan, plan.base)) // 2
     assert len(found["icons"]) == wanted
     called = {renamed.class_names[label] for label in renamed.images["label"][found["animals"]]}
-    base = {plan.class_names[label] for label in plan.base}
+    base = {plan.class_names[label] for label in halve(plan.labels)[0]}
     assert called
     assert not called & base
     assert len(set(found["icons"].tolist())) == wanted

@@ -10,6 +10,7 @@ import pytest
 from conftest import draw_image
 from kinds import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
 from projects import STAGES, Project
+from workspaces import run_of
 
 from fdbpl.cache import open_cache
 from fdbpl.classify.artifact import Artifact, decision_of
@@ -37,7 +38,7 @@ def project(project: Project) -> Project:
         draw_image(Path("labelled") / class_name / "é.png", 100 + index)
     Path("names.txt").write_text("\n".join(NAMES), encoding="utf-8")
     own = {"mine": {"images": "photos", "names": "names.txt"}}
-    project.change(data={"own": own}, methods=METHODS)
+    project.change(data={"own": own}, methods=METHODS, protocols=["all-classes"])
     return project
 
 
@@ -50,8 +51,17 @@ def all_stages(project: Project) -> dict[str, str]:
     return said
 
 
-def metrics() -> dict[str, Any]:
-    return json.loads(WORK.metrics("mine").read_text())
+def metrics(protocol: str = "all-classes") -> dict[str, Any]:
+    return run_of(WORK, "mine", protocol)
+
+
+def learned(method: str, kind: str) -> Artifact:
+    return Artifact.load(WORK.learned("mine", "all-classes", method, 1, kind), kind)
+
+
+def measures(found: dict[str, Any]) -> set[str]:
+    cells = (cell for seeds in found["methods"].values() for cell in seeds.values())
+    return {name for cell in cells for name in cell["measures"]}
 
 
 def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project) -> None:
@@ -65,12 +75,14 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     assert "Agreement with the teacher on held-out images" in said["compare"]
     assert "nothing is out of distribution" in said["ood"]
     found = metrics()
-    assert found["protocol"] == "teacher-agreement"
-    assert found["left_out"] == ["teacher", *LABELLED]
+    assert measures(found) == {"agreement"}
+    assert found["left_out"] == [m for m in METHODS if m in ("teacher", *LABELLED)]
     assert list(found["methods"]) == [name for name in FREE if name != "teacher"]
     comparison = json.loads(WORK.comparison("json").read_text())
     assert comparison["methods"] == {}
-    assert list(comparison["unlabelled"]) == ["mine"]
+    assert comparison["all_classes"]["datasets"] == {
+        "mine": {"kind": "agreement", "test_images": 2}
+    }
 
 
 def test_pictures_without_a_class_are_drawn_without_one(
@@ -91,17 +103,17 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
     project.change(data={"own": {"mine": own}}, shots="all")
     said = all_stages(project)
     assert "12 training images for 2 seeds, 24 regions, 4 test images" in said["prepare-crops"]
-    assert "Learned from images without classes; accuracy over all classes" in said["compare"]
+    assert "All classes learned, all competing; accuracy in per cent" in said["compare"]
     found, plan = metrics(), Plan.load(WORK.plan("mine"))
-    assert found["protocol"] == "all-classes"
+    assert measures(found) == {"accuracy"}
     assert (found["classes"], found["test_images"]) == ({"all": 4}, {"all": 4})
     assert list(found["methods"]) == FREE
     student = open_cache(WORK.cache("mine", "student")).features("test")
-    path = WORK.learned("mine", "fdbpl", 2, "classifier")
+    path = WORK.learned("mine", "all-classes", "fdbpl", 2, "classifier")
     classifier = Artifact.load(path, "classifier")
     labels = plan.images["label"][plan.test]
     wanted = accuracy(student, labels, decision_of(classifier), range(4))
-    assert found["methods"]["fdbpl"]["seeds"]["2"]["accuracy"] == wanted
+    assert found["methods"]["fdbpl"]["2"]["measures"]["accuracy"] == wanted
     assert classifier.about["class_names"] == [name.replace("_", " ") for name in NAMES]
     assert classifier.about["learned_classes"] == classifier.about["class_names"]
     assert classifier.arrays["memory.rows"].shape == (4, 33)
@@ -127,7 +139,7 @@ def test_a_table_may_leave_its_training_rows_without_class(project: Project) -> 
     said = all_stages(project)
     assert "4 classes, " in said["prepare-crops"]
     assert "CoOp" in said["train-student"]
-    assert metrics()["protocol"] == "all-classes"
+    assert measures(metrics()) == {"accuracy"}
 
 
 def test_a_vocabulary_in_place_of_class_names(project: Project) -> None:
@@ -139,19 +151,28 @@ def test_a_vocabulary_in_place_of_class_names(project: Project) -> None:
     )
     said = all_stages(project)
     assert "4 classes, learned by 8 names" in said["prepare-crops"]
-    about = Artifact.load(WORK.learned("mine", "kdpl", 1, "prompts"), "prompts").about
+    about = Artifact.load(
+        WORK.learned("mine", "all-classes", "kdpl", 1, "prompts"), "prompts"
+    ).about
     assert about["vocabulary"]["names"] == 8
     assert about["learned_classes"] == []
+<<<<<<< HEAD
     remembering = Artifact.load(WORK.learned("mine", "fdbpl", 1, "classifier"), "classifier")
     assert set(remembering.arrays) == {"positive", "negative", "decision"}  # no class is known
+=======
+    remembering = Artifact.load(
+        WORK.learned("mine", "all-classes", "fdbpl", 1, "classifier"), "classifier"
+    )
+    assert not {MEMORY, BRIDGED} & set(remembering.arrays)  # no class is known
+>>>>>>> protoM
     few = metrics()
-    assert few["protocol"] == "all-classes"
-    prompts = {m: few["methods"][m]["seeds"]["1"]["prompts"] for m in TRAINED if m in FREE}
+    assert measures(few) == {"accuracy"}
+    prompts = {m: few["methods"][m]["1"]["prompts"] for m in TRAINED if m in FREE}
 
     project.change(train={"likeliest": 8})
     all_stages(project)
     for method, digest in prompts.items():
-        assert metrics()["methods"][method]["seeds"]["1"]["prompts"] != digest
+        assert metrics()["methods"][method]["1"]["prompts"] != digest
 
 
 def test_a_vocabulary_alone_is_what_there_is_to_tell_apart(project: Project) -> None:
@@ -159,7 +180,9 @@ def test_a_vocabulary_alone_is_what_there_is_to_tell_apart(project: Project) -> 
     own = {"mine": {"images": "photos"}}
     project.change(data={"own": own, "vocabulary": "words.txt"}, methods=["kdpl"])
     all_stages(project)
-    classifier = Artifact.load(WORK.learned("mine", "kdpl", 1, "classifier"), "classifier")
+    classifier = Artifact.load(
+        WORK.learned("mine", "all-classes", "kdpl", 1, "classifier"), "classifier"
+    )
     assert classifier.about["class_names"] == ["red", "blue", "sea"]
     assert np.isfinite(classifier.arrays["decision"]).all()
     project.change(data={"vocabulary": None})
@@ -173,14 +196,14 @@ def test_class_agnostic_training_is_evaluated_base_to_new(project: Project) -> N
     Path("words.txt").write_text("red\nblue\nsea\nforest\n")
     project.change(
         datasets=["mine"],
+        protocols=["base-to-new"],
         data={"own": {"mine": {"folder": "folders"}}, "vocabulary": "words.txt"},
         methods=["zero_shot", "linear_probe", "coop", "kdpl", "fdbpl"],
         train={"likeliest": 2},
     )
     said = all_stages(project)
-    assert "4 classes (2 base, 2 new), learned by 4 names" in said["prepare-crops"]
-    found = metrics()
-    assert found["protocol"] == "base-to-new"
+    assert "4 classes (2 learned under base-to-new), learned by 4 names" in said["prepare-crops"]
+    found = metrics("base-to-new")
     assert list(found["methods"]) == ["zero_shot", "kdpl", "fdbpl"]
     comparison = json.loads(WORK.comparison("json").read_text())
     assert list(comparison["methods"]) == ["zero_shot", "kdpl", "fdbpl"]
@@ -205,4 +228,4 @@ def test_one_picture_leaves_nothing_to_evaluate(project: Project) -> None:
     assert "nothing to evaluate" in said["evaluate"]
     assert "nothing measured: mine" in said["compare"]
     assert WORK.comparison("png").is_file()
-    assert WORK.learned("mine", "kdpl", 1, "classifier").is_file()
+    assert WORK.learned("mine", "all-classes", "kdpl", 1, "classifier").is_file()

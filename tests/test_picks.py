@@ -22,6 +22,7 @@ from fdbpl.data.params import DataParams
 from fdbpl.data.picks import COLUMNS, picks_table, read_picks
 from fdbpl.data.registry import given_picks, open_dataset
 from fdbpl.data.splits import base_and_new, draw_order
+from fdbpl.protocols.all_classes import ALL_CLASSES
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import TABLE, choose_shots, make_plan
@@ -109,7 +110,7 @@ def test_a_plan_has_the_shots_of_the_table_and_no_others(dataset: Dataset) -> No
     assert learned_from(brought) != learned_from(plain)
     assert brought.notes[TABLE] == ["seeds 1, 2"]
     assert TABLE not in plain.notes
-    everything = planned(dataset, given=picks, split="all")
+    everything = planned(dataset, given=picks, protocols=[ALL_CLASSES])
     assert learned_from(everything) == {s: {i.path for i in picks[s]} for s in picks}
     assert planned(dataset, given=picks, shots="all").shots == brought.shots
 
@@ -130,7 +131,7 @@ def test_a_picked_image_that_does_not_decode_is_named_and_not_replaced(dataset: 
     [
         ({"seeds": [1, 3]}, "no seed 3, but 1, 2. Set seeds"),
         ({"shots": 1}, "2 images of 'ant' for seed 1, wanted at most shots, which is 1"),
-        ({"split": "all"}, "no image of 'cat fish' for seed 1"),
+        ({"protocols": [ALL_CLASSES]}, "no image of 'cat fish' for seed 1"),
     ],
 )
 def test_picks_that_do_not_fit_the_parameters_are_refused(dataset, changes, says) -> None:

@@ -51,7 +51,7 @@ def test_a_plan_reads_back_as_it_was(plan: Plan, tmp_path: Path) -> None:
     assert loaded.digest == plan.digest
     assert (loaded.images == plan.images).all()
     assert (loaded.regions[:] == plan.regions).all()
-    for field in ("name", "class_names", "template", "base", "new", "paths", "shots", "notes"):
+    for field in ("name", "class_names", "template", "labels", "paths", "shots", "ranks", "notes"):
         assert getattr(loaded, field) == getattr(plan, field), field
     assert list(loaded.shots) == [2, 1]
     loaded.save(tmp_path / "again")
@@ -126,8 +126,8 @@ def test_the_digest_sees_every_part(plan: Plan) -> None:
         "name": "dogs",
         "class_names": ("ant", "wasp"),
         "template": "a {}",
-        "base": (1,),
-        "new": (0,),
+        "labels": (1,),
+        "ranks": {**plan.ranks, 1: plan.ranks[1][::-1]},
         "paths": plan.paths[::-1],
         "images": images,
         "shots": {1: plan.shots[1]},
@@ -163,7 +163,7 @@ def test_another_version(plan: Plan, tmp_path: Path) -> None:
     file = tmp_path / "plan" / "plan.json"
     text = json.loads(file.read_text())
     file.write_text(json.dumps({"version": 99, "other": text["paths"]}))
-    with pytest.raises(UserError, match="a plan of version 99, wanted 2"):
+    with pytest.raises(UserError, match="a plan of version 99, wanted 3"):
         Plan.load(tmp_path / "plan")
 
 
@@ -197,7 +197,7 @@ def test_damage_is_found_and_named(plan: Plan, tmp_path: Path, name: str, damage
         Plan.load(tmp_path / "plan")
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '{"version": 2}', '{"version": 2, "name": 2}'])
+@pytest.mark.parametrize("text", ["[]", "null", '{"version": 3}', '{"version": 3, "name": 2}'])
 def test_json_of_another_kind_is_damage(plan: Plan, tmp_path: Path, text: str) -> None:
     plan.save(tmp_path / "plan")
     (tmp_path / "plan" / "plan.json").write_text(text)

@@ -1,11 +1,12 @@
 """A plan is used under the parameters that it was made with, and under no others."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from workspaces import draw, prepare, workspace_params
+from workspaces import draw, workspace_params
 
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
@@ -38,7 +39,6 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
 def work(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     place = Workspace(tmp_path_factory.mktemp("project") / "runs" / "x")
     run_stage("prepare_crops", params, place, "pets")
-    prepare(params, "pets", place.targets)
     return place
 
 
@@ -71,9 +71,20 @@ def test_seeds_that_were_not_planned_are_named(params: Params, work: Workspace, 
         load_planned(changed(params, seeds=fewer), "pets", work)
 
 
-def test_tests_alone_serve_any_seeds_and_regions(params: Params, work: Workspace) -> None:
-    other = changed(params, seeds=[9], regions={"per_image": 7})
-    assert load_planned(other, "pets", work.targets).policy == {}
+def test_tests_alone_serve_any_seeds_and_regions(params: Params, tmp_path: Path) -> None:
+    alone = changed(params, protocols=["transfer"], datasets=["boats", "pets"], source="boats")
+    place = Workspace(tmp_path)
+    run_stage("prepare_crops", alone, place, "pets")
+    other = changed(alone, seeds=[9], regions={"per_image": 7})
+    assert load_planned(other, "pets", place).policy == {}
+    with pytest.raises(UserError, match=r'made with protocols \[\], wanted "base-to-new" too'):
+        load_planned(params, "pets", place)
+
+
+def test_a_plan_for_more_protocols_serves(params: Params, tmp_path: Path) -> None:
+    more, place = changed(params, protocols=["base-to-new", "all-classes"]), Workspace(tmp_path)
+    run_stage("prepare_crops", more, place, "pets")
+    assert load_planned(params, "pets", place).digest == load_planned(more, "pets", place).digest
 
 
 @pytest.mark.parametrize("changes", [{"seeds": [1, 7]}, {"regions": {"per_image": 5}}])

@@ -11,9 +11,13 @@ from PIL import Image
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
 from fdbpl.data.images import decode, read_image
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.protocols.all_classes import ALL_CLASSES
+from fdbpl.protocols.base_to_new import BASE_TO_NEW, halves
+from fdbpl.protocols.protocol import Protocol
+from fdbpl.protocols.transfer import TRANSFER
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import TEST, TRAIN, Plan
-from fdbpl.regions.planning import Shots, Split, make_plan
+from fdbpl.regions.planning import Shots, make_plan
 from fdbpl.system.errors import UserError
 
 CLASSES = {"ant": (5, 2), "bee": (4, 2), "cat": (3, 1), "dog": (2, 3)}
@@ -45,7 +49,7 @@ def boxes(plan: Plan) -> Mapping[tuple[str, int], tuple]:
 
 def test_shots_come_from_the_base_classes_and_tests_from_all(folder: Path) -> None:
     plan = plan_of(folder)
-    assert (plan.base, plan.new) == ((0, 1), (2, 3))
+    assert plan.labels == (0, 1, 2, 3)
     for rows in plan.shots.values():
         assert plan.images["label"][list(rows)].tolist() == [0, 0, 1, 1]
         assert list(rows) == sorted(rows)
@@ -112,37 +116,58 @@ def test_all_images_may_be_learned_from(folder: Path) -> None:
     assert not any(plan.notes.values())
 
 
-@pytest.mark.parametrize("split", ["halves", "all", "test-only"])
-def test_the_order_of_the_file_lists_does_not_matter(folder: Path, split: Split) -> None:
+@pytest.mark.parametrize("protocols", [[BASE_TO_NEW], [ALL_CLASSES, BASE_TO_NEW], []])
+def test_the_order_of_the_file_lists_does_not_matter(
+    folder: Path, protocols: list[Protocol]
+) -> None:
     dataset = read_folder("pets", folder, "{}")
     backwards = Dataset(
         **{**vars(dataset), "train": dataset.train[::-1], "test": dataset.test[::-1]}
     )
-    options: dict[str, Any] = {"regions": RegionParams(), "shots": 2, "seeds": [1], "split": split}
-    plans = [make_plan(d, **options) for d in (dataset, backwards)]
+    options: dict[str, Any] = {"regions": RegionParams(), "shots": 2, "seeds": [1]}
+    plans = [make_plan(d, **options, protocols=protocols) for d in (dataset, backwards)]
     assert plans[0].digest == plans[1].digest
 
 
 def test_all_classes_may_be_learned_from(folder: Path) -> None:
-    halves, plan = plan_of(folder), plan_of(folder, split="all")
-    assert (plan.base, plan.new) == ((0, 1, 2, 3), ())
+    half, plan = plan_of(folder), plan_of(folder, protocols=[BASE_TO_NEW, TRANSFER])
     for seed, rows in plan.shots.items():
         assert plan.images["label"][list(rows)].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-        base = {halves.paths[row] for row in halves.shots[seed]}
-        assert base == {plan.paths[row] for row in rows if plan.images["label"][row] < 2}
-    assert boxes(halves).items() < boxes(plan).items()  # so what base-to-new encoded is reused
-    assert [plan.paths[row] for row in plan.test] == [halves.paths[row] for row in halves.test]
+        base = {half.paths[row] for row in half.shots[seed]}
+        assert base == {plan.paths[row] for row in plan.picks((0, 1), 2)[seed]}
+    assert boxes(half).items() < boxes(plan).items()  # so what base-to-new encoded is reused
+    assert [plan.paths[row] for row in plan.test] == [half.paths[row] for row in half.test]
+
+
+def paths_of(plan: Plan, labels: tuple[int, ...], shots: Shots) -> dict[int, set[str]]:
+    picks = plan.picks(labels, shots)
+    return {seed: {plan.paths[row] for row in rows} for seed, rows in picks.items()}
+
+
+@pytest.mark.parametrize("most", [3, "all"])
+def test_fewer_shots_are_the_first_of_each_class_and_no_protocol_moves_anothers(
+    folder: Path, most: Shots
+) -> None:
+    plan = plan_of(folder, shots=most, protocols=[BASE_TO_NEW, ALL_CLASSES])
+    base, every = halves(plan.labels, ()).learned, plan.labels
+    for shots in (1, 2, 3):
+        for labels, protocol in ((base, BASE_TO_NEW), (every, ALL_CLASSES)):
+            alone = plan_of(folder, shots=shots, protocols=[protocol])
+            assert paths_of(plan, labels, shots) == paths_of(alone, labels, "all")
+    for seed, rows in plan.picks(every, 2).items():
+        assert list(rows) == sorted(rows)
+        assert set(rows) < set(plan.picks(every, "all")[seed])
 
 
 def test_a_plan_of_tests_alone_depends_on_nothing_else(folder: Path) -> None:
-    plan = plan_of(folder, split="test-only")
-    assert (plan.base, plan.new, plan.shots, len(plan.regions)) == ((), (), {}, 0)
+    plan = plan_of(folder, protocols=[])
+    assert (plan.labels, plan.shots, len(plan.regions)) == ((), {}, 0)
     assert [path.split("/")[0] for path in plan.paths] == ["test"] * 8
     assert not any(plan.notes.values())
-    other = plan_of(folder, shots="all", seeds=[7], crops=9, split="test-only")
+    other = plan_of(folder, shots="all", seeds=[7], crops=9, protocols=[])
     assert other.digest == plan.digest
     draw_image(folder / "train" / "ant" / "more.png", 1)
-    assert plan_of(folder, split="test-only").digest == plan.digest
+    assert plan_of(folder, protocols=[]).digest == plan.digest
     plan.save(folder / "plan")
     assert Plan.load(folder / "plan").digest == plan.digest
 
@@ -150,12 +175,12 @@ def test_a_plan_of_tests_alone_depends_on_nothing_else(folder: Path) -> None:
 def test_a_dataset_without_training_images_can_be_tested_on(folder: Path) -> None:
     dataset = Dataset(**{**vars(read_folder("pets", folder, "{}")), "train": ()})
     options: dict[str, Any] = {"regions": RegionParams(), "shots": 2, "seeds": [1]}
-    assert len(make_plan(dataset, **options, split="test-only").test) == 8
+    assert len(make_plan(dataset, **options, protocols=[]).test) == 8
     with pytest.raises(UserError, match="0 classes with training images"):
-        make_plan(dataset, **options, split="all")
+        make_plan(dataset, **options, protocols=[ALL_CLASSES])
     nothing = Dataset(**{**vars(dataset), "test": ()})
     with pytest.raises(UserError, match=r"'pets': no test image in .*, wanted at least 1"):
-        make_plan(nothing, **options, split="test-only")
+        make_plan(nothing, **options, protocols=[])
 
 
 def test_what_base_to_new_is_keyed_by_stays(tmp_path: Path) -> None:
@@ -165,7 +190,7 @@ def test_what_base_to_new_is_keyed_by_stays(tmp_path: Path) -> None:
         for name, colour in (("ant", "red"), ("bee", "blue")):
             Image.new("RGB", (24, 18), colour).save(folder / part / name / "0.bmp")
     plan = plan_of(folder, shots=1, seeds=[1])
-    assert plan.digest == "31e47d205f52dda41c3defc266c2f8b2a536fbcc1393bd7907732f977bf94c63"
+    assert plan.digest == "c7dde70aee471002461e7279f36f43b162edfad3b5fe55b2a5c10d84ad7be91e"
 
 
 def test_an_unreadable_training_image_is_replaced_and_named(folder: Path) -> None:
@@ -218,8 +243,8 @@ def test_a_class_without_training_images_is_named(folder: Path) -> None:
     for path in (folder / "train" / "bee").iterdir():
         path.unlink()
     plan = plan_of(folder)
-    assert (plan.base, plan.new) == ((0, 2), (3,))
-    assert plan.notes["classes without training images, neither base nor new"] == ["bee"]
+    assert plan.labels == (0, 2, 3)
+    assert plan.notes["classes without training images, which nothing is learned of"] == ["bee"]
 
 
 def test_too_little_to_plan_from(folder: Path) -> None:
@@ -239,7 +264,7 @@ def test_too_little_to_plan_from(folder: Path) -> None:
         plan(test=tuple(item for item in dataset.test if item.label < 2))
     for item in dataset.train:
         (folder / item.path).write_bytes(DAMAGED)
-    with pytest.raises(UserError, match=r"no training image of 2 base classes.*ant/00\.png"):
+    with pytest.raises(UserError, match=r"no training image of 4 classes.*ant/00\.png"):
         plan()
 
 
@@ -254,19 +279,20 @@ def bare(tmp_path: Path) -> Dataset:
 
 
 def bare_plan(dataset: Dataset, shots: Shots = 2, **options: Any) -> Plan:
-    regions = RegionParams(per_image=2)
-    return make_plan(dataset, regions=regions, shots=shots, seeds=[1, 2], **options)
+    usual = {"regions": RegionParams(per_image=2), "seeds": [1, 2], "protocols": [ALL_CLASSES]}
+    return make_plan(dataset, shots=shots, **{**usual, **options})
 
 
 def test_without_labels_all_classes_are_learned_and_some_images_held_out(bare: Dataset) -> None:
     plan = bare_plan(bare)
-    assert (plan.base, plan.new) == ((0, 1, 2), ())
-    assert plan.learned_names == bare.class_names
+    assert plan.labels == (0, 1, 2)
+    assert not plan.is_labelled
     assert not plan.teaches_labels
     assert not plan.tests_labels
     assert len(plan.test) == 4
     assert set(plan.images["label"].tolist()) == {UNKNOWN}
     assert [len(rows) for rows in plan.shots.values()] == [6, 6]  # shots for each name
+    assert [len(rows) for rows in plan.picks(plan.labels, 1).values()] == [3, 3]
     held_out = {plan.paths[row] for row in plan.test}
     everything = bare_plan(bare, "all")
     assert {everything.paths[row] for row in everything.test} == held_out
@@ -302,17 +328,21 @@ def test_one_image_is_enough_to_learn_from(bare: Dataset) -> None:
     assert not plan.tests_labels
 
 
-def test_images_without_class_are_no_source_of_a_transfer(bare: Dataset) -> None:
-    with pytest.raises(UserError, match=r"without a class.*transfer\.source.*transfer: null"):
-        bare_plan(bare, split="all")
+@pytest.mark.parametrize(
+    "protocols", [[TRANSFER], [ALL_CLASSES, TRANSFER], [BASE_TO_NEW], [BASE_TO_NEW, TRANSFER]]
+)
+def test_images_without_class_have_no_halves_and_are_no_source(
+    bare: Dataset, protocols: list[Protocol]
+) -> None:
+    with pytest.raises(UserError, match=r"without a class.*List all-classes under protocols"):
+        bare_plan(bare, protocols=protocols)
+    assert bare_plan(bare, protocols=[BASE_TO_NEW, ALL_CLASSES]).digest == bare_plan(bare).digest
 
 
 def test_a_vocabulary_is_learned_from_in_place_of_names(folder: Path, tmp_path: Path) -> None:
     plain, plan = plan_of(folder), plan_of(folder, vocabulary=("red", "blue", "sea"))
-    assert plan.learned_names == ("red", "blue", "sea")
     assert not plan.teaches_labels
-    assert (plan.base, plan.new, plan.shots) == (plain.base, plain.new, plain.shots)
-    assert plain.learned_names == ("ant", "bee")
+    assert (plan.labels, plan.shots) == (plain.labels, plain.shots)
     assert plain.teaches_labels
     assert plan.digest != plain.digest
     plan.save(tmp_path / "plan")
@@ -329,8 +359,8 @@ def without_contents(plan: Plan) -> dict[str, Any]:
     [
         {},
         {"shots": "all"},
-        {"split": "all"},
-        {"split": "test-only"},
+        {"protocols": [ALL_CLASSES, BASE_TO_NEW]},
+        {"protocols": []},
         {"vocabulary": ("red", "sea")},
     ],
 )

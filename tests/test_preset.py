@@ -21,6 +21,7 @@ from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 ELEVEN = ("eleven", "eleven-b16")
+CURVES = ("few-shot", "few-shot-drawn")
 
 
 def params_of(text: str) -> Params:
@@ -35,12 +36,10 @@ def test_the_playground_is_the_shipped_file_byte_for_byte() -> None:
 @pytest.mark.parametrize("name", ELEVEN)
 def test_the_eleven_are_the_fields_protocol(name: str) -> None:
     params = params_of(preset(name))
-    benchmarks = [dataset for dataset in LAYOUTS if dataset not in SHIFTED["imagenet"]]
-    assert sorted(params.datasets) == sorted(benchmarks)
+    assert sorted(params.datasets) == sorted(LAYOUTS)
     assert (params.shots, params.seeds) == (16, [1, 2, 3])
-    assert params.transfer
-    assert params.transfer.source == "imagenet"
-    assert sorted(params.transfer.targets) == sorted(set(LAYOUTS) - {"imagenet"})
+    assert params.protocols == ["base-to-new", "transfer"]
+    assert (params.source, tuple(params.shifted)) == ("imagenet", SHIFTED["imagenet"])
     assert set(params.methods) == set(KNOWN) - {IMPORTED}
     assert params.train == TrainParams(
         lr=2e-3, warmup_lr=1e-5, momentum=0.9, weight_decay=5e-4, epochs=50, batch=32
@@ -59,27 +58,41 @@ def test_the_two_differ_in_their_models_alone() -> None:
     assert second.model_copy(update={"student": models[0], "teacher": models[1]}) == first
 
 
-def names_of(name: str) -> list[str]:
-    raw = yaml.safe_load(shipped(name))
-    return sorted({*raw["datasets"], raw["transfer"]["source"], *raw["transfer"]["targets"]})
+def test_a_curve_is_of_all_classes_from_the_fields_shots() -> None:
+    few, drawn = (params_of(preset(name)) for name in CURVES)
+    for params, name in ((few, "eleven"), (drawn, "playground")):
+        assert (params.protocols, params.shots) == (["all-classes"], [1, 2, 4, 8, 16])
+        whole = params_of(preset(name))
+        assert [*params.datasets, *whole.shifted] == whole.datasets
+        same = {"datasets", "protocols", "shots", "shifted"}
+        assert params.model_dump(exclude=same) == whole.model_dump(exclude=same)
+
+
+def test_ones_own_folder_is_learned_whole() -> None:
+    params = params_of(preset("folder", root="/pictures"))
+    assert (params.datasets, params.protocols) == (["mine"], ["all-classes"])
+    assert params.data.own["mine"].folder == "/pictures"
 
 
 @given(st.data(), st.sampled_from(NAMES))
 def test_only_drops_every_other_dataset_and_nothing_else(data, name: str) -> None:
-    only = data.draw(st.lists(st.sampled_from(names_of(name)), min_size=1, unique=True))
     whole = yaml.safe_load(shipped(name))
-    if not set(only) & set(whole["datasets"]):
+    known, shifted = whole["datasets"], whole["shifted"]
+    only = data.draw(st.lists(st.sampled_from(known), min_size=1, unique=True))
+    if not set(only) - set(shifted):
         with pytest.raises(UserError, match="wanted at least one of"):
             preset(name, only)
         return
     text = preset(name, only)
-    for key in ("datasets", "development"):
+    transfers = whole["source"] in only and len(only) > 1
+    kept = [one for one in known if one in only and (transfers or one not in shifted)]
+    for key in ("datasets", "development", "shifted"):
         if key in whole:
-            whole[key] = [dataset for dataset in whole[key] if dataset in only]
-    targets = [target for target in whole["transfer"]["targets"] if target in only]
-    whole["transfer"]["targets"] = targets
-    if whole["transfer"]["source"] not in only or not targets:
-        whole["transfer"] = None
+            whole[key] = [dataset for dataset in whole[key] if dataset in kept]
+    if not transfers:
+        whole["protocols"] = [one for one in whole["protocols"] if one != "transfer"]
+    if whole["source"] not in kept:
+        whole["source"] = kept[0]
     assert yaml.safe_load(text) == whole
     assert comments_of(text) == comments_of(shipped(name))
 
@@ -176,11 +189,18 @@ def test_one_flag_limits_the_run(elsewhere: Path) -> None:
     assert said.splitlines()[-1].startswith("no transfer: its source")
     params = params_of((elsewhere / "few.yaml").read_text())
     assert params.datasets == ["dtd", "eurosat"]
-    assert params.transfer is None
+    assert (params.protocols, params.source) == (["base-to-new"], "dtd")
     assert params.data.root == "/sets"
+<<<<<<< HEAD
     params = params_of(preset("eleven", ["imagenet", "dtd", "imagenetv2"]))
     assert params.transfer
     assert params.transfer.targets == ["dtd", "imagenetv2"]
+=======
+    run("eleven", "--only", "imagenet, dtd imagenetv2", "--params", "few.yaml")
+    params = params_of((elsewhere / "few.yaml").read_text())
+    assert params.protocols == ["base-to-new", "transfer"]
+    assert (params.datasets, params.shifted) == (["imagenet", "dtd", "imagenetv2"], ["imagenetv2"])
+>>>>>>> protoM
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from safetensors.torch import save_file
+from workspaces import run_of
 
 from fdbpl.cli import main
 from fdbpl.data.readers import imagenet
@@ -94,21 +95,23 @@ def test_real_photographs_go_through_all_three_protocols(
         (tmp_path / "sets" / name).symlink_to(real / name)
     shift_imagenet(tmp_path / "sets", real)
     methods = ["zero_shot", "teacher", "coop", "kdpl", "fdbpl"]
-    targets = ["caltech-101", "dtd", *SHIFTS]
+    datasets = [*BENCHMARKS, *SHIFTS]
     raw = {
-        "datasets": BENCHMARKS,
+        "datasets": datasets,
+        "protocols": ["base-to-new", "transfer"],
+        "source": "imagenet",
+        "shifted": SHIFTS,
         "methods": methods,
         "seeds": [1, 2],
         "shots": 2,
         "data": {"root": "sets"},
         "regions": {"per_image": 2},
         "train": {"epochs": 2},
-        "transfer": {"source": "imagenet", "targets": targets},
         **TINY,
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    for dataset in BENCHMARKS:
-        for stage in PER_DATASET:
+    for stage in PER_DATASET:
+        for dataset in datasets:
             run_stage(stage, dataset)
     for stage in OVER_ALL:
         run_stage(stage)
@@ -117,16 +120,15 @@ def test_real_photographs_go_through_all_three_protocols(
     halves = {"caltech-101": (50, 50), "dtd": (5, 5), "imagenet": (100, 100)}
     images = {"caltech-101": 800, "dtd": 100, "imagenet": 1600}
     for dataset in BENCHMARKS:
-        record = json.loads(work.metrics(dataset).read_text())
+        record = run_of(work, dataset)
         assert tuple(record["classes"].values()) == halves[dataset]
         assert sum(record["test_images"].values()) == images[dataset]
         for method in methods:
-            for found in record["methods"][method]["seeds"].values():
-                assert all(0 <= found[key] <= 100 for key in ("base", "new", "h"))
-    transferred = json.loads(work.transferred.read_text())
-    assert transferred["source"] == "imagenet"
-    assert {name: (about["kind"], about["classes"], about["test_images"]) for name, about in
-            transferred["targets"].items()} == {
+            for cell in record["methods"][method].values():
+                assert all(0 <= cell["measures"][key] <= 100 for key in ("base", "new", "h"))
+    moved = {name: run_of(work, name, "transfer") for name in datasets}
+    assert {name: (run["kind"], run["classes"]["all"], run["test_images"]["all"]) for name, run in
+            moved.items() if name != "imagenet"} == {
         "caltech-101": ("cross-dataset", 100, 800),
         "dtd": ("cross-dataset", 10, 100),
         "imagenetv2": ("shifted", 200, 200),
@@ -134,10 +136,10 @@ def test_real_photographs_go_through_all_three_protocols(
         "imagenet-adversarial": ("shifted", FEW, FEW),
         "imagenet-rendition": ("shifted", FEW, FEW),
     }  # fmt: skip
-    for method in methods:
-        for found in transferred["methods"][method]["seeds"].values():
-            assert list(found) == ["imagenet", *targets]
-            assert all(0 <= accuracy <= 100 for accuracy in found.values())
+    for run in moved.values():
+        for method in methods:
+            for cell in run["methods"][method].values():
+                assert 0 <= cell["measures"]["accuracy"] <= 100
     compared = json.loads(work.comparison("json").read_text())["methods"]
     assert list(compared["fdbpl"]["datasets"]) == BENCHMARKS
     for row in (*BENCHMARKS, *SHIFTS, "FDBPL, ours", "cross-dataset", "shifted"):

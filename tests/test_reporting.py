@@ -1,5 +1,6 @@
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ from kinds import KNOWN
 from PIL import Image
 
 from fdbpl.evaluation.accuracy import harmonic_mean
+<<<<<<< HEAD
 from fdbpl.methods.registry import title_of
+=======
+from fdbpl.evaluation.record import Cell, Run
+from fdbpl.methods.names import KNOWN
+from fdbpl.reporting import few_shot
+from fdbpl.reporting import section as sections
+from fdbpl.reporting.section import Section
+>>>>>>> protoM
 from fdbpl.reporting.tables import (
     averages_table,
     compare,
@@ -23,21 +32,25 @@ PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = [1, 2]
 
 
-def record(base: float, new: float, step: float) -> dict[str, Any]:
-    """A dataset's accuracies as the evaluation writes them; each method is `step` better."""
-    methods = {}
+def run(base: float, new: float, step: float, images: tuple[int, int] = (9, 9)) -> Run:
+    """What base-to-new measured of a dataset; each method is `step` better."""
+    methods: dict[str, dict[str, Cell]] = {}
     for index, method in enumerate(KNOWN):
-        seeds = {}
+        methods[method] = {}
         for seed in SEEDS:
             b, n = base + step * index + seed, new + step * index - seed
             joint = {"base": b / 2, "new": n / 2, "h": harmonic_mean(b, n) / 2}
             halves = {"base": b, "new": n, "h": harmonic_mean(b, n), "joint": joint}
-            seeds[str(seed)] = {**halves, "prompts": "ab12"}
-        methods[method] = {"seeds": seeds}
-    return {"dataset": "x", "plan": "cd34", "methods": methods}
+            methods[method][str(seed)] = Cell(measures=halves, prompts="ab12")
+    return run_of(methods, dict(zip(("base", "new"), images, strict=True)))
 
 
-RECORDS = {"textures": record(60, 50, 1), "flowers": record(70, 40, 2)}
+def run_of(methods: dict[str, dict[str, Cell]], images: dict[str, int], **more: Any) -> Run:
+    usual: dict[str, Any] = {"learned_on": "x", "kind": "own", "classes": {}, "left_out": []}
+    return Run(**{**usual, **more}, test_images=images, methods=methods)
+
+
+RECORDS = {"textures": run(60, 50, 1), "flowers": run(70, 40, 2)}
 
 
 @pytest.fixture
@@ -119,7 +132,8 @@ def test_every_column_has_a_rule_that_markdown_knows() -> None:
 def test_equal_seeds_show_no_deviation() -> None:
     halves = {"base": 61.7, "new": 50.3, "h": harmonic_mean(61.7, 50.3)}
     same = {**halves, "joint": halves}
-    records = {"a": {"methods": {"zero_shot": {"seeds": {str(s): same for s in (1, 2, 3)}}}}}
+    cells = {str(seed): Cell(measures=same) for seed in (1, 2, 3)}
+    records = {"a": run_of({"zero_shot": cells}, {})}
     assert "±" not in datasets_table(compare(records, ["zero_shot"], [1, 2, 3]))
 
 
@@ -127,10 +141,50 @@ def test_the_plot_is_the_same_picture_every_time(comparison) -> None:
     pictures = []
     for _ in range(2):
         file = io.BytesIO()
-        plot(comparison, ["textures", "flowers"], file)
+        draw = partial(plot, comparison, ["textures", "flowers"])
+        sections.plot([Section("methods", {}, [], 8.0, draw)], file)
         pictures.append(file.getvalue())
     assert pictures[0] == pictures[1]
     image = Image.open(io.BytesIO(pictures[0]))
     assert image.format == "PNG"
     assert not {"Software", "Creation Time"} & set(image.info)
     assert len(image.convert("RGB").getcolors(1 << 20)) > 3
+
+
+def few(kind: str, *values: float) -> Run:
+    cells = {str(seed): Cell(measures={kind: value}) for seed, value in enumerate(values, start=1)}
+    return run_of({"coop": cells, "zero_shot": cells}, {"all": 7})
+
+
+def test_a_curve_has_a_table_of_averages_and_one_of_every_dataset() -> None:
+    runs = {
+        "a": {"1": few("accuracy", 10, 20), "all": few("accuracy", 30, 40)},
+        "b": {"1": few("accuracy", 50, 50), "all": few("accuracy", 70, 70)},
+        "c": {"1": few("agreement", 1, 1), "all": few("agreement", 2, 2)},
+    }
+    summary = few_shot.summarise(runs, ["zero_shot", "coop"], SEEDS)
+    assert summary["methods"]["coop"]["avg"] == {"1": 32.5, "all": 52.5}  # of accuracies alone
+    assert summary["methods"]["coop"]["datasets"]["a"]["1"]["std"] == pytest.approx(50**0.5)
+    known, average, first, _, told, unknown = few_shot.tables(summary)
+    assert (
+        known == "All classes learned, all competing; accuracy in per cent, by shots of each class:"
+    )
+    assert average.splitlines()[3] == "| CoOp         | 32.50 | 52.50 |"
+    assert first.splitlines()[3].split("|")[2].strip() == "15.00 ± 7.07"
+    assert "Agreement with the teacher" in told
+    assert "| c, 7 " in unknown
+    for shown in (summary, few_shot.summarise({"a": {"2": runs["a"]["1"]}}, ["coop"], SEEDS)):
+        file = io.BytesIO()
+        draw = partial(few_shot.plot, shown)
+        sections.plot([Section("x", {}, [], few_shot.height(shown), draw)], file)
+        assert Image.open(io.BytesIO(file.getvalue())).format == "PNG"
+
+
+def test_a_method_without_a_dataset_has_no_average() -> None:
+    lacking = run_of({"zero_shot": few("accuracy", 1, 2).methods["coop"]}, {"all": 7})
+    runs = {"a": {"4": few("accuracy", 10, 20)}, "b": {"4": lacking}}
+    summary = few_shot.summarise(runs, ["zero_shot", "coop"], SEEDS)
+    assert summary["methods"]["coop"]["avg"] == {"4": None}
+    assert few_shot.tables(summary)[1].splitlines()[3].split("|")[2:5] == [
+        " 15.00 ± 7.07 ", "           - ", "       - "
+    ]  # fmt: skip

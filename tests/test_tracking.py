@@ -12,10 +12,15 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from workspaces import evaluated_workspace, train, workspace_params
+from workspaces import evaluated_workspace, run_of, train, workspace_params
 
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
+<<<<<<< HEAD
+=======
+from fdbpl.data.splits import halve
+from fdbpl.evaluation.statistics import Interval
+>>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
@@ -121,11 +126,25 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
 
     flat = runs["birds coop seed 2"]
     cell = comparison["methods"]["coop"]["datasets"]["birds"]["seeds"]["2"]
+<<<<<<< HEAD
     named = {"base": "base_acc", "new": "new_acc", "h": "h"}
     assert all(flat.data.metrics[there] == cell[name] for name, there in named.items())
     assert tags_of(flat) == ["seed", "birds", "coop", "base-to-new", "2", "yes"]
     history = json.loads(work.learned("birds", "coop", 2, "history").read_text())
     curve = mlflow_client().get_metric_history(flat.info.run_id, "loss/cross_entropy")
+=======
+    assert {name: flat.data.metrics[name] for name in ("base_acc", "new_acc", "h")} == {
+        "base_acc": cell["base"],
+        "new_acc": cell["new"],
+        "h": cell["h"],
+    }
+    tags = ("kind", "dataset", "method", "setting", "seed", "current")
+    assert [flat.data.tags[tag] for tag in tags] == [
+        "seed", "birds", "coop", "base-to-new", "2", "yes"
+    ]  # fmt: skip
+    history = json.loads(work.learned("birds", "base-to-new", "coop", 2, "history").read_text())
+    curve = client.get_metric_history(flat.info.run_id, "loss/cross_entropy")
+>>>>>>> protoM
     assert [point.value for point in curve] == history["terms"]["cross_entropy"]
     assert [point.step for point in curve] == [1, 2, 3]
     kinds = ("prompts.safetensors", "classifier.safetensors", "history.json")
@@ -142,9 +161,10 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
     assert not Path("mlruns").exists()
 
 
-def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
+def test_every_protocol_has_runs_of_its_own(work: Workspace) -> None:
     record()
     before, models = current(), aliases()
+<<<<<<< HEAD
     targets = ["cars", "birds-inked"]
     transfer = {"source": "birds", "targets": targets, "shifted": targets[1:]}
     evaluated_workspace(Path(), workspace_params(Path(), DATASETS, transfer=transfer))
@@ -161,6 +181,36 @@ def test_a_transfer_has_runs_of_its_own_and_no_models(work: Workspace) -> None:
     assert found == {"source_acc": cell["birds"], "avg_acc": inked, "acc/birds-inked": inked}
     assert tags_of(shifted) == ["seed", "birds", "coop", "shifted", "2", "yes"]
     assert tags_of(runs["birds cross-dataset zero_shot seed 1"])[3] == "cross-dataset"
+=======
+    more: dict[str, Any] = {
+        "protocols": ["base-to-new", "all-classes", "transfer"],
+        "shifted": ["birds-inked"],
+        "shots": [1, 2],
+    }
+    params = workspace_params(Path(), [*DATASETS, "birds-inked"], **more)
+    evaluated_workspace(Path(), params)
+    records = read_records(params, Workspace(Path()))
+    assert records.notes == ()
+    counts = tracking.record(records, "fdbpl", register=True)
+    assert tracking.record(records, "fdbpl", register=True).written == 0
+    assert counts.written + counts.found == len(current()) == RUNS + 2 * 2 * 6 + 2 * 6
+    assert len(before) == RUNS
+    assert aliases().keys() == models.keys()
+    runs = {run.info.run_name: run.data for run in all_runs()}
+    shifted = runs["birds shifted coop seed 2"]
+    found = {k: v for k, v in shifted.metrics.items() if not k.startswith("loss/")}
+    source, target = (
+        run_of(work, name, "transfer")["methods"]["coop"]["2"]["measures"]["accuracy"]
+        for name in ("birds", "birds-inked")
+    )
+    assert found == {"source_acc": source, "avg_acc": target, "acc/birds-inked": target}
+    tags = ("kind", "dataset", "method", "setting", "seed", "current")
+    assert [shifted.tags[tag] for tag in tags] == ["seed", "birds", "coop", "shifted", "2", "yes"]
+    assert runs["birds cross-dataset zero_shot seed 1"].tags["setting"] == "cross-dataset"
+    few = runs["cars all-classes 1 shots coop seed 2"]
+    assert (few.tags["setting"], few.tags["shots"]) == ("all-classes", "1")
+    assert few.metrics["accuracy"] >= 0
+>>>>>>> protoM
 
 
 def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
@@ -172,11 +222,11 @@ def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None
     plan = Plan.load(work.plan("birds"))
     assert tuple(found.columns) == plan.class_names
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
-    base = list(plan.base)
+    base, _ = halve(plan.labels)
     labels = plan.images["label"][plan.test]
     on_base = np.isin(labels, base)
-    right = np.asarray(base)[found.to_numpy()[:, base].argmax(axis=1)] == labels
-    evaluated = json.loads(work.metrics("birds").read_text())["methods"]["coop"]["seeds"]["1"]
+    right = np.asarray(base)[found.to_numpy()[:, list(base)].argmax(axis=1)] == labels
+    evaluated = run_of(work, "birds")["methods"]["coop"]["1"]["measures"]
     assert 100 * right[on_base].mean() == pytest.approx(evaluated["base"])
 
 

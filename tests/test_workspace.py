@@ -10,11 +10,6 @@ from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.system.workspace import Workspace
 
 STAGES = [name.replace("_", "-") for name in (*PER_DATASET, *OVER_ALL)]
-OF_TRANSFER = {
-    "prepare-crops": "prepare-transfer",
-    "cache-teacher": "cache-transfer",
-    "train-student": "train-transfer",
-}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -31,16 +26,6 @@ def test_it_runs_the_stage_where_the_workspace_is(stage: str, run: str | None) -
     assert parsed.params.get("dataset") == dataset
 
 
-@pytest.mark.parametrize(("stage", "of_transfer"), OF_TRANSFER.items())
-@pytest.mark.parametrize("part", ["source", "targets"])
-def test_a_part_of_a_transfer_is_made_by_the_transfers_stage(
-    part: str, stage: str, of_transfer: str
-) -> None:
-    for root in (Path(), Path("runs/default"), Path("runs/other"), Path("/elsewhere")):
-        whole = Workspace(root)
-        assert getattr(whole, part).command(stage, "mine") == whole.command(of_transfer)
-
-
 def test_what_is_missing_names_the_run_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,7 +33,6 @@ def test_what_is_missing_names_the_run_that_was_given(
     monkeypatch.chdir(tmp_path)
     for words, says in (
         (("train-student", "dishes"), "fdbpl prepare-crops dishes --run x"),
-        (("train-transfer",), "fdbpl prepare-transfer --run x"),
         (("compare",), "fdbpl evaluate objects --run x"),
         (("results",), "fdbpl compare --run x"),
         (("record",), "the stages with --run x"),

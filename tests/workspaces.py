@@ -1,5 +1,6 @@
 """An evaluated workspace in a second: real plan, caches, files and accuracies of random vectors."""
 
+import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,14 @@ from fdbpl.data.registry import open_dataset
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.prompts import SIDES
 from fdbpl.methods.registry import usable
-from fdbpl.regions.plan import Plan
+from fdbpl.regions.boxes import REGION
+from fdbpl.regions.plan import IMAGE, Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
 from fdbpl.stages.caches import known_classes, open_caches
-from fdbpl.stages.made_with import of_training
-from fdbpl.stages.prepare_crops import save_plan
-from fdbpl.stages.targets import own_targets
-from fdbpl.stages.transfer import measure_transfer
+from fdbpl.stages.evaluate import measure
+from fdbpl.stages.made_with import Record, of_training
+from fdbpl.stages.tasks import Task, tasks_of
 from fdbpl.system.files import readable_json
 from fdbpl.system.workspace import Workspace
 
@@ -52,10 +53,10 @@ class FakeEncoder:
 
 
 def workspace_params(root: Path, datasets: list[str], **changes: Any) -> Params:
-    targets = (changes.get("transfer") or {}).get("targets", [])
-    own = {name: {"folder": str(root / "pictures" / name)} for name in [*datasets, *targets]}
+    own = {name: {"folder": str(root / "pictures" / name)} for name in datasets}
     raw = {
         "datasets": datasets,
+        "protocols": ["base-to-new"],
         "methods": ["zero_shot", "coop", "fdbpl"],
         "seeds": [1, 2],
         "shots": 2,
@@ -76,16 +77,28 @@ def evaluated_workspace(root: Path, params: Params) -> Workspace:
             draw(params, dataset)
         prepare(params, dataset, work)
         train(params, dataset, work)
-        run_stage("evaluate", params, work, dataset)
-    if params.transfer:
-        prepare(params, params.transfer.source, work.source)
-        train(params, params.transfer.source, work.source)
-        for target in own_targets(params, params.transfer):
-            draw(params, target)
-            prepare(params, target, work.targets)
-        measure_transfer(params, params.transfer, work, carry)
+    for dataset in params.datasets:
+        measure(params, dataset, work, carry)
     run_stage("compare", params, work, None)
     return work
+
+
+def run_of(work: Workspace, dataset: str, protocol: str = "base-to-new") -> Any:
+    """What a dataset's record says of a protocol, from the most shots, as plain JSON."""
+    record = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))
+    return list(record["protocols"][protocol].values())[-1]
+
+
+def empty_plan(made_with: Record) -> Plan:
+    """A plan without images, of four classes of "pets" that are learned."""
+    images = np.empty(0, IMAGE)
+    names = ("a", "b", "c", "d")
+    none: Any = {"paths": (), "shots": {}, "ranks": {}, "policy": {}, "notes": {}}
+    labels = tuple(range(len(names)))
+    regions = np.empty(0, REGION)
+    return Plan(
+        "pets", names, "{}", labels, images=images, regions=regions, made_with=made_with, **none
+    )
 
 
 def draw(params: Params, dataset: str) -> None:
@@ -110,7 +123,7 @@ def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
 
 def prepare(params: Params, dataset: str, work: Workspace) -> None:
     """Plan a dataset, and cache random features of it."""
-    save_plan(params, dataset, work)
+    run_stage("prepare_crops", params, work, dataset)
     plan = Plan.load(work.plan(dataset))
     vectors = unit(np.random.default_rng(0), len(plan.class_names), DIM)
     for role, name in (("teacher", "large"), ("student", "small")):
@@ -132,8 +145,14 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
 
 def train(params: Params, dataset: str, work: Workspace, draw: str = "") -> None:
     """Write what training writes, drawn at random from the names, the learning rate and `draw`."""
-    plan = Plan.load(work.plan(dataset))
-    caches = open_caches(params, plan, work)
+    work.prompts_of(dataset).mkdir(parents=True, exist_ok=True)
+    for task in tasks_of(params, Plan.load(work.plan(dataset))):
+        _train(params, task, work, draw)
+
+
+def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
+    plan, dataset = task.plan, task.plan.name
+    classes = known_classes(plan, open_caches(params, plan, work))
     for method in usable(params.chosen_methods, labels=plan.teaches_labels):
         for seed in params.seeds:
             name, sides = method.name, SIDES[: len(getattr(method, "starts", ()))]
@@ -143,29 +162,30 @@ def train(params: Params, dataset: str, work: Workspace, draw: str = "") -> None
                 "dataset": dataset,
                 "plan": plan.digest,
                 "class_names": list(plan.class_names),
-                "learned_classes": list(plan.learned_names) if method.learns else [],
-                "made_with": of_training(plan.made_with, params, dataset, name, seed),
+                "learned_classes": list(task.names) if method.learns else [],
+                "made_with": of_training(params, task, name, seed),
                 "seed": seed,
             }
-            rng = np.random.default_rng(
-                zlib.crc32(f"{dataset} {name} {seed} {params.train.lr} {draw}".encode())
-            )
+            said = f"{dataset} {task.folder} {name} {seed} {params.train.lr} {draw}"
+            rng = np.random.default_rng(zlib.crc32(said.encode()))
             vectors: dict[str, np.ndarray] = {}
-            decision = None if method.learns else method.decision({}, known_classes(plan, *caches))
+            decision = None if method.learns else method.decision({}, classes)
             if decision is None:
                 contexts = {name: unit(rng, 4, DIM) for name in sides or ("rows",)}
                 prompts = Artifact(contexts, {"kind": "prompts", **about})
                 vectors = {side: unit(rng, len(plan.class_names), DIM) for side in sides}
                 decided = vectors.get("positive", unit(rng, len(plan.class_names), DIM))
                 decision = Decision(decided, SCALE)
-                about["prompts"] = prompts.save(work.learned(dataset, name, seed, "prompts"))
+                place = work.learned(dataset, task.folder, name, seed, "prompts")
+                about["prompts"] = prompts.save(place)
                 history = {
                     "prompts": prompts.digest,
                     "inactive": [],
                     "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
                     "gradients": {"0": {"cross_entropy": rng.random(1).tolist()}},
                 }
-                work.learned(dataset, name, seed, "history").write_bytes(readable_json(history))
+                path = work.learned(dataset, task.folder, name, seed, "history")
+                path.write_bytes(readable_json(history))
             known = {"kind": "classifier", **about, "decision": decision.spec()}
             file = Artifact({**vectors, **decision.arrays()}, known)
-            file.save(work.learned(dataset, name, seed, "classifier"))
+            file.save(work.learned(dataset, task.folder, name, seed, "classifier"))

@@ -16,10 +16,9 @@ class _Commands(Command, click.Group):
 def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
-    The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset;
-    prepare-transfer, cache-transfer, train-transfer, transfer from one dataset to the others;
-    then compare and ood. By hand they work in runs/NAME; `dvc repro` runs them all and skips
-    what is unchanged.
+    The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
+    under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
+    them all and skips what is unchanged.
     """
 
 

@@ -87,7 +87,7 @@ def gc(store: str, caches: tuple[str, ...], delete: bool) -> None:
     """Remove from the region store STORE what no cache at or below CACHES holds.
 
     Small segments are put together to large ones, written before the old ones go. Name every
-    folder that holds caches in use (those there are of caches, transfer and runs): what is removed
+    folder that holds caches in use (those there are of caches and runs): what is removed
     by mistake is encoded again when it is next wanted. Best run while nothing is being built.
     """
     from fdbpl.cache.describe import sweep_lines

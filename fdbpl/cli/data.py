@@ -125,7 +125,7 @@ def data_picks(
     from fdbpl.system.files import write_whole
 
     params = _read(params_path)
-    usual_shots, usual_seeds = (params.shots, params.seeds) if params else (SHOTS, SEEDS)
+    usual_shots, usual_seeds = (params.counts[-1], params.seeds) if params else (SHOTS, SEEDS)
     where = _data_params(dataset, root, params)
     found = open_dataset(dataset, where)
     picks = choose_shots(

@@ -16,14 +16,16 @@ from fdbpl.system.files import write_whole
 @click.command()
 @click.argument("name", metavar="|".join(presets.NAMES))
 @click.option("--only", metavar="A,B", help="Limit the run to these datasets.")
-@click.option("--root", metavar="DIR", help="Holds CoOp's dataset folders: data.root.")
+@click.option("--root", metavar="DIR", help="Holds CoOp's dataset folders, or your classes'.")
 @params_option("The file to write.")
 def preset(name: str, only: str | None, root: str | None, params_path: Path) -> None:
     """Write the parameters of a whole run, and say what changed.
 
     playground: the drawn datasets and the tiny models. eleven: the field's eleven benchmarks and
     four shifted ImageNets, ViT-B/32 taught by ViT-H/14. eleven-b16: the same, ViT-B/16 taught by
-    ViT-L/14. The file that was there is kept beside the new one, unless it is a preset as shipped.
+    ViT-L/14. few-shot: the eleven from 1, 2, 4, 8 and 16 shots of every class. few-shot-drawn: the
+    same of the drawn ones. folder: pictures of your own, in --root a folder for each class. The
+    file that was there is kept beside the new one, unless it is a preset as shipped.
     """
     chosen = only.replace(",", " ").split() if only is not None else []
     if only is not None and not chosen:
@@ -43,7 +45,8 @@ def preset(name: str, only: str | None, root: str | None, params_path: Path) -> 
     after = load_yaml(text)
     for line in presets.changes(_keys(before), after) or ["  comments alone differ"]:
         click.echo(line)
-    if chosen and after["transfer"] is None:
+    whole = load_yaml(presets.shipped(name))
+    if "transfer" in whole["protocols"] and "transfer" not in after["protocols"]:
         click.echo("no transfer: its source, or every target, is not among --only")
 
 

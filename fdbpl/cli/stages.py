@@ -21,11 +21,7 @@ ABOUT = {
     "prepare_crops": "Choose images, splits, shots and random regions of DATASET.",
     "cache_teacher": "Encode the regions of DATASET that no run has encoded before.",
     "train_student": "Learn the prompts of every method and seed on DATASET.",
-    "evaluate": "Measure base and new accuracy of every method on DATASET.",
-    "prepare_transfer": "Plan the transfer's source with all classes, and its targets.",
-    "cache_transfer": "Encode what prepare-transfer planned and no run has encoded before.",
-    "train_transfer": "Learn the prompts of every method and seed on the source.",
-    "transfer": "Measure every method on the source and, unchanged, on the targets.",
+    "evaluate": "Measure the accuracies of every method on DATASET, under every protocol.",
     "compare": "Compare all evaluated datasets: tables and plot.",
     "ood": "Measure out-of-distribution (OOD) detection and calibration of every method.",
 }

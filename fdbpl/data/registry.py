@@ -14,7 +14,7 @@ from fdbpl.data.readers.folder import read_folder
 from fdbpl.data.readers.table import read_table
 from fdbpl.data.readers.unlabelled import read_unlabelled
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import TransferParams
+from fdbpl.settings.params import Params
 from fdbpl.system.errors import UserError
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -34,14 +34,14 @@ SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 KNOWN = (*playground.DATASETS, *playground.SHIFTED, *LAYOUTS)
 
 
-def is_shifted(target: str, transfer: TransferParams) -> bool:
-    """Tell whether a target is the source in pictures of another kind, rather than another dataset.
-
-    The registry knows the shifted versions of its own datasets; those of one's own are told by
-    `transfer.shifted`. Class names tell nothing: the drawn flowers and dishes share all of them,
-    and a flower is no dish.
-    """
-    return target in (*SHIFTED.get(transfer.source, ()), *transfer.shifted)
+def require_shifted_listed(name: str, params: Params) -> None:
+    """Raise UserError when a known shifted version of the source is not listed under `shifted`."""
+    is_known = name in SHIFTED.get(params.source, ()) and name not in params.data.own
+    if is_known and name not in params.shifted:
+        raise UserError(
+            f"{name} shows the classes of {params.source}, the source, in other pictures. List it "
+            "under shifted too, or take it off datasets."
+        )
 
 
 def is_drawn(name: str, data: DataParams) -> bool:

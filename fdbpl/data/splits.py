@@ -28,8 +28,13 @@ def base_and_new(train: Iterable[Item]) -> tuple[tuple[int, ...], tuple[int, ...
             "classes, and wanted a class for each image. Give a folder per class, or fill in the "
             "table's column class."
         )
+    return halve(tuple(labels))
+
+
+def halve(labels: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the first ceil(n / 2) of ascending labels, and the others."""
     half = (len(labels) + 1) // 2
-    return tuple(labels[:half]), tuple(labels[half:])
+    return labels[:half], labels[half:]
 
 
 def draw_order(items: Sequence[Item], seed: int) -> dict[int, list[Item]]:

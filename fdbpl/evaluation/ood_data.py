@@ -10,6 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.data.splits import halve
 from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.plan import TEST, Plan
@@ -32,7 +33,7 @@ def region_pairs(plan: Plan, world: int = 1) -> tuple[NDArray[np.void], NDArray[
     places where a region of that size shows at least SHOWN of the main object one is drawn, and
     one of all where it and its margin hold no object. A size without either is passed over.
     """
-    rows = images_of(plan, plan.base)
+    rows = images_of(plan, halve(plan.labels)[0])
     pairs = [places(plan.name, plan.paths[row], world=world) for row in rows]
     regions = np.zeros(sum(map(len, pairs)), REGION)
     regions["image"] = np.repeat(rows, [len(boxes) for boxes in pairs])
@@ -84,8 +85,8 @@ def far_images(plan: Plan, others: Mapping[str, Plan]) -> dict[str, Ints]:
     Every other dataset gives the same number, if it has it, drawn by the two names alone. Images
     of a class that is called as one of the base classes are left out.
     """
-    base_names = {plan.class_names[label] for label in plan.base}
-    share = -(-len(images_of(plan, plan.base)) // max(1, len(others)))
+    base_names = {plan.class_names[label] for label in halve(plan.labels)[0]}
+    share = -(-len(images_of(plan, halve(plan.labels)[0])) // max(1, len(others)))
     return {name: _sample(plan.name, other, base_names, share) for name, other in others.items()}
 
 

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.data.dataset import UNKNOWN
+from fdbpl.protocols.protocol import Labels, Shots
 from fdbpl.regions.file_rows import Rows
 from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.system.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 TRAIN, TEST = 0, 1
 
 IMAGE = np.dtype(
@@ -47,27 +48,29 @@ class Plan:
         name: the dataset's.
         class_names: by label.
         template: the dataset's own, with one {}.
-        base: labels of the base classes, those learned from; none where nothing is learned.
-        new: labels of the new classes; none but for base-to-new.
+        labels: those of the classes that have training images; none where nothing is learned.
         paths: of every image, relative to the dataset's folder.
         images: IMAGE records in the order of `paths`: training images, then test images.
-        shots: for each seed the rows of `images` to learn from, ascending.
+        shots: for each seed the rows of `images` that are drawn, ascending: the most shots that
+            any protocol learns from, of the classes that any of them learns.
+        ranks: for each seed, in the order of its shots, the place of each in the draw from its
+            class, from 0: so k shots are those of ranks below k.
         regions: REGION records of the training images, in the order of images and crops; of a
             loaded plan they stay in its file, and are read from it by parts.
         policy: the crop law, its seed and count; empty where nothing is learned.
         notes: what a person should know: unreadable images, classes short of images.
-        vocabulary: names to learn from in place of the base classes' names; mostly none.
+        vocabulary: names to learn from in place of class names; mostly none.
         made_with: the parameters that decided the plan, as `fdbpl.stages.made_with` says them.
     """
 
     name: str
     class_names: tuple[str, ...]
     template: str
-    base: tuple[int, ...]
-    new: tuple[int, ...]
+    labels: Labels
     paths: tuple[str, ...]
     images: NDArray[np.void]
     shots: Mapping[int, tuple[int, ...]]
+    ranks: Mapping[int, tuple[int, ...]]
     regions: Regions
     policy: Mapping[str, Any]
     notes: Mapping[str, list[str]]
@@ -79,15 +82,33 @@ class Plan:
         """Rows of the test images."""
         return np.flatnonzero(self._is_test)
 
+    def picks(self, labels: Labels, shots: Shots) -> dict[int, tuple[int, ...]]:
+        """Return for each seed the rows of `images` that some classes are learned from, ascending.
+
+        Args:
+            labels: of these classes. Images without a class count for all of them: of those there
+                are `shots` for each name to learn from.
+            shots: at most as many as were drawn.
+        """
+        names = 1 if self.is_labelled else len(self.vocabulary or self.class_names)
+        most = len(self.images) if shots == "all" else shots * names
+        found = {}
+        for seed, drawn in self.shots.items():
+            rows = np.asarray(drawn, np.intp)
+            taken = np.isin(self.images["label"][rows], [UNKNOWN, *labels])
+            taken &= np.asarray(self.ranks[seed], np.intp) < most
+            found[seed] = tuple(rows[taken].tolist())
+        return found
+
     @property
-    def learned_names(self) -> tuple[str, ...]:
-        """The names learned from: the vocabulary, or else those of the base classes."""
-        return self.vocabulary or tuple(self.class_names[label] for label in self.base)
+    def is_labelled(self) -> bool:
+        """Whether every training image has a class."""
+        return not self._unknown(~self._is_test)
 
     @property
     def teaches_labels(self) -> bool:
         """Whether methods that need labels can learn: every image has one, among these names."""
-        return not self.vocabulary and not self._unknown(~self._is_test)
+        return not self.vocabulary and self.is_labelled
 
     @property
     def tests_labels(self) -> bool:
@@ -130,12 +151,12 @@ class Plan:
             "made_with": dict(self.made_with),
             "class_names": list(self.class_names),
             "template": self.template,
-            "base": list(self.base),
-            "new": list(self.new),
+            "labels": list(self.labels),
             "policy": dict(self.policy),
             "notes": {key: list(lines) for key, lines in self.notes.items()},
             "vocabulary": list(self.vocabulary),
             "shots": {str(seed): list(rows) for seed, rows in self.shots.items()},
+            "ranks": {str(seed): list(ranks) for seed, ranks in self.ranks.items()},
             "paths": list(self.paths),
         }
 
@@ -167,11 +188,11 @@ class Plan:
                 name=text["name"],
                 class_names=tuple(text["class_names"]),
                 template=text["template"],
-                base=tuple(text["base"]),
-                new=tuple(text["new"]),
+                labels=tuple(text["labels"]),
                 paths=tuple(text["paths"]),
                 images=np.load(folder / "images.npy", allow_pickle=False),
                 shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
+                ranks={int(seed): tuple(ranks) for seed, ranks in text["ranks"].items()},
                 regions=open_regions(folder / "regions.npy"),
                 policy=text["policy"],
                 notes=text["notes"],

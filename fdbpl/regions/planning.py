@@ -1,9 +1,9 @@
 """Making a plan: draw the shots, look at every image once, draw the regions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
 from fdbpl.data.images import UnreadableImage, read_image
 from fdbpl.data.picks import Picks
-from fdbpl.data.splits import base_and_new, draw_order, hold_out_unlabelled
+from fdbpl.data.splits import draw_order, hold_out_unlabelled
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.protocol import Labels, Protocol, Shots
 from fdbpl.regions.boxes import REGION, CropPolicy, draw_regions
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import IMAGE, TEST, TRAIN, Plan
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent
-from fdbpl.system.workspace import Split
-
-Shots = int | Literal["all"]
 
 TABLE = "table of picks instead of a draw"
 
@@ -30,25 +29,25 @@ def make_plan(
     regions: RegionParams,
     shots: Shots,
     seeds: list[int],
-    split: Split = "halves",
+    protocols: Sequence[Protocol] = (BASE_TO_NEW,),
     given: Picks | None = None,
     vocabulary: tuple[str, ...] = (),
     allow_unreadable_test_images: bool = False,
     look: bool = True,
     report: Report = silent,
 ) -> Plan:
-    """Plan what a protocol needs of a dataset: shots to learn from, test images of all classes.
+    """Plan what protocols need of a dataset: shots to learn from, test images of all classes.
 
-    `split` "halves" is for base-to-new: shots of the base classes, the rest are new. "all" is for
-    the source of a transfer: all classes are base, none is new. "test-only" is for its targets:
-    test images alone, so that neither shots nor regions nor seeds change the plan.
+    `protocols` learn on it; with none there are test images alone, so that neither shots nor
+    regions nor seeds change the plan. Shots are drawn of every class that any of them learns,
+    from each class by itself: what one protocol learns from, no other changes.
 
-    Where any training image has no class, there are no halves and no label is read: all classes
-    are learned from `shots` images for each name, drawn from all images. Without a test image
-    some of them are held out, to compare student and teacher on.
+    Where any training image has no class, no label is read: all classes are learned from `shots`
+    images for each name, drawn from all images. Without a test image some of them are held out,
+    to compare student and teacher on.
 
-    With a `vocabulary` its names are learned from, and no class name; the base classes still say
-    from which images.
+    With a `vocabulary` its names are learned from, and no class name; the classes still say from
+    which images.
 
     An unreadable training image is left out, named in the notes and replaced by the next in the
     drawing order; with picks `given` instead of a draw, none replaces it. `report` follows the
@@ -58,14 +57,17 @@ def make_plan(
     to count what a plan would ask for.
 
     Raises:
-        UserError: a test image is unreadable (unless allowed), no training image is readable, or
-            base classes, new classes or, with neither, the dataset have no test image; or the
-            picks given lack a seed or a class, or have more images of a class than `shots`.
+        UserError: a test image is unreadable (unless allowed), no training image is readable, a
+            label space that is tested has no test image, or a protocol needs classes of images
+            that have none; or the picks given lack a seed or a class, or have more images of a
+            class than `shots`.
     """
-    learns = split != "test-only"
-    is_labelled = _is_labelled(dataset.train)
-    base, new = _classes(dataset, split)
-    drawn, count = base, shots
+    learns, is_labelled = bool(protocols), _is_labelled(dataset.train)
+    names = tuple(range(len(dataset.class_names)))
+    labels = _labels(dataset, protocols)
+    classes = [one.classes(labels, names) for one in protocols] if is_labelled else []
+    learned = tuple(sorted({label for one in classes for label in one.learned}))
+    drawn, count = learned, shots
     if learns and not is_labelled:
         if given is not None:
             raise UserError(
@@ -83,7 +85,7 @@ def make_plan(
     unreadable = sorted(reader.unreadable.values())
     if learns and not train:
         raise UserError(
-            f"dataset {dataset.name!r}: no training image of {len(base)} base classes is readable "
+            f"dataset {dataset.name!r}: no training image of {len(labels)} classes is readable "
             f"in {dataset.folder}, the first: {unreadable[0]}."
         )
     test = list(_readable(sorted(dataset.test, key=_by_label), reader, report))
@@ -95,32 +97,33 @@ def make_plan(
             "them out of the test."
         )
     if is_labelled or not learns:
-        _require_tests(dataset, test, base, new)
+        spaces = {name: part for one in classes for name, part in one.tested.items()}
+        _require_tests(dataset, test, spaces)
     images = np.concatenate([_records(train, TRAIN, reader), _records(test, TEST, reader)])
     row_of = {item: row for row, item in enumerate(train)}
+    ranked = {
+        seed: sorted((row_of[item], rank) for item, rank in _ranks(chosen))
+        for seed, chosen in picks.items()
+    }
     return Plan(
         name=dataset.name,
         class_names=dataset.class_names,
         template=dataset.template,
-        base=base,
-        new=new,
+        labels=labels,
         paths=tuple(item.path for item in [*train, *test]),
         images=images,
-        shots={
-            seed: tuple(sorted(row_of[item] for item in chosen)) for seed, chosen in picks.items()
-        },
+        shots={seed: tuple(row for row, _ in ranks) for seed, ranks in ranked.items()},
+        ranks={seed: tuple(rank for _, rank in ranks) for seed, ranks in ranked.items()},
         regions=_draw_all(images[: len(train) if look else 0], regions),
         policy=policy_of(regions) if learns else {},
         notes={
             "unreadable training images": unreadable,
             "unreadable test images": missing,
-            "classes short of images": _shortages(dataset, base, shots, picks)
-            if is_labelled
-            else [],
-            "classes without training images, neither base nor new": [
+            "classes short of images": _shortages(dataset, learned, shots, picks),
+            "classes without training images, which nothing is learned of": [
                 name
                 for label, name in enumerate(dataset.class_names)
-                if learns and label not in {*base, *new}
+                if learns and label not in labels
             ],
             **({TABLE: [f"seeds {', '.join(map(str, seeds))}"]} if given and learns else {}),
         },
@@ -141,40 +144,49 @@ def _without_labels(dataset: Dataset) -> Dataset:
     return replace(dataset, train=train, test=held_out)
 
 
-def _classes(dataset: Dataset, split: Split) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the labels learned from, and those held back as new."""
-    if split == "test-only":
-        return (), ()
+def _labels(dataset: Dataset, protocols: Sequence[Protocol]) -> Labels:
+    """Return the labels that have training images; none where no protocol learns from any."""
+    if not protocols:
+        return ()
     if not _is_labelled(dataset.train):
-        if split == "all":
+        needing = [one.name for one in protocols if one.needs_labels]
+        if len(needing) == len(protocols) or any(one.learns_on_source for one in protocols):
             raise UserError(
-                f"dataset {dataset.name!r} has training images without a class, and cannot be the "
-                "source of a transfer. Name another transfer.source, or set transfer: null."
+                f"dataset {dataset.name!r} has training images without a class, and "
+                f"{' and '.join(needing)} learns from classes. List all-classes under protocols, "
+                "or name another source."
             )
-        return tuple(range(len(dataset.class_names))), ()
-    base, new = base_and_new(dataset.train)
-    if not new:
+        return tuple(range(len(dataset.class_names)))
+    labels = tuple(sorted({item.label for item in dataset.train}))
+    if len(labels) < 2:
         raise UserError(
-            f"dataset {dataset.name!r}: {len(base)} classes with training images in "
-            f"{dataset.folder}, wanted at least 2."
+            f"dataset {dataset.name!r}: {len(labels)} classes with training images in "
+            f"{dataset.folder}, wanted at least 2. If it has test images alone, list it under "
+            "shifted."
         )
-    return (base, new) if split == "halves" else (base + new, ())
+    return labels
 
 
-def _require_tests(
-    dataset: Dataset, test: list[Item], base: tuple[int, ...], new: tuple[int, ...]
-) -> None:
-    """Raise UserError when a part that has classes has no test image, or there is none at all."""
-    for half, labels in (("base", base), ("new", new)):
-        if labels and not any(item.label in labels for item in test):
+def _require_tests(dataset: Dataset, test: list[Item], spaces: Mapping[str, Labels]) -> None:
+    """Raise UserError when classes that are tested have no test image, or there is none at all."""
+    for name, labels in spaces.items():
+        if not any(item.label in labels for item in test):
             raise UserError(
-                f"dataset {dataset.name!r}: no test image of the {len(labels)} {half} classes in "
+                f"dataset {dataset.name!r}: no test image of the {len(labels)} {name} classes in "
                 f"{dataset.folder}, wanted at least 1."
             )
     if not test:
         raise UserError(
             f"dataset {dataset.name!r}: no test image in {dataset.folder}, wanted at least 1."
         )
+
+
+def _ranks(chosen: list[Item]) -> Iterator[tuple[Item, int]]:
+    """Yield each of a seed's images with its place in the draw from its class."""
+    counts: dict[int, int] = {}
+    for item in chosen:
+        rank = counts[item.label] = counts.get(item.label, -1) + 1
+        yield item, rank
 
 
 def _draw_all(images: NDArray[np.void], regions: RegionParams) -> NDArray[np.void]:

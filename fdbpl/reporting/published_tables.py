@@ -8,6 +8,7 @@ from typing import Any
 
 from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.evaluation.record import Run
 from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.reporting import published_results as published
 from fdbpl.reporting.tables import markdown, number, with_deviation
@@ -22,13 +23,13 @@ TARGETS = frozenset(next(iter(published.BASE_TO_NEW["ViT-B/16"].values()))) - {S
 DASH = "-"
 
 
-def backbone_of(records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what papers call the student of all these records; None where they tell none known.
+def backbone_of(students: Sequence[Mapping[str, str]]) -> str | None:
+    """Return what papers call the student of all records; None where they tell none known.
 
     A student is known by an architecture of `published.BACKBONES` and OpenAI's weights, under
     their tag in open_clip; one student of several records, or none.
     """
-    found = {_backbone(record.get("student") or {}) for record in records}
+    found = {_backbone(student) for student in students}
     return found.pop() if len(found) == 1 else None
 
 
@@ -38,18 +39,16 @@ def _backbone(student: Mapping[str, str]) -> str | None:
     return published.BACKBONES.get(architecture) if is_openai else None
 
 
-def unlike_published(
-    records: Mapping[str, Mapping[str, Any]], transfer: Mapping[str, Any] | None
-) -> list[str]:
+def unlike_published(runs: Mapping[str, Run], transfer: Mapping[str, Any] | None) -> list[str]:
     """Return the benchmarks that were tested on other numbers of images than those of the papers.
 
     Args:
-        records: of the evaluated datasets, by name.
-        transfer: the transfer's record, if there is one.
+        runs: of base-to-new, by dataset.
+        transfer: what the comparison says of one, if there was one.
     """
     found = {
-        name: tuple(record["test_images"].get(half) for half in ("base", "new"))
-        for name, record in records.items()
+        name: tuple(run.test_images.get(half) for half in ("base", "new"))
+        for name, run in runs.items()
         if name in PUBLISHED
     }
     wanted = {name: (PUBLISHED[name][TEST_BASE], PUBLISHED[name][TEST_NEW]) for name in found}

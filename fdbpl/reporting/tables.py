@@ -1,9 +1,10 @@
-"""The comparison: one table over all datasets and methods, as JSON, text and picture."""
+"""The comparison under base-to-new: all datasets and methods as JSON, tables and picture."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from fdbpl.evaluation.accuracy import over_datasets, over_seeds
+from fdbpl.evaluation.record import Run
 from fdbpl.methods.registry import title_of
 
 JOINT = (
@@ -14,24 +15,17 @@ JOINT = (
 )
 
 
-def compare(
-    records: Mapping[str, Mapping[str, Any]], methods: Iterable[str], seeds: Iterable[int]
-) -> dict[str, Any]:
-    """Join the datasets' records to `{"methods": {method: {"avg", "datasets"}}}`, in per cent.
+def compare(runs: Mapping[str, Run], methods: Iterable[str], seeds: list[int]) -> dict[str, Any]:
+    """Join the datasets' runs to `{"methods": {method: {"avg", "datasets"}}}`, in per cent.
 
     Raises:
-        KeyError: a record lacks one of the methods or seeds.
+        KeyError: a run lacks one of the methods or seeds.
     """
     joined: dict[str, Any] = {}
-    wanted = [str(seed) for seed in seeds]
     for method in methods:
         datasets: dict[str, Any] = {}
-        for dataset, record in records.items():
-            results = record["methods"][method]["seeds"]
-            by_seed = {
-                seed: {key: results[seed][key] for key in ("base", "new", "h", "joint")}
-                for seed in wanted
-            }
+        for dataset, run in runs.items():
+            by_seed: Mapping[str, Any] = run.measures(method, seeds)
             datasets[dataset] = {**over_seeds(by_seed), "seeds": by_seed}
         joined[method] = {"avg": over_datasets(datasets), "datasets": datasets}
     return {"methods": joined}
@@ -102,12 +96,9 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def plot(comparison: Mapping[str, Any], datasets: Collection[str], file: BinaryIO) -> None:
+def plot(comparison: Mapping[str, Any], datasets: Collection[str], figure: Any) -> None:
     """Draw H of every method, each half by itself and where all compete: averages and datasets."""
-    from matplotlib.figure import Figure  # takes half a second, and only this function needs it
-
     methods = comparison["methods"]
-    figure = Figure(figsize=(8.5, 1.4 + 0.32 * len(methods)), layout="constrained", dpi=130)
     axes = figure.add_subplot()
     for row, result in enumerate(methods.values()):
         cells = [result["datasets"][name] for name in datasets]
@@ -130,4 +121,3 @@ def plot(comparison: Mapping[str, Any], datasets: Collection[str], file: BinaryI
     axes.set_xlabel(f"H of base and new accuracy, %: average of {len(datasets)} datasets, and each")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    figure.savefig(file, format="png", metadata={"Software": None})

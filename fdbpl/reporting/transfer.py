@@ -3,15 +3,66 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fdbpl.evaluation.accuracy import over_targets
+from fdbpl.evaluation.record import Run
 from fdbpl.methods.registry import title_of
 from fdbpl.reporting.tables import markdown, with_deviation
 
 KINDS = ("cross-dataset", "shifted")
 
 
-def transfer_tables(record: Mapping[str, Any], methods: Sequence[str]) -> str:
+def transfer_record(
+    runs: Mapping[str, Run],
+    plans: Mapping[str, str],
+    source: str,
+    methods: Sequence[str],
+    seeds: list[int],
+) -> dict[str, Any]:
+    """Join the runs of the source and of every target to what compare.json says of a transfer.
+
+    `targets` says of each its kind, plan and counts; `methods` has for each method the accuracies
+    by seed and dataset, the targets' means and deviations, and the averages of each kind.
+
+    Raises:
+        KeyError: a run lacks one of the methods or seeds, or there is none of the source.
+    """
+    targets = {name: run for name, run in runs.items() if name != source}
+    kinds = {name: run.kind for name, run in targets.items()}
+    ordered = {source: runs[source], **targets}
+    record: dict[str, Any] = {
+        "source": source,
+        "targets": {
+            name: {
+                "kind": run.kind,
+                "classes": run.classes["all"],
+                "test_images": run.test_images["all"],
+                "plan": plans[name],
+            }
+            for name, run in targets.items()
+        },
+        "methods": {},
+    }
+    for method in methods:
+        cells = {
+            seed: {name: run.methods[method][seed] for name, run in ordered.items()}
+            for seed in map(str, seeds)
+        }
+        accuracies: dict[str, Any] = {
+            seed: {name: cell.measures["accuracy"] for name, cell in of.items()}
+            for seed, of in cells.items()
+        }
+        digests = {seed: of[source].prompts for seed, of in cells.items() if of[source].prompts}
+        record["methods"][method] = {
+            "seeds": accuracies,
+            **over_targets(accuracies, source, kinds),
+            **({"prompts": digests} if digests else {}),
+        }
+    return record
+
+
+def transfer_tables(record: Mapping[str, Any]) -> str:
     """Return a transfer's averages, then every target of each kind, as Markdown tables."""
-    shown = {name: record["methods"][name] for name in methods if name in record["methods"]}
+    shown = record["methods"]
     kinds = {target: about["kind"] for target, about in record["targets"].items()}
     present = [kind for kind in KINDS if kind in kinds.values()]
     parts = [

@@ -21,6 +21,8 @@ from fdbpl.data.params import DataParams
 from fdbpl.methods.method import Method
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import IMPORTED, METHODS, find_method
+from fdbpl.protocols.protocol import Shots
+from fdbpl.protocols.registry import PROTOCOLS
 from fdbpl.regions.params import RegionParams
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section, explain
@@ -32,55 +34,25 @@ SHOTS = 16
 """The field's protocol: images of each class, and seeds of the draws."""
 
 
-class TransferParams(Section):
-    """Where prompts are learned on all classes, and the datasets they are then tested on.
-
-    `shifted` names the targets that are the source in pictures of another kind: what was learned
-    of its domain speaks there too. Those of the field and of the playground are known.
-    """
-
-    source: str
-    targets: list[str] = Field(min_length=1)
-    shifted: list[str] = Field(default_factory=list)
-
-    @field_validator("targets", "shifted")
-    @classmethod
-    def _no_repeats(cls, targets: list[str]) -> list[str]:
-        return _each_once(targets)
-
-    @model_validator(mode="after")
-    def _elsewhere(self) -> Self:
-        if self.source in self.targets:
-            raise ValueError(f"targets other than the source, {self.source!r}")
-        for name in self.shifted:
-            if name not in self.targets:
-                raise ValueError(f"shifted among the targets, and {name!r} is none")
-        return self
-
-
-class ImportedParams(Section):
-    """Where contexts lie that another program learned: checkpoints of the CoOp family.
-
-    A path holds {} where the seed stands, or is the same for all seeds. `base_to_new` names the
-    one of each dataset, `transfer` the one learned on all classes of the transfer's source.
-    """
-
-    base_to_new: dict[str, str] = Field(default_factory=dict)
-    transfer: str | None = None
-
-
 class Params(Section):
     """Everything `params.yaml` may say.
 
-    `methods` are names of the registry, or FILE.py:NAME of the user's own, whose names stand in
-    `methods` then, and whose files in `method_files`.
+    `protocols` are of `fdbpl.protocols`; by default base-to-new, of one's own datasets alone
+    all-classes. `source`, by default the first dataset, is the one that transfer learns on, and
+    `shifted` are the datasets that show it in other pictures: transfer alone tests on them, and
+    nothing learns from them. `shots` may be several, ascending: then all-classes learns from each
+    of them, and other protocols from the last. `methods` are names of the registry, or FILE.py:NAME
+    of the user's own, whose names stand in `methods` then, and whose files in `method_files`.
     """
 
     datasets: list[str] = Field(min_length=1)
+    protocols: list[str] = Field(min_length=1)
+    source: str
+    shifted: list[str] = Field(default_factory=list)
     method_files: dict[str, str] = Field(default_factory=dict)
     methods: list[str] = Field(min_length=1)
     seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
-    shots: StrictInt | Literal["all"] = SHOTS
+    shots: StrictInt | Literal["all"] | list[StrictInt | Literal["all"]] = SHOTS
     data: DataParams = DataParams()
     regions: RegionParams = RegionParams()
     student: StudentParams
@@ -88,8 +60,7 @@ class Params(Section):
     cache: CacheParams = CacheParams()
     workers: WorkerParams = WorkerParams()
     train: TrainParams = TrainParams()
-    transfer: TransferParams | None = None
-    imported: ImportedParams = ImportedParams()
+    imported: dict[str, dict[str, str]] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -110,6 +81,24 @@ class Params(Section):
             names.append(name if name in files else one)
         return {**raw, "methods": names, "method_files": files}
 
+    @property
+    def counts(self) -> list[Shots]:
+        """The numbers of shots, ascending."""
+        return list(self.shots) if isinstance(self.shots, list) else [self.shots]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, raw: Any) -> Any:
+        """Fill in what the datasets decide: the source, and the protocols."""
+        datasets = raw.get("datasets") if isinstance(raw, dict) else None
+        if not (isinstance(datasets, list) and datasets):
+            return raw  # which is refused
+        data = raw.get("data")
+        own = data.get("own") if isinstance(data, dict) else None
+        is_own = isinstance(own, dict) and all(name in own for name in map(str, datasets))
+        protocols = ["all-classes" if is_own else "base-to-new"]
+        return {"source": datasets[0], "protocols": protocols, **raw}
+
     @field_validator("methods")
     @classmethod
     def _known(cls, methods: list[str], info: ValidationInfo) -> list[str]:
@@ -122,22 +111,34 @@ class Params(Section):
                 )
         return methods
 
+    @field_validator("protocols")
+    @classmethod
+    def _known_protocols(cls, protocols: list[str]) -> list[str]:
+        for name in protocols:
+            if name not in PROTOCOLS:
+                raise ValueError(f"a list of protocols among {', '.join(PROTOCOLS)}; not {name!r}")
+        return protocols
+
     @model_validator(mode="after")
     def _valid_options(self) -> Self:
         for name, changes in self.objectives.items():
             find_method(name, changes, self.method_files.get(name))
         return self
 
-    @field_validator("datasets", "development", "methods", "seeds")
+    @field_validator("datasets", "protocols", "shifted", "development", "methods", "seeds")
     @classmethod
     def _no_repeats(cls, names: list[Any]) -> list[Any]:
         return _each_once(names)
 
     @field_validator("shots")
     @classmethod
-    def _some_shots(cls, shots: int | str) -> int | str:
-        if isinstance(shots, int) and shots < 1:
+    def _some_shots(cls, shots: Any) -> Any:
+        counts = shots if isinstance(shots, list) else [shots]
+        numbers = [count for count in counts if count != "all"]
+        if not counts or any(number < 1 for number in numbers):
             raise ValueError("at least 1 image a class, or 'all'")
+        if numbers != sorted(set(numbers)) or "all" in counts[:-1]:
+            raise ValueError("ascending numbers, each once, 'all' at the end at most")
         return shots
 
     @field_validator("seeds")
@@ -148,33 +149,36 @@ class Params(Section):
         return seeds
 
     @model_validator(mode="after")
-    def _every_file_used(self) -> Self:
-        sources = [self.transfer.source] if self.transfer else []
-        known = [*self.datasets, *self.development, *sources]
-        for key, files in (
-            ("data.picks", self.data.picks),
-            ("imported.base_to_new", self.imported.base_to_new),
-        ):
-            for name in files:
+    def _among_datasets(self) -> Self:
+        listed = ", ".join(self.datasets)
+        named = {"source": [self.source], "shifted": self.shifted, "data.picks": self.data.picks}
+        named |= {f"imported.{protocol}": files for protocol, files in self.imported.items()}
+        for key, names in named.items():
+            known = [*self.datasets, *(self.development if "." in key else ())]
+            for name in names:
                 if name not in known:
-                    raise UserError(
-                        f"{key} names {name!r}, wanted one of datasets: {', '.join(self.datasets)}."
-                    )
+                    raise UserError(f"{key} names {name!r}, wanted one of datasets: {listed}.")
+        if self.source in self.shifted:
+            raise UserError(f"shifted names {self.source!r}, wanted others than the source.")
+        if set(self.datasets) == {self.source} and set(self.protocols) == {"transfer"}:
+            raise UserError(f"protocols is transfer, and datasets no other than {self.source}.")
         return self
 
     @model_validator(mode="after")
     def _every_checkpoint_named(self) -> Self:
-        if IMPORTED in self.methods:
-            lacking = [name for name in self.datasets if name not in self.imported.base_to_new]
+        for name in self.imported:
+            if name not in PROTOCOLS:
+                raise UserError(f"imported names {name!r}, wanted among {', '.join(PROTOCOLS)}.")
+        for name in self.protocols if IMPORTED in self.methods else ():
+            protocol, files = PROTOCOLS[name], self.imported.get(name, {})
+            if protocol.trained_as in self.protocols:
+                continue
+            learned = [one for one in self.datasets if protocol.learns_on(self, one)]
+            lacking = [one for one in learned if one not in files]
             if lacking:
                 raise UserError(
-                    f"methods has {IMPORTED!r}, and imported.base_to_new no checkpoint of "
-                    f"{', '.join(lacking)}. Name one for each of datasets."
-                )
-            if self.transfer and self.imported.transfer is None:
-                raise UserError(
-                    f"methods has {IMPORTED!r}, and imported.transfer is missing. Name the "
-                    "checkpoint learned on all classes of transfer.source, or set transfer: null."
+                    f"methods has {IMPORTED!r}, and imported.{name} no checkpoint of "
+                    f"{', '.join(lacking)}. Name one for each dataset that {name} learns on."
                 )
         return self
 

@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from fdbpl.settings.params import Params
+from fdbpl.stages.tasks import learning
+from fdbpl.system.files import whole_folder
 from fdbpl.system.workspace import Workspace
 
 # Before any stage loads torch: threads that wait for work shall sleep. By default they spin, and
@@ -18,15 +20,8 @@ from fdbpl.system.workspace import Workspace
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PER_DATASET = ("prepare_crops", "cache_teacher", "train_student", "evaluate")
-OVER_ALL = (
-    "prepare_transfer",
-    "cache_transfer",
-    "train_transfer",
-    "transfer",
-    "compare",
-    "ood",
-)
-ENCODING = ("cache_teacher", "cache_transfer")
+OVER_ALL = ("compare", "ood")
+ENCODING = ("cache_teacher",)
 
 
 def run_stage(
@@ -41,13 +36,22 @@ def run_stage(
     open_pool: opens the workers of a stage that encodes (an OpenPool of fdbpl.stages.workers);
     those on this machine when not given.
 
-    Imports the stage alone, because planning and evaluating need neither torch nor open_clip.
+    Imports the stage alone, because planning and evaluating need neither torch nor open_clip, nor
+    does training where nothing is learned.
     """
+    if stage == "train_student" and dataset and not learning(params, dataset):
+        return learn_nothing(params, dataset, work)
     function = getattr(load(f"fdbpl.stages.{stage}"), stage)
     inputs = (params, work) if stage in OVER_ALL else (params, dataset, work)
     options = {"open_pool": open_pool} if open_pool and stage in ENCODING else {}
     lines: list[str] = function(*inputs, **options)
     return lines
+
+
+def learn_nothing(params: Params, dataset: str, work: Workspace) -> list[str]:
+    """Write the empty folder of a dataset that is only tested on."""
+    with whole_folder(work.prompts_of(dataset)):
+        return [f"{dataset}: nothing is learned here under {', '.join(params.protocols)}"]
 
 
 def load(name: str) -> ModuleType:

@@ -1,6 +1,5 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -40,53 +39,36 @@ def cache_teacher(
         UserError: a plan of other parameters, weights that do not fit, an image that changed or
             vanished since the plan.
     """
-    return cache_all(params, [(dataset, work)], open_pool)
-
-
-def cache_all(
-    params: Params,
-    planned: Sequence[tuple[str, Workspace]],
-    open_pool: OpenPool = local_pool,
-) -> list[str]:
-    """Write the caches of each planned dataset, of one workspace each; load a role's model once.
-
-    Raises:
-        UserError: as above.
-    """
     with open_pool(params.workers) as pool:
-        return _cache_all(params, planned, pool)
+        return _cached(params, load_planned(params, dataset, work), work, pool)
 
 
-def _cache_all(
-    params: Params, planned: Sequence[tuple[str, Workspace]], pool: Pool | None
-) -> list[str]:
-    plans = [load_planned(params, dataset, work) for dataset, work in planned]
-    folders = [open_dataset(dataset, params.data).folder for dataset, _ in planned]
+def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> list[str]:
+    folder = open_dataset(plan.name, params.data).folder
     store = RegionStore(params.cache.store)
     lines = []
     for role in roles_of(params):
         encoder = image_encoder(params, role)
         clip = encoder.clip
         clip.move_text(choose_device(params.device))
-        for (dataset, work), plan, folder in zip(planned, plans, folders, strict=True):
-            text, left_out = _text(plan, clip, role)
-            lines += [f"{dataset}: no room in the ensemble for {one!r}" for one in left_out]
-            with progress(f"{dataset}: encoding, {role}") as report:
-                counts = build_cache(
-                    plan,
-                    folder,
-                    encoder,
-                    store,
-                    work.cache(dataset, role),
-                    kind=role,
-                    model={"source": clip.source, "logit_scale": clip.logit_scale},
-                    payload=params.cache.payload,
-                    text=text,
-                    progress=report,
-                    crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
-                )
-            lines.append(f"{dataset}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
-            lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
+        text, left_out = _text(plan, clip, role)
+        lines += [f"{plan.name}: no room in the ensemble for {one!r}" for one in left_out]
+        with progress(f"{plan.name}: encoding, {role}") as report:
+            counts = build_cache(
+                plan,
+                folder,
+                encoder,
+                store,
+                work.cache(plan.name, role),
+                kind=role,
+                model={"source": clip.source, "logit_scale": clip.logit_scale},
+                payload=params.cache.payload,
+                text=text,
+                progress=report,
+                crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
+            )
+        lines.append(f"{plan.name}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
+        lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
     return lines
 
 

@@ -50,7 +50,7 @@ def known_classes(
     caches: Mapping[Role, Cache],
     clip: "ClipModel | None" = None,
     *,
-    learned: Sequence[str] | None = None,
+    learned: Sequence[str] = (),
     same_domain: bool = True,
 ) -> Classes:
     """Return a plan's classes as the caches of both models know them.
@@ -59,15 +59,14 @@ def known_classes(
         plan: of the classes.
         caches: of the plan, by role.
         clip: the student, for methods that need its text tower.
-        learned: the names learned from; by default those of this plan.
+        learned: the names learned from.
         same_domain: as `Classes` has it.
     """
     student = caches["student"]
-    own = () if plan.vocabulary else plan.learned_names
     return Classes(
         names=plan.class_names,
         scale=student.manifest.identity.model["logit_scale"],
-        learned=own if learned is None else learned,
+        learned=learned,
         texts={name: student.text(name) for name in TEXTS},
         teacher=caches["teacher"].text("template"),
         encode=None if clip is None else partial(_encode, clip, plan.class_names),

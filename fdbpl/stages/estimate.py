@@ -39,7 +39,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.caches import model_of, roles_of
 from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
-from fdbpl.stages.targets import own_targets
+from fdbpl.stages.tasks import Task, tasks_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json
 from fdbpl.system.progress import Report, silent
@@ -91,7 +91,8 @@ def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[s
     for done, role in enumerate(roles):
         parts[role], models[role] = _encoding(params, role, plans)
         report(done + 1, len(roles) + 1)
-    trainings = [one for plan, _ in plans for one in trainings_of(params, plan)]
+    tasks = (task for plan, _ in plans for task in tasks_of(params, plan))
+    trainings = [one for task in tasks for one in trainings_of(params, task)]
     return {**parts, "training": _training(params, models["student"], trainings)}
 
 
@@ -112,18 +113,12 @@ def _cost(*parts: Part) -> str:
 
 def _plans(params: Params, work: Workspace) -> Iterator[tuple[Plan, bool]]:
     """Yield the plan of each cache, and whether it is made; else it is good for counting alone."""
-    wanted = [(one, work) for one in params.datasets]
-    if params.transfer is not None:
-        targets = own_targets(params, params.transfer)
-        wanted.append((params.transfer.source, work.source))
-        wanted += [(target, work.targets) for target in targets]
-    for dataset, place in wanted:
-        made = Plan.load(place.plan(dataset)) if place.plan(dataset).is_dir() else None
-        current = of_plan(params, dataset, place.split)
-        if made is not None and differing(made.made_with, current) is None:
+    for dataset in params.datasets:
+        made = Plan.load(work.plan(dataset)) if work.plan(dataset).is_dir() else None
+        if made is not None and differing(made.made_with, of_plan(params, dataset)) is None:
             yield made, True
         else:
-            yield plan_of(params, dataset, place.split, look=False), False
+            yield plan_of(params, dataset, look=False), False
 
 
 def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tuple[Part, ClipModel]:
@@ -182,12 +177,12 @@ def _seconds_of_a_view(params: Params, tower: Callable[..., ImageEncoder], plan:
     return seconds(max(1, min(params.cache.batch, int(SECONDS / seconds(1)))))
 
 
-def trainings_of(params: Params, plan: Plan) -> list[Training]:
-    """Return what is trained on a plan; methods that train alike are trained once."""
-    listed = usable(params.chosen_methods, labels=plan.teaches_labels)
+def trainings_of(params: Params, task: Task) -> list[Training]:
+    """Return what is trained of a task; methods that train alike are trained once."""
+    listed = usable(params.chosen_methods, labels=task.plan.teaches_labels)
     alike = {canonical_json(one.training): one for one in listed if one.takes_steps}
-    names = plan.vocabulary[: params.train.likeliest] or plan.learned_names
-    images = max(map(len, plan.shots.values()), default=0)
+    names = task.plan.vocabulary[: params.train.likeliest] or task.names
+    images = max(map(len, task.picks.values()), default=0)
     steps = params.train.epochs * max(1, images // params.train.batch)
     return [Training(method, names, steps) for method in alike.values() if names]
 

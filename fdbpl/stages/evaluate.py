@@ -1,7 +1,8 @@
-"""Stage 4: accuracies of every method, on the base and the new classes. No model, no torch."""
+"""Stage 4: accuracies of every method under every protocol; torch only to carry prompts."""
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -9,112 +10,172 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache
 from fdbpl.classify.artifact import decision_of
-from fdbpl.classify.decision import Decision
+from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.weights import about_model
-from fdbpl.evaluation.accuracy import accuracy, base_to_new
+from fdbpl.evaluation.record import Cell, DatasetRecord, Run, write_record
 from fdbpl.methods.method import Method
 from fdbpl.methods.registry import usable
+from fdbpl.protocols.protocol import Protocol
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import open_caches
+from fdbpl.stages.caches import known_classes, open_caches
+from fdbpl.stages.carried import Carry, text_tower
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_evaluation
 from fdbpl.stages.planned import load_planned
-from fdbpl.system.files import readable_json, write_whole
+from fdbpl.stages.tasks import Task, classes_of, task_of, testing
 from fdbpl.system.workspace import Workspace
-
-Measure = Callable[[NDArray[Any], Decision], dict[str, Any]]
-"""Test images' features (T, D) and what decides between C classes to accuracies in per cent."""
-
-BASE_TO_NEW, ALL_CLASSES, AGREEMENT = "base-to-new", "all-classes", "teacher-agreement"
-"""Protocols: the second where nothing is held back, for images learned from without a class; the
-third where no test image has a class either."""
 
 
 def evaluate(params: Params, dataset: str, work: Workspace) -> list[str]:
-    """Write a dataset's accuracies, in per cent, for every method and seed.
+    """Write a dataset's accuracies, in per cent, for every protocol, method and seed.
 
-    Methods that need labels are left out where there are none to learn from.
+    Methods that need labels are left out where there are none to learn from; those that know the
+    classes alone that they were fitted to, where others are tested.
 
     Raises:
-        UserError: plan, cache or classifier is missing, damaged or of other parameters.
+        UserError: plan, cache, classifier or prompts are missing, damaged or of other parameters.
     """
+    return measure(params, dataset, work, text_tower(params, work))
+
+
+def measure(params: Params, dataset: str, work: Workspace, carry: Carry) -> list[str]:
+    """Do what `evaluate` does, with `carry` for the text tower. Loads no model itself."""
     plan = load_planned(params, dataset, work)
-    caches = open_caches(params, plan, work)
-    tests = cache(lambda role: caches[role].features("test"))
-    protocol, measure = _protocol(plan, caches["teacher"])
-    methods = _measured(plan, protocol, params.chosen_methods)
-    results: dict[str, Any] = {}
-    for method in methods:
-        seeds: dict[str, Any] = {}
-        for seed in params.seeds:
-            classifier = open_learned("classifier", params, plan, work, method.name, seed)
-            decision, about = decision_of(classifier), classifier.about
-            prompts = {"prompts": about["prompts"]} if "prompts" in about else {}
-            seeds[str(seed)] = {**measure(tests(decision.sees), decision), **prompts}
-        results[method.name] = {"seeds": seeds}
-    record = {
-        "dataset": dataset,
-        "protocol": protocol,
-        **_counts(plan),
-        "plan": plan.digest,
-        "left_out": [method for method in params.methods if method not in results],
-        "student": about_model(params.student),
-        "methods": results,
-        "made_with": of_evaluation(params, dataset),
-    }
-    write_whole(work.metrics(dataset), readable_json(record))
-    labelled = [one.title for one in params.chosen_methods if one.labelled]
-    if plan.teaches_labels or not labelled:
-        return [_summary(plan, protocol, len(results))]
-    left_out = f"  left out, since they learn from labels: {', '.join(labelled)}"
-    return [_summary(plan, protocol, len(results)), left_out]
-
-
-def _protocol(plan: Plan, teacher: Cache) -> tuple[str, Measure]:
-    labels = plan.images["label"][plan.test]
-    if plan.new:
-        return BASE_TO_NEW, lambda features, decision: base_to_new(
-            features, labels, decision, plan.base, plan.new
-        )
-    if plan.tests_labels:
-        return ALL_CLASSES, lambda features, decision: {
-            "accuracy": accuracy(features, labels, decision, plan.base)
+    tested = Tested(params, work, plan, open_caches(params, plan, work), carry)
+    protocols = {
+        protocol.name: {
+            str(task.shots): tested.run(protocol, task) for task in tested.tasks(protocol)
         }
-    believed = (teacher.features("test") @ teacher.text("template").T).argmax(axis=1)
-    return AGREEMENT, lambda features, decision: {
-        "agreement": accuracy(features, believed, decision, plan.base)
+        for protocol in testing(params, plan)
     }
-
-
-def _measured(plan: Plan, protocol: str, methods: list[Method]) -> list[Method]:
-    """Return the methods that can be learned and say something when measured."""
-    if not len(plan.test):
-        return []
-    found = usable(methods, labels=plan.teaches_labels)
-    return [one for one in found if protocol != AGREEMENT or one.sees != "teacher"]
-
-
-def _counts(plan: Plan) -> dict[str, dict[str, int]]:
-    if not plan.new:
-        return {"classes": {"all": len(plan.base)}, "test_images": {"all": len(plan.test)}}
-    labels = plan.images["label"][plan.test]
-    halves = {"base": plan.base, "new": plan.new}
-    return {
-        "classes": {half: len(classes) for half, classes in halves.items()},
-        "test_images": {
-            half: int(np.isin(labels, classes).sum()) for half, classes in halves.items()
-        },
-    }
-
-
-def _summary(plan: Plan, protocol: str, methods: int) -> str:
-    images = f"{len(plan.test):,}"
-    if protocol != AGREEMENT:
-        return f"{plan.name}: {methods} methods evaluated on {images} test images"
-    if not len(plan.test):
-        return f"{plan.name}: no test image and none held out, so there is nothing to evaluate"
-    return (
-        f"{plan.name}: no test image has a class, so no accuracy is known; agreement with the "
-        f"teacher of {methods} methods measured on {images} held-out images"
+    write_record(
+        work.metrics(dataset),
+        DatasetRecord(
+            dataset=dataset,
+            plan=plan.digest,
+            student=about_model(params.student),
+            protocols=protocols,
+            made_with=of_evaluation(params, dataset),
+        ),
     )
+    return list(_lines(params, plan, protocols))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A dataset's test images, as its caches have them by role."""
+
+    params: Params
+    work: Workspace
+    plan: Plan
+    caches: Mapping[Role, Cache]
+    carry: Carry
+    untrained: dict[tuple[str, str], Cell] = field(default_factory=dict)
+
+    def tasks(self, protocol: Protocol) -> list[Task]:
+        """Return what a protocol learned that is tested here."""
+        plan, source = self.plan, protocol.learned_on(self.params, self.plan.name)
+        if source != plan.name:
+            plan = load_planned(self.params, str(source), self.work)
+        return [task_of(self.params, plan, protocol, n) for n in protocol.counts(self.params)]
+
+    def run(self, protocol: Protocol, task: Task) -> Run:
+        """Measure every method and seed of a task."""
+        spaces = classes_of(protocol, self.plan).tested
+        methods = self._methods(protocol, task)
+        seeds = self.params.seeds
+        return Run(
+            learned_on=task.plan.name,
+            kind=protocol.kind(self.params, self.plan.name),
+            classes={name: len(labels) for name, labels in spaces.items()},
+            test_images={
+                name: int(np.isin(self._truth, labels).sum()) for name, labels in spaces.items()
+            },
+            left_out=[
+                name for name in self.params.methods if name not in [one.name for one in methods]
+            ],
+            methods={
+                method.name: {str(seed): self._cell(protocol, task, method, seed) for seed in seeds}
+                for method in methods
+            },
+        )
+
+    def _methods(self, protocol: Protocol, task: Task) -> list[Method]:
+        """Return the methods that can be learned and say something when measured."""
+        if not len(self.plan.test):
+            return []
+        found = usable(self.params.chosen_methods, labels=task.plan.teaches_labels)
+        if not self.plan.tests_labels:
+            found = [one for one in found if one.sees != "teacher"]  # what they agree with
+        return [one for one in found if one.transfers or not protocol.learns_on_source]
+
+    def _cell(self, protocol: Protocol, task: Task, method: Method, seed: int) -> Cell:
+        key = protocol.name, method.name
+        if key in self.untrained:
+            return self.untrained[key]
+        decision, prompts = self._decision(protocol, task, method, seed)
+        spaces = classes_of(protocol, self.plan).tested
+        features = self._features(decision.sees)
+        found = protocol.measure(features, self._truth, decision, spaces)
+        if not self.plan.tests_labels:
+            found = {name.replace("accuracy", "agreement"): one for name, one in found.items()}
+        cell = Cell(measures=dict(found), prompts=prompts)
+        if not method.learns:  # the same for every seed and number of shots
+            self.untrained[key] = cell
+        return cell
+
+    def _decision(
+        self, protocol: Protocol, task: Task, method: Method, seed: int
+    ) -> tuple[Decision, str | None]:
+        """Return what decides by what was learned here, or elsewhere and is carried here."""
+        if task.plan.name == self.plan.name:
+            kept = open_learned("classifier", self.params, task, self.work, method.name, seed)
+            return decision_of(kept), kept.about.get("prompts")
+        prompts = None
+        if method.learns:
+            prompts = open_learned("prompts", self.params, task, self.work, method.name, seed)
+        classes = known_classes(
+            self.plan,
+            self.caches,
+            learned=prompts.about["learned_classes"] if prompts else (),
+            same_domain=protocol.kind(self.params, self.plan.name) != "cross-dataset",
+        )
+        if prompts is None:
+            return method.decision({}, classes), None
+        return self.carry(prompts, method, classes), prompts.digest
+
+    @cached_property
+    def _features(self) -> Callable[[Role], NDArray[Any]]:
+        """Return the features (T, D) of the test images, by role; each read once."""
+        return cache(lambda role: self.caches[role].features("test"))
+
+    @cached_property
+    def _truth(self) -> NDArray[Any]:
+        """The labels (T,) of the test images; where nobody told them, what the teacher says."""
+        if self.plan.tests_labels:
+            return self.plan.images["label"][self.plan.test]
+        teacher = self._features("teacher") @ self.caches["teacher"].text("template").T
+        return np.asarray(teacher.argmax(axis=1))
+
+
+def _lines(params: Params, plan: Plan, protocols: Mapping[str, Mapping[str, Run]]) -> list[str]:
+    """Say what was measured, and what was left out for want of labels."""
+    runs = [run for by_shots in protocols.values() for run in by_shots.values()]
+    methods = {method for run in runs for method in run.methods}
+    images, under = f"{len(plan.test):,}", ", ".join(protocols)
+    if not runs:
+        return [f"{plan.name}: no protocol of {', '.join(params.protocols)} tests on it"]
+    if not len(plan.test):
+        return [f"{plan.name}: no test image and none held out, so there is nothing to evaluate"]
+    if not plan.tests_labels:
+        lines = [
+            f"{plan.name}: no test image has a class, so no accuracy is known; agreement with the "
+            f"teacher of {len(methods)} methods measured on {images} held-out images"
+        ]
+    else:
+        lines = [f"{plan.name}: {len(methods)} methods evaluated on {images} test images: {under}"]
+    labelled = [one.title for one in params.chosen_methods if one.labelled]
+    if plan.labels and not plan.teaches_labels and labelled:
+        lines.append(f"  left out, since they learn from labels: {', '.join(labelled)}")
+    return lines

@@ -11,15 +11,12 @@ from fdbpl.system.errors import UserError
 from fdbpl.training.learning import Learned
 
 
-def bring_in(
-    checkpoint: str | None, plan: Plan, seed: int, clip: ClipModel
-) -> tuple[Learned, dict[str, Any]]:
+def bring_in(checkpoint: str | None, plan: Plan, clip: ClipModel) -> tuple[Learned, dict[str, Any]]:
     """Return the contexts of one seed, without a history, and what is known of them.
 
     Args:
-        checkpoint: path of a checkpoint, {} standing for the seed.
+        checkpoint: path of a checkpoint.
         plan: of the dataset it was learned on.
-        seed: of its training.
         clip: the student.
 
     Raises:
@@ -30,20 +27,18 @@ def bring_in(
             f"methods has {IMPORTED!r}, and section imported no checkpoint of {plan.name}. Name it "
             "in params.yaml."
         )
-    found = read_checkpoint(Path(checkpoint.replace("{}", str(seed))), clip, plan.class_names)
+    found = read_checkpoint(Path(checkpoint), clip, plan.class_names)
     about = {
         "learned_classes": [],  # the checkpoint does not name them
         "checkpoint": {"sha256": found.digest, "classes": found.classes},
     }
     arrays = {"positive": found.context.numpy()}
-    return Learned(METHODS[IMPORTED], (), arrays), {**about, "seed": seed}
+    return Learned(METHODS[IMPORTED], (), arrays), about
 
 
-def doubts(about: dict[str, Any], learned: int) -> list[str]:
+def doubts(about: dict[str, Any], seed: int, learned: int) -> list[str]:
     """Say it when a checkpoint was learned on another number of classes than was planned."""
     classes = about["checkpoint"]["classes"]
     if classes in (None, learned):
         return []
-    return [
-        f"  {IMPORTED}, seed {about['seed']}: learned on {classes} classes, the plan has {learned}"
-    ]
+    return [f"  {IMPORTED}, seed {seed}: learned on {classes} classes, the plan has {learned}"]

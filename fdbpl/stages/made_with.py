@@ -17,21 +17,21 @@ from fdbpl.data.names import IMAGENET
 from fdbpl.data.registry import is_drawn
 from fdbpl.methods.registry import IMPORTED
 from fdbpl.regions.boxes import GENERATOR
-from fdbpl.settings.params import Params, TransferParams
+from fdbpl.settings.params import Params
+from fdbpl.stages.tasks import Task, checkpoint, folder_of, learning, wanted
 from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
-from fdbpl.system.workspace import Split
 
 Record = dict[str, Any]
 
-MORE_SERVES = ("seeds", "methods")
+MORE_SERVES = ("protocols", "seeds", "methods")
 """Lists of which an output for more serves as well: it keeps what each stands for apart."""
 
-METHODS_SERVE = ("methods",)
+METHODS_SERVE = ("protocols", "methods")
 """The same of an output that takes means over its seeds and datasets."""
 
 
-def of_plan(params: Params, dataset: str, split: Split) -> Record:
+def of_plan(params: Params, dataset: str) -> Record:
     """Return what decides a plan. That of test images alone has no shots, seeds or regions."""
     data: Record = {
         "own": {dataset: _own(params, dataset)},
@@ -39,62 +39,63 @@ def of_plan(params: Params, dataset: str, split: Split) -> Record:
     }
     if is_drawn(dataset, params.data):
         data["world"] = params.data.world
-    if split == "test-only":
-        return {"split": split, "data": data}
+    protocols = sorted(protocol.name for protocol in learning(params, dataset))
+    if not protocols:
+        return {"protocols": [], "data": data}
     data["picks"] = {dataset: _list(params.data.picks.get(dataset))}
     data["vocabulary"] = _list(params.data.vocabulary)
     return {
-        "split": split,
+        "protocols": protocols,
         "seeds": sorted(params.seeds),
-        "shots": params.shots,
+        "shots": params.counts[-1],
         "regions": {"generator": GENERATOR, **params.regions.model_dump(mode="json")},
         "data": data,
     }
 
 
-def of_caches(params: Params, dataset: str, split: Split) -> Record:
+def of_caches(params: Params, dataset: str) -> Record:
     """Return what decides both caches of a dataset."""
-    return _merged([of_plan(params, dataset, split), _models(params)])
+    return _merged([of_plan(params, dataset), _models(params)])
 
 
-def of_training(
-    planned: Mapping[str, Any], params: Params, dataset: str, method: str, seed: int
-) -> Record:
-    """Return what decides prompts and classifier of one training under a plan.
+def of_training(params: Params, task: Task, method: str, seed: int) -> Record:
+    """Return what decides prompts and classifier of one training.
 
     Args:
-        planned: the plan's own record.
-        params: the rest.
-        dataset: learned on.
+        params: all but what the plan says.
+        task: of which the plan's own record counts.
         method: one with prompts; of imported ones the student and the checkpoint decide alone.
         seed: of the training.
     """
-    return _merged([planned, _learned(params, dataset, planned["split"], method, [seed])])
+    planned = {key: told for key, told in task.plan.made_with.items() if key != "protocols"}
+    learned = _learned(params, task.plan.name, task.folder, method, [seed])
+    return _merged([planned, learned, {"shots": task.shots}])
 
 
 def of_evaluation(params: Params, dataset: str) -> Record:
-    """Return what decides a dataset's accuracies."""
-    return _merged([of_caches(params, dataset, "halves"), _methods(params, dataset, "halves")])
+    """Return what decides a dataset's accuracies; of a transfer, also what decides its source."""
+    testing = [one for one in wanted(params) if one.learned_on(params, dataset)]
+    learned = dict.fromkeys(str(one.learned_on(params, dataset)) for one in testing)
+    about: Record = {"protocols": sorted(one.name for one in testing)}
+    if learned:
+        about["shots"] = params.shots
+    if any(one.learns_on_source for one in testing):
+        about |= {"source": params.source, "shifted": [n for n in [dataset] if n in params.shifted]}
+    return _merged(
+        [
+            *(of_plan(params, source) for source in learned),
+            *(_methods(params, source) for source in learned),
+            of_caches(params, dataset),
+            about,
+        ]
+    )
 
 
 def of_all(params: Params) -> Record:
-    """Return what decides a measure over all datasets: the comparison, or OOD detection."""
+    """Return what decides a measure over all datasets: the comparison, or rejection."""
     of_each = [of_evaluation(params, dataset) for dataset in params.datasets]
-    return _merged([{"datasets": sorted(params.datasets)}, *of_each])
-
-
-def of_transfer(params: Params, transfer: TransferParams) -> Record:
-    """Return what decides a transfer's accuracies."""
-    source, told = transfer.source, transfer.model_dump()
-    lists = {key: sorted(told[key]) for key in ("targets", "shifted")}
-    return _merged(
-        [
-            {"transfer": {**told, **lists}},
-            *(of_plan(params, target, "test-only") for target in transfer.targets),
-            of_caches(params, source, "all"),
-            _methods(params, source, "all"),
-        ]
-    )
+    about = {"protocols": sorted(params.protocols), "shifted": sorted(params.shifted)}
+    return _merged([{"datasets": sorted(params.datasets)}, *of_each, about])
 
 
 def require_made_with(
@@ -170,14 +171,23 @@ def _models(params: Params) -> Record:
     }
 
 
-def _methods(params: Params, dataset: str, split: Split) -> Record:
+def _methods(params: Params, dataset: str) -> Record:
     methods = sorted(params.methods)
-    of_each = (_learned(params, dataset, split, method, params.seeds) for method in methods)
+    folders = {
+        folder_of(params, protocol, shots)
+        for protocol in learning(params, dataset)
+        for shots in protocol.counts(params)
+    }
+    of_each = (
+        _learned(params, dataset, folder, method, params.seeds)
+        for method in methods
+        for folder in sorted(folders)
+    )
     return _merged([{"methods": methods}, *of_each])
 
 
 def _learned(
-    params: Params, dataset: str, split: Split, method: str, seeds: Sequence[int]
+    params: Params, dataset: str, folder: str, method: str, seeds: Sequence[int]
 ) -> Record:
     """Return what decides what a method learned, apart from the plan."""
     if not params.method(method).learns:
@@ -185,7 +195,7 @@ def _learned(
     if method == IMPORTED:
         return {
             "student": _model(params.student),
-            "imported": _imported(params, dataset, split, seeds),
+            "imported": {folder: {dataset: _imported(params, dataset, folder, seeds)}},
         }
     unread = {"memory_mb", *(() if params.data.vocabulary else ("likeliest",))}
     told: Record = {
@@ -201,13 +211,10 @@ def _learned(
     return _merged([_models(params), told])
 
 
-def _imported(params: Params, dataset: str, split: Split, seeds: Sequence[int]) -> Record:
+def _imported(params: Params, dataset: str, folder: str, seeds: Sequence[int]) -> Record:
     """Return the content of every seed's checkpoint, where params.yaml has the path of all."""
-    of_transfer = split == "all"
-    imported = params.imported
-    path = imported.transfer if of_transfer else imported.base_to_new.get(dataset)
-    found = {str(seed): path and _list(path.replace("{}", str(seed))) for seed in seeds}
-    return {"transfer": found} if of_transfer else {"base_to_new": {dataset: found}}
+    found = {seed: checkpoint(params, dataset, folder, seed) for seed in seeds}
+    return {str(seed): path and _list(path) for seed, path in found.items()}
 
 
 def _merged(records: Iterable[Mapping[str, Any]]) -> Record:

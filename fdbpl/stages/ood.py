@@ -13,12 +13,14 @@ from fdbpl.cache.cache import Cache
 from fdbpl.classify.artifact import decision_of
 from fdbpl.classify.decision import Role
 from fdbpl.data.registry import is_drawn, open_dataset
+from fdbpl.data.splits import halve
 from fdbpl.evaluation.logits import Floats, log_softmax
 from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, fpr95
 from fdbpl.evaluation.ood_data import far_images, images_of, region_pairs
 from fdbpl.methods.knowledge import MEMORY
 from fdbpl.methods.registry import usable
 from fdbpl.playground.datasets import has_empty_ground
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import ood_report
 from fdbpl.reporting.ood_report import EMPTY, FAR, NEAR
@@ -27,6 +29,7 @@ from fdbpl.stages.caches import open_caches, roles_of
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_all
 from fdbpl.stages.planned import load_planned
+from fdbpl.stages.tasks import Task, task_of, testing
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace
 
@@ -88,15 +91,15 @@ def _measure(
     samples: Samples, method: str, seed: int, params: Params, work: Workspace
 ) -> dict[str, Any]:
     """Return the leaves of `ood_report.summarise`, in per cent."""
-    plan = samples.plan
-    role, scorer = open_scorer(method, seed, params, plan, samples.caches, work)
+    plan, task = samples.plan, task_of(params, samples.plan, BASE_TO_NEW, params.counts[-1])
+    role, scorer = open_scorer(method, seed, params, task, samples.caches, work)
     measured: dict[str, dict[str, dict[str, float]]] = {}
     for kind, by_role in samples.sides.items():
         in_dist, out_dist = map(scorer, by_role[role])
         for name, scores in in_dist.items():
             sides = scores, out_dist[name]
             measured.setdefault(name, {})[kind] = {"auroc": auroc(*sides), "fpr95": fpr95(*sides)}
-    labels = plan.images["label"][images_of(plan, plan.base)]
+    labels = plan.images["label"][images_of(plan, task.labels)]
     ece = scorer.calibration_error(samples.sides[NEAR][role][0], labels)
     return {"ece": {"ece": ece}, "scores": measured}
 
@@ -105,7 +108,7 @@ def open_scorer(
     method: str,
     seed: int,
     params: Params,
-    plan: Plan,
+    task: Task,
     caches: Mapping[Role, Cache],
     work: Workspace,
 ) -> tuple[Role, Scorer]:
@@ -114,22 +117,22 @@ def open_scorer(
     Raises:
         UserError: see `open_learned`.
     """
-    base, student = list(plan.base), caches["student"]
-    decision = decision_of(open_learned("classifier", params, plan, work, method, seed))
+    base, student = list(task.labels), caches["student"]
+    decision = decision_of(open_learned("classifier", params, task, work, method, seed))
     negative = student.text("negative")[base] if method == "zero_shot_generic" else None
     gaussians = None
     if MEMORY in decision.parts:  # of the same regions, by area, and without labels like it
-        rows = learned_regions(plan, seed)
+        rows = learned_regions(task, seed)
         features = student.features("train", rows)
         seen_as = np.exp(log_softmax(decision.logits(features, base)))
-        gaussians = ClassGaussians.fit(features, seen_as, plan.areas(rows))
+        gaussians = ClassGaussians.fit(features, seen_as, task.plan.areas(rows))
     return decision.sees, Scorer(decision, base, gaussians, negative)
 
 
-def learned_regions(plan: Plan, seed: int) -> NDArray[np.int64]:
+def learned_regions(task: Task, seed: int) -> NDArray[np.int64]:
     """Return the rows (R,) of the regions that a seed learns from, among all training regions."""
-    images = np.asarray(plan.shots[seed], np.int64)
-    rows: NDArray[np.int64] = images[:, None] * plan.crops + np.arange(plan.crops)
+    images, crops = np.asarray(task.picks[seed], np.int64), task.plan.crops
+    rows: NDArray[np.int64] = images[:, None] * crops + np.arange(crops)
     return rows.ravel()
 
 
@@ -139,7 +142,8 @@ def samples(params: Params, work: Workspace) -> list[Samples]:
     plans = {
         plan.name: plan
         for plan in every
-        if all(len(images_of(plan, half)) for half in (plan.base, plan.new))
+        if BASE_TO_NEW in testing(params, plan)
+        and all(len(images_of(plan, half)) for half in halve(plan.labels))
     }
     caches: dict[str, dict[Role, Cache]] = {}
     for name, plan in plans.items():
@@ -158,9 +162,10 @@ def samples(params: Params, work: Workspace) -> list[Samples]:
         name: {EMPTY: by_role} for name, by_role in _empty_regions(plans, params).items()
     }
     for name, plan in plans.items():
-        base = {name: images_of(plan, plan.base)}
+        base_labels, new_labels = halve(plan.labels)
+        base = {name: images_of(plan, base_labels)}
         far = far_images(plan, {other: plans[other] for other in plans if other != name})
-        kinds = {NEAR: {name: images_of(plan, plan.new)}, FAR: far}
+        kinds = {NEAR: {name: images_of(plan, new_labels)}, FAR: far}
         for kind, rows in kinds.items():
             if sum(map(len, rows.values())):
                 sides.setdefault(name, {})[kind] = {

@@ -21,7 +21,7 @@ def load_planned(params: Params, dataset: str, work: Workspace) -> Plan:
     require_made_with(
         work.plan(dataset),
         plan.made_with,
-        of_plan(params, dataset, work.split),
+        of_plan(params, dataset),
         partial(work.command, "prepare-crops", dataset),
     )
     return plan

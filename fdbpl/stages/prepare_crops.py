@@ -3,34 +3,26 @@
 from dataclasses import replace
 
 from fdbpl.data.names import read_vocabulary
-from fdbpl.data.registry import given_picks, open_dataset
+from fdbpl.data.registry import given_picks, open_dataset, require_shifted_listed
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import of_plan
+from fdbpl.stages.tasks import learning, tasks_of
 from fdbpl.system.progress import Report, progress, silent
-from fdbpl.system.workspace import Split, Workspace
+from fdbpl.system.workspace import Workspace
 
 
 def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
-    """Write the base-to-new plan of a dataset; return what to tell the user.
+    """Write the plan of a dataset, for all its protocols; return what to tell the user.
 
     Raises:
-        UserError: see `open_dataset` and `make_plan`.
-    """
-    return save_plan(params, dataset, work)
-
-
-def save_plan(params: Params, dataset: str, work: Workspace) -> list[str]:
-    """Write a plan of a dataset, split as the workspace says; return what to tell the user.
-
-    Raises:
-        UserError: see `open_dataset` and `make_plan`.
+        UserError: see `plan_of`.
     """
     with progress(f"{dataset}: looking at images") as report:
-        plan = plan_of(params, dataset, work.split, report=report)
+        plan = plan_of(params, dataset, report=report)
     plan.save(work.plan(dataset))
-    lines = [f"{dataset}: {', '.join(_parts(plan))}"]
+    lines = [f"{dataset}: {', '.join(_parts(params, plan))}"]
     for title, notes in plan.notes.items():
         if notes:
             more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
@@ -38,38 +30,39 @@ def save_plan(params: Params, dataset: str, work: Workspace) -> list[str]:
     return lines
 
 
-def plan_of(
-    params: Params, dataset: str, split: Split, *, look: bool = True, report: Report = silent
-) -> Plan:
+def plan_of(params: Params, dataset: str, *, look: bool = True, report: Report = silent) -> Plan:
     """Return the plan that the parameters ask for; see `make_plan`.
 
     Raises:
-        UserError: see `open_dataset` and `make_plan`.
+        UserError: see `open_dataset`, `require_shifted_listed` and `make_plan`.
     """
-    found = open_dataset(dataset, params.data)
-    vocabulary = params.data.vocabulary if split != "test-only" else None
+    require_shifted_listed(dataset, params)
+    found, protocols = open_dataset(dataset, params.data), learning(params, dataset)
+    vocabulary = params.data.vocabulary if protocols else None
     plan = make_plan(
         found,
         regions=params.regions,
-        shots=params.shots,
+        shots=params.counts[-1],
         seeds=params.seeds,
-        split=split,
-        given=given_picks(found, params.data) if split != "test-only" else None,
+        protocols=protocols,
+        given=given_picks(found, params.data) if protocols else None,
         vocabulary=read_vocabulary(vocabulary) if vocabulary else (),
         allow_unreadable_test_images=params.data.allow_unreadable_test_images,
         look=look,
         report=report,
     )
-    return replace(plan, made_with=of_plan(params, dataset, split))
+    return replace(plan, made_with=of_plan(params, dataset))
 
 
-def _parts(plan: Plan) -> list[str]:
+def _parts(params: Params, plan: Plan) -> list[str]:
     parts = [f"{len(plan.class_names)} classes"]
-    if plan.new:
-        parts[0] += f" ({len(plan.base)} base, {len(plan.new)} new)"
+    tasks = tasks_of(params, plan)
+    for name, count in {task.protocol.name: len(task.labels) for task in tasks}.items():
+        if count < len(plan.class_names):
+            parts[0] += f" ({count} learned under {name})"
     if plan.vocabulary:
         parts[0] += f", learned by {len(plan.vocabulary):,} names"
-    if plan.base:
+    if tasks:
         train = len(plan.images) - len(plan.test)
         parts += [
             f"{train:,} training images for {len(plan.shots)} seeds",

@@ -18,6 +18,7 @@ from fdbpl.methods.features import Lookup, cached_features
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_role
+from fdbpl.stages.tasks import Task
 from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json, sha256
 from fdbpl.system.workspace import Workspace
@@ -32,16 +33,20 @@ class Source:
     Attributes:
         features: (R, D) of the plan's regions, or a function from rows to them.
         vectors: (C, D) its class vectors under the dataset's template, all classes by label.
-        learned: (L, D) those of the plan's `learned_names`, under the same template.
+        vocabulary: (L, D) those of the plan's vocabulary, if it has one.
         logit_scale: of the model.
         digest: of all that decides the features.
     """
 
     features: NDArray[np.floating[Any]] | Lookup
     vectors: NDArray[np.floating[Any]]
-    learned: NDArray[np.floating[Any]]
+    vocabulary: NDArray[np.floating[Any]] | None
     logit_scale: float
     digest: str
+
+    def learned(self, task: Task) -> NDArray[np.floating[Any]]:
+        """Return the class vectors (L, D) of a task's `names`."""
+        return self.vectors[list(task.labels)] if self.vocabulary is None else self.vocabulary
 
 
 def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:
@@ -92,11 +97,10 @@ def _cached(
     identity: Mapping[str, Any],
 ) -> Source:
     cache = _checked(role, params, plan, work, identity)
-    vectors = cache.text("template")
     return Source(
         features=_held(params, cache),
-        vectors=vectors,
-        learned=cache.text("vocabulary") if plan.vocabulary else vectors[list(plan.base)],
+        vectors=cache.text("template"),
+        vocabulary=cache.text("vocabulary") if plan.vocabulary else None,
         logit_scale=cache.manifest.identity.model["logit_scale"],
         digest=_digest(cache.manifest.identity),
     )
@@ -118,13 +122,9 @@ def _held(params: Params, cache: Cache) -> NDArray[Any] | Lookup:
 def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Source:
     clip.move_text(choose_device(params.device))
     vectors = template_vectors(clip, plan.class_names, plan.template)
-    learned = (
-        template_vectors(clip, plan.vocabulary, plan.template)
-        if plan.vocabulary
-        else vectors[list(plan.base)]
-    )
+    words = template_vectors(clip, plan.vocabulary, plan.template) if plan.vocabulary else None
     tower, digest = _tower(params, plan, clip, precision)
-    return Source(tower, vectors, learned, clip.logit_scale, digest)
+    return Source(tower, vectors, words, clip.logit_scale, digest)
 
 
 def _tower(

@@ -1,7 +1,8 @@
 """Stage 3: learn every method for every seed, from both models' features of regions."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.sources import Source, hidden_source, student_source, teacher_source
+from fdbpl.stages.tasks import Task, checkpoint, tasks_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
@@ -36,112 +38,174 @@ IMAGE, REGION = ("hash", "label", "width", "height"), ("box", "flip")  # what of
 
 
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
-    """Learn on the base classes of a dataset; write prompts, classifiers and histories.
+    """Learn all tasks of a dataset; write prompts, classifiers and histories.
 
-    Methods that need labels are left out where there are none to learn from.
-
-    Raises:
-        UserError: see `learn_prompts`.
-    """
-    return learn_prompts(params, dataset, work, params.imported.base_to_new.get(dataset))
-
-
-def learn_prompts(
-    params: Params, dataset: str, work: Workspace, checkpoint: str | None
-) -> list[str]:
-    """Learn from a dataset's plan, and bring in what was learned elsewhere, from `checkpoint`.
+    Methods that need labels are left out where there are none to learn from; what was learned
+    elsewhere is brought in.
 
     Raises:
         UserError: a plan or cache is missing, damaged, or made from other parameters or another
             plan; or see `read_checkpoint`.
     """
     plan = load_planned(params, dataset, work)
-    listed = params.chosen_methods
-    methods = usable(listed, labels=plan.teaches_labels)
+    tasks = tasks_of(params, plan)
+    methods = usable(params.chosen_methods, labels=plan.teaches_labels)
     clip = load_model(params.student, "student")
     brought = {  # before the training, which a wrong file shall not cost
-        seed: bring_in(checkpoint, plan, seed, clip)
+        (task.folder, seed): bring_in(checkpoint(params, dataset, task.folder, seed), plan, clip)
+        for task in tasks
         for seed in (params.seeds if IMPORTED in params.methods else ())
     }
     student = student_source(params, plan, work, clip)
-    teacher = teacher_source(params, plan, work)
-    sources: dict[Role, Source] = {"student": student}
+    sources: dict[Role, Source] = {
+        "student": student,
+        "teacher": teacher_source(params, plan, work),
+    }
     if "hidden" in roles_of(params):
         sources["hidden"] = hidden_source(params, plan, work, clip, student)
-    sides = {
-        role: (
-            data_of(params, plan, clip, source, teacher, role),
-            TrainingStore(work.trainings, content_of(params, plan, source, teacher)),
-        )
-        for role, source in sources.items()
-    }
-    stores = [store for _, store in sides.values()]
     classes = known_classes(plan, open_caches(params, plan, work), clip)
-    made_with = {  # of the weights' files as they are now
-        (method.name, seed): of_training(plan.made_with, params, dataset, method.name, seed)
-        for method in methods
-        for seed in params.seeds
-    }
-    inactive: dict[str, set[str]] = {method.name: set() for method in methods}
+    notes: list[str] = []
+    stores: list[TrainingStore] = []
     with (
         whole_folder(work.prompts_of(dataset)) as folder,
         progress(f"{dataset}: training") as report,
     ):
+        for done, task in enumerate(tasks):
+            learner = Learner(params, task, clip, sources, classes, work.trainings)
+            (folder / task.folder).mkdir()
+            own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
+            part = _part_of(report, done, len(tasks))
+            found = learner.learn(methods, own, folder / task.folder, part)
+            notes += [f"  {task.folder}:", *found] if found and len(tasks) > 1 else found
+            stores += learner.stores
+    of_tasks = f" x {len(tasks)} tasks" if len(tasks) > 1 else ""
+    return [
+        f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds{of_tasks}: "
+        f"{sum(one.learned for one in stores)} trainings, "
+        f"{sum(one.looked_up for one in stores)} looked up",
+        *(line for one in stores for line in _resumed(one.resumed, params.train.epochs)),
+        *_left_out(params, plan),
+        *notes,
+    ]
+
+
+class Learner:
+    """Learns methods on one task and writes what comes of it.
+
+    Args:
+        params: the schedule, the seeds, the device.
+        task: what is learned.
+        clip: the student.
+        sources: regions' features by role.
+        classes: of the task's dataset, all of them.
+        trainings: folder of all that was ever learned.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        task: Task,
+        clip: ClipModel,
+        sources: Mapping[Role, Source],
+        classes: Classes,
+        trainings: Path,
+    ) -> None:
+        """Nothing is learned yet."""
+        self._params, self._task, self._clip = params, task, clip
+        self._classes = replace(classes, learned=() if task.plan.vocabulary else task.names)
+        teacher = sources["teacher"]
+        self._sides: dict[Role, tuple[TrainingData, TrainingStore]] = {
+            role: (
+                data_of(params, task, clip, source, teacher, role),
+                TrainingStore(trainings, content_of(params, task, source, teacher)),
+            )
+            for role, source in sources.items()
+            if role != "teacher"
+        }
+
+    @property
+    def stores(self) -> list[TrainingStore]:
+        """Which count what was learned and what was looked up."""
+        return [store for _, store in self._sides.values()]
+
+    def learn(
+        self,
+        methods: Sequence[Method],
+        brought: Mapping[int, tuple[Learned, dict[str, Any]]],
+        folder: Path,
+        report: Report,
+    ) -> list[str]:
+        """Write into `folder` what methods learn, and what was `brought` in for a seed.
+
+        Returns:
+            What to tell the user.
+        """
+        notes = []
         for done, method in enumerate(methods):
             part = _part_of(report, done, len(methods))
             if method.name == IMPORTED:
                 runs = {seed: found for seed, (found, _) in brought.items()}
             else:
-                data, store = sides.get(method.sees, sides["student"])
-                runs = learn_method(method, data, params.train, store, part)
-            part(params.train.epochs, params.train.epochs)
+                data, store = self._sides.get(method.sees, self._sides["student"])
+                runs = learn_method(method, data, self._params.train, store, part)
+            part(self._params.train.epochs, self._params.train.epochs)
+            inactive: set[str] = set()
             for seed, learned in runs.items():
-                about = {
-                    **_about(plan, clip, method, seed),
-                    **(brought[seed][1] if method.name == IMPORTED else {}),
-                    "made_with": made_with[method.name, seed],
-                }
-                _save(learned, classes, about, folder)
-                inactive[method.name].update(learned.history.get("inactive", ()))
-    return [
-        f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds: "
-        f"{sum(one.learned for one in stores)} trainings, "
-        f"{sum(one.looked_up for one in stores)} looked up",
-        *([f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in"] if brought else []),
-        *(line for _, origin in brought.values() for line in doubts(origin, len(plan.base))),
-        *(line for one in stores for line in _resumed(one.resumed, params.train.epochs)),
-        *_left_out(params, plan),
-        *(
-            f"  {name}: inactive terms (under 1 % of the gradient): {', '.join(sorted(terms))}"
-            for name, terms in inactive.items()
-            if terms
-        ),
-    ]
+                origin = brought[seed][1] if method.name == IMPORTED else {}
+                _save(learned, self._classes, {**self._about(method, seed), **origin}, folder)
+                inactive.update(learned.history.get("inactive", ()))
+            if inactive:
+                terms = ", ".join(sorted(inactive))
+                notes.append(
+                    f"  {method.name}: inactive terms (under 1 % of the gradient): {terms}"
+                )
+        if brought:
+            notes.append(f"  {IMPORTED}: checkpoints of {len(brought)} seeds brought in")
+        for seed, (_, origin) in brought.items():
+            notes += doubts(origin, seed, len(self._task.labels))
+        return notes
+
+    def _about(self, method: Method, seed: int) -> dict[str, Any]:
+        plan = self._task.plan
+        return {
+            "method": method.name,
+            "options": method.options.model_dump(mode="json"),
+            "student": dict(self._clip.identity),
+            "logit_scale": self._clip.logit_scale,
+            "dataset": plan.name,
+            "plan": plan.digest,
+            "class_names": list(plan.class_names),
+            "template": plan.template,
+            "seed": seed,
+            "made_with": of_training(self._params, self._task, method.name, seed),
+            **(_learned_from(self._task) if method.learns else {"learned_classes": []}),
+        }
 
 
 def data_of(
     params: Params,
-    plan: Plan,
+    task: Task,
     clip: ClipModel,
     student: Source,
     teacher: Source,
     role: Role = "student",
 ) -> TrainingData:
-    """Return what methods learn from of a dataset, those that see a role's features."""
+    """Return what methods learn from of a task, those that see a role's features."""
+    plan = task.plan
     labels = plan.images["label"][: len(plan.regions) // plan.crops]
     return training_data(
         clip,
-        plan.learned_names,
+        task.names,
         likeliest=params.train.likeliest if plan.vocabulary else None,
         student=student.features,
         teacher=teacher.features,
-        teacher_vectors=teacher.learned,
+        teacher_vectors=teacher.learned(task),
         teacher_scale=_scale(params, clip, teacher),
-        labels=np.searchsorted(np.asarray(plan.base), labels),
-        anchors=student.learned,
+        labels=np.searchsorted(task.labels, labels) % len(task.labels),  # of others, any
+        anchors=student.learned(task),
         areas=_areas(plan, held=isinstance(student.features, np.ndarray)),
         crops=plan.crops,
-        picks={seed: plan.shots[seed] for seed in params.seeds},
+        picks={seed: task.picks[seed] for seed in params.seeds},
         params=params.train,
         device=choose_device(params.device),
         sees=role,
@@ -152,21 +216,21 @@ def _scale(params: Params, clip: ClipModel, teacher: Source) -> float:
     return teacher.logit_scale if params.teacher.logit_scale == "own" else clip.logit_scale
 
 
-def content_of(params: Params, plan: Plan, student: Source, teacher: Source) -> dict[int, str]:
+def content_of(params: Params, task: Task, student: Source, teacher: Source) -> dict[int, str]:
     """Return for each seed a digest of what it learns from.
 
-    Of the plan that is the content of its own images, their regions and labels, and the names: what
-    else was planned, for other seeds or to test on, is none of it.
+    Of the plan that is the content of the task's images, their regions and labels, and the names:
+    what else was planned, for other seeds, shots or protocols or to test on, is none of it.
     """
-    found = {}
+    found, plan = {}, task.plan
     for seed in params.seeds:
         shown = hashlib.sha256()
-        for part in np.array_split(plan.shots[seed], 1 + len(plan.regions) // REGIONS_AT_ONCE):
+        for part in np.array_split(task.picks[seed], 1 + len(plan.regions) // REGIONS_AT_ONCE):
             rows = (part[:, None] * plan.crops + np.arange(plan.crops)).ravel()
             for records, fields in ((plan.images[part], IMAGE), (plan.regions[rows], REGION)):
                 for field in fields:
                     shown.update(np.ascontiguousarray(records[field]).tobytes())
-        names = [list(plan.learned_names), bool(plan.vocabulary), plan.template, plan.crops]
+        names = [list(task.names), bool(plan.vocabulary), plan.template, plan.crops]
         models = [student.digest, teacher.digest, params.teacher.logit_scale]
         found[seed] = sha256(canonical_json([shown.hexdigest(), names, models]))
     return found
@@ -197,32 +261,18 @@ def _left_out(params: Params, plan: Plan) -> list[str]:
     return [f"  left out, since they learn from labels: {', '.join(titles)}"]
 
 
-def _part_of(report: Report, done: int, methods: int) -> Report:
-    """Follow one method's epochs as a part of all methods' epochs."""
-    return lambda epoch, epochs: report(done * epochs + epoch, methods * epochs)
+def _part_of(report: Report, done: int, parts: int) -> Report:
+    """Follow one of equal parts, the one after `done` others, as a part of the whole."""
+    return lambda step, steps: report(done * steps + step, parts * steps)
 
 
-def _about(plan: Plan, clip: ClipModel, method: Method, seed: int) -> dict[str, Any]:
-    return {
-        "method": method.name,
-        "options": method.options.model_dump(mode="json"),
-        "student": dict(clip.identity),
-        "logit_scale": clip.logit_scale,
-        "dataset": plan.name,
-        "plan": plan.digest,
-        "class_names": list(plan.class_names),
-        "template": plan.template,
-        "seed": seed,
-        **(_learned_from(plan) if method.learns else {"learned_classes": []}),
-    }
-
-
-def _learned_from(plan: Plan) -> dict[str, Any]:
+def _learned_from(task: Task) -> dict[str, Any]:
     """Return the classes learned from; of a vocabulary, which may be long, what tells it."""
-    if not plan.vocabulary:
-        return {"learned_classes": list(plan.learned_names)}
-    digest = sha256(canonical_json(list(plan.vocabulary)))
-    return {"learned_classes": [], "vocabulary": {"names": len(plan.vocabulary), "sha256": digest}}
+    names = list(task.names)
+    if not task.plan.vocabulary:
+        return {"learned_classes": names}
+    about = {"names": len(names), "sha256": sha256(canonical_json(names))}
+    return {"learned_classes": [], "vocabulary": about}
 
 
 def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: Path) -> None:

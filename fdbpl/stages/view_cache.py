@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fdbpl.cache.cache import Cache
+from fdbpl.data.dataset import UNKNOWN
 from fdbpl.data.images import decode
 from fdbpl.data.params import DataParams
 from fdbpl.data.registry import open_dataset
@@ -53,7 +54,8 @@ def view_cache(
     places = rows.round().astype(np.int64)
     if not len(places):
         raise UserError(f"{url}: a cache without regions of training images: nothing to draw.")
-    base = list(plan.base)
+    seen = sorted(set(plan.images["label"].tolist()) - {UNKNOWN})
+    base = seen or list(range(len(plan.class_names)))
     features = cache.features("train", places).astype(np.float64)
     logits = identity.model["logit_scale"] * features @ cache.text("template")[base].T
     best = guesses(logits, [plan.class_names[label] for label in base])

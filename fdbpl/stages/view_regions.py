@@ -21,6 +21,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_caches
 from fdbpl.stages.ood import learned_regions, open_scorer
 from fdbpl.stages.planned import load_planned
+from fdbpl.stages.tasks import task_of, testing
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
@@ -40,6 +41,8 @@ def view_regions(
         seed: of the training.
         out: the PNG file.
 
+    Shown is what the first of the dataset's protocols learned, from the most shots.
+
     A training image has the regions that were learned from. A test image has one, the whole.
 
     Raises:
@@ -48,6 +51,10 @@ def view_regions(
     """
     region_view.require_png(out)
     plan = load_planned(params, dataset, work)
+    protocols = [one for one in testing(params, plan) if one.learns_on(params, dataset)]
+    if not protocols:
+        raise UserError(f"{dataset}: nothing is learned on it, wanted a dataset that is.")
+    task = task_of(params, plan, protocols[0], params.counts[-1])
     if seed not in plan.shots:
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
@@ -66,11 +73,11 @@ def view_regions(
 
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
-    base = list(plan.base)
+    base = list(task.labels)
     by_teacher = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
-    _, scorer = open_scorer(method, seed, params, plan, caches, work)
+    _, scorer = open_scorer(method, seed, params, task, caches, work)
     scores = scorer(features["student"])
-    learned = scorer(student.features("train", learned_regions(plan, seed)))
+    learned = scorer(student.features("train", learned_regions(task, seed)))
     score = "energy_mahalanobis" if "energy_mahalanobis" in scores else "energy"
     names = [plan.class_names[label] for label in base]
     of_both = zip(

@@ -2,19 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from fdbpl.system.errors import UserError
-
-Split = Literal["halves", "all", "test-only"]
-"""What a plan learns from: the base half of the classes, all of them, or nothing."""
-
-_OF_TRANSFER = {
-    "prepare-crops": "prepare-transfer",
-    "cache-teacher": "cache-transfer",
-    "train-student": "train-transfer",
-}
-"""The stages that make a transfer's parts, by those that make the same for base-to-new."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +24,12 @@ class Workspace:
         """Folder of everything learned on a dataset."""
         return self.root / "prompts" / dataset
 
-    def learned(self, dataset: str, method: str, seed: int, kind: str) -> Path:
-        """File of one training: its "prompts", its "classifier" or its "history"."""
-        return self.prompts_of(dataset) / learned_name(method, seed, kind)
+    def learned(self, dataset: str, task: str, method: str, seed: int, kind: str) -> Path:
+        """File of one training: its "prompts", its "classifier" or its "history".
+
+        `task` is the folder of what one protocol learns: `fdbpl.stages.tasks`.
+        """
+        return self.prompts_of(dataset) / task / learned_name(method, seed, kind)
 
     @property
     def trainings(self) -> Path:
@@ -48,45 +40,18 @@ class Workspace:
         """File of a dataset's accuracies."""
         return self.root / "metrics" / "datasets" / f"{dataset}.json"
 
-    @property
-    def source(self) -> "Workspace":
-        """Workspace of the transfer's source: plan, caches and prompts over all its classes."""
-        return Workspace(self.root / "transfer" / "source")
-
-    @property
-    def targets(self) -> "Workspace":
-        """Workspace of the transfer's targets that no other stage plans and caches."""
-        return Workspace(self.root / "transfer" / "targets")
-
-    @property
-    def split(self) -> Split:
-        """What plans here learn from: a transfer's have folders of their own."""
-        parts = self.root.parts[-2:]
-        if parts == ("transfer", "source"):
-            return "all"
-        return "test-only" if parts == ("transfer", "targets") else "halves"
-
     def command(self, stage: str, dataset: str | None = None, *, force: bool = False) -> str:
         """Return the command that runs a stage here: DVC's in the project's folder, else by hand.
 
-        In a part of a transfer it is the transfer's stage, which takes no dataset. With `force`
-        DVC runs that stage whether or not it knows why.
+        With `force` DVC runs that stage whether or not it knows why.
         """
-        home = self.root
-        if self.split != "halves":
-            home, stage, dataset = home.parents[1], _OF_TRANSFER[stage], None
-        if home == Path():
+        if self.root == Path():
             options = "--force --single-item " if force else ""
             return f"dvc repro {options}{stage}" + (f"@{dataset}" if dataset else "")
         words = ["fdbpl", stage, *([dataset] if dataset else [])]
-        if home.parent.name == "runs" and home.name != "default":
-            words += ["--run", home.name]
+        if self.root.parent.name == "runs" and self.root.name != "default":
+            words += ["--run", self.root.name]
         return " ".join(words)
-
-    @property
-    def transferred(self) -> Path:
-        """File of the transfer's accuracies."""
-        return self.root / "metrics" / "transfer.json"
 
     def comparison(self, suffix: str) -> Path:
         """File of the comparison: json, md or png."""

@@ -39,6 +39,9 @@ def of_seed(one: SeedRecord) -> Content:
     Dataset, method and seed are parameters too: MLflow's compare page draws those that differ.
     """
     setting = "" if one.setting == "base-to-new" else f" {one.setting}"
+    shots = one.params.get("shots")
+    if one.setting == "all-classes" and shots is not None:
+        setting += f" {shots} shots"
     named = {"dataset": one.dataset, "method": one.method, "seed": str(one.seed)}
     return Content(
         key=one.key,
@@ -47,6 +50,7 @@ def of_seed(one: SeedRecord) -> Content:
             "kind": "seed",
             "setting": one.setting,
             **named,
+            **({"shots": str(shots)} if shots is not None else {}),
             **({"inactive_terms": ", ".join(one.inactive)} if one.inactive else {}),
             **{f"digest.{name}": digest for name, digest in one.digests.items()},
         },

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,10 +17,13 @@ import numpy as np
 
 from fdbpl.cache.cache import open_cache
 from fdbpl.classify.artifact import Artifact
-from fdbpl.data.dataset import UNKNOWN
+from fdbpl.evaluation.record import DatasetRecord, Run, runs_of
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.protocol import Protocol, Shots
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.made_with import METHODS_SERVE, of_evaluation, of_transfer, require_made_with
+from fdbpl.stages.evaluated import read_record
+from fdbpl.stages.tasks import Task, task_of, wanted
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
 from fdbpl.system.workspace import Workspace
@@ -31,7 +34,7 @@ class SeedRecord:
     """One dataset learned on, method and seed.
 
     Attributes:
-        setting: the protocol of evaluation: base-to-new, all-classes, teacher-agreement,
+        setting: the protocol, teacher-agreement where no test image has a class, or of a transfer
             cross-dataset or shifted.
         accuracies: in per cent: base, new and h, and joint_<name> where all classes compete;
             accuracy, or agreement with the teacher, where nothing is held back; of a transfer
@@ -105,93 +108,106 @@ class Records:
 
 
 def read_records(params: Params, work: Workspace) -> Records:
-    """Read what the evaluated datasets of the parameters, their comparison and the transfer say.
+    """Read what the evaluated datasets of the parameters and their comparison say.
 
     A dataset whose outputs are missing, damaged, of another shape or of other parameters, or do not
     belong together, is left out, with a note: its neighbours are whole all the same.
     """
+    evaluated: dict[str, DatasetRecord] = {}
     seeds: list[SeedRecord] = []
+    transfers: list[SeedRecord] = []
     notes: list[str] = []
     for dataset in params.datasets:
         try:
-            seeds += list(_seed_records(params, dataset, work))  # all of a dataset or nothing
+            found = read_record(params, dataset, work)
+            seeds += list(_seed_records(params, found, work))  # all of a dataset or nothing
+            evaluated[dataset] = found
         except UserError as error:
             notes.append(f"{dataset}: not recorded. {error}")
     try:
-        summaries = list(_summaries(seeds, work))
+        summaries = list(_summaries(seeds, work)) if BASE_TO_NEW in wanted(params) else []
     except UserError as error:
         summaries = []
         notes.append(f"comparison: not recorded. {error}")
-    try:
-        transfers = list(_transfers(params, work))
-    except UserError as error:
-        transfers = []
-        notes.append(f"transfer: not recorded. {error}")
+    for protocol in wanted(params):
+        if protocol.learns_on_source and set(evaluated) == set(params.datasets):
+            try:
+                transfers += list(_transfers(params, protocol, evaluated, work))
+            except UserError as error:
+                notes.append(f"{protocol.name}: not recorded. {error}")
     return Records(tuple(seeds), tuple(transfers), tuple(summaries), tuple(notes))
 
 
-def _seed_records(params: Params, dataset: str, work: Workspace) -> Iterator[SeedRecord]:
-    path, command = work.metrics(dataset), partial(work.command, "evaluate", dataset)
-    evaluated, wanted = _read_json(path, command()), of_evaluation(params, dataset)
-    with _shape_known(path, command()):
-        require_made_with(path, evaluated["made_with"], wanted, command)
-        yield from _of_evaluation(dataset, evaluated, work)
+def _seed_records(
+    params: Params, evaluated: DatasetRecord, work: Workspace
+) -> Iterator[SeedRecord]:
+    """Yield a record for every protocol that is by dataset, number of shots, method and seed.
+
+    Most shots first, since the first record of a method is the one that is registered.
+    """
+    origin = _origin(params, work, evaluated)
+    for protocol in (one for one in wanted(params) if not one.learns_on_source):
+        for shots in reversed(protocol.counts(params)):
+            run = evaluated.run(protocol.name, shots)
+            if run is not None:
+                yield from _of_run(origin, protocol, shots, run)
 
 
-def _of_evaluation(dataset: str, evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
-    origin = _origin(work, dataset, evaluated["plan"], work.metrics(dataset))
+def _of_run(origin: "_Origin", protocol: Protocol, shots: Shots, run: Run) -> Iterator[SeedRecord]:
+    task = task_of(origin.params, origin.plan, protocol, shots)
     counts = {
-        **{f"{half}_classes": count for half, count in evaluated["classes"].items()},
-        **{f"{half}_test_images": count for half, count in evaluated["test_images"].items()},
+        **{f"{name}_classes": count for name, count in run.classes.items()},
+        **{f"{name}_test_images": count for name, count in run.test_images.items()},
     }
-    for method, result in evaluated["methods"].items():
-        for seed, accuracies in result["seeds"].items():
-            learned = _learned(dataset, method, int(seed), accuracies.get("prompts"), work)
+    for method, of in run.methods.items():
+        for seed, cell in of.items():
             yield _seed_record(
                 origin,
-                learned,
-                dataset=dataset,
+                task,
+                _learned(task, method, int(seed), cell.prompts, origin.work),
                 method=method,
                 seed=int(seed),
-                setting=evaluated["protocol"],
-                accuracies=_measured(accuracies),
+                setting="teacher-agreement" if "agreement" in cell.measures else protocol.name,
+                accuracies=_measured(cell.measures),
                 counts=counts,
             )
 
 
-def _transfers(params: Params, work: Workspace) -> Iterator[SeedRecord]:
-    """Yield a record for every kind of target, method and seed of the transfer, if there is one."""
-    path, command = work.transferred, partial(work.command, "transfer")
-    if params.transfer is None or not path.is_file():
+def _transfers(
+    params: Params,
+    protocol: Protocol,
+    evaluated: Mapping[str, DatasetRecord],
+    work: Workspace,
+) -> Iterator[SeedRecord]:
+    """Yield a record for every kind of target, method and seed of a transfer."""
+    shots = params.counts[-1]
+    runs = runs_of(evaluated, protocol.name, shots)
+    of_source = runs.pop(params.source, None)
+    if of_source is None:
         return
-    evaluated, wanted = _read_json(path, command()), of_transfer(params, params.transfer)
-    with _shape_known(path, command()):
-        require_made_with(path, evaluated["made_with"], wanted, command, METHODS_SERVE)
-        yield from _of_transfer(evaluated, work)
-
-
-def _of_transfer(evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
-    source, about = evaluated["source"], evaluated["targets"]
-    origin = _origin(work.source, source, evaluated["plan"], work.transferred)
+    origin = _origin(params, work, evaluated[params.source])
+    task = task_of(params, origin.plan, protocol, shots)
     kinds: dict[str, list[str]] = {}
-    for target, facts in about.items():
-        kinds.setdefault(facts["kind"], []).append(target)
-    for method, result in evaluated["methods"].items():
-        for seed, found in result["seeds"].items():
-            prompts = result.get("prompts", {}).get(seed)
-            learned = _learned(source, method, int(seed), prompts, work.source)
+    for target, run in runs.items():
+        kinds.setdefault(run.kind, []).append(target)
+    for method, of in of_source.methods.items():
+        for seed, cell in of.items():
+            learned = _learned(task, method, int(seed), cell.prompts, work)
             for kind, targets in kinds.items():
-                accuracies = {f"acc/{target}": found[target] for target in targets}
-                plans = sha256(canonical_json({name: about[name]["plan"] for name in targets}))
+                accuracies: dict[str, Any] = {
+                    f"acc/{name}": runs[name].methods[method][seed].measures["accuracy"]
+                    for name in targets
+                }
+                plans = sha256(canonical_json({name: evaluated[name].plan for name in targets}))
                 yield _seed_record(
                     origin,
+                    task,
                     replace(learned, digests={**learned.digests, "targets": plans}),
-                    dataset=source,
                     method=method,
                     seed=int(seed),
                     setting=kind,
                     accuracies={
-                        "source": found[source],
+                        "source": cell.measures["accuracy"],
                         "average": mean(accuracies.values()),
                         **accuracies,
                     },
@@ -201,23 +217,28 @@ def _of_transfer(evaluated: Any, work: Workspace) -> Iterator[SeedRecord]:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What all records of a dataset share: its plan, and what its caches are."""
+    """What all records of a dataset share: where it lies, its plan, and what its caches are."""
 
+    params: Params
+    work: Workspace
     plan: Plan
     digests: Mapping[str, str]
     models: Mapping[str, Any]
 
 
-def _origin(work: Workspace, dataset: str, evaluated: str, name: Path) -> _Origin:
+def _origin(params: Params, work: Workspace, evaluated: DatasetRecord) -> _Origin:
     """Read plan and caches, and see that they are of the plan that was evaluated."""
+    dataset = evaluated.dataset
     plan = Plan.load(work.plan(dataset))
     caches = {role: open_cache(work.cache(dataset, role)) for role in ("teacher", "student")}
     manifests = {role: cache.manifest for role, cache in caches.items()}
     plans = {plan.digest, *(manifest.identity.plan for manifest in manifests.values())}
-    if plans != {evaluated}:
-        command = work.command("cache-teacher", dataset)
-        raise UserError(f"{name}: of another plan than its caches. Run {command} and what follows.")
+    if plans != {evaluated.plan}:
+        command, path = work.command("cache-teacher", dataset), work.metrics(dataset)
+        raise UserError(f"{path}: of another plan than its caches. Run {command} and what follows.")
     return _Origin(
+        params,
+        work,
         plan,
         {
             "plan": plan.digest,
@@ -231,23 +252,30 @@ def _origin(work: Workspace, dataset: str, evaluated: str, name: Path) -> _Origi
 
 
 def _seed_record(
-    origin: _Origin, learned: "_Learned", *, seed: int, counts: Mapping[str, int], **named: Any
+    origin: _Origin,
+    task: Task,
+    learned: "_Learned",
+    *,
+    seed: int,
+    counts: Mapping[str, int],
+    **named: Any,
 ) -> SeedRecord:
-    rows = origin.plan.images["label"][list(origin.plan.shots[seed])]
-    is_labelled = bool((rows != UNKNOWN).all())
+    plan = origin.plan
+    rows = plan.images["label"][list(task.picks[seed])]
     return SeedRecord(
+        dataset=plan.name,
         seed=seed,
         params={
             **origin.models,
-            **({"shots": int(np.bincount(rows).max())} if is_labelled else {}),
-            "regions_per_image": origin.plan.crops,
+            **({"shots": int(np.bincount(rows).max())} if plan.is_labelled else {}),
+            "regions_per_image": plan.crops,
             **learned.params,
         },
         digests={**origin.digests, **learned.digests},
         terms=learned.terms,
         inactive=learned.inactive,
         files=learned.files,
-        counts={**counts, "regions": len(origin.plan.regions), "train_images": len(rows)},
+        counts={**counts, "regions": len(plan.regions), "train_images": len(rows)},
         **named,
     )
 
@@ -262,14 +290,15 @@ class _Learned:
 
 
 def _learned(
-    dataset: str, method: str, seed: int, evaluated: str | None, work: Workspace
+    task: Task, method: str, seed: int, evaluated: str | None, work: Workspace
 ) -> _Learned:
     """Read one training's three files, and see that they are of the prompts `evaluated`."""
     if evaluated is None:
         return _Learned({}, {}, {}, (), {})
+    dataset = task.plan.name
     command = work.command("train-student", dataset)
     kinds = ("prompts", "classifier", "history")
-    files = {kind: work.learned(dataset, method, seed, kind) for kind in kinds}
+    files = {kind: work.learned(dataset, task.folder, method, seed, kind) for kind in kinds}
     prompts = Artifact.load(files["prompts"], "prompts")
     classifier = Artifact.load(files["classifier"], "classifier")
     history = _read_json(files["history"], command)
@@ -309,7 +338,8 @@ def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryReco
 def _of_comparison(
     comparison: Any, files: tuple[Path, ...], seeds: list[SeedRecord], command: str
 ) -> Iterator[SummaryRecord]:
-    found = {(one.method, one.dataset, str(one.seed)): one for one in seeds}
+    halved = [one for one in seeds if one.setting == BASE_TO_NEW.name]
+    found = {(one.method, one.dataset, str(one.seed)): one for one in halved}
     for method, result in comparison["methods"].items():
         parts = []
         for dataset, cell in result["datasets"].items():
@@ -333,10 +363,14 @@ def _of_comparison(
 
 
 def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
-    """Return the accuracies of a cell: those where all classes compete as joint_<name>."""
-    names = ("base", "new", "h", "h_mean", "accuracy", "agreement")
-    joint = {f"joint_{name}": value for name, value in cell.get("joint", {}).items()}
-    return {name: cell[name] for name in names if name in cell} | joint
+    """Return the accuracies of a cell, nested ones as joint_<name>."""
+    found: dict[str, float] = {}
+    for name, value in cell.items():
+        if isinstance(value, dict) and name != "seeds":
+            found |= {f"{name}_{inner}": one for inner, one in value.items()}
+        elif name not in ("seeds", "h_std"):
+            found[name] = value
+    return found
 
 
 def _read_json(path: Path, command: str) -> Any:

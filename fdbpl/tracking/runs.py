@@ -40,7 +40,8 @@ EXPERIMENT_TAGS = {
 - one method, every dataset: `tags.method = 'fdbpl' and tags.seed = '1' and \
 tags.setting = 'base-to-new' and tags.current = 'yes'`
 - one dataset, all methods: `tags.dataset = 'textures' and tags.current = 'yes'`
-- one protocol: `tags.setting = 'base-to-new'`, or 'cross-dataset' or 'shifted'
+- one protocol: `tags.setting = 'base-to-new'`, or 'all-classes', 'cross-dataset', 'shifted'
+- a curve over shots: `tags.setting = 'all-classes' and tags.method = 'fdbpl'`, by `shots`
 """,
 }
 

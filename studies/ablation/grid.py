@@ -17,7 +17,7 @@ REFERENCE = "reference"
 Changes = Mapping[str, Any]
 """Values by dotted key, as `--vary` names them."""
 
-PAIRING = ("datasets", "development", "methods", "seeds", "data", "transfer")
+PAIRING = ("datasets", "development", "methods", "seeds", "data", "protocols", "source", "shifted")
 """Keys that cannot vary: a difference is taken between equal datasets and seeds."""
 
 DEFAULT = (

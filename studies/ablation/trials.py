@@ -42,7 +42,7 @@ def run_trials(
         for done, (setting, dataset) in enumerate(jobs, start=1):
             touched = [name for name in methods if setting.touches(name)]
             params = setting.params.model_copy(update={"methods": touched})
-            inputs = sha256(canonical_json(of_caches(params, dataset, "halves")))
+            inputs = sha256(canonical_json(of_caches(params, dataset)))
             work = Workspace(root / "inputs" / inputs[:16])  # many settings share plan and caches
             if touched and work.root not in made:
                 run_stage("prepare_crops", params, work, dataset)
@@ -51,7 +51,7 @@ def run_trials(
             if touched:
                 run_stage("train_student", params, work, dataset)
                 run_stage("evaluate", params, work, dataset)
-            found = read_trainings(work, dataset, touched) if touched else {}
+            found = read_trainings(params, work, dataset, touched) if touched else {}
             for method in methods:
                 known = found.get(method) or trials[REFERENCE, dataset, method]
                 trials[setting.name, dataset, method] = known

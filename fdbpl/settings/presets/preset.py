@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from fdbpl.settings.params import check_params, load_yaml
 from fdbpl.system.errors import UserError
 
-NAMES = ("playground", "eleven", "eleven-b16")
+NAMES = ("playground", "eleven", "eleven-b16", "few-shot", "few-shot-drawn", "folder")
 WIDTH = 100
 
 
@@ -19,13 +19,13 @@ def preset(name: str, only: Sequence[str] = (), root: str | None = None) -> str:
 
     Args:
         name: of NAMES.
-        only: the datasets to keep, of those the preset names anywhere; by default all. A transfer
-            whose source is not among them, or that no target is left of, becomes null.
-        root: the folder of datasets, instead of the preset's.
+        only: the datasets to keep; by default all. Where the source is not among them, or nothing
+            else is, no transfer is left, and no shifted dataset, which it alone tests.
+        root: the folder of datasets, instead of the preset's: CoOp's, or one's own classes.
 
     Raises:
-        UserError: no preset has this name, a dataset is not among the preset's, or none that
-            base-to-new learns on is left.
+        UserError: no preset has this name, a dataset is not among the preset's, or none that is
+            learned on is left.
     """
     if name not in NAMES:
         raise UserError(f"preset {name!r} is unknown, wanted one of {', '.join(NAMES)}.")
@@ -45,7 +45,11 @@ def _edited(text: str, name: str, only: Sequence[str], root: str | None) -> str:
     editor = _editor()
     params = editor.load(text)
     if root is not None:
-        params["data"]["root"] = root
+        own = params["data"].get("own")
+        if own:
+            next(iter(own.values()))["folder"] = root
+        else:
+            params["data"]["root"] = root
     if only:
         _limit(params, name, only)
     out = io.StringIO()
@@ -64,25 +68,34 @@ def _editor() -> Any:
 
 
 def _limit(params: Any, name: str, only: Sequence[str]) -> None:
-    """Drop from datasets, development and the transfer what is not among `only`."""
-    transfer = params["transfer"]
-    known = list(dict.fromkeys([*params["datasets"], transfer["source"], *transfer["targets"]]))
+    """Drop what is not among `only`, and a transfer that has no source or no target left."""
+    known, shifted = list(params["datasets"]), params.get("shifted", [])
     unknown = [dataset for dataset in only if dataset not in known]
     if unknown:
         raise UserError(
             f"--only names {unknown[0]!r}, which preset {name} has not. Wanted some of "
             f"{', '.join(known)}."
         )
-    if not set(only) & set(params["datasets"]):
+    learned = [dataset for dataset in known if dataset not in shifted]
+    if not set(only) & set(learned):
         raise UserError(
-            f"--only is {', '.join(only)}, wanted at least one of {', '.join(params['datasets'])}."
+            f"--only is {', '.join(only)}, wanted at least one of {', '.join(learned)}."
         )
-    for datasets in (params["datasets"], params.get("development", []), transfer["targets"]):
-        for index in reversed(range(len(datasets))):
-            if datasets[index] not in only:
-                del datasets[index]
-    if transfer["source"] not in only or not transfer["targets"]:
-        params["transfer"] = None
+    transfers = params["source"] in only and len(only) > 1
+    kept = [one for one in only if transfers or one not in shifted]
+    for datasets in (params["datasets"], params.get("development", []), shifted):
+        _keep(datasets, kept)
+    if not transfers:
+        _keep(params["protocols"], [one for one in params["protocols"] if one != "transfer"])
+    if params["source"] not in kept:
+        params["source"] = params["datasets"][0]
+
+
+def _keep(listed: Any, kept: Sequence[str]) -> None:
+    """Drop all others from a list in place, since its comments hang on it."""
+    for index in reversed(range(len(listed))):
+        if listed[index] not in kept:
+            del listed[index]
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Protocols: which classes are learned, from how many shots, and what is tested."""

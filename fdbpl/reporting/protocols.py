@@ -1,0 +1,152 @@
+"""What each protocol shows of what was measured; one that has no report of its own, a table."""
+
+from collections.abc import Callable, Iterable, Mapping
+from statistics import mean
+from typing import Any
+
+from fdbpl.evaluation.record import DatasetRecord, Measures, Run, runs_of
+from fdbpl.methods.registry import title_of
+from fdbpl.protocols.all_classes import ALL_CLASSES
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.protocol import Protocol
+from fdbpl.protocols.transfer import TRANSFER
+from fdbpl.reporting import few_shot, tables
+from fdbpl.reporting.section import Section
+from fdbpl.reporting.transfer import transfer_record, transfer_tables
+from fdbpl.settings.params import Params
+from fdbpl.stages.tasks import wanted
+
+Records = Mapping[str, DatasetRecord]
+
+
+def sections(params: Params, records: Records) -> list[Section]:
+    """Return the sections of all protocols that any dataset takes part in."""
+    found = (REPORTS.get(one.name, plain)(params, one, records) for one in wanted(params))
+    return [one for one in found if one is not None]
+
+
+def measured(params: Params, runs: Iterable[Run]) -> list[str]:
+    """Return the methods that every run has, in the order of the parameters."""
+    left_out = {method for run in runs for method in run.left_out}
+    return [method for method in params.methods if method not in left_out]
+
+
+def evidence(datasets: Iterable[str], params: Params) -> list[str]:
+    """Return the datasets on which no choice was made."""
+    return [name for name in datasets if name not in params.development]
+
+
+def base_to_new(params: Params, protocol: Protocol, records: Records) -> Section | None:
+    """Return base, new and H: averages, those of development datasets apart, then every H."""
+    runs = runs_of(records, protocol.name, params.counts[-1])
+    if not runs:
+        return None
+    comparison = tables.compare(runs, measured(params, runs.values()), params.seeds)
+    shown = evidence(runs, params)
+    developed = [name for name in runs if name not in shown]
+    parts = []
+    for names, note in ((shown, ""), (developed, "; choices were made on these, no evidence")):
+        if names:
+            count, seeds = len(names), len(params.seeds)
+            parts += [
+                f"Averages over {count} dataset{'s' * (count > 1)} ({', '.join(names)}) and "
+                f"{seeds} seed{'s' * (seeds > 1)}, per cent{note}:",
+                tables.averages_table(comparison, names),
+            ]
+    parts += [tables.JOINT, tables.datasets_table(comparison), tables.joint_table(comparison)]
+    height = 1.4 + 0.32 * len(comparison["methods"])
+    return Section(
+        "methods",
+        comparison["methods"],
+        parts,
+        height,
+        lambda figure: tables.plot(comparison, shown or list(runs), figure),
+    )
+
+
+def all_classes(params: Params, protocol: Protocol, records: Records) -> Section | None:
+    """Return accuracies by method, dataset and number of shots."""
+    runs = {name: one.protocols.get(protocol.name, {}) for name, one in records.items()}
+    chosen = {
+        name: {str(n): by_shots[str(n)] for n in protocol.counts(params)}
+        for name, by_shots in runs.items()
+        if by_shots
+    }
+    if not chosen:
+        return None
+    summary = few_shot.summarise(chosen, params.methods, params.seeds)
+    return Section(
+        "all_classes",
+        summary,
+        few_shot.tables(summary),
+        few_shot.height(summary),
+        (lambda figure: few_shot.plot(summary, figure)) if summary["methods"] else None,
+    )
+
+
+def transfer(params: Params, protocol: Protocol, records: Records) -> Section | None:
+    """Return accuracies on the source and on all other datasets."""
+    runs = runs_of(records, protocol.name, params.counts[-1])
+    methods = measured(params, runs.values())
+    if params.source not in runs or not methods:
+        return None
+    plans = {name: records[name].plan for name in runs}
+    record = transfer_record(runs, plans, params.source, methods, params.seeds)
+    return Section("transfer", record, [transfer_tables(record)])
+
+
+def plain(params: Params, protocol: Protocol, records: Records) -> Section | None:
+    """Return every measure, of each number of shots: averages over datasets, and each dataset."""
+    value: dict[str, Any] = {}
+    parts = []
+    for shots in protocol.counts(params):
+        runs = runs_of(records, protocol.name, shots)
+        methods = measured(params, runs.values())
+        cells = {
+            method: {name: _means(run.measures(method, params.seeds)) for name, run in runs.items()}
+            for method in methods
+        }
+        averages = {method: _averages(of.values()) for method, of in cells.items()}
+        value[str(shots)] = {m: {"avg": averages[m], "datasets": cells[m]} for m in methods}
+        if averages:
+            names = list(next(iter(averages.values())))
+            rows = [
+                (title_of(method), *(tables.number(of.get(name)) for name in names))
+                for method, of in averages.items()
+            ]
+            parts.append(
+                f"{protocol.title}, {shots} shots, averages over {', '.join(runs)}, per cent:"
+            )
+            parts.append(tables.markdown([("method", *names), *rows]))
+    return Section(protocol.name, value, parts) if parts else None
+
+
+def _means(seeds: Mapping[str, Measures]) -> dict[str, float]:
+    """Return the means over seeds; nested measures under names of two words."""
+    return _averages([_flat(measures) for measures in seeds.values()])
+
+
+def _averages(cells: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    listed = list(cells)
+    return {name: mean(cell[name] for cell in listed) for name in listed[0]}
+
+
+def _flat(measures: Measures) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in measures.items():
+        nested = (
+            {f"{name} {inner}": one for inner, one in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+        flat |= nested
+    return flat
+
+
+Report = Callable[[Params, Protocol, Records], Section | None]
+
+REPORTS: Mapping[str, Report] = {
+    BASE_TO_NEW.name: base_to_new,
+    ALL_CLASSES.name: all_classes,
+    TRANSFER.name: transfer,
+}
