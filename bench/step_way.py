@@ -20,9 +20,10 @@ from fdbpl.clip.prompting import PlainText, TextEncoder
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.methods.batch import Batch
 from fdbpl.methods.features import Teacher
-from fdbpl.methods.method import Batch
-from fdbpl.methods.prompts import POSITIVE, PromptMethod, starting_contexts
+from fdbpl.methods.options import POSITIVE
+from fdbpl.methods.prompts import PromptMethod, starting_contexts
 from fdbpl.methods.registry import find_method
 
 WARM_CLASSES = 10

@@ -22,8 +22,8 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
+from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
-from fdbpl.methods.prompts import POSITIVE
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.device import resident

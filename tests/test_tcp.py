@@ -17,8 +17,8 @@ from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
-from fdbpl.methods.prompts import POSITIVE
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.tcp import class_tokens
 from fdbpl.system.errors import UserError

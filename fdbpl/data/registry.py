@@ -14,7 +14,6 @@ from fdbpl.data.readers.folder import read_folder
 from fdbpl.data.readers.table import read_table
 from fdbpl.data.readers.unlabelled import read_unlabelled
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import Params
 from fdbpl.system.errors import UserError
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -32,16 +31,6 @@ SHIFTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The shifted versions of a dataset: test images only, of its classes or a part of them."""
 
 KNOWN = (*playground.DATASETS, *playground.SHIFTED, *LAYOUTS)
-
-
-def require_shifted_listed(name: str, params: Params) -> None:
-    """Raise UserError when a known shifted version of the source is not listed under `shifted`."""
-    is_known = name in SHIFTED.get(params.source, ()) and name not in params.data.own
-    if is_known and name not in params.shifted:
-        raise UserError(
-            f"{name} shows the classes of {params.source}, the source, in other pictures. List it "
-            "under shifted too, or take it off datasets."
-        )
 
 
 def is_drawn(name: str, data: DataParams) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fdbpl.methods.method import Batch, Terms
+from fdbpl.methods.batch import Batch, Terms
 from fdbpl.methods.prompts import PromptMethod
 from fdbpl.methods.terms import positive_logits
 

@@ -19,9 +19,9 @@ w's logarithm.
 
 from typing import TYPE_CHECKING, Any
 
-from fdbpl.methods.method import Batch, Terms
-from fdbpl.methods.options import OF_INFERENCE, FdbplOptions
-from fdbpl.methods.prompts import POSITIVE, Inference, PromptMethod
+from fdbpl.methods.batch import Batch, Terms
+from fdbpl.methods.options import OF_INFERENCE, POSITIVE, FdbplOptions
+from fdbpl.methods.prompts import Inference, PromptMethod
 from fdbpl.methods.terms import (
     entropy,
     informativeness,

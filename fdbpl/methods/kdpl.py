@@ -5,7 +5,7 @@ With w, weighted by informativeness: what w alone adds, without a second prompt.
 
 from typing import TYPE_CHECKING
 
-from fdbpl.methods.method import Batch, Terms
+from fdbpl.methods.batch import Batch, Terms
 from fdbpl.methods.prompts import PromptMethod
 from fdbpl.methods.terms import informativeness, positive_logits, symmetric_kl, weighted_mean
 

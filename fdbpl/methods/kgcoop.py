@@ -9,8 +9,8 @@ which is half of it.
 
 from typing import TYPE_CHECKING
 
+from fdbpl.methods.batch import Batch, Terms
 from fdbpl.methods.coop import CoOp
-from fdbpl.methods.method import Batch, Terms
 
 if TYPE_CHECKING:
     from torch import Tensor

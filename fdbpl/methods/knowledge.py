@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdbpl.classify.bridge import HeldOut, Pairs, held_out
 from fdbpl.classify.discriminant import discriminant
-from fdbpl.methods.method import Floats
+from fdbpl.methods.batch import Floats
 
 if TYPE_CHECKING:
     from fdbpl.methods.training_data import TrainingData

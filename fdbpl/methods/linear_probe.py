@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.classify.decision import Decision, Discriminant, by_name
-from fdbpl.methods.method import Classes, ClosedForm, Floats, Method
+from fdbpl.methods.batch import Floats
+from fdbpl.methods.method import Classes, ClosedForm, Method
 
 if TYPE_CHECKING:
     from fdbpl.methods.training_data import TrainingData

@@ -7,13 +7,12 @@ So a method works on tensors by their own operations, and imports torch where it
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fdbpl.classify.decision import Decision, Role
+from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section, explain
 
@@ -24,50 +23,6 @@ if TYPE_CHECKING:
     from fdbpl.clip.model import ClipModel
     from fdbpl.methods.params import TrainParams
     from fdbpl.methods.training_data import TrainingData
-
-Floats = NDArray[np.floating[Any]]
-
-Terms = Mapping[str, "Tensor"]
-"""Weighted terms (...) by name, one value a run; the loss is their sum."""
-
-Tensors = Mapping[str, "Tensor"]
-"""Tensors by name, each with a leading dimension S of independent runs, one a seed."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B regions of each seed; any leading dimensions (S for the seeds) are independent runs.
-
-    Attributes:
-        student: (..., B, D) unit image features of the student.
-        teacher: (..., B, C) log-probabilities of the teacher over the classes.
-        labels: (..., B) the labels of the images the regions were cut from; only methods that
-            say so read them.
-        anchors: (..., C, D) the student's unit class features under a hand-written template, which
-            some methods keep near to.
-        areas: (..., B) the share of its image that a region shows.
-
-    The last two are None where nobody gave them.
-    """
-
-    student: "Tensor"
-    teacher: "Tensor"
-    labels: "Tensor"
-    anchors: "Tensor | None" = None
-    areas: "Tensor | None" = None
-
-    def require(self, extra: Literal["anchors", "areas"]) -> "Tensor":
-        """Return one of the last two.
-
-        Raises:
-            UserError: there is none.
-        """
-        found: Tensor | None = getattr(self, extra)
-        if found is None:
-            raise UserError(
-                f"this method needs {extra}, and none were given. Pass learn({extra}=...)."
-            )
-        return found
 
 
 @dataclass(frozen=True)

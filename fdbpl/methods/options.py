@@ -8,6 +8,9 @@ from pydantic import Field
 
 from fdbpl.system.section import Section
 
+POSITIVE = "a photo of a"
+"""The words that a positive context starts from, as the field's do."""
+
 MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}
 )

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from fdbpl.classify.decision import Decision
+from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.methods.coop import cross_entropy
-from fdbpl.methods.method import Batch, Classes, Floats, Method, Start, Tensors, Terms
+from fdbpl.methods.method import Classes, Method, Start
 from fdbpl.system.section import Section
 
 if TYPE_CHECKING:

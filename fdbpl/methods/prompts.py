@@ -9,17 +9,10 @@ from numpy.typing import NDArray
 
 from fdbpl.classify.bridge import across
 from fdbpl.classify.decision import Decision, Discriminant, Part, by_name, unit
+from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.methods.knowledge import BRIDGE, MEMORY, Bridge, RegionMemory
-from fdbpl.methods.method import (
-    Batch,
-    Classes,
-    ClosedForm,
-    Floats,
-    Method,
-    Start,
-    Tensors,
-    Terms,
-)
+from fdbpl.methods.method import Classes, ClosedForm, Method, Start
+from fdbpl.methods.options import POSITIVE
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section
 
@@ -29,7 +22,6 @@ if TYPE_CHECKING:
     from fdbpl.clip.model import ClipModel
     from fdbpl.methods.training_data import TrainingData
 
-POSITIVE = "a photo of a"
 SIDES = ("positive", "negative")
 """The names of contexts, in their order."""
 

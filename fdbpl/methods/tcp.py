@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.methods.kgcoop import KgCoOp
-from fdbpl.methods.method import Batch, Classes, Floats, Start, Tensors, Terms
-from fdbpl.methods.prompts import POSITIVE, SIDES
+from fdbpl.methods.method import Classes, Start
+from fdbpl.methods.options import POSITIVE
+from fdbpl.methods.prompts import SIDES
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section
 

@@ -8,7 +8,7 @@ informativeness of a region. Leading dimensions (...) are independent runs.
 import math
 from typing import TYPE_CHECKING, Literal
 
-from fdbpl.methods.method import Batch
+from fdbpl.methods.batch import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor

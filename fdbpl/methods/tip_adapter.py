@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fdbpl.classify.decision import Decision, KeyValueCache, by_name, unit
-from fdbpl.methods.method import Classes, ClosedForm, Floats, Method
+from fdbpl.methods.batch import Floats
+from fdbpl.methods.method import Classes, ClosedForm, Method
 
 if TYPE_CHECKING:
     from fdbpl.methods.training_data import TrainingData

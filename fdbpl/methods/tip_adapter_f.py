@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from fdbpl.methods.batch import Batch, Tensors, Terms
 from fdbpl.methods.coop import cross_entropy
-from fdbpl.methods.method import Batch, ClosedForm, Start, Tensors, Terms
+from fdbpl.methods.method import ClosedForm, Start
 from fdbpl.methods.tip_adapter import ALPHA, BETA, KEYS, LABELS, ShotKeys, TipAdapter
 from fdbpl.system.section import Section
 

@@ -14,9 +14,9 @@ from fdbpl.classify.bridge import Pairs
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
+from fdbpl.methods.batch import Batch, Floats
 from fdbpl.methods.features import FeatureSource, Lookup, Teacher, in_order
-from fdbpl.methods.method import Batch, Floats
-from fdbpl.methods.prompts import POSITIVE
+from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.methods.scratch import Parts, ScratchRows
 from fdbpl.methods.vocabulary import VocabularyText

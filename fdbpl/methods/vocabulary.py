@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fdbpl.clip.prompting import TextEncoder
-from fdbpl.methods.method import Batch
+from fdbpl.methods.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from fdbpl.classify.decision import Decision
-from fdbpl.methods.method import Classes, Floats, Method
+from fdbpl.methods.batch import Floats
+from fdbpl.methods.method import Classes, Method
 
 
 class ZeroShot(Method):

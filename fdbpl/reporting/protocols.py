@@ -14,14 +14,13 @@ from fdbpl.reporting import few_shot, tables
 from fdbpl.reporting.section import Section
 from fdbpl.reporting.transfer import transfer_record, transfer_tables
 from fdbpl.settings.params import Params
-from fdbpl.stages.tasks import wanted
 
 Records = Mapping[str, DatasetRecord]
 
 
-def sections(params: Params, records: Records) -> list[Section]:
-    """Return the sections of all protocols that any dataset takes part in."""
-    found = (REPORTS.get(one.name, plain)(params, one, records) for one in wanted(params))
+def sections(params: Params, protocols: Iterable[Protocol], records: Records) -> list[Section]:
+    """Return the sections of the protocols that any dataset takes part in."""
+    found = (REPORTS.get(one.name, plain)(params, one, records) for one in protocols)
     return [one for one in found if one is not None]
 
 

@@ -12,6 +12,7 @@ from fdbpl.reporting.section import plot
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.made_with import of_all
+from fdbpl.stages.tasks import wanted
 from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace
 
@@ -25,7 +26,7 @@ def compare(params: Params, work: Workspace) -> list[str]:
         UserError: a dataset of the list has not been evaluated, or with other parameters.
     """
     records = {name: read_record(params, name, work) for name in params.datasets}
-    found = sections(params, records)
+    found = sections(params, wanted(params), records)
     comparison: dict[str, Any] = {"methods": {}, **{one.key: one.value for one in found}}
     tables = [table for one in found for table in one.tables]
     tables += _published(params, records, comparison)

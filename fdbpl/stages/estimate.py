@@ -30,7 +30,8 @@ from fdbpl.clip.weights import TINY
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.method import Floats, Method
+from fdbpl.methods.batch import Floats
+from fdbpl.methods.method import Method
 from fdbpl.methods.prompts import PromptMethod
 from fdbpl.methods.registry import usable
 from fdbpl.regions.boxes import REGION

@@ -16,7 +16,6 @@ from fdbpl.data.registry import is_drawn, open_dataset
 from fdbpl.data.splits import halve
 from fdbpl.evaluation.logits import Floats, log_softmax
 from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, fpr95
-from fdbpl.evaluation.ood_data import far_images, images_of, region_pairs
 from fdbpl.methods.knowledge import MEMORY
 from fdbpl.methods.registry import usable
 from fdbpl.playground.datasets import has_empty_ground
@@ -28,6 +27,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_caches, roles_of
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_all
+from fdbpl.stages.ood_data import far_images, images_of, region_pairs
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.tasks import Task, task_of, testing
 from fdbpl.system.files import readable_json, write_whole

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from fdbpl.data.names import read_vocabulary
-from fdbpl.data.registry import given_picks, open_dataset, require_shifted_listed
+from fdbpl.data.registry import SHIFTED, given_picks, open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import of_plan
 from fdbpl.stages.tasks import learning, tasks_of
+from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, progress, silent
 from fdbpl.system.workspace import Workspace
 
@@ -52,6 +53,16 @@ def plan_of(params: Params, dataset: str, *, look: bool = True, report: Report =
         report=report,
     )
     return replace(plan, made_with=of_plan(params, dataset))
+
+
+def require_shifted_listed(name: str, params: Params) -> None:
+    """Raise UserError when a known shifted version of the source is not listed under `shifted`."""
+    is_known = name in SHIFTED.get(params.source, ()) and name not in params.data.own
+    if is_known and name not in params.shifted:
+        raise UserError(
+            f"{name} shows the classes of {params.source}, the source, in other pictures. List it "
+            "under shifted too, or take it off datasets."
+        )
 
 
 def _parts(params: Params, plan: Plan) -> list[str]:

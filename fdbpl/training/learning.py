@@ -20,8 +20,8 @@ from fdbpl.clip.tokens import require_room, tokenize_prompts
 from fdbpl.data.params import TEMPLATE, has_one_gap
 from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
-from fdbpl.methods.prompts import POSITIVE
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.methods.vocabulary import VocabularyText

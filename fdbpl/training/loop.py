@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fdbpl.methods.batch import Terms
 from fdbpl.methods.features import in_order
-from fdbpl.methods.method import Method, Terms
+from fdbpl.methods.method import Method
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.progress import Report, silent
