@@ -15,4 +15,4 @@ TRANSFER = Protocol(
     learns_on_source=True,
     trained_as=ALL_CLASSES.name,
 )
-"""Only methods that decide between any class names take part: `fdbpl.methods.names`."""
+"""Only methods that decide between any class names take part: `Method.transfers`."""
