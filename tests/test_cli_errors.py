@@ -64,7 +64,7 @@ def test_a_comparison_needs_no_seed_that_is_not_asked_for(done: Project) -> None
 def test_what_is_damaged_is_named(done: Project) -> None:
     for place, words, says in (
         ("metrics/datasets/mine.json", "compare", "damaged"),
-        (f"prompts/mine/{CLASSIFIER}", "evaluate mine", CLASSIFIER),
+        (f"prompts/mine/base-to-new/{CLASSIFIER}", "evaluate mine", CLASSIFIER),
         ("plans/mine/images.npy", "train-student mine", "a damaged plan"),
     ):
         (Path("runs/default") / place).write_bytes(b"[")
@@ -151,36 +151,13 @@ def test_prompts_of_another_teacher_or_student(
     done.change(**{role: {"weights": file}})
     assert done("cache-teacher", "mine").exit_code == 0
     said = done.fails("evaluate", "mine")
-    assert "mine/base-to-new/coop-seed1.classifier.safetensors: made with" in said
+    assert "mine/base-to-new/zero_shot-seed1.classifier.safetensors: made with" in said
     assert re.search(rf'made with {role}\.weights "file \w+", wanted "file \w+"', said)
     assert said.endswith(" Run fdbpl train-student mine again.\n")
     for stage in ("train-student", "evaluate"):
         assert done(stage, "mine").exit_code == 0
 
 
-<<<<<<< HEAD
-=======
-def test_a_comparison_needs_every_dataset_method_and_seed(done: Project) -> None:
-    done.change(datasets=["mine", "dtd"])
-    assert "Run fdbpl evaluate dtd first" in done.fails("compare")
-    done.change(datasets=["mine"], seeds=[1, 2, 3])
-    said = done.fails("compare")
-    assert "mine.json: made with seeds [1, 2], wanted 3 too. Run fdbpl evaluate mine" in said
-    done.change(seeds=[2])
-    assert done("compare").exit_code == 0
-    Path("runs/default/metrics/datasets/mine.json").write_text("[")
-    assert "damaged" in done.fails("compare")
-
-
-def test_damaged_plans_and_classifiers_are_named(done: Project) -> None:
-    classifier = Path("runs/default/prompts/mine/base-to-new/coop-seed1.classifier.safetensors")
-    classifier.write_bytes(b"damaged")
-    assert "coop-seed1.classifier.safetensors" in done.fails("evaluate", "mine")
-    Path("runs/default/plans/mine/images.npy").write_bytes(b"")
-    assert "a damaged plan" in done.fails("train-student", "mine")
-
-
->>>>>>> protoM
 def test_a_gpu_that_is_not_there(project: Project, monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     project.change(device="cuda")

@@ -14,12 +14,7 @@ from test_made_with import CHANGES, with_change
 from workspaces import empty_plan, workspace_params
 
 import flows.stage
-<<<<<<< HEAD
 from fdbpl.methods.registry import IMPORTED
-=======
-from fdbpl.methods.names import IMPORTED, KNOWN, LEARNED
-from fdbpl.stages.tasks import tasks_of
->>>>>>> protoM
 from fdbpl.settings.params import Params
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.stages.made_with import (
@@ -30,6 +25,7 @@ from fdbpl.stages.made_with import (
     of_plan,
     of_training,
 )
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -45,74 +41,45 @@ ALWAYS_ASIDE = {
     "fdbpl/system/progress.py": "bars on a terminal",
     "fdbpl/system/section.py": "refuses wrong parameters and says why",
     "fdbpl/stages/__init__.py": "loads a stage",
+    "fdbpl/stages/evaluated.py": "refuses what was evaluated under other parameters",
     "fdbpl/stages/learned.py": "refuses what was learned under other parameters",
     "fdbpl/stages/planned.py": "refuses what was planned under other parameters",
     "fdbpl/stages/workers.py": "no result depends on who encodes",
     "fdbpl/system/workspace.py": "where files lie, which dvc.yaml says too",
 }
-<<<<<<< HEAD
 CHECKS = dict.fromkeys(
-    ("fdbpl/system/blas.py", "fdbpl/classify", "fdbpl/clip", "fdbpl/methods"),
-    "params.py checks names and options of methods, which import it",
+    ("fdbpl/cache", "fdbpl/classify", "fdbpl/clip", "fdbpl/methods", "fdbpl/system/blas.py"),
+    "params.py checks sections by it, or names and options of methods, which import it",
 )
-=======
-CHECKS = {"fdbpl/methods": "params.py checks names and options by them"}
-MEASURES = {"fdbpl/evaluation/accuracy.py": "imported with protocols; nothing is measured here"}
->>>>>>> protoM
-FOLDERS = {"fdbpl/data": "say where images lie; the plan knows each by its content"}
+MEASURES = {"fdbpl/evaluation": "imported with protocols; nothing is measured here"}
+FOLDERS = dict.fromkeys(
+    ("fdbpl/data", "fdbpl/playground"),
+    "say where images lie; the plan knows each by its content",
+)
 OF_TEXT = {
     "fdbpl/system/blas.py": "imported with methods, of which nothing is computed",
     "fdbpl/classify": "imported with methods, of which nothing is decided",
     "fdbpl/methods": "of training, only what makes vectors of names is called",
     "fdbpl/training": "of training, only what makes vectors of names is called",
 }
-COMPARING = {
-    "fdbpl/data": "the registry is asked whether a dataset is drawn, no more",
-<<<<<<< HEAD
-    "fdbpl/playground": "the registry is asked whether a dataset is drawn, no more",
-    "fdbpl/regions/boxes.py": "the generator's name is read, which every plan says too",
-=======
-    "fdbpl/regions/file_rows.py": "imported with plans, of which none is read",
-    "fdbpl/regions": "imported with tasks; of plans only the generator's name is said",
->>>>>>> protoM
-}
-REFUSING = {"fdbpl/stages/made_with.py": "refuses a plan made with other parameters"}
+DRAWN = dict.fromkeys(
+    ("fdbpl/data", "fdbpl/playground"),
+    "the registry is asked whether a dataset is drawn, no more",
+)
+REFUSING = dict.fromkeys(
+    ("fdbpl/protocols", "fdbpl/stages/made_with.py", "fdbpl/stages/tasks.py"),
+    "refuses a plan made with other parameters; what protocols want is in the plan",
+)
 
 ASIDE = {
-<<<<<<< HEAD
-    "prepare-crops": CHECKS,
-    "cache-teacher": {**FOLDERS, **OF_TEXT, **REFUSING},
-    "train-student": FOLDERS,
-=======
-    "prepare-crops": {
-        **CHECKS,
-        **MEASURES,
-        "fdbpl/system/blas.py": OF_TEXT["fdbpl/system/blas.py"],
-    },
+    "prepare-crops": {**CHECKS, **MEASURES},
     "cache-teacher": {**FOLDERS, **MEASURES, **OF_TEXT, **REFUSING},
-    "train-student": TRAINING,
->>>>>>> protoM
-    "evaluate": {
-        "fdbpl/data": COMPARING["fdbpl/data"],
-<<<<<<< HEAD
-        **dict.fromkeys(
-            ("fdbpl/clip", "fdbpl/system/device.py", "fdbpl/training"),
-            "methods import it for the text tower, which no finished classifier needs",
-        ),
-    },
-    "prepare-transfer": CHECKS,
-    "cache-transfer": {**FOLDERS, **OF_TEXT, **REFUSING},
-    "train-transfer": FOLDERS,
-    "transfer": {
-        "fdbpl/data": "imported with the registry, of which only a table is read",
-=======
-        "fdbpl/reporting": TITLES["fdbpl/reporting"],
->>>>>>> protoM
-        "fdbpl/training": OF_TEXT["fdbpl/training"],
-    },
+    "train-student": {**FOLDERS, **MEASURES},
+    "evaluate": {**DRAWN, "fdbpl/training": OF_TEXT["fdbpl/training"]},
     "compare": {
         **CHECKS,
-        **COMPARING,
+        **DRAWN,
+        "fdbpl/regions": "imported with tasks; of plans only the generator's name is said",
     },
     "ood": {"fdbpl/training": "of what builds caches, only the image tower is called"},
 }
@@ -189,6 +156,7 @@ def test_nothing_is_watched_or_set_aside_that_a_stage_does_not_stand_on(stage: s
     deps, found = STAGES[stage]["deps"], closure(module_of(stage))
     code = [dep for dep in deps if dep.startswith("fdbpl/")]
     assert [dep for dep in code if not any(lies_under(path, [dep]) for path in found)] == []
+    assert [dep for dep in deps if lies_under(dep, [one for one in deps if one != dep])] == []
     left = [path for path in found if not lies_under(path, code)]
     assert [one for one in ASIDE[stage] if not any(lies_under(path, [one]) for path in left)] == []
 

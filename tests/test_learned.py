@@ -7,12 +7,12 @@ import pytest
 from test_planned import changed
 from workspaces import carry, evaluated_workspace, prepare, train, workspace_params
 
-from fdbpl.stages.tasks import tasks_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.evaluate import measure
 from fdbpl.stages.learned import open_learned
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 

@@ -12,11 +12,6 @@ from pydantic import BaseModel
 from test_planned import changed
 from workspaces import empty_plan, evaluated_workspace, workspace_params
 
-<<<<<<< HEAD
-=======
-from fdbpl.methods.names import KNOWN
-from fdbpl.stages.tasks import tasks_of
->>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
@@ -33,6 +28,7 @@ from fdbpl.stages.made_with import (
     require_made_with,
 )
 from fdbpl.stages.planned import load_planned
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json
 from fdbpl.system.workspace import Workspace
@@ -148,17 +144,12 @@ def refusals(params: Params, work: Workspace) -> dict[str, str]:
     learned = [partial(open_learned, kind) for kind in ("prompts", "classifier")]
     readers: dict[str, Callable[[], Any]] = {
         PLAN: lambda: load_planned(params, "pets", work),
-<<<<<<< HEAD
-        PROMPTS: lambda: [read(params, plan, work, "fdbpl", 1) for read in learned],
-        ALL: lambda: read_measures(work, params),
-=======
         PROMPTS: lambda: [
             read(params, task, work, "fdbpl", 1)
             for task in tasks_of(params, plan)
             for read in learned
         ],
-        ALL: lambda: read_world(work, "here", params),
->>>>>>> protoM
+        ALL: lambda: read_measures(work, params),
     }
     found = {}
     for output, read in readers.items():
@@ -188,8 +179,8 @@ def test_the_content_of_a_users_own_method_decides(tmp_path: Path) -> None:
         file.write_text(f"from fdbpl.methods.coop import CoOp\n{text}\nclass Mine(CoOp): pass\n")
         mine = workspace_params(tmp_path, ["pets"], methods=["coop", f"{file}:Mine"])
         assert (mine.methods, mine.method_files) == (["coop", "Mine"], {"Mine": str(file)})
-        planned = of_plan(mine, "pets", "halves")
-        told = [of_training(planned, mine, "pets", name, 1) for name in mine.methods]
+        (task,) = tasks_of(mine, empty_plan(of_plan(mine, "pets")))
+        told = [of_training(mine, task, name, 1) for name in mine.methods]
         assert "method_files" not in told[0]
         assert str(tmp_path) not in canonical_json(told[1]).decode()
         found.add(canonical_json(told[1]))

@@ -15,6 +15,7 @@ from workspaces import run_of
 from fdbpl.cache import open_cache
 from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.evaluation.accuracy import accuracy
+from fdbpl.methods.registry import title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import TileCaption
@@ -55,8 +56,8 @@ def metrics(protocol: str = "all-classes") -> dict[str, Any]:
     return run_of(WORK, "mine", protocol)
 
 
-def learned(method: str, kind: str) -> Artifact:
-    return Artifact.load(WORK.learned("mine", "all-classes", method, 1, kind), kind)
+def learned(method: str, kind: str, seed: int = 1) -> Artifact:
+    return Artifact.load(WORK.learned("mine", "all-classes", method, seed, kind), kind)
 
 
 def measures(found: dict[str, Any]) -> set[str]:
@@ -70,7 +71,8 @@ def test_without_a_test_the_agreement_with_the_teacher_is_told(project: Project)
     assert [len(rows) for rows in plan.shots.values()] == [8, 8]  # 2 shots for each of 4 names
     assert "2 held-out images" in said["prepare-crops"]
     assert "13 methods x 2 seeds: " in said["train-student"]
-    assert "they learn from labels: CoOp, CoOp + memory + bridge, KgCoOp\n" in said["train-student"]
+    labelled = ", ".join(title_of(name) for name in METHODS if name in LABELLED)
+    assert f"they learn from labels: {labelled}\n" in said["train-student"]
     assert "no accuracy is known; agreement with the teacher of 12 methods" in said["evaluate"]
     assert "Agreement with the teacher on held-out images" in said["compare"]
     assert "nothing is out of distribution" in said["ood"]
@@ -109,8 +111,7 @@ def test_a_labelled_folder_is_the_test(project: Project) -> None:
     assert (found["classes"], found["test_images"]) == ({"all": 4}, {"all": 4})
     assert list(found["methods"]) == FREE
     student = open_cache(WORK.cache("mine", "student")).features("test")
-    path = WORK.learned("mine", "all-classes", "fdbpl", 2, "classifier")
-    classifier = Artifact.load(path, "classifier")
+    classifier = learned("fdbpl", "classifier", seed=2)
     labels = plan.images["label"][plan.test]
     wanted = accuracy(student, labels, decision_of(classifier), range(4))
     assert found["methods"]["fdbpl"]["2"]["measures"]["accuracy"] == wanted
@@ -151,20 +152,11 @@ def test_a_vocabulary_in_place_of_class_names(project: Project) -> None:
     )
     said = all_stages(project)
     assert "4 classes, learned by 8 names" in said["prepare-crops"]
-    about = Artifact.load(
-        WORK.learned("mine", "all-classes", "kdpl", 1, "prompts"), "prompts"
-    ).about
+    about = learned("kdpl", "prompts").about
     assert about["vocabulary"]["names"] == 8
     assert about["learned_classes"] == []
-<<<<<<< HEAD
-    remembering = Artifact.load(WORK.learned("mine", "fdbpl", 1, "classifier"), "classifier")
-    assert set(remembering.arrays) == {"positive", "negative", "decision"}  # no class is known
-=======
-    remembering = Artifact.load(
-        WORK.learned("mine", "all-classes", "fdbpl", 1, "classifier"), "classifier"
-    )
-    assert not {MEMORY, BRIDGED} & set(remembering.arrays)  # no class is known
->>>>>>> protoM
+    arrays = learned("fdbpl", "classifier").arrays
+    assert set(arrays) == {"positive", "negative", "decision"}  # no class is known
     few = metrics()
     assert measures(few) == {"accuracy"}
     prompts = {m: few["methods"][m]["1"]["prompts"] for m in TRAINED if m in FREE}
@@ -180,9 +172,7 @@ def test_a_vocabulary_alone_is_what_there_is_to_tell_apart(project: Project) -> 
     own = {"mine": {"images": "photos"}}
     project.change(data={"own": own, "vocabulary": "words.txt"}, methods=["kdpl"])
     all_stages(project)
-    classifier = Artifact.load(
-        WORK.learned("mine", "all-classes", "kdpl", 1, "classifier"), "classifier"
-    )
+    classifier = learned("kdpl", "classifier")
     assert classifier.about["class_names"] == ["red", "blue", "sea"]
     assert np.isfinite(classifier.arrays["decision"]).all()
     project.change(data={"vocabulary": None})

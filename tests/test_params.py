@@ -59,7 +59,6 @@ def test_the_least_that_must_be_said() -> None:
     assert params.teacher.logit_scale == "own"
 
 
-<<<<<<< HEAD
 WRONG: list[tuple[str, Any, str]] = [
     ("datasets", [], "at least 1 of them"),
     ("datasets", None, "a list"),
@@ -107,8 +106,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("data.own.mine.folder", 3, "text"),
     ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
     ("development", ["dtd", "dtd"], "every entry once"),
-    ("transfer", {"source": "dtd", "targets": ["dtd"]}, "targets other than the source, 'dtd'"),
-    ("transfer", "dtd", "keys with values"),
+    ("protocols", ["halves"], "among base-to-new, all-classes, transfer; not 'halves'"),
+    ("protocols", [], "at least 1 of them"),
+    *[("shots", few, "at least 1 image a class") for few in ([], [0, 4])],
+    *[("shots", several, "ascending numbers") for several in ([1, 4, 2], ["all", 4])],
     ("objectives.paper", None, "keys with values"),
     ("objectives.paper.weight", "loud", "'entropy', 'area' or 'none'"),
     ("objectives.paper.first_margin", float("nan"), "a finite number"),
@@ -117,76 +118,6 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("key", "value", "says"), WRONG)
-=======
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("datasets", [], "at least 1 of them"),
-        ("datasets", None, "a list"),
-        ("datasets", ["dtd", "dtd"], "every entry once; 'dtd' stands more than once"),
-        ("datasets.0", MISSING, ""),
-        (
-            "methods",
-            ["coop", "copo"],
-            "zero_shot, zero_shot_generic, zero_shot_ensemble, teacher, linear",
-        ),
-        ("methods", [], "at least 1 of them"),
-        ("seeds", [-1], "seeds of 0 to 2**32 - 1"),
-        ("seeds", [2**64], "seeds of 0 to 2**32 - 1"),
-        ("seeds", [1, 1], "every entry once"),
-        ("shots", "some", "a whole number or 'all'"),
-        ("teacher.mode", "live", "'cached' or 'online'"),
-        ("student.features", None, "'cached' or 'online'"),
-        ("train.precision", "fp16", "'fp32' or 'bf16'"),
-        ("train.memory_mb", 0, "greater than or equal to 1"),
-        ("shots", 1.5, "a whole number or 'all'"),
-        ("shots", True, "a whole number or 'all'"),
-        ("train.lr", True, "a number."),
-        ("train.epochs", True, "a whole number."),
-        ("data.world", False, "a whole number."),
-        ("regions.scale", [0.1, True], "a list of numbers."),
-        ("objectives.fdbpl.first_margin", True, "a number."),
-        ("cache.store", "", "text that is not empty."),
-        ("shots", 0, "at least 1 image a class, or 'all'"),
-        ("device", "tpu", "'auto', 'cpu' or 'cuda'"),
-        ("regions.seed", -1, "a number greater than or equal to 0"),
-        ("regions.per_image", 0, "a number greater than or equal to 1"),
-        ("regions.scale", [0.5, 0.2], "0 < smallest <= largest"),
-        ("regions.scale", [0.5, 1.2], "at most 1"),
-        ("regions.scale", 3, "a list"),
-        ("regions.ratio", [0, 1], "0 < smallest <= largest"),
-        ("regions.flip", 2, "a number less than or equal to 1"),
-        ("student.weights", 3, "text"),
-        ("student.activation", "relu", "'gelu' or 'quickgelu'"),
-        ("student.precision", "fp8", "'fp32', 'bf16' or 'fp16'"),
-        ("teacher.logit_scale", "mine", "'own' or 'student'"),
-        ("cache.payload", "logits", "'float32', 'float16' or 'int8'"),
-        ("cache.batch", 0, "a number greater than or equal to 1"),
-        ("train", None, "keys with values"),
-        ("train.lr", 0, "a number greater than 0"),
-        ("train.lr", "fast", "a number"),
-        ("train.lr", float("nan"), "a finite number"),
-        ("train.lr", float("inf"), "a finite number"),
-        ("train.momentum", 1, "a number less than 1"),
-        ("train.epochs", 1.5, "a whole number"),
-        ("data.allow_unreadable_test_images", "perhaps", "true or false"),
-        ("data.own", {"../up": {"folder": "x"}}, "names of letters, digits and _ . -"),
-        ("data.own.mine.folder", 3, "text"),
-        ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
-        ("development", ["dtd", "dtd"], "every entry once"),
-        ("protocols", ["halves"], "among base-to-new, all-classes, transfer; not 'halves'"),
-        ("protocols", [], "at least 1 of them"),
-        ("shots", [], "at least 1 image a class"),
-        ("shots", [1, 4, 2], "ascending numbers"),
-        ("shots", ["all", 4], "ascending numbers"),
-        ("shots", [0, 4], "at least 1 image a class"),
-        ("objectives.paper", None, "keys with values"),
-        ("objectives.paper.weight", "loud", "'entropy', 'area' or 'none'"),
-        ("objectives.paper.first_margin", float("nan"), "a finite number"),
-        ("objectives.released.mutual_weight", -1, "a number greater than or equal to 0"),
-    ],
-)
->>>>>>> protoM
 def test_a_wrong_value_is_answered_with_key_value_and_what_is_allowed(key, value, says) -> None:
     said = refused(with_value(key, value))
     assert said.startswith(f"params.yaml: '{key}' is {value!r}, wanted ")
@@ -196,13 +127,6 @@ def test_a_wrong_value_is_answered_with_key_value_and_what_is_allowed(key, value
 FORMS = "wanted one of three: folder; table; images and names"
 BELOW: list[tuple[str, Any, str, str]] = [
     ("datasets", [7], "'datasets.0' is 7", "text"),
-    ("transfer", {"source": "a", "targets": []}, "'transfer.targets' is", "at least 1 of them"),
-    (
-        "transfer",
-        {"source": "b", "targets": ["a", "a"]},
-        "'transfer.targets' is",
-        "'a' stands more",
-    ),
     *[
         ("data.own", {"mine": own}, "'data.own.mine' is ", FORMS)
         for own in (
@@ -218,13 +142,13 @@ BELOW: list[tuple[str, Any, str, str]] = [
 ]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(("key", "value", "found", "says"), BELOW)
 def test_what_is_wrong_below_a_value_is_named_by_its_own_key(key, value, found, says) -> None:
     said = refused(with_value(key, value))
     assert found in said
     assert says in said
-=======
+
+
 def test_the_datasets_say_the_source_and_the_protocols() -> None:
     params = check_params(with_value("datasets", ["dtd", "mine"]))
     assert (params.source, params.protocols, params.shifted) == ("dtd", ["base-to-new"], [])
@@ -245,7 +169,6 @@ def test_the_datasets_say_the_source_and_the_protocols() -> None:
 def test_source_and_shifted_are_among_the_datasets(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         check_params({**with_value("datasets", ["dtd", "eurosat"]), **changes})
->>>>>>> protoM
 
 
 OF_MODELS = "architecture, weights, activation, precision, logit_scale"
@@ -255,18 +178,10 @@ OF_OWN = "folder, table, images, names, test, template"
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("optimiser", "datasets, protocols, source, shifted, methods, seeds, shots, data"),
+        ("optimiser", "datasets, protocols, source, shifted, method_files, methods, seeds, shots"),
         ("train.rate", "lr, warmup_lr, momentum"),
-<<<<<<< HEAD
         ("teacher.temperature", OF_MODELS),
         *[(f"data.own.{name}.path", OF_OWN) for name in ("mine", "folder", "own")],
-        ("transfer.shift", "source, targets, shifted"),
-=======
-        ("teacher.temperature", "architecture, weights, activation, precision, logit_scale"),
-        ("data.own.mine.path", "folder, table, images, names, test, template"),
-        ("data.own.folder.path", "folder, table, images, names, test, template"),
-        ("data.own.own.path", "folder, table, images, names, test, template"),
->>>>>>> protoM
         ("objectives.fdbpl.margin", "weight, weight_power, weight_floor, normalise"),
     ],
 )
@@ -280,9 +195,10 @@ def test_a_missing_key_is_named(key: str) -> None:
     assert f"'{key}' is missing, and has no default" in refused(with_value(key, MISSING))
 
 
-def test_options_only_of_presets() -> None:
-    said = refused(with_value("objectives.coop", {}))
-    assert "options of released, paper, fdbpl_prompts, fdbpl; not of 'coop'" in said
+def test_options_only_of_methods_that_have_some() -> None:
+    said = refused(with_value("objectives.coop.first_margin", 0.05))
+    assert "method 'coop' has no options, found {'first_margin': 0.05}" in said
+    assert "method is 'copo', wanted one of zero_shot" in refused(with_value("objectives.copo", {}))
     params = check_params(with_value("objectives.fdbpl.first_margin", 0.05))
     assert params.objectives == {"fdbpl": {"first_margin": 0.05}}
 

@@ -15,12 +15,7 @@ from s3 import S3
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare-crops", "cache-teacher", "train-student", "evaluate")
-<<<<<<< HEAD
 OVER_ALL = ("compare", "ood")
-TRANSFER = {"prepare-transfer", "cache-transfer", "train-transfer", "transfer"}
-=======
-OVER_ALL = ("compare", "rejection")
->>>>>>> protoM
 
 pytestmark = pytest.mark.slow
 

@@ -1,22 +1,13 @@
 from pathlib import Path
 
 import pytest
-<<<<<<< HEAD
 from conftest import draw_image
-=======
-from conftest import draw_folder, draw_image, write_split
-from layouts import draw_layout
 from workspaces import workspace_params
->>>>>>> protoM
 
 from fdbpl.data import registry
 from fdbpl.data.dataset import Dataset
 from fdbpl.data.params import DataParams, OwnDataset
-<<<<<<< HEAD
-from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, is_shifted, open_dataset
-=======
-from fdbpl.data.registry import KNOWN, SHIFTED, open_dataset, require_shifted_listed
->>>>>>> protoM
+from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, open_dataset, require_shifted_listed
 from fdbpl.playground import datasets as playground
 from fdbpl.system.errors import UserError
 
@@ -81,17 +72,7 @@ def test_ones_own_table_and_images_without_classes(tmp_path: Path) -> None:
     assert plain.folder == tmp_path / "photos"
 
 
-<<<<<<< HEAD
-def test_the_shifted_versions_are_those_the_registry_says() -> None:
-=======
-def test_two_published_classes_may_share_a_name(tmp_path: Path) -> None:
-    draw_layout("imagenet", tmp_path)
-    names = open_dataset("imagenet", DataParams(root=str(tmp_path))).class_names
-    assert names.count("missile") == 2
-
-
 def test_known_shifted_versions_are_to_be_listed_as_such(tmp_path: Path) -> None:
->>>>>>> protoM
     for source, versions in SHIFTED.items():
         listed = workspace_params(tmp_path, list(KNOWN), source=source, data={})
         for name in KNOWN:
@@ -107,23 +88,3 @@ def test_known_shifted_versions_are_to_be_listed_as_such(tmp_path: Path) -> None
             require_shifted_listed(name, told)
     classes = {playground.definition(name).classes for name in ("objects", *SHIFTED["objects"])}
     assert len(classes) == 1
-
-
-<<<<<<< HEAD
-def test_known_datasets_of_equal_names_are_no_versions_of_each_other() -> None:
-    assert playground.definition("textures").classes == playground.definition("landcover").classes
-    transfer = TransferParams(source="textures", targets=["landcover"])
-    assert not is_shifted("landcover", transfer)
-
-
-def test_of_ones_own_datasets_the_parameters_tell() -> None:
-    transfer = TransferParams(source="mine", targets=["inked", "else"], shifted=["inked"])
-    assert is_shifted("inked", transfer)
-    assert not is_shifted("else", transfer)
-=======
-def test_no_class_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = Dataset("mine", tmp_path, (), "{}", (), (), ())
-    monkeypatch.setattr("fdbpl.data.registry.read_folder", lambda *_: empty)
-    with pytest.raises(UserError, match=r"'mine' in .* has no class, wanted at least 2\."):
-        open_dataset("mine", own(tmp_path))
->>>>>>> protoM

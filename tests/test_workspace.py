@@ -34,7 +34,6 @@ def test_what_is_missing_names_the_run_that_was_given(
     for words, says in (
         (("train-student", "dishes"), "fdbpl prepare-crops dishes --run x"),
         (("compare",), "fdbpl evaluate objects --run x"),
-        (("results",), "fdbpl compare --run x"),
         (("record",), "the stages with --run x"),
     ):
         result = CliRunner().invoke(main, [*words, "--run", "x", "--params", str(params)])

@@ -92,7 +92,7 @@ def of_evaluation(params: Params, dataset: str) -> Record:
 
 
 def of_all(params: Params) -> Record:
-    """Return what decides a measure over all datasets: the comparison, or rejection."""
+    """Return what decides a measure over all datasets: the comparison, or OOD detection."""
     of_each = [of_evaluation(params, dataset) for dataset in params.datasets]
     about = {"protocols": sorted(params.protocols), "shifted": sorted(params.shifted)}
     return _merged([{"datasets": sorted(params.datasets)}, *of_each, about])
