@@ -2,7 +2,7 @@
 
 Simulates two methods on a few datasets, whose true averages are known, and counts how often each
 kind of interval holds the true difference. Writes bench/coverage.md, which
-`python -m studies.results --coverage bench/coverage.md` puts on the page.
+`python -m studies.results --add "Coverage=bench/coverage.md"` puts on the page.
 """
 
 from pathlib import Path

@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 HOME = Path(__file__).resolve().parents[1]
 PARTS = ("fdbpl", "flows", "tests", "pyproject.toml")
 
@@ -114,6 +116,7 @@ MUTATIONS = (
 )
 
 
+@click.command()
 def main() -> None:
     """Try each in a copy of its own."""
     unnoticed = 0

@@ -4,12 +4,14 @@ With step=FILE end_to_end=FILE, what `bench.step` and `bench.end_to_end` wrote, 
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import click
+
 from bench import finding
 from bench.end_to_end import RUNS
+from fdbpl.cli.options import Command
 from fdbpl.reporting.tables import averages_table
 from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.system.workspace import Workspace
@@ -28,7 +30,10 @@ PARTS = {
 BY_LABELS = "ours, less GDA told by labels"
 
 
-def main(words: list[str]) -> None:
+@click.command(cls=Command)
+@click.argument("words", nargs=-1, metavar="[step=FILE end_to_end=FILE]")
+def main(words: tuple[str, ...]) -> None:
+    """Put into README.md what was measured; with what benchmarks wrote, the speeds too."""
     page = Path("README.md")
     files = dict(word.partition("=")[::2] for word in words)
     params = read_params(DEFAULT_PATH)
@@ -95,4 +100,4 @@ def _read(path: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

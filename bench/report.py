@@ -5,12 +5,15 @@ are not named stay as they are.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from bench import cache, encode, end_to_end, finding, step, train
+from fdbpl.cli.options import Command
+from fdbpl.system.errors import UserError
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
@@ -21,14 +24,17 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def main(words: list[str]) -> None:
+@click.command(cls=Command)
+@click.argument("words", nargs=-1, required=True, metavar="NAME=FILE...")
+def main(words: tuple[str, ...]) -> None:
+    """Put what benchmarks wrote, as JSON, into docs/performance.md, each in its section."""
     for word in words:
         name, _, path = word.partition("=")
         if name not in SECTIONS or not path:
-            sys.exit(f"{word!r}: wanted NAME=FILE, NAME one of {', '.join(SECTIONS)}")
+            raise UserError(f"{word!r}, wanted NAME=FILE, NAME one of {', '.join(SECTIONS)}.")
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         finding.put(name, f"\n{SECTIONS[name](found)}\n\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

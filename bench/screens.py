@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 from mlflow import MlflowClient
 from websockets.sync.client import ClientConnection, connect
 
+from fdbpl.cli.options import Command
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 from fdbpl.tracking import EXPERIMENT
@@ -159,6 +161,7 @@ def compare_url(server: str, experiment: str, method: str, seed: str = "1") -> s
     return f"{server}/#/compare-runs?{urllib.parse.urlencode(query)}"
 
 
+@click.command(cls=Command)
 def main() -> None:
     """Write docs/mlflow-summaries.png and docs/mlflow-compare.png."""
     state = State.load()

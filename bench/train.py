@@ -56,7 +56,7 @@ def rows_of(params: Params, dataset: str, work: Workspace) -> list[dict[str, Any
     shots = len(tasks_of(params, Plan.load(work.plan(dataset)))[0].picks[params.seeds[0]])
     steps = params.train.epochs * (shots // params.train.batch or 1)
     rows = []
-    for method in [one for one in params.chosen_methods if one.takes_steps]:
+    for method in [one.name for one in params.chosen_methods if one.takes_steps]:
         for seeds in dict.fromkeys((tuple(params.seeds[:1]), tuple(params.seeds))):
             chosen = params.model_copy(update={"seeds": list(seeds)})
             seconds, learned = timed(chosen, dataset, work, method)

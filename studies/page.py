@@ -46,11 +46,11 @@ def page(params: Params, measures: Measures, about: str, further: Mapping[str, s
     development = [f"Choices were made on {chosen}: this is no evidence."]
     if developed.methods():
         development += [_accuracies(developed), _by_dataset(developed)]
-    no_record = "No record. Run `dvc repro`, or `fdbpl {}`."
     tables = {
         "By dataset": [_by_dataset(evidence)],
-        "Transfer": [*_transfer(evidence)] or [no_record.format("transfer")],
-        "OOD detection": [*_ood(evidence)] or [no_record.format("ood")],
+        "Transfer": [*_transfer(evidence)]
+        or ["No record. Add transfer to protocols in params.yaml, and run `dvc repro`."],
+        "OOD detection": [*_ood(evidence)] or ["No record. Run `dvc repro`, or `fdbpl ood`."],
         "Development": development,
         **{title: [text.strip()] for title, text in further.items()},
     }

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
-from fdbpl.reporting.ood_report import KIND_TITLES
+from fdbpl.reporting.ood_report import KIND_TITLES, SCORE_TITLES
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.made_with import METHODS_SERVE, of_all, require_made_with
@@ -91,7 +91,7 @@ def _compared(record: Any) -> Found:
 def _of_ood(record: Any) -> Found:
     for method, result in record["methods"].items():
         for score, kinds in result["scores"].items():
-            name = score.replace("_", " ")
+            name = SCORE_TITLES[score]
             for kind, about in kinds.items():
                 for dataset, cell in about["datasets"].items():
                     yield f"{name}, {KIND_TITLES[kind]}", method, dataset, cell["auroc"]

@@ -9,9 +9,8 @@ import torch
 from click import ClickException
 from click.testing import CliRunner
 from conftest import draw_folder
-from workspaces import run_of
 
-from bench import encode, end_to_end, finding, readme, report, step, step_way, train
+from bench import encode, end_to_end, finding, mutations, readme, report, step, step_way, train
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
@@ -223,20 +222,6 @@ def small(tmp_path: Path) -> Params:
     )
 
 
-<<<<<<< HEAD
-=======
-def test_a_trial_tests_as_the_pipeline_does(small: Params, tmp_path: Path) -> None:
-    params = train.prepared(small, "mine", tmp_path / "work")
-    work = Workspace(tmp_path / "work")
-    for stage in ("train_student", "evaluate"):
-        run_stage(stage, params, work, "mine")
-    trial = schedule.Trial(params, "mine", "fdbpl", work, load_model(params.student, "student"))
-    cells = run_of(work, "mine")["methods"]["fdbpl"]
-    seeds = {seed: cell["measures"] for seed, cell in cells.items()}
-    assert trial.run(params.train).h == pytest.approx(over_seeds(seeds)["h"])
-
-
->>>>>>> protoM
 def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:
     row = end_to_end.cached_row(small, "mine", "kdpl", 2, tmp_path / "cached")
     assert row["runs"] == 4
@@ -245,3 +230,9 @@ def test_a_cache_is_paid_for_once(small: Params, tmp_path: Path) -> None:
     found = end_to_end.compared(row, online["seconds"])
     assert found["first"] == row["encode"] + row["train"]
     assert found["first_ratio"] * found["first"] == pytest.approx(online["seconds"])
+
+
+@pytest.mark.parametrize("mutation", mutations.MUTATIONS, ids=lambda one: one.says)
+def test_every_mutation_names_one_place(mutation: mutations.Mutation) -> None:
+    text = (mutations.HOME / mutation.file).read_text(encoding="utf-8")
+    assert text.count(mutation.old) == 1

@@ -6,14 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-<<<<<<< HEAD:tests/test_ood_data.py
-from fdbpl.evaluation import ood_data
-=======
-from fdbpl.data.params import DataParams, OwnDataset
-from fdbpl.data.registry import is_drawn
 from fdbpl.data.splits import halve
-from fdbpl.evaluation import outsiders
->>>>>>> protoM:tests/test_outsiders.py
+from fdbpl.evaluation import ood_data
 from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
@@ -55,7 +49,7 @@ def test_which_datasets_have_empty_ground() -> None:
 def test_pairs_are_empty_and_showing_and_of_one_size_in_one_image(name: str) -> None:
     plan = drawn_plan(name)
     showing, empty = ood_data.region_pairs(plan)
-    assert len(showing) == len(empty) >= 0.8 * len(ood_data.images_of(plan, plan.base))
+    assert len(showing) == len(empty) >= 0.8 * len(ood_data.images_of(plan, halve(plan.labels)[0]))
     assert np.array_equal(showing["image"], empty["image"])
     sizes = [regions["box"][:, 2:] - regions["box"][:, :2] for regions in (showing, empty)]
     assert np.array_equal(*sizes)
@@ -91,7 +85,7 @@ def test_far_images_are_equally_many_of_each_dataset_and_of_no_base_class() -> N
     animals, icons = drawn_plan("animals", 40), drawn_plan("icons", 40)
     renamed = replace(animals, class_names=(*animals.class_names[:5], *plan.class_names[:15]))
     found = ood_data.far_images(plan, {"animals": renamed, "icons": icons})
-    wanted = len(ood_data.images_of(plan, plan.base)) // 2
+    wanted = len(ood_data.images_of(plan, halve(plan.labels)[0])) // 2
     assert len(found["icons"]) == wanted
     called = {renamed.class_names[label] for label in renamed.images["label"][found["animals"]]}
     base = {plan.class_names[label] for label in halve(plan.labels)[0]}

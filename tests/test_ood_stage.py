@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import unit
-from fdbpl.artifact import Artifact
 from PIL import Image
 from workspaces import DIM, SCALE, FakeEncoder, evaluated_workspace, workspace_params
 
+from fdbpl.classify.artifact import Artifact, decision_of
+from fdbpl.classify.decision import Discriminant
+from fdbpl.data.splits import halve
 from fdbpl.evaluation.logits import log_softmax
 from fdbpl.evaluation.ood import auroc
 from fdbpl.playground import datasets as playground
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting.ood_report import datasets_table, scores_table
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.ood import learned_regions, open_scorer, samples
+from fdbpl.stages.tasks import task_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 
@@ -58,7 +63,9 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
 def done(small_world: None, params: Params) -> Workspace:
     work = evaluated_workspace(Path(params.data.root).parent, params)
     for dataset, seed in product(params.datasets, params.seeds):
-        with_memory(work.learned(dataset, "fdbpl", seed, "classifier"), work.plan(dataset))
+        with_memory(
+            work.learned(dataset, "base-to-new", "fdbpl", seed, "classifier"), work.plan(dataset)
+        )
     run_stage("ood", params, work, None)
     return work
 
@@ -66,14 +73,12 @@ def done(small_world: None, params: Params) -> Workspace:
 def with_memory(path: Path, plan: Path) -> None:
     """Give a classifier a memory, drawn at random."""
     found = Artifact.load(path, "classifier")
-    base = list(Plan.load(plan).base)
-    memory = unit(np.random.default_rng(len(base)), len(base), DIM + 1)
-    about = {
-        **found.about,
-        "learned_classes": [found.about["class_names"][label] for label in base],
-        "inference": {"memory_share": 0.5, "gda": False},
-    }
-    Artifact({**found.arrays, "memory": memory}, about).save(path)
+    decision, base = decision_of(found), list(halve(Plan.load(plan).labels)[0])
+    rows, seen = np.zeros((len(decision.vectors), DIM + 1)), np.zeros(len(decision.vectors))
+    rows[base], seen[base] = unit(np.random.default_rng(len(base)), len(base), DIM + 1), 1
+    remembering = replace(decision, parts={"memory": Discriminant(rows, seen, 0.5, "silent")})
+    about = {**found.about, "decision": remembering.spec()}
+    Artifact({**found.arrays, **remembering.arrays()}, about).save(path)
 
 
 @pytest.fixture
@@ -129,9 +134,9 @@ def test_numbers_come_from_base_classes_and_the_models_own_features(
     done: Workspace, params: Params
 ) -> None:
     one = samples(params, done)[0]
-    plan, base = one.plan, list(one.plan.base)
-    role, scorer = open_scorer("coop", 2, params, plan, one.caches, done)
-    vectors = scorer.decision.vectors[base].astype(float)
+    task = task_of(params, one.plan, BASE_TO_NEW, 2)
+    role, scorer = open_scorer("coop", 2, params, task, one.caches, done)
+    vectors = scorer.decision.vectors[list(task.labels)].astype(float)
     sides = [
         np.log(np.exp(SCALE * features.astype(float) @ vectors.T).sum(axis=1))
         for features in one.sides["near"][role]
@@ -144,10 +149,11 @@ def test_the_distance_is_to_the_regions_that_the_seed_learned_from(
     done: Workspace, params: Params
 ) -> None:
     one = samples(params, done)[0]
-    plan, rows = one.plan, learned_regions(one.plan, 2)
-    assert set(plan.regions["image"][rows]) == set(plan.shots[2])
-    assert len(rows) == len(plan.shots[2]) * plan.crops
-    _, scorer = open_scorer("fdbpl", 2, params, plan, one.caches, done)
+    plan, task = one.plan, task_of(params, one.plan, BASE_TO_NEW, 2)
+    rows, picks = learned_regions(task, 2), task.picks[2]
+    assert set(plan.regions["image"][rows]) == set(picks)
+    assert len(rows) == len(picks) * plan.crops
+    _, scorer = open_scorer("fdbpl", 2, params, task, one.caches, done)
     assert scorer.gaussians
     features = one.caches["student"].features("train", rows)
     weights = np.exp(log_softmax(scorer.logits(features))) * plan.areas(rows)[:, None]
@@ -190,7 +196,7 @@ def test_methods_without_class_vectors_have_no_score(copied: Workspace, params: 
 
 
 def test_a_missing_classifier_is_a_users_mistake(copied: Workspace, params: Params) -> None:
-    path = copied.learned("pets", "coop", 2, "classifier")
+    path = copied.learned("pets", "base-to-new", "coop", 2, "classifier")
     path.unlink()
     with pytest.raises(UserError, match=path.name):
         run_stage("ood", params, copied, None)

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 from workspaces import carry, draw, evaluated_workspace, prepare, run_of, train, workspace_params
 
-from fdbpl.artifact import Artifact, decision_of
-from fdbpl.cache import open_cache
+from fdbpl.classify.artifact import Artifact, decision_of
+from fdbpl.classify.decision import Decision
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.decision import Decision
+from fdbpl.methods.registry import find_method
 from fdbpl.protocols.all_classes import accuracy_over_all
 from fdbpl.protocols.protocol import Classes, Protocol
 from fdbpl.protocols.registry import PROTOCOLS
-from fdbpl.stages.tasks import tasks_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.evaluate import measure
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.records import read_records
@@ -78,27 +79,25 @@ def test_what_protocols_share_is_learned_once_and_shifted_pictures_never(work: W
     assert run_of(work, "birds", "transfer")["methods"] == shared
 
 
-def test_every_cell_of_a_transfer_is_the_plain_accuracy_over_all_classes(work: Workspace) -> None:
+def test_every_cell_of_a_transfer_is_the_plain_accuracy_over_all_classes(
+    params: Params, work: Workspace
+) -> None:
     for dataset in DATASETS:
         plan = Plan.load(work.plan(dataset))
-        cache = open_cache(work.cache(dataset, "student"))
-        features, labels = cache.features("test"), plan.images["label"][plan.test]
+        caches = open_caches(params, plan, work)
+        features = caches["student"].features("test")
+        labels = plan.images["label"][plan.test]
         assert set(labels.tolist()) == {0, 1, 2, 3}
         for method, seed in (("zero_shot", 1), ("coop", 1), ("coop", 2), ("fdbpl", 2)):
-            written = cache.text("template")
-            decision = Decision(written)
+            decision = Decision(caches["student"].text("template"))
             path = work.learned("birds", "all-classes-2", method, seed, "prompts")
             if method != "zero_shot" and dataset == "birds":
                 kept = work.learned("birds", "all-classes-2", method, seed, "classifier")
                 decision = decision_of(Artifact.load(kept, "classifier"))
             elif method != "zero_shot":
-                decision = carry(
-                    Artifact.load(path, "prompts"),
-                    plan.class_names,
-                    written,
-                    open_cache(work.cache(dataset, "teacher")).text("template"),
-                    same_domain=dataset == "birds-inked",
-                )
+                prompts = Artifact.load(path, "prompts")
+                classes = known_classes(plan, caches, same_domain=dataset == "birds-inked")
+                decision = carry(prompts, find_method(method), classes)
             cell = run_of(work, dataset, "transfer")["methods"][method][str(seed)]
             assert cell["measures"] == {"accuracy": accuracy(features, labels, decision, range(4))}
             assert ("prompts" in cell) == (method != "zero_shot")
@@ -195,7 +194,7 @@ def test_a_protocol_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Every other class, 1 shots" in work.comparison("md").read_text()
     records = read_records(params, work)
     assert (records.notes, len(records.seeds)) == ((), 3 * 3 * 2 * 2)
-    run_stage("rejection", params, work, None)
+    run_stage("ood", params, work, None)
 
 
 def test_nothing_is_learned_where_nothing_is_to_be_and_no_torch_is_loaded(tmp_path: Path) -> None:

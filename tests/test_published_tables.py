@@ -4,25 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
 from kinds import FITTED
-from test_reporting import record
-=======
 from test_reporting import run, run_of
->>>>>>> protoM
 from workspaces import evaluated_workspace, workspace_params
 
 from fdbpl.data.published import PUBLISHED, TEST, TEST_BASE, TEST_NEW
 from fdbpl.data.registry import SHIFTED as VERSIONS
-<<<<<<< HEAD
-from fdbpl.evaluation.accuracy import harmonic_mean, over_targets
-=======
 from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.evaluation.record import Cell, DatasetRecord, write_record
-from fdbpl.stages.evaluated import read_record
-from fdbpl.methods.names import FITTED
 from fdbpl.protocols.transfer import TRANSFER
->>>>>>> protoM
 from fdbpl.reporting.published_results import (
     AVERAGES,
     AWESOME,
@@ -37,6 +27,7 @@ from fdbpl.reporting.published_tables import SOURCE, TARGETS, backbone_of, publi
 from fdbpl.reporting.tables import compare
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
+from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.made_with import of_evaluation
 from fdbpl.system.workspace import Workspace
 

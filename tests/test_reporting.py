@@ -9,15 +9,11 @@ from kinds import KNOWN
 from PIL import Image
 
 from fdbpl.evaluation.accuracy import harmonic_mean
-<<<<<<< HEAD
-from fdbpl.methods.registry import title_of
-=======
 from fdbpl.evaluation.record import Cell, Run
-from fdbpl.methods.names import KNOWN
+from fdbpl.methods.registry import title_of
 from fdbpl.reporting import few_shot
 from fdbpl.reporting import section as sections
 from fdbpl.reporting.section import Section
->>>>>>> protoM
 from fdbpl.reporting.tables import (
     averages_table,
     compare,

@@ -28,7 +28,7 @@ def test_measures_are_the_means_of_the_records(measures: Measures) -> None:
         assert measures.values(f"joint {measure}", "fdbpl") == joint
     assert measures.methods() == list(LIFT)
     assert measures.datasets("shifted") == ["objects-hard"]
-    assert measures.datasets("combined, empty regions") == ["objects", "icons", "flowers"]
+    assert measures.datasets("energy + Mahalanobis, empty regions") == ["objects", "icons", "flowers"]
     assert measures.source == "objects"
 
 
@@ -65,11 +65,11 @@ def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
     work = Workspace(tmp_path)
     with pytest.raises(UserError, match=r"compare\.json: nothing was compared\. Run fdbpl compare"):
         read_measures(work, parameters())
-    written_to(work, parameters(), transfer=None, rejection=None)
+    written_to(work, parameters(), transfer=None, ood=None)
     assert read_measures(work, parameters()).source is None
     for name, place, text in (
-        ("rejection", work.rejection("json"), "{"),
-        ("transfer", work.transferred, '{"source": "objects"}'),
+        ("ood", work.ood("json"), "{"),
+        ("compare", work.comparison("json"), json.dumps(comparison() | {"transfer": {}})),
         ("compare", work.comparison("json"), json.dumps(without_joint())),
     ):
         place.write_text(text)

@@ -23,11 +23,7 @@ from studies.records import read_measures
 EVIDENCE = [name for name in DATASETS if name != "icons"]
 MODEL = {"architecture": "small", "weights": "tiny"}
 WORDS = "In plain words, from evidence alone"
-<<<<<<< HEAD:tests/test_studies_results.py
-RECORDS = {"comparison": comparison(), "transfer": transfer(), "ood": ood()}
-=======
-RECORDS = {"comparison": comparison(), "rejection": rejection()}
->>>>>>> protoM:tests/test_results.py
+RECORDS = {"comparison": comparison(), "ood": ood()}
 
 
 def parameters(**changes: Any) -> Params:
@@ -45,20 +41,10 @@ def written_to(work: Workspace, params: Params, **changes: Any) -> Workspace:
         if moved is None:
             del records["comparison"]["transfer"]
     work.comparison("json").parent.mkdir(parents=True, exist_ok=True)
-<<<<<<< HEAD:tests/test_studies_results.py
-    places = (work.comparison("json"), work.transferred, work.ood("json"))
-    made_with = (of_datasets, of_targets, of_datasets)
-    for place, record, made in zip(places, records.values(), made_with, strict=True):
-        if record is not None:
-            place.write_text(json.dumps({**record, "made_with": made}))
-=======
-    for place, name in (
-        (work.comparison("json"), "comparison"),
-        (work.rejection("json"), "rejection"),
-    ):
+    places = {"comparison": work.comparison("json"), "ood": work.ood("json")}
+    for name, place in places.items():
         if records[name] is not None:
             place.write_text(json.dumps({**records[name], "made_with": of_all(params)}))
->>>>>>> protoM:tests/test_results.py
     return work
 
 
@@ -168,69 +154,33 @@ def test_transfer_is_measured_by_the_targets_own_template(measured: Any) -> None
     )
 
 
-def test_rejection_is_told_of_all_our_scores(measured: Any) -> None:
+def test_ood_detection_is_told_of_all_our_scores(measured: Any) -> None:
     text = written(measured())
-    line = said(text, "**Rejecting new classes, AUROC**")
-    assert "beats it by combined +5.00" in line
+    line = said(text, "**AUROC, near OOD**")
+    assert "beats it by energy + Mahalanobis +5.00" in line
     assert "is not distinguishable from it by energy +0.00" in line
-    assert "no prompt" not in line  # ours has none
+    assert '"no" prompt' not in line  # ours has none
     assert "**AUROC, far OOD**" not in text
     found = part(text, "OOD detection")
-    assert row(found, "FDBPL, ours, energy mahalanobis")[2].endswith(", +5.00 (+5.00 to +5.00)")
+    ours = row(found, "FDBPL, ours, energy + Mahalanobis")
+    assert ours[2].endswith(", +5.00 (+5.00 to +5.00)")
     assert row(found, "zero-shot, energy")[2:] == ["75.73", "5.00"]
-    generic = row(found, 'zero-shot, "a photo of a", no prompt')
+    generic = row(found, 'zero-shot, "a photo of a", "no" prompt')
     assert generic[2].endswith(", -3.00 (-3.00 to -3.00)")
 
 
-<<<<<<< HEAD:tests/test_studies_results.py
 def test_what_was_not_run_is_said_with_how_to_run_it(measured: Any) -> None:
-    text = written(measured(transfer=None, rejection=None))
-    assert "or `fdbpl transfer`" in part(text, "Transfer")
+    text = written(measured(transfer=None, ood=None))
+    assert "Add transfer to protocols" in part(text, "Transfer")
     assert "or `fdbpl ood`" in part(text, "OOD detection")
     assert "**Transfer**" not in text
     empty = measured(transfer={"source": None, "targets": {}, "methods": {}})
     assert empty.found.keys() >= {"base", "joint new"}
-    assert "or `fdbpl transfer`" in written(empty)
+    assert "Add transfer to protocols" in written(empty)
 
 
 def test_without_development_all_is_evidence(measured: Any) -> None:
     text = written(measured(), development=[])
-=======
-def test_what_was_not_run_is_said_with_how_to_run_it(world: Any) -> None:
-    text = written(world(transfer=None, rejection=None))
-    assert "Add transfer to protocols" in part(text, "Transfer")
-    assert "or `fdbpl rejection`" in part(text, "Rejection")
-    assert "**Transfer**" not in text
-    empty = world("empty", transfer={"source": None, "targets": {}, "methods": {}})
-    assert empty.measures.keys() >= {"base", "joint new"}
-    assert "Add transfer to protocols" in written(empty)
-
-
-def test_several_worlds_are_told_together_then_each_in_short(world: Any) -> None:
-    lower = comparison({**LIFT, "fdbpl": -4})
-    worlds = world(), world("second", comparison=lower, transfer=None)
-    text = written(*worlds)
-    joined, *each = (
-        float(row(part(text, title), "FDBPL, ours")[1]) for title in (WORDS, "this world", "second")
-    )
-    assert joined == pytest.approx(np.mean(each), abs=0.011)
-    assert each[0] > each[1]
-    table = row(part(text, "Each world by itself"), "H, FDBPL, ours - KDPL")
-    assert [cell[0] for cell in table[1:]] == ["+", "-"]
-    assert "and worlds (this world, second) likewise" in text
-    assert "Add transfer to protocols" in part(text, "Transfer")  # of which one world has no record
-    assert text.count("**Prompts' part**") == 1
-
-
-def test_worlds_that_share_nothing_stand_by_themselves(world: Any) -> None:
-    text = written(world(), world("second", comparison=comparison({"paper": 1})))
-    assert "0 datasets" in part(text, WORDS)
-    assert row(part(text, "second"), "FDBPL, paper")
-
-
-def test_without_development_all_is_evidence(world: Any) -> None:
-    text = written(world(), development=[])
->>>>>>> protoM:tests/test_results.py
     assert "4 datasets: objects, icons" in text
     assert "made on datasets that params.yaml does not name" in part(text, "Development")
 
@@ -253,15 +203,6 @@ def test_the_summary_fits_a_page_and_every_long_table_is_folded_behind_it(measur
     assert tables.count("<details>") == tables.count("</details>") == tables.count("\n### ") == 5
 
 
-<<<<<<< HEAD:tests/test_studies_results.py
-def test_without_a_transfer_its_record_is_not_read(tmp_path: Path) -> None:
-    work = written_to(Workspace(tmp_path), parameters())
-    assert "cross-dataset" in read_measures(work, parameters()).found
-    assert "cross-dataset" not in read_measures(work, parameters(transfer=None)).found
-
-
-=======
->>>>>>> protoM:tests/test_results.py
 @pytest.mark.parametrize(
     ("changes", "key"),
     [

@@ -16,11 +16,7 @@ from workspaces import evaluated_workspace, run_of, train, workspace_params
 
 from fdbpl.cache import open_cache
 from fdbpl.cli import main
-<<<<<<< HEAD
-=======
 from fdbpl.data.splits import halve
-from fdbpl.evaluation.statistics import Interval
->>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
@@ -126,25 +122,11 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
 
     flat = runs["birds coop seed 2"]
     cell = comparison["methods"]["coop"]["datasets"]["birds"]["seeds"]["2"]
-<<<<<<< HEAD
     named = {"base": "base_acc", "new": "new_acc", "h": "h"}
     assert all(flat.data.metrics[there] == cell[name] for name, there in named.items())
     assert tags_of(flat) == ["seed", "birds", "coop", "base-to-new", "2", "yes"]
-    history = json.loads(work.learned("birds", "coop", 2, "history").read_text())
-    curve = mlflow_client().get_metric_history(flat.info.run_id, "loss/cross_entropy")
-=======
-    assert {name: flat.data.metrics[name] for name in ("base_acc", "new_acc", "h")} == {
-        "base_acc": cell["base"],
-        "new_acc": cell["new"],
-        "h": cell["h"],
-    }
-    tags = ("kind", "dataset", "method", "setting", "seed", "current")
-    assert [flat.data.tags[tag] for tag in tags] == [
-        "seed", "birds", "coop", "base-to-new", "2", "yes"
-    ]  # fmt: skip
     history = json.loads(work.learned("birds", "base-to-new", "coop", 2, "history").read_text())
-    curve = client.get_metric_history(flat.info.run_id, "loss/cross_entropy")
->>>>>>> protoM
+    curve = mlflow_client().get_metric_history(flat.info.run_id, "loss/cross_entropy")
     assert [point.value for point in curve] == history["terms"]["cross_entropy"]
     assert [point.step for point in curve] == [1, 2, 3]
     kinds = ("prompts.safetensors", "classifier.safetensors", "history.json")
@@ -164,24 +146,6 @@ def test_runs_say_what_the_outputs_say(work: Workspace) -> None:
 def test_every_protocol_has_runs_of_its_own(work: Workspace) -> None:
     record()
     before, models = current(), aliases()
-<<<<<<< HEAD
-    targets = ["cars", "birds-inked"]
-    transfer = {"source": "birds", "targets": targets, "shifted": targets[1:]}
-    evaluated_workspace(Path(), workspace_params(Path(), DATASETS, transfer=transfer))
-    more = 3 * 2 * 2
-    assert record(transfer=transfer) == tracking.Counts(found=RUNS, written=more, removed=0)
-    assert record(transfer=transfer) == tracking.Counts(found=RUNS + more, written=0, removed=0)
-    assert before < current()
-    assert aliases() == models
-    runs = by_name()
-    cell = json.loads(work.transferred.read_text())["methods"]["coop"]["seeds"]["2"]
-    shifted = runs["birds shifted coop seed 2"]
-    found = {k: v for k, v in shifted.data.metrics.items() if not k.startswith("loss/")}
-    inked = cell["birds-inked"]
-    assert found == {"source_acc": cell["birds"], "avg_acc": inked, "acc/birds-inked": inked}
-    assert tags_of(shifted) == ["seed", "birds", "coop", "shifted", "2", "yes"]
-    assert tags_of(runs["birds cross-dataset zero_shot seed 1"])[3] == "cross-dataset"
-=======
     more: dict[str, Any] = {
         "protocols": ["base-to-new", "all-classes", "transfer"],
         "shifted": ["birds-inked"],
@@ -191,26 +155,24 @@ def test_every_protocol_has_runs_of_its_own(work: Workspace) -> None:
     evaluated_workspace(Path(), params)
     records = read_records(params, Workspace(Path()))
     assert records.notes == ()
-    counts = tracking.record(records, "fdbpl", register=True)
-    assert tracking.record(records, "fdbpl", register=True).written == 0
+    counts = tracking.record(records, "fdbpl", register=("coop", "fdbpl"))
+    assert tracking.record(records, "fdbpl", register=("coop", "fdbpl")).written == 0
     assert counts.written + counts.found == len(current()) == RUNS + 2 * 2 * 6 + 2 * 6
     assert len(before) == RUNS
     assert aliases().keys() == models.keys()
-    runs = {run.info.run_name: run.data for run in all_runs()}
+    runs = by_name()
     shifted = runs["birds shifted coop seed 2"]
-    found = {k: v for k, v in shifted.metrics.items() if not k.startswith("loss/")}
+    found = {k: v for k, v in shifted.data.metrics.items() if not k.startswith("loss/")}
     source, target = (
         run_of(work, name, "transfer")["methods"]["coop"]["2"]["measures"]["accuracy"]
         for name in ("birds", "birds-inked")
     )
     assert found == {"source_acc": source, "avg_acc": target, "acc/birds-inked": target}
-    tags = ("kind", "dataset", "method", "setting", "seed", "current")
-    assert [shifted.tags[tag] for tag in tags] == ["seed", "birds", "coop", "shifted", "2", "yes"]
-    assert runs["birds cross-dataset zero_shot seed 1"].tags["setting"] == "cross-dataset"
-    few = runs["cars all-classes 1 shots coop seed 2"]
+    assert tags_of(shifted) == ["seed", "birds", "coop", "shifted", "2", "yes"]
+    assert tags_of(runs["birds cross-dataset zero_shot seed 1"])[3] == "cross-dataset"
+    few = runs["cars all-classes 1 shots coop seed 2"].data
     assert (few.tags["setting"], few.tags["shots"]) == ("all-classes", "1")
     assert few.metrics["accuracy"] >= 0
->>>>>>> protoM
 
 
 def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
