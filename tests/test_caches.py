@@ -14,19 +14,15 @@ from workspaces import draw, prepare, workspace_params
 from fdbpl.cache import manifest as manifests
 from fdbpl.cache import open_cache
 from fdbpl.cache.manifest import OtherCache
-<<<<<<< HEAD
+from fdbpl.data.splits import halve
 from fdbpl.evaluation.logits import log_softmax
 from fdbpl.methods.registry import find_method
-=======
-from fdbpl.data.splits import halve
-from fdbpl.evaluation.rejection import log_softmax
-from fdbpl.stages.tasks import tasks_of
->>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import caches
 from fdbpl.stages.caches import open_role
 from fdbpl.stages.sources import Source, teacher_source
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.stages.train_student import data_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
@@ -149,13 +145,9 @@ def test_prompts_learned_from_int8_are_near_those_of_float16(made, make_model: M
         rng = np.random.default_rng(0)
         vectors = unit(rng, len(plan.class_names), 32)
         regions = unit(rng, len(plan.regions), 32)
-        student = Source(regions, vectors, None, 10.0, "drawn")
+        student = Source(regions, {"template": vectors}, 10.0, "drawn")
         teacher = teacher_source(chosen, plan, works[payload])
-<<<<<<< HEAD
-        data = data_of(chosen, plan, clip, student, teacher)
+        task = tasks_of(chosen, plan)[0]
+        data = data_of(chosen, task, clip, student, teacher)
         found[payload] = contexts(learn_method(find_method("kdpl"), data, chosen.train)[1])
-=======
-        task = task_of(chosen, tasks_of(chosen, plan)[0], clip, student, teacher)
-        found[payload] = learn(clip, **task, method="kdpl")[1].contexts.numpy()
->>>>>>> protoM
     assert 1e-5 < np.linalg.norm(found["float16"] - found["int8"]) < 0.1

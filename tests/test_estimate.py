@@ -11,17 +11,13 @@ from click.testing import CliRunner
 from conftest import draw_folder
 
 from fdbpl.cli import main
-<<<<<<< HEAD
-=======
-from fdbpl.methods.table import Method, trained_method
-from fdbpl.stages.tasks import Task, tasks_of
->>>>>>> protoM
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import estimate as module
 from fdbpl.stages import run_stage
 from fdbpl.stages.estimate import estimate, trainings_of
 from fdbpl.stages.prepare_crops import plan_of
+from fdbpl.stages.tasks import Task, tasks_of
 from fdbpl.system.workspace import Workspace
 
 TINY = {
@@ -148,19 +144,11 @@ def test_methods_that_train_alike_are_trained_once(given) -> None:
     assert len(trainings_of(apart, task(apart))) == 2
 
 
-<<<<<<< HEAD
-=======
-def test_what_has_no_objective_is_not_trained(given, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(name: str, options: object = None) -> Method:
-        method = trained_method(name)
-        return replace(method, objective=None) if name == "coop" else method  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "trained_method", without)
-    params = given()
-    assert [one.method.name for one in trainings_of(params, task(params))] == ["kdpl", "paper"]
+def test_what_takes_no_steps_is_no_training(given) -> None:
+    params = given(methods=["zero_shot", "gda", "coop", "kdpl"])
+    assert [one.method.name for one in trainings_of(params, task(params))] == ["coop", "kdpl"]
 
 
->>>>>>> protoM
 @pytest.mark.parametrize(("likeliest", "names"), [(1000, 40), (7, 7)])
 def test_a_vocabulary_is_learned_from_by_its_likeliest_names(
     given, work: Workspace, vocabulary: str, likeliest: int, names: int
@@ -201,7 +189,7 @@ def test_the_command_prints_a_table_or_json(
     shown = CliRunner().invoke(main, ["estimate", "--params", str(path)])
     assert shown.exit_code == 0, shown.output
     assert [line.split(" ")[0] for line in shown.stdout.splitlines()][1:5] == [
-        *("teacher", "student", "training", "in"),
+        *("student", "teacher", "training", "in"),
     ]
     raw = CliRunner().invoke(main, ["estimate", "--params", str(path), "--json"])
     assert raw.exit_code == 0, raw.output

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
-from kinds import TRAINED, contexts
+from kinds import TRAINED
 from torch import Tensor
 
 from fdbpl.cache import RegionStore, build_cache, open_cache
@@ -17,14 +17,9 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
-<<<<<<< HEAD
+from fdbpl.data.splits import halve
 from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, Teacher
 from fdbpl.methods.method import Batch
-=======
-from fdbpl.data.splits import halve
-from fdbpl.methods.batch import Batch
-from fdbpl.methods.names import TRAINED
->>>>>>> protoM
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
 from fdbpl.methods.registry import find_method
@@ -119,8 +114,12 @@ def test_cached_training_equals_training_with_both_towers_online(
     setting: Setting, method: str
 ) -> None:
     cached, online = run(setting, method, setting.whole), run(setting, method, setting.online)
-    assert not np.allclose(contexts(cached), start_of(setting, method), rtol=1e-3)
-    np.testing.assert_allclose(contexts(cached), contexts(online), rtol=1e-5, atol=1e-6)
+    start = find_method(method).start(data_of(setting, setting.whole), 1).learned
+    for name, values in start.items():
+        assert not np.allclose(cached.arrays[name], values.numpy(), rtol=1e-3), name
+    assert cached.arrays.keys() == online.arrays.keys()
+    for name, values in cached.arrays.items():
+        np.testing.assert_allclose(values, online.arrays[name], rtol=1e-5, atol=1e-6)
     for name, values in cached.history["terms"].items():
         told = online.history["terms"][name]
         np.testing.assert_allclose(values, told, rtol=1e-5, atol=1e-6)

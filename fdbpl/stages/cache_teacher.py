@@ -1,30 +1,22 @@
 """Stage 2: the frozen knowledge of both models about every region, encoded once."""
 
 from functools import partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
-from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.clip.templates import ENSEMBLE, with_room
-from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
+from fdbpl.clip.model import load_model
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import model_of, roles_of
 from fdbpl.stages.planned import load_planned
+from fdbpl.stages.texts import texts_of, without_room
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.system.device import choose_device
 from fdbpl.system.progress import progress
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import template_vectors
-
-Floats = NDArray[np.floating[Any]]
 
 
 def cache_teacher(
@@ -51,7 +43,7 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
         encoder = image_encoder(params, role)
         clip = encoder.clip
         clip.move_text(choose_device(params.device))
-        text, left_out = _text(plan, clip, role)
+        left_out = without_room(plan, clip) if role == "student" else []
         lines += [f"{plan.name}: no room in the ensemble for {one!r}" for one in left_out]
         with progress(f"{plan.name}: encoding, {role}") as report:
             counts = build_cache(
@@ -63,40 +55,13 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
                 kind=role,
                 model={"source": clip.source, "logit_scale": clip.logit_scale},
                 payload=params.cache.payload,
-                text=text,
+                text=texts_of(plan, clip, role),
                 progress=report,
                 crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
             )
         lines.append(f"{plan.name}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
         lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
     return lines
-
-
-def _text(plan: Plan, clip: ClipModel, role: Role) -> tuple[dict[str, Floats], list[str]]:
-    """Return a role's class vectors by prompt, and generic templates that names have no room in.
-
-    There are none before the last projection: no text lies in that space.
-    """
-    if role == "hidden":
-        return {}, []
-    text: dict[str, Floats] = {
-        "template": template_vectors(clip, plan.class_names, plan.template),
-    }
-    if plan.vocabulary:
-        text["vocabulary"] = template_vectors(clip, plan.vocabulary, plan.template)
-    if role == "teacher":
-        return text, []
-    text["generic"] = template_vectors(clip, plan.class_names, GENERIC_TEMPLATE)
-    templates = _ensemble(plan, clip)
-    text["ensemble"] = template_vectors(clip, plan.class_names, *templates)
-    text["negative"] = template_vectors(clip, plan.class_names, GENERIC_NEGATIVE)
-    return text, [one for one in ENSEMBLE if one not in templates]
-
-
-def _ensemble(plan: Plan, clip: ClipModel) -> list[str]:
-    """Return the dataset's own template, and the generic ones that have room, each once."""
-    fitting = with_room(clip, plan.class_names, ENSEMBLE)
-    return [plan.template, *(one for one in fitting if one != plan.template)]
 
 
 def image_encoder(params: Params, role: Role) -> ImageEncoder:

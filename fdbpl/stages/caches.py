@@ -1,10 +1,6 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.views import image_list_digest
@@ -16,9 +12,6 @@ from fdbpl.methods.method import Classes
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.system.workspace import Workspace, require_folder
-
-if TYPE_CHECKING:
-    from fdbpl.clip.model import ClipModel
 
 TEXTS = ("template", "generic", "ensemble", "negative")
 """The hand-written prompts whose class features a student's cache has."""
@@ -48,7 +41,6 @@ def open_caches(params: Params, plan: Plan, work: Workspace) -> dict[Role, Cache
 def known_classes(
     plan: Plan,
     caches: Mapping[Role, Cache],
-    clip: "ClipModel | None" = None,
     *,
     learned: Sequence[str] = (),
     same_domain: bool = True,
@@ -58,7 +50,6 @@ def known_classes(
     Args:
         plan: of the classes.
         caches: of the plan, by role.
-        clip: the student, for methods that need its text tower.
         learned: the names learned from.
         same_domain: as `Classes` has it.
     """
@@ -69,16 +60,8 @@ def known_classes(
         learned=learned,
         texts={name: student.text(name) for name in TEXTS},
         teacher=caches["teacher"].text("template"),
-        encode=None if clip is None else partial(_encode, clip, plan.class_names),
         same_domain=same_domain,
-        clip=clip,
     )
-
-
-def _encode(clip: "ClipModel", names: Sequence[str], contexts: NDArray[Any]) -> NDArray[Any]:
-    from fdbpl.training.learning import class_vectors  # loads torch
-
-    return class_vectors(clip, contexts, names)
 
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:

@@ -17,12 +17,12 @@ from fdbpl.data.registry import open_dataset
 from fdbpl.methods.features import Lookup, cached_features
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import open_role
+from fdbpl.stages.caches import TEXTS, model_of, open_role
 from fdbpl.stages.tasks import Task
+from fdbpl.stages.texts import texts_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json, sha256
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import template_vectors
 from fdbpl.training.online import OnlineTower
 
 
@@ -32,21 +32,21 @@ class Source:
 
     Attributes:
         features: (R, D) of the plan's regions, or a function from rows to them.
-        vectors: (C, D) its class vectors under the dataset's template, all classes by label.
-        vocabulary: (L, D) those of the plan's vocabulary, if it has one.
+        texts: its class vectors (C, D) by prompt, all classes by label: "template" the dataset's,
+            what else a cache has of this model, and (L, D) of the plan's "vocabulary", if any.
         logit_scale: of the model.
         digest: of all that decides the features.
     """
 
     features: NDArray[np.floating[Any]] | Lookup
-    vectors: NDArray[np.floating[Any]]
-    vocabulary: NDArray[np.floating[Any]] | None
+    texts: Mapping[str, NDArray[np.floating[Any]]]
     logit_scale: float
     digest: str
 
     def learned(self, task: Task) -> NDArray[np.floating[Any]]:
         """Return the class vectors (L, D) of a task's `names`."""
-        return self.vectors[list(task.labels)] if self.vocabulary is None else self.vocabulary
+        vocabulary = self.texts.get("vocabulary")
+        return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
 
 
 def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:
@@ -56,7 +56,7 @@ def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel)
         UserError: its cache is missing, damaged, or made from another plan or student.
     """
     if params.student.features == "online":
-        return _online(params, plan, clip, params.student.precision)
+        return _online("student", params, plan, clip)
     return _cached("student", params, plan, work, {"encoder": dict(clip.identity)})
 
 
@@ -84,8 +84,7 @@ def teacher_source(params: Params, plan: Plan, work: Workspace) -> Source:
             its weights cannot be had.
     """
     if params.teacher.mode == "online":
-        teacher = load_model(params.teacher, "teacher")
-        return _online(params, plan, teacher, params.teacher.precision)
+        return _online("teacher", params, plan, load_model(params.teacher, "teacher"))
     return _cached("teacher", params, plan, work, {})
 
 
@@ -97,10 +96,11 @@ def _cached(
     identity: Mapping[str, Any],
 ) -> Source:
     cache = _checked(role, params, plan, work, identity)
+    names = [*(TEXTS if role == "student" else TEXTS[:1])]
+    names += ["vocabulary"] if plan.vocabulary else []
     return Source(
         features=_held(params, cache),
-        vectors=cache.text("template"),
-        vocabulary=cache.text("vocabulary") if plan.vocabulary else None,
+        texts={name: cache.text(name) for name in names},
         logit_scale=cache.manifest.identity.model["logit_scale"],
         digest=_digest(cache.manifest.identity),
     )
@@ -119,12 +119,10 @@ def _held(params: Params, cache: Cache) -> NDArray[Any] | Lookup:
     return cached_features(cache, half)
 
 
-def _online(params: Params, plan: Plan, clip: ClipModel, precision: str) -> Source:
+def _online(role: Role, params: Params, plan: Plan, clip: ClipModel) -> Source:
     clip.move_text(choose_device(params.device))
-    vectors = template_vectors(clip, plan.class_names, plan.template)
-    words = template_vectors(clip, plan.vocabulary, plan.template) if plan.vocabulary else None
-    tower, digest = _tower(params, plan, clip, precision)
-    return Source(tower, vectors, words, clip.logit_scale, digest)
+    tower, digest = _tower(params, plan, clip, model_of(params, role).precision)
+    return Source(tower, texts_of(plan, clip, role), clip.logit_scale, digest)
 
 
 def _tower(

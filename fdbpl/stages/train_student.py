@@ -19,7 +19,7 @@ from fdbpl.methods.registry import IMPORTED, usable
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import known_classes, open_caches, roles_of
+from fdbpl.stages.caches import roles_of
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.planned import load_planned
@@ -30,7 +30,7 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.system.progress import Report, progress
 from fdbpl.system.workspace import Workspace, learned_name
-from fdbpl.training.learning import Floats, Learned, learn_method, training_data
+from fdbpl.training.learning import Floats, Learned, classes_of, learn_method, training_data
 from fdbpl.training.store import TrainingStore
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read at a time
@@ -63,7 +63,8 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     }
     if "hidden" in roles_of(params):
         sources["hidden"] = hidden_source(params, plan, work, clip, student)
-    classes = known_classes(plan, open_caches(params, plan, work), clip)
+    teacher = sources["teacher"].texts["template"]
+    classes = classes_of(clip, plan.class_names, texts=student.texts, teacher=teacher)
     notes: list[str] = []
     stores: list[TrainingStore] = []
     with (
