@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from conftest import unit
-from fdbpl.classify.decision import Decision
-from fdbpl.classify.discriminant import discriminant, gaussians, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.classify.decision import Decision
+from fdbpl.classify.discriminant import discriminant, gaussians, values
 from fdbpl.evaluation.logits import informativeness, log_softmax
 from fdbpl.evaluation.ood import ClassGaussians, Scorer, auroc, ece, fpr95
 

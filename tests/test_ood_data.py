@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fdbpl.data.splits import halve
-from fdbpl.evaluation import ood_data
 from fdbpl.playground import datasets as playground
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, TEST, Plan
+from fdbpl.stages import ood_data
 
 WITH_EMPTY_GROUND = [
     "objects", "animals", "vehicles", "flowers", "dishes", "aircraft", "figures",

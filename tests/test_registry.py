@@ -7,8 +7,9 @@ from workspaces import workspace_params
 from fdbpl.data import registry
 from fdbpl.data.dataset import Dataset
 from fdbpl.data.params import DataParams, OwnDataset
-from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, open_dataset, require_shifted_listed
+from fdbpl.data.registry import KNOWN, SHIFTED, is_drawn, open_dataset
 from fdbpl.playground import datasets as playground
+from fdbpl.stages.prepare_crops import require_shifted_listed
 from fdbpl.system.errors import UserError
 
 

@@ -28,7 +28,11 @@ def test_measures_are_the_means_of_the_records(measures: Measures) -> None:
         assert measures.values(f"joint {measure}", "fdbpl") == joint
     assert measures.methods() == list(LIFT)
     assert measures.datasets("shifted") == ["objects-hard"]
-    assert measures.datasets("energy + Mahalanobis, empty regions") == ["objects", "icons", "flowers"]
+    assert measures.datasets("energy + Mahalanobis, empty regions") == [
+        "objects",
+        "icons",
+        "flowers",
+    ]
     assert measures.source == "objects"
 
 
