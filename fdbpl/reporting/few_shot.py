@@ -99,7 +99,6 @@ def tables(summary: Mapping[str, Any]) -> list[str]:
             continue
         parts.append(f"{line}, by shots of each class:")
         if kind == "accuracy" and len(names) > 1:
-            # averages that others published at these shots belong beside this table
             head: tuple[str, ...] = (f"average of {len(names)}", *counts)
             rows = [
                 (title_of(m), *(number(of["avg"][n]) for n in counts)) for m, of in methods.items()

@@ -39,12 +39,12 @@ def _backbone(student: Mapping[str, str]) -> str | None:
     return published.BACKBONES.get(architecture) if is_openai else None
 
 
-def unlike_published(runs: Mapping[str, Run], transfer: Mapping[str, Any] | None) -> list[str]:
+def unlike_published(runs: Mapping[str, Run], comparison: Mapping[str, Any]) -> list[str]:
     """Return the benchmarks that were tested on other numbers of images than those of the papers.
 
     Args:
         runs: of base-to-new, by dataset.
-        transfer: what the comparison says of one, if there was one.
+        comparison: what it says of a transfer and of all classes, where it has them.
     """
     found = {
         name: tuple(run.test_images.get(half) for half in ("base", "new"))
@@ -52,8 +52,11 @@ def unlike_published(runs: Mapping[str, Run], transfer: Mapping[str, Any] | None
         if name in PUBLISHED
     }
     wanted = {name: (PUBLISHED[name][TEST_BASE], PUBLISHED[name][TEST_NEW]) for name in found}
-    targets = (transfer or {"targets": {}})["targets"]
-    tested = {name: about["test_images"] for name, about in targets.items() if name in PUBLISHED}
+    whole = {
+        **comparison.get("transfer", {}).get("targets", {}),
+        **comparison.get("all_classes", {}).get("datasets", {}),
+    }
+    tested = {name: about["test_images"] for name, about in whole.items() if name in PUBLISHED}
     return [
         *(name for name in found if found[name] != wanted[name]),
         *(name for name in tested if tested[name] != PUBLISHED[name][TEST] and name not in found),
@@ -62,7 +65,6 @@ def unlike_published(runs: Mapping[str, Run], transfer: Mapping[str, Any] | None
 
 def published_tables(
     comparison: Mapping[str, Any],
-    transfer: Mapping[str, Any] | None,
     backbone: str,
     *,
     without: Collection[str],
@@ -71,15 +73,15 @@ def published_tables(
     """Return Markdown tables of all three protocols, each with a line before and its source.
 
     Args:
-        comparison: as `reporting.compare` returns it.
-        transfer: the transfer's record, if there is one.
+        comparison: all that the sections of the protocols say, by their keys.
         backbone: of both, as `backbone_of` returns it.
         without: datasets that are not those of the papers, whatever they are called.
         protocol: our shots and seeds, in words.
     """
-    methods = comparison["methods"]
+    methods, transfer = comparison["methods"], comparison.get("transfer")
     ours = {name: methods[name] for name in COMPARED if name in methods}
     parts = [*_base_to_new(ours, backbone, without), *_averages(ours, backbone, without)]
+    parts += _all_classes(comparison.get("all_classes", {}), backbone, without)
     if transfer is not None and transfer["source"] == SOURCE and SOURCE not in without:
         moved = {
             name: transfer["methods"][name] for name in COMPARED if name in transfer["methods"]
@@ -90,8 +92,9 @@ def published_tables(
         return []
     head = (
         f"Beside what is published of {backbone} with OpenAI's weights, 16 shots, 3 seeds "
-        f"(ours: {protocol}), in per cent. Transductive methods train on unlabelled images of all "
-        "classes, the new ones among them, and stand apart."
+        f"(ours: {protocol}) where a table does not say others, in per cent. "
+        "Transductive methods train on unlabelled images of all classes, the new ones among them, "
+        "and stand apart."
     )
     return [head, *parts]
 
@@ -148,6 +151,35 @@ def _averages(ours: Mapping[str, Any], backbone: str, without: Collection[str]) 
         f"Base-to-new, average of the eleven; published: {published.AWESOME}.\n\n{markdown(rows)}"
     )
     yield f"Transductive:\n\n{markdown(apart)}"
+
+
+def _all_classes(
+    summary: Mapping[str, Any], backbone: str, without: Collection[str]
+) -> Iterator[str]:
+    """Yield the averages at the shots of both, where ours are over the same eleven."""
+    theirs, eleven = published.ALL_CLASSES.get(backbone, {}), {*TARGETS, SOURCE}
+    if not theirs or set(summary.get("datasets", {})) != eleven or eleven & set(without):
+        return
+    ours = {
+        method: of["avg"]
+        for method, of in summary["methods"].items()
+        if None not in of["avg"].values() and not _is_teacher(method)
+    }
+    known = next(iter(theirs.values()))
+    shots = [n for n in next(iter(ours.values()), {}) if n in known]
+    if not shots:
+        return
+    rows: list[tuple[str, ...]] = [("shots of each class", *shots)]
+    rows += [(_title(method), *(number(of[n]) for n in shots)) for method, of in ours.items()]
+    rows += [(_published(method), *(number(of[n]) for n in shots)) for method, of in theirs.items()]
+    yield (
+        "All classes learned, average of the eleven; published: "
+        f"{published.CLIP_SVD}.\n\n{markdown(rows)}"
+    )
+
+
+def _is_teacher(method: str) -> bool:
+    return method in METHODS and METHODS[method].sees == "teacher"
 
 
 def _cross_dataset(

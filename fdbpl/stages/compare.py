@@ -46,13 +46,11 @@ def _published(
     backbone = backbone_of([record.student for record in records.values()])
     if backbone is None:
         return []
-    transfer = comparison.get("transfer")
     halved = runs_of(records, BASE_TO_NEW.name, params.counts[-1])
-    unlike = [n for n in unlike_published(halved, transfer) if n not in params.data.own]
+    unlike = [n for n in unlike_published(halved, comparison) if n not in params.data.own]
     shots = "all images" if params.counts[-1] == "all" else f"{params.counts[-1]} shots"
     tables = published_tables(
         comparison,
-        transfer,
         backbone,
         without=[*params.data.own, *unlike],
         protocol=f"{shots}, {len(params.seeds)} seeds",
