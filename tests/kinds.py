@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from fdbpl.methods.prompts import SIDES
-from fdbpl.methods.registry import IMPORTED, METHODS
+from fdbpl.methods.prompts import SIDES, PromptMethod
+from fdbpl.methods.registry import METHODS
 from fdbpl.training.learning import Learned
 
 KNOWN = tuple(METHODS)
-TRAINED = tuple(name for name, one in METHODS.items() if one.takes_steps)
+TRAINED = tuple(
+    name for name, one in METHODS.items() if one.takes_steps and type(one).loss is PromptMethod.loss
+)
+"""Those that learn contexts alone, by steps."""
 UNTRAINED = tuple(name for name, one in METHODS.items() if not one.learns)
 LABELLED = tuple(name for name, one in METHODS.items() if one.labelled)
-FITTED = tuple(name for name, one in METHODS.items() if not one.transfers)
+FITTED = ("linear_probe", "tip_adapter", "gda")
 LEARNED = tuple(name for name, one in METHODS.items() if one.learns and one.transfers)
-FROM_REGIONS = tuple(name for name in LEARNED if name != IMPORTED)
-CLOSED_FORM = tuple(name for name in FROM_REGIONS if name not in TRAINED)
 
 
 def contexts(learned: Learned) -> np.ndarray:

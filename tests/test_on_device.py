@@ -41,7 +41,7 @@ EVERY_TERM = {
     "first_weight": 1.0,
     "second_weight": 1.0,
 }
-CASES = [*((name, None) for name in TRAINED), ("fdbpl", EVERY_TERM)]
+CASES = [*((name, None) for name in (*TRAINED, "tcp")), ("fdbpl", EVERY_TERM)]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
 
@@ -139,12 +139,15 @@ def outcome_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_step_waits_or_leaves_anything_behind(
     there: ClipModel,
     outcome_is_noticed,
+    monkeypatch: pytest.MonkeyPatch,
     name: str,
     options: dict[str, Any] | None,
     resident: bool,
 ) -> None:
     method = find_method(name, options)
     data = data_there(there, resident=resident)
+    asked: list[object] = []  # what tower it is may be asked once, before the steps
+    monkeypatch.setattr("fdbpl.clip.class_aware.why_plain", asked.append)
     epochs: list[int] = []
 
     def report(epoch: int, _of: int) -> None:
@@ -153,6 +156,7 @@ def test_no_step_waits_or_leaves_anything_behind(
     with OneDevice(), pytest.raises(OutcomeFetchedError, match=r"\(2, 4, "):
         train(method, data, PARAMS, (1, 2), report)
     assert epochs == [1, 2, 3]
+    assert len(asked) == (name == "tcp")
 
 
 @needs_gpu

@@ -100,7 +100,7 @@ def test_the_loss_is_the_error_and_eight_times_the_distance(clip: ClipModel) -> 
     batch = batch_of(32, 3, anchors=anchors)
     batch = type(batch)(batch.student.float(), batch.teacher, batch.labels, anchors)
     tokens = tokenize_prompts(clip, POSITIVE, NAMES)
-    data: Any = SimpleNamespace(clip=clip, scale=SCALE, tokens=tokens)
+    data: Any = SimpleNamespace(scale=SCALE, class_aware_text=ClassAwareText(clip, tokens))
     tensors = {name: one.float().requires_grad_() for name, one in maps(32, 4, 64).items()}
     terms = METHOD.loss(tensors, batch, data)
     text = ClassAwareText(clip, tokens)(tensors["positive"], class_tokens(tensors, anchors))

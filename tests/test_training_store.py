@@ -13,15 +13,19 @@ from conftest import draw_folder
 from projects import Project
 from test_checkpoint import SEEDS, Data, bits, cut, flip, overwrite, store_of
 from test_dvc_yaml import closure, lies_under
+from test_planned import changed
 from workspaces import workspace_params
 
 import fdbpl
 from fdbpl.clip.model import ClipModel
 from fdbpl.data.readers.folder import read_folder
 from fdbpl.methods.registry import METHODS
+from fdbpl.protocols.all_classes import ALL_CLASSES
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
 from fdbpl.regions.planning import make_plan
+from fdbpl.stages.tasks import task_of
 from fdbpl.stages.train_student import content_of
 from fdbpl.training import store as module
 from fdbpl.training.store import ROOMS, code_digest, syntax_digest
@@ -199,15 +203,16 @@ ASIDE = {
     "fdbpl/regions/file_rows.py": "how rows are read from files",
     "fdbpl/system/files.py": "how files are written",
     "fdbpl/cache": "how features are read; their content is in the key",
-    "fdbpl/settings/params.py": "the values are in the key, defaults included",
     "fdbpl/system/progress.py": "bars on a terminal",
     "fdbpl/system/section.py": "refuses wrong parameters",
-    "fdbpl/unique_keys.py": "refuses wrong parameters",
-    "fdbpl/clip/weights.py": "says where weights come from; the models' digests are in the key",
+    "fdbpl/system/workspace.py": "where files lie",
+    "fdbpl/protocols": "imported with plans; what a protocol learns from is in the key",
+    "fdbpl/evaluation": "imported with protocols",
+    "fdbpl/playground/tiny": "weights; the models' digests are in the key",
     "fdbpl/system/address.py": "where a store lies",
     "fdbpl/system/processes.py": "a worker's number",
     "fdbpl/regions": "imported with caches; regions are in the key",
-    "fdbpl/data/images.py": "imported with caches",
+    "fdbpl/data": "imported with caches",
     "fdbpl/__init__.py": "the version",
 }
 """What learning imports beside the rooms that a key covers, and why that needs no place in it."""
@@ -225,10 +230,15 @@ def test_of_a_plan_what_a_seed_learns_from_is_in_its_key(tmp_path: Path) -> None
     dataset = read_folder("small", folder, "a {}.")
     plan = make_plan(dataset, regions=RegionParams(per_image=2), shots=2, seeds=[1, 2])
     params = workspace_params(tmp_path, ["pets"])
-    student = teacher = SimpleNamespace(digest="a")
+    model, other = (SimpleNamespace(digest=one) for one in "ab")
 
-    def changes(plan: Plan, student=student, teacher=teacher, params=params) -> set[int]:
-        found = content_of(params, plan, student, teacher)
+    def content(
+        plan: Plan, *, params=params, learned=BASE_TO_NEW, shots=2, student=model, teacher=model
+    ):
+        return content_of(params, task_of(params, plan, learned, shots), student, teacher)
+
+    def changes(plan: Plan, **more: Any) -> set[int]:
+        found = content(plan, **more)
         return {seed for seed in found if found[seed] != wanted[seed]}
 
     def with_(table: str, row: int, field: str, value: Any) -> Plan:
@@ -236,20 +246,22 @@ def test_of_a_plan_what_a_seed_learns_from_is_in_its_key(tmp_path: Path) -> None
         records[field][row] = value
         return replace(plan, **{table: records})
 
-    wanted = content_of(params, plan, student, teacher)
+    wanted, task = content(plan), task_of(params, plan, BASE_TO_NEW, 2)
     assert wanted[1] != wanted[2]
-    only = next(row for row in plan.shots[1] if row not in plan.shots[2])
-    for field, value in (("label", 3), ("hash", 0), ("width", 999)):
+    only = next(row for row in task.picks[1] if row not in task.picks[2])
+    another = next(one for one in task.labels if one != plan.images["label"][only])
+    for field, value in (("label", another), ("hash", 0), ("width", 999)):
         assert changes(with_("images", only, field, value)) == {1}
         assert changes(with_("images", plan.test[0], field, value)) == set()
     assert changes(with_("regions", only * plan.crops, "flip", 2)) == {1}
-    assert changes(replace(plan, shots={**plan.shots, 2: plan.shots[1]})) == {2}
+    drawn = {key: {**getattr(plan, key), 2: getattr(plan, key)[1]} for key in ("shots", "ranks")}
+    assert changes(replace(plan, **drawn)) == {2}
     assert changes(replace(plan, template="another {}.")) == {1, 2}
-    other = SimpleNamespace(digest="b")
-    assert changes(plan, student=other) == changes(plan, teacher=other) == {1, 2}
-    own = params.teacher.model_copy(update={"logit_scale": "own"})
-    scaled = params.model_copy(update={"teacher": own})
-    assert bool(changes(plan, params=scaled)) == (params.teacher.logit_scale != "own")
+    scale = {"own": "student", "student": "own"}[params.teacher.logit_scale]
+    scaled = changed(params, teacher={"logit_scale": scale})
+    assert changes(plan, params=scaled) == {1, 2}
+    for more in ({"student": other}, {"teacher": other}, {"shots": 1}, {"learned": ALL_CLASSES}):
+        assert changes(plan, **more) == {1, 2}
 
 
 def trainings(project: Project, **changes: Any) -> str:

@@ -92,10 +92,8 @@ class Tcp(KgCoOp):
 
     def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
         """Return KgCoOp's terms for these text features."""
-        from fdbpl.clip.class_aware import ClassAwareText
-
-        encode = ClassAwareText(data.clip, data.tokens)
-        text = encode(tensors[CONTEXT], class_tokens(tensors, batch.require("anchors")))
+        own = class_tokens(tensors, batch.require("anchors"))
+        text = data.class_aware_text(tensors[CONTEXT], own)
         return self.objective(batch, text[:, None], data.scale)
 
     def vectors(self, arrays: Mapping[str, Floats], classes: Classes) -> dict[str, Floats]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdbpl.classify.bridge import Pairs
+from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
@@ -77,6 +78,15 @@ class TrainingData:
     def tokens(self) -> PromptTokens:
         """Tokens of the classes' prompts, for methods with a text encoder of their own."""
         return tokenize_prompts(self.clip, POSITIVE, tuple(self.names))
+
+    @cached_property
+    def class_aware_text(self) -> ClassAwareText:
+        """Contexts and tokens of each class to text features; made once, not at every step.
+
+        Raises:
+            UserError: the text tower is not CLIP's causal transformer.
+        """
+        return ClassAwareText(self.clip, self.tokens)
 
     def encode(self, contexts: Tensor, batch: Batch) -> tuple[Batch, Tensor]:
         """Return the batch and the text features (S, K, C, D) of contexts (S, K, M, W).
