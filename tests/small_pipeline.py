@@ -13,18 +13,19 @@ from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import PER_DATASET, run_stage
 from fdbpl.stages.learned import open_learned
+from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.workspace import Workspace
 
 CLASSES = {"here": ("cat", "owl", "sea", "sky"), "there": ("dog", "elk", "ice")}
-TRANSFER = ("prepare_transfer", "cache_transfer", "train_transfer", "transfer")
 
 
 def small_params(root: Path, methods: Sequence[str], **changes: Any) -> Params:
-    """Four classes to learn from, three others to transfer to; draws their images."""
+    """Four classes here, from which is transferred to three others there; draws their images."""
     for name, classes in CLASSES.items():
         draw_folder(root / name, dict.fromkeys(classes, (4, 3)))
     raw = {
-        "datasets": ["here"],
+        "datasets": list(CLASSES),
+        "protocols": ["base-to-new", "transfer"],
         "methods": list(methods),
         "seeds": [1, 2],
         "shots": 2,
@@ -34,41 +35,44 @@ def small_params(root: Path, methods: Sequence[str], **changes: Any) -> Params:
         "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
         "cache": {"payload": "float32", "store": str(root / "store"), "batch": 8},
         "train": {"lr": 0.02, "epochs": 3, "batch": 2},
-        "transfer": {"source": "here", "targets": ["there"]},
         "device": "cpu",
     }
     return check_params({**raw, **changes})
 
 
 def run_all(params: Params, work: Workspace) -> dict[str, list[str]]:
-    """Run the stages of base-to-new and of the transfer; return what each says."""
-    said = {stage: run_stage(stage, params, work, "here") for stage in PER_DATASET}
-    return {**said, **{stage: run_stage(stage, params, work, None) for stage in TRANSFER}}
+    """Run the stages of both datasets; return what each says of `here`."""
+    said = {}
+    for stage in PER_DATASET:
+        lines = {name: run_stage(stage, params, work, name) for name in CLASSES}
+        said[stage] = lines["here"]
+    return said
 
 
-def evaluated(work: Workspace, method: str) -> dict[str, Any]:
-    """Return a method's accuracies by seed: base-to-new, and of the transfer if it takes part."""
-    new = json.loads(work.metrics("here").read_text(encoding="utf-8"))["methods"][method]["seeds"]
-    moved = json.loads(work.transferred.read_text(encoding="utf-8"))["methods"]
-    return {"base-to-new": new, "transfer": moved.get(method, {}).get("seeds")}
+def evaluated(work: Workspace, method: str, dataset: str, protocol: str) -> dict[str, Any]:
+    """Return what was measured of a method by seed; nothing where it takes no part."""
+    record = json.loads(work.metrics(dataset).read_text(encoding="utf-8"))
+    found: dict[str, Any] = record["protocols"][protocol]["2"]["methods"].get(method, {})
+    return found
 
 
 def decision(params: Params, work: Workspace, method: str, seed: int = 1) -> Decision:
-    """Return how a method decides between the classes of `here`."""
-    plan = Plan.load(work.plan("here"))
-    return decision_of(open_learned("classifier", params, plan, work, method, seed))
+    """Return how a method decides between the classes of `here`, learned on half of them."""
+    task = tasks_of(params, Plan.load(work.plan("here")))[0]
+    return decision_of(open_learned("classifier", params, task, work, method, seed))
 
 
 def goes_through(root: Path, method: str, *, transfers: bool, **changes: Any) -> Workspace:
     """See that a method is trained, looked up, evaluated, and transferred where it can be."""
     params, work = small_params(root, ["zero_shot", method], **changes), Workspace(root / "work")
     said = run_all(params, work)
-    assert ": 2 trainings, 0 looked up" in said["train_student"][0]
+    assert "x 2 seeds x 2 tasks: 4 trainings, 0 looked up" in said["train_student"][0]
     again = run_stage("train_student", params, work, "here")
-    assert ": 0 trainings, 2 looked up" in again[0]
-    found = evaluated(work, method)
-    for one in found["base-to-new"].values():
-        assert {"base", "new", "h", "joint", "prompts"} <= set(one)
-    targets = {seed: set(accuracies) for seed, accuracies in (found["transfer"] or {}).items()}
-    assert targets == ({seed: set(CLASSES) for seed in "12"} if transfers else {})
+    assert ": 0 trainings, 4 looked up" in again[0]
+    for cell in evaluated(work, method, "here", "base-to-new").values():
+        assert {"base", "new", "h", "joint"} <= set(cell["measures"])
+        assert cell["prompts"]
+    for dataset in CLASSES:
+        found = evaluated(work, method, dataset, "transfer")
+        assert set(found) == (set("12") if transfers else set())
     return work

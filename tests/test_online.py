@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
-from kinds import TRAINED
 from torch import Tensor
 
 from fdbpl.cache import RegionStore, build_cache, open_cache
@@ -22,7 +21,7 @@ from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, 
 from fdbpl.methods.method import Batch
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
-from fdbpl.methods.registry import find_method
+from fdbpl.methods.registry import TRAINED, find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan

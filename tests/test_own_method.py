@@ -34,7 +34,7 @@ def params(tmp_path: Path) -> Params:
 
 
 def prompts(work: Workspace, seed: int = 1) -> Artifact:
-    return Artifact.load(work.learned("here", "Mine", seed, "prompts"), "prompts")
+    return Artifact.load(work.learned("here", "base-to-new", "Mine", seed, "prompts"), "prompts")
 
 
 def test_the_page_shows_a_short_one() -> None:
@@ -51,9 +51,9 @@ def test_it_goes_through_the_whole_pipeline(params: Params, tmp_path: Path) -> N
     assert isinstance(part, Discriminant)
     assert part.rows[:2, -1] == pytest.approx(learned.arrays["bias"])
     assert not part.rows[2:].any()  # no bias of classes never seen
-    accuracies = evaluated(work, "Mine")
-    assert set(accuracies["base-to-new"]["1"]) >= {"base", "new", "h", "joint", "prompts"}
-    assert set(accuracies["transfer"]["1"]) == {"here", "there"}
+    half = evaluated(work, "Mine", "here", "base-to-new")["1"]["measures"]
+    assert set(half) >= {"base", "new", "h", "joint"}
+    assert set(evaluated(work, "Mine", "there", "transfer")) == {"1", "2"}
 
 
 def test_it_is_compared_and_recorded(params: Params, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_it_is_looked_up_until_its_file_changes(params: Params, tmp_path: Path) 
     changed = file.with_name("changed.py")
     changed.write_text(SHOWN.replace("torch.zeros(", "0.5 + torch.zeros("), encoding="utf-8")
     unlike = small_params(tmp_path, ["coop", "fdbpl", f"{changed}:Mine"])
-    assert ": 2 trainings" in run_stage("train_student", unlike, work, "here")[0]
+    assert ": 4 trainings" in run_stage("train_student", unlike, work, "here")[0]
     with pytest.raises(UserError, match=r"method_files.*Run fdbpl train-student here"):
         run_stage("evaluate", params, work, "here")
 
