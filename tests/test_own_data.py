@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_image
-from kinds import FITTED, FROM_REGIONS, LABELLED, TRAINED, UNTRAINED
+from kinds import FITTED, LABELLED, LEARNED, TRAINED, UNTRAINED
 from projects import STAGES, Project
 from workspaces import run_of
 
@@ -24,7 +24,7 @@ from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.records import read_records
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
-METHODS = [*UNTRAINED, *FITTED, *FROM_REGIONS]
+METHODS = [*UNTRAINED, *FITTED, *(name for name in LEARNED if name != "imported")]
 FREE = [method for method in METHODS if method not in LABELLED]
 WORK = Workspace(Path("runs/default"))
 

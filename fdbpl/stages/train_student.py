@@ -1,6 +1,7 @@
 """Stage 3: learn every method for every seed, from both models' features of regions."""
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -31,7 +32,7 @@ from fdbpl.system.files import canonical_json, readable_json, sha256, whole_fold
 from fdbpl.system.progress import Report, progress
 from fdbpl.system.workspace import Workspace, learned_name
 from fdbpl.training.learning import Floats, Learned, classes_of, learn_method, training_data
-from fdbpl.training.store import TrainingStore
+from fdbpl.training.store import TrainingStore, syntax_digest
 
 REGIONS_AT_ONCE = 1 << 20  # of which boxes are read at a time
 IMAGE, REGION = ("hash", "label", "width", "height"), ("box", "flip")  # what of them decides
@@ -221,9 +222,11 @@ def content_of(params: Params, task: Task, student: Source, teacher: Source) -> 
     """Return for each seed a digest of what it learns from.
 
     Of the plan that is the content of the task's images, their regions and labels, and the names:
-    what else was planned, for other seeds, shots or protocols or to test on, is none of it.
+    what else was planned, for other seeds, shots or protocols or to test on, is none of it. What
+    is made of these on the way, such as areas, is in it by the code that does so.
     """
     found, plan = {}, task.plan
+    code = [syntax_digest(Path(inspect.getfile(one))) for one in (content_of, Plan)]
     for seed in params.seeds:
         shown = hashlib.sha256()
         for part in np.array_split(task.picks[seed], 1 + len(plan.regions) // REGIONS_AT_ONCE):
@@ -233,7 +236,7 @@ def content_of(params: Params, task: Task, student: Source, teacher: Source) -> 
                     shown.update(np.ascontiguousarray(records[field]).tobytes())
         names = [list(task.names), bool(plan.vocabulary), plan.template, plan.crops]
         models = [student.digest, teacher.digest, params.teacher.logit_scale]
-        found[seed] = sha256(canonical_json([shown.hexdigest(), names, models]))
+        found[seed] = sha256(canonical_json([shown.hexdigest(), names, models, code]))
     return found
 
 
