@@ -11,9 +11,8 @@ TRAINED = tuple(
     name for name, one in METHODS.items() if one.takes_steps and type(one).loss is PromptMethod.loss
 )
 """Those that learn contexts alone, by steps."""
-UNTRAINED = tuple(name for name, one in METHODS.items() if not one.learns)
 LABELLED = tuple(name for name, one in METHODS.items() if one.labelled)
-FITTED = ("linear_probe", "tip_adapter", "gda")
+FITTED = tuple(name for name, one in METHODS.items() if not one.transfers)
 LEARNED = tuple(name for name, one in METHODS.items() if one.learns and one.transfers)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import draw_image
-from kinds import FITTED, LABELLED, LEARNED, TRAINED, UNTRAINED
+from kinds import KNOWN, LABELLED, TRAINED
 from projects import STAGES, Project
 from workspaces import run_of
 
 from fdbpl.cache import open_cache
 from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.evaluation.accuracy import accuracy
-from fdbpl.methods.registry import title_of
+from fdbpl.methods.registry import IMPORTED, title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.reporting import region_view
 from fdbpl.reporting.region_view import TileCaption
@@ -24,7 +24,7 @@ from fdbpl.system.workspace import Workspace
 from fdbpl.tracking.records import read_records
 
 NAMES = ("Crème brûlée", "T-shirt", "snow_leopard", "a very old stone bridge")
-METHODS = [*UNTRAINED, *FITTED, *(name for name in LEARNED if name != "imported")]
+METHODS = [name for name in KNOWN if name != IMPORTED]
 FREE = [method for method in METHODS if method not in LABELLED]
 WORK = Workspace(Path("runs/default"))
 
