@@ -16,12 +16,13 @@ from fdbpl.classify.decision import Decision
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.data.images import decode
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
 from fdbpl.system.device import require_device
 from fdbpl.system.errors import UserError
 from fdbpl.system.section import explain
-from fdbpl.training.learning import class_vectors, classifier, learn, template_vectors
+from fdbpl.training.learning import classifier, learn
 from fdbpl.training.store import TrainingStore
 
 __all__ = [

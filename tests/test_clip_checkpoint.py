@@ -13,9 +13,9 @@ from fdbpl.clip.checkpoint import read_checkpoint
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import embed_words, tokenize_prompts
+from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import sha256
-from fdbpl.training.learning import class_vectors, template_vectors
 
 NAMES = ["sea", "forest path", "old street"]
 

@@ -59,8 +59,7 @@ FOLDERS = dict.fromkeys(
 OF_TEXT = {
     "fdbpl/system/blas.py": "imported with methods, of which nothing is computed",
     "fdbpl/classify": "imported with methods, of which nothing is decided",
-    "fdbpl/methods": "of training, only what makes vectors of names is called",
-    "fdbpl/training": "of training, only what makes vectors of names is called",
+    "fdbpl/methods": "imported with parameters, of which nothing is learned",
 }
 DRAWN = dict.fromkeys(
     ("fdbpl/data", "fdbpl/playground"),
@@ -75,13 +74,13 @@ ASIDE = {
     "prepare-crops": {**CHECKS, **MEASURES},
     "cache-teacher": {**FOLDERS, **MEASURES, **OF_TEXT, **REFUSING},
     "train-student": {**FOLDERS, **MEASURES},
-    "evaluate": {**DRAWN, "fdbpl/training": OF_TEXT["fdbpl/training"]},
+    "evaluate": DRAWN,
     "compare": {
         **CHECKS,
         **DRAWN,
         "fdbpl/regions": "imported with tasks; of plans only the generator's name is said",
     },
-    "ood": {"fdbpl/training": "of what builds caches, only the image tower is called"},
+    "ood": {},
 }
 """What a stage imports beside its deps, and why that changes no result of it."""
 

@@ -21,13 +21,14 @@ from torch.utils._pytree import tree_leaves
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.device import resident
-from fdbpl.training.learning import class_vectors, learn, template_vectors
+from fdbpl.training.learning import learn
 from fdbpl.training.loop import train
 
 META = torch.device("meta")

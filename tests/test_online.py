@@ -14,6 +14,7 @@ from fdbpl.cache import RegionStore, build_cache, open_cache
 from fdbpl.classify.artifact import Artifact
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.vectors import template_vectors
 from fdbpl.data.images import ChangedImage
 from fdbpl.data.readers.folder import read_folder
 from fdbpl.data.splits import halve
@@ -30,7 +31,7 @@ from fdbpl.settings.params import check_params
 from fdbpl.stages import run_stage
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import Learned, learn_method, template_vectors, text_encoder
+from fdbpl.training.learning import Learned, learn_method, text_encoder
 from fdbpl.training.online import OnlineTower
 
 STEPS = 20

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fdbpl.classify.bridge import Moments, across
 from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.vectors import class_vectors
 from fdbpl.methods.method import Classes
 from fdbpl.methods.prompts import (
     POSITIVE_ONLY,
@@ -23,7 +24,7 @@ from fdbpl.methods.prompts import (
 )
 from fdbpl.methods.registry import find_method
 from fdbpl.system.errors import UserError
-from fdbpl.training.learning import class_vectors, classes_of
+from fdbpl.training.learning import classes_of
 
 seeds = st.integers(0, 999)
 shares = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5])

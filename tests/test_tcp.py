@@ -17,12 +17,13 @@ from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.clip.vectors import template_vectors
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.tcp import class_tokens
 from fdbpl.system.errors import UserError
-from fdbpl.training.learning import classes_of, learn, template_vectors
+from fdbpl.training.learning import classes_of, learn
 
 NAMES = ("cat", "dog", "small sea side")
 METHOD = find_method("tcp")

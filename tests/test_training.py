@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel, state_digest
+from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.evaluation.accuracy import accuracy
 from fdbpl.methods.coop import CoOp
 from fdbpl.methods.method import Batch, Terms
@@ -18,15 +19,7 @@ from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
 from fdbpl.methods.registry import find_method
 from fdbpl.system.errors import UserError
-from fdbpl.training.learning import (
-    Learned,
-    class_vectors,
-    learn,
-    learn_method,
-    template_vectors,
-    text_encoder,
-    training_data,
-)
+from fdbpl.training.learning import Learned, learn, learn_method, text_encoder, training_data
 from fdbpl.training.loop import gradient_norms, inactive_terms
 from fdbpl.training.schedule import epoch_batches
 

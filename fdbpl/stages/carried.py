@@ -30,7 +30,7 @@ def text_tower(params: Params, work: Workspace) -> Carry:
         return clip
 
     def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
-        from fdbpl.training.learning import class_vectors
+        from fdbpl.clip.vectors import class_vectors
 
         clip = student()
         if prompts.about["student"] != dict(clip.identity):

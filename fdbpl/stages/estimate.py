@@ -26,6 +26,7 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.projection import last_projection
 from fdbpl.clip.shapes import random_model
+from fdbpl.clip.vectors import template_vectors
 from fdbpl.clip.weights import TINY
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
@@ -45,7 +46,7 @@ from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json
 from fdbpl.system.progress import Report, silent
 from fdbpl.system.workspace import Workspace
-from fdbpl.training.learning import learn, template_vectors
+from fdbpl.training.learning import learn
 
 SECONDS = 3.0  # that a batch may take to be timed, about
 NAMES = 32  # at most, in the timed steps

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.templates import ENSEMBLE, with_room
+from fdbpl.clip.vectors import template_vectors
 from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.regions.plan import Plan
-from fdbpl.training.learning import template_vectors
 
 
 def texts_of(plan: Plan, clip: ClipModel, role: Role) -> dict[str, NDArray[np.floating[Any]]]:

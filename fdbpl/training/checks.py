@@ -1,11 +1,14 @@
 """What a training is given, checked before anything is learned from it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.methods.batch import Floats
+from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
 
 Ints = NDArray[np.integer[Any]]
@@ -82,3 +85,47 @@ def _require_below(name: str, numbers: Ints, end: int, what: str) -> None:
     wrong = numbers[(numbers < 0) | (numbers >= end)]
     if len(wrong):
         raise UserError(f"{name}: {wrong[0]} is among them, wanted 0 to {end - 1}: {end} {what}.")
+
+
+def require_fitting(
+    sizes: tuple[int, int, int, int],
+    *,
+    student: object,
+    teacher: object,
+    teacher_vectors: Floats,
+    anchors: object,
+    areas: object,
+) -> None:
+    """Refuse what does not fit to so many classes and regions, and widths of texts and images."""
+    classes, regions, width, seen = sizes
+    of_class, of_region = "a row for each class name", "a row for each region, labels x crops"
+    require_rows("teacher_vectors", teacher_vectors, (classes, None), of_class)
+    fitting = "its text tower" if seen == width else "its image tower before the projection"
+    require_rows("student", student, (regions, seen), f"{of_region}, as wide as {fitting}")
+    require_rows(
+        "teacher",
+        teacher,
+        (regions, teacher_vectors.shape[1]),
+        f"{of_region}, as wide as teacher_vectors",
+    )
+    if anchors is not None:
+        require_rows("anchors", anchors, (classes, width), f"{of_class}, of the student")
+    if areas is not None:
+        require_rows("areas", areas, (regions,), of_region, unit=False)
+
+
+def require_finite(
+    method: str, runs: Mapping[int, tuple[dict[str, Floats], dict[str, Any]]], params: TrainParams
+) -> None:
+    """Refuse what diverged; looked for once at the end, since no step shall wait for the answer."""
+    for seed, (arrays, history) in runs.items():
+        losses = zip(*history["terms"].values(), strict=True)
+        finite = [all(map(math.isfinite, of_epoch)) for of_epoch in losses]
+        if all(finite) and all(np.isfinite(one).all() for one in arrays.values()):
+            continue
+        epoch = finite.index(False) if not all(finite) else len(finite) - 1
+        raise UserError(
+            f"method {method!r}, seed {seed}: the training diverged in epoch {epoch + 1} of "
+            f"{params.epochs}. Lower train.lr ({params.lr:g}) or train.warmup_lr "
+            f"({params.warmup_lr:g})."
+        )

@@ -1,13 +1,11 @@
 """From features and class names to what a method learns, and to what decides."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,8 +14,8 @@ from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection
 from fdbpl.clip.prompting import TextEncoder, prompted_text
-from fdbpl.clip.tokens import require_room, tokenize_prompts
-from fdbpl.data.params import TEMPLATE, has_one_gap
+from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.options import POSITIVE
@@ -26,9 +24,8 @@ from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.methods.vocabulary import VocabularyText
 from fdbpl.system.device import require_device, resident
-from fdbpl.system.errors import UserError
 from fdbpl.system.progress import Report, silent
-from fdbpl.training.checks import require_images, require_rows
+from fdbpl.training.checks import require_finite, require_fitting, require_images, require_rows
 from fdbpl.training.loop import train
 from fdbpl.training.store import TrainingStore
 from fdbpl.training.threads import threads_for
@@ -57,31 +54,6 @@ class Learned:
     history: Mapping[str, Any] = field(default_factory=dict)
 
 
-def template_vectors(
-    clip: ClipModel, class_names: Sequence[str], *templates: str
-) -> NDArray[np.float32]:
-    """Return the zero-shot classifier of one or several templates, (C, D), as open_clip's own.
-
-    A class's unit vector is the mean of its unit vectors under every template, renormalised.
-
-    Raises:
-        UserError: a template without its one {}, or a class name too long for the text tower.
-    """
-    for template in templates:
-        if not has_one_gap(template):
-            raise UserError(f"template {template!r}: wanted {TEMPLATE}.")
-        require_room(clip, class_names, [template.format(name) for name in class_names])
-    vectors = open_clip.build_zero_shot_classifier(
-        clip.network,
-        clip.tokenizer,
-        list(class_names),
-        list(templates),
-        num_classes_per_batch=64,
-        device=clip.text_device,
-    )
-    return vectors.T.contiguous().cpu().numpy()
-
-
 def text_encoder(
     clip: ClipModel,
     class_names: Sequence[str],
@@ -96,17 +68,6 @@ def text_encoder(
     chosen = params or TrainParams()
     tokens = tokenize_prompts(clip, words, tuple(class_names))
     return prompted_text(clip.text_tower, tokens, chosen.precision, chosen.memory_mb)
-
-
-def class_vectors(
-    clip: ClipModel, contexts: Floats, class_names: Sequence[str]
-) -> NDArray[np.float32]:
-    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
-    words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
-    with torch.inference_mode():
-        encoder = text_encoder(clip, class_names, words=words)
-        found = encoder(torch.from_numpy(np.asarray(contexts)).to(clip.text_device))
-    return found.cpu().numpy()
 
 
 def classes_of(
@@ -277,7 +238,7 @@ def training_data(
     here = clip.text_device
     width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
     before = len(last_projection(clip)) if sees == "hidden" else width
-    _require_fitting(
+    require_fitting(
         (len(class_names), len(labels) * crops, width, before),
         student=student,
         teacher=teacher,
@@ -381,7 +342,7 @@ def _by_steps(
         arrays = {name: tensor.numpy() for name, tensor in one.tensors.items()}
         history = {key: value for key, value in vars(one).items() if key != "tensors"}
         found[seed] = arrays, {**history, "inactive": list(one.inactive)}
-    _require_finite(method.name, found, recipe)
+    require_finite(method.name, found, recipe)
     if store is not None and checkpoint is not None:
         for seed in missing:
             store.put(keys[seed], *found[seed])
@@ -393,50 +354,6 @@ def _by_steps(
 
 def _names_at_once(data: TrainingData) -> int:
     return data.text.count if isinstance(data.text, VocabularyText) else len(data.names)
-
-
-def _require_fitting(
-    sizes: tuple[int, int, int, int],
-    *,
-    student: object,
-    teacher: object,
-    teacher_vectors: Floats,
-    anchors: object,
-    areas: object,
-) -> None:
-    """Refuse what does not fit to so many classes and regions, and widths of texts and images."""
-    classes, regions, width, seen = sizes
-    of_class, of_region = "a row for each class name", "a row for each region, labels x crops"
-    require_rows("teacher_vectors", teacher_vectors, (classes, None), of_class)
-    fitting = "its text tower" if seen == width else "its image tower before the projection"
-    require_rows("student", student, (regions, seen), f"{of_region}, as wide as {fitting}")
-    require_rows(
-        "teacher",
-        teacher,
-        (regions, teacher_vectors.shape[1]),
-        f"{of_region}, as wide as teacher_vectors",
-    )
-    if anchors is not None:
-        require_rows("anchors", anchors, (classes, width), f"{of_class}, of the student")
-    if areas is not None:
-        require_rows("areas", areas, (regions,), of_region, unit=False)
-
-
-def _require_finite(
-    method: str, runs: Mapping[int, tuple[dict[str, Floats], dict[str, Any]]], params: TrainParams
-) -> None:
-    """Refuse what diverged; looked for once at the end, since no step shall wait for the answer."""
-    for seed, (arrays, history) in runs.items():
-        losses = zip(*history["terms"].values(), strict=True)
-        finite = [all(map(math.isfinite, of_epoch)) for of_epoch in losses]
-        if all(finite) and all(np.isfinite(one).all() for one in arrays.values()):
-            continue
-        epoch = finite.index(False) if not all(finite) else len(finite) - 1
-        raise UserError(
-            f"method {method!r}, seed {seed}: the training diverged in epoch {epoch + 1} of "
-            f"{params.epochs}. Lower train.lr ({params.lr:g}) or train.warmup_lr "
-            f"({params.warmup_lr:g})."
-        )
 
 
 def _text(
