@@ -21,7 +21,6 @@ import numpy as np
 
 from bench import finding
 from bench.cache_formats import FORMATS, Array, Rows
-from bench.child import in_process
 from fdbpl.training.schedule import epoch_batches
 
 # column of the record: (head of the table, whether more is better)
@@ -214,9 +213,9 @@ def main(
         np.save(source, unit_features(regions, dim))
         common = Settings("", source, f"{folder}/built", crops, batch, repeats, bits, core)
         for name in [name for _ in range(rounds) for name in answers]:
-            answers[name].append(in_process(measure, replace(common, name=name), threads=1))
+            answers[name].append(finding.in_process(measure, replace(common, name=name), threads=1))
         formats = {
-            name: best(rows) | in_process(flips, replace(common, name=name), threads=1)
+            name: best(rows) | finding.in_process(flips, replace(common, name=name), threads=1)
             for name, rows in answers.items()
         }
     asked = {"regions": regions, "dim": dim, "crops": crops, "batch": batch}

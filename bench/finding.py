@@ -1,6 +1,9 @@
 """What a benchmark found, as JSON that says how and where; and its place in the documentation."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,10 @@ def put(name: str, text: str, page: Path = PAGE) -> None:
     before, rest = page.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     write_whole(page, f"{before}{begin}{text}{end}{after}".encode())
+
+
+def in_process(work: Callable[..., dict[str, Any]], *given: Any, threads: int) -> dict[str, Any]:
+    """Return what `work` returns in a fresh process, whose peak of memory is its own."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *given).result()

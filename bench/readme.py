@@ -3,6 +3,7 @@
 With step=FILE end_to_end=FILE, what `bench.step` and `bench.end_to_end` wrote, the speeds too.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import click
 
 from bench import finding
 from bench.end_to_end import RUNS
+from bench.overview import overview
 from fdbpl.cli.options import Command
 from fdbpl.reporting.tables import averages_table
 from fdbpl.settings.params import DEFAULT_PATH, read_params
+from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
 from studies.records import read_measures
@@ -33,14 +36,17 @@ BY_LABELS = "ours, less GDA told by labels"
 @click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[step=FILE end_to_end=FILE]")
 def main(words: tuple[str, ...]) -> None:
-    """Put into README.md what was measured; with what benchmarks wrote, the speeds too."""
+    """Put into README.md what was measured, and its picture; of benchmarks the speeds too."""
     page = Path("README.md")
     files = dict(word.partition("=")[::2] for word in words)
     params = read_params(DEFAULT_PATH)
     measures = read_measures(Workspace(Path()), params)
     evidence = measures.only(lambda name: name not in params.development)
+    comparison, picture = _read(Path("metrics/compare.json")), io.BytesIO()
     finding.put("parts", parts(evidence), page)
-    finding.put("demo", demo(_read(Path("metrics/compare.json")), evidence.datasets()), page)
+    finding.put("demo", demo(comparison, evidence.datasets()), page)
+    overview(comparison, evidence.datasets()).savefig(picture, metadata={"Software": None})
+    write_whole(Path("docs/overview.png"), picture.getvalue())
     if files:
         steps, whole = (_read(Path(files[name])) for name in ("step", "end_to_end"))
         finding.put("speed", speed(steps, whole), page)

@@ -20,7 +20,6 @@ import click
 import torch
 
 from bench import finding
-from bench.child import in_process
 from bench.step_way import Settings, measure
 
 WAYS = ("online", "teacher_cached", "engine")
@@ -29,7 +28,7 @@ MANY = 1000  # classes from which two steps must do
 
 def run_way(settings: Settings) -> dict[str, Any]:
     """Measure one way in a fresh process."""
-    return in_process(measure, settings, threads=settings.threads)
+    return finding.in_process(measure, settings, threads=settings.threads)
 
 
 def difference(folder: Path, found: str, wanted: str) -> float:

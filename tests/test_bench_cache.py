@@ -37,7 +37,7 @@ def test_flipped_bits_are_told_from_those_that_pass_unseen(tmp_path: Path) -> No
 
 
 def test_the_table_has_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "in_process", lambda work, settings, threads: work(settings))
+    monkeypatch.setattr(cache.finding, "in_process", lambda work, settings, threads: work(settings))
     words = ["--regions", "640", "--dim", "256", "--rounds", "2", "--repeats", "1", "--flips", "4"]
     only = [word for name in ("fdbpl", "memmap") for word in ("--only", name)]
     path = tmp_path / "cache.json"

@@ -1,12 +1,6 @@
-"""The picture that README opens with: the pipeline, and the comparison of metrics/compare.json.
+"""The picture that README opens with: the pipeline, and what methods reach."""
 
-python -m studies.overview      # writes docs/overview.png
-"""
-
-import io
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,11 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from fdbpl.evaluation.accuracy import over_datasets
 from fdbpl.methods.registry import title_of
-from fdbpl.settings.params import DEFAULT_PATH, read_params
-from fdbpl.system.files import write_whole
-from fdbpl.system.workspace import Workspace
 
-FILE = Path("docs/overview.png")
 STAGES = (
     ("prepare-crops", "images, shots,\nrandom regions", "no model"),
     ("cache-teacher", "both models' features\nof every region", "each region once, ever"),
@@ -31,17 +21,11 @@ SHOWN = (
     *("zero_shot", "coop", "kgcoop", "kdpl", "released", "paper"),
     *("fdbpl_prompts", "template_memory", "fdbpl", "teacher"),
 )
-INK, SOFT = "#1f2933", "#7b8794"
-APART, JOINT, BOX = "#4c78a8", "#f2a65a", "#eef2f7"
+INK, SOFT, APART, JOINT, BOX = "#1f2933", "#7b8794", "#4c78a8", "#f2a65a", "#eef2f7"
 
 
 def overview(comparison: Mapping[str, Any], datasets: Sequence[str]) -> Figure:
-    """Return the picture: stages above, H of each method below.
-
-    Args:
-        comparison: of `metrics/compare.json`.
-        datasets: that are averaged over.
-    """
+    """Return the picture: stages above, H of each method averaged over datasets below."""
     figure = Figure(figsize=(10, 5.8), dpi=110)
     _draw_stages(figure.add_axes((0.01, 0.72, 0.98, 0.27)))
     _draw_methods(figure.add_axes((0.24, 0.1, 0.73, 0.53)), comparison["methods"], datasets)
@@ -49,14 +33,13 @@ def overview(comparison: Mapping[str, Any], datasets: Sequence[str]) -> Figure:
 
 
 def _draw_stages(axes: Axes) -> None:
-    axes.set_xlim(0, 10 * len(STAGES))
-    axes.set_ylim(0, 10)
+    axes.set(xlim=(0, 10 * len(STAGES)), ylim=(0, 10))
     axes.axis("off")
     for place, (name, makes, cost) in enumerate(STAGES):
         left, middle = 10 * place + 0.3, 10 * place + 4.6
-        shape = FancyBboxPatch((left, 0.8), 8.6, 8.4, boxstyle="round,pad=0,rounding_size=0.6")
-        shape.set(facecolor=BOX, edgecolor=SOFT)
-        axes.add_patch(shape)
+        box = FancyBboxPatch((left, 0.8), 8.6, 8.4, boxstyle="round,pad=0,rounding_size=0.6")
+        box.set(facecolor=BOX, edgecolor=SOFT)
+        axes.add_patch(box)
         about: dict[str, Any] = {"ha": "center", "va": "center"}
         axes.text(middle, 7.7, name, weight="bold", color=INK, **about)
         axes.text(middle, 5, makes, fontsize=9, color=INK, **about)
@@ -66,19 +49,17 @@ def _draw_stages(axes: Axes) -> None:
             axes.annotate("", (left + 10, 5), (left + 8.6, 5), arrowprops=arrow)
 
 
-def _draw_methods(
-    axes: Axes, methods: Mapping[str, Mapping[str, Any]], datasets: Sequence[str]
-) -> None:
+def _draw_methods(axes: Axes, methods: Mapping[str, Any], datasets: Sequence[str]) -> None:
     shown = [name for name in SHOWN if name in methods]
-    cells = [
-        over_datasets({one: methods[name]["datasets"][one] for one in datasets}) for name in shown
-    ]
+    cells = [over_datasets({one: methods[m]["datasets"][one] for one in datasets}) for m in shown]
     apart, joint = [one["h"] for one in cells], [one["joint"]["h"] for one in cells]
     rows = list(range(len(shown)))
     axes.hlines(rows, joint, apart, color=SOFT, linewidth=1.2, zorder=1)
-    axes.scatter(joint, rows, color=JOINT, label="all classes compete", zorder=2)
-    axes.scatter(apart, rows, color=APART, label="base and new each by itself", zorder=2)
-    for values, shift, side in ((apart, 0.5, "left"), (joint, -0.5, "right")):
+    for values, colour, label, shift, side in (
+        (joint, JOINT, "all classes compete", -0.5, "right"),
+        (apart, APART, "base and new each by itself", 0.5, "left"),
+    ):
+        axes.scatter(values, rows, color=colour, label=label, zorder=2)
         for row, value in zip(rows, values, strict=True):
             axes.text(value + shift, row, f"{value:.1f}", ha=side, va="center", fontsize=8)
     axes.set_yticks(rows, [title_of(name) for name in shown])
@@ -92,19 +73,3 @@ def _draw_methods(
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-
-
-def main() -> None:
-    """Write the picture from the project's comparison."""
-    params, work = read_params(DEFAULT_PATH), Workspace(Path())
-    comparison = json.loads(work.comparison("json").read_text(encoding="utf-8"))
-    compared = next(iter(comparison["methods"].values()))["datasets"]
-    picture = io.BytesIO()
-    datasets = [name for name in compared if name not in params.development]
-    overview(comparison, datasets).savefig(picture, format="png", metadata={"Software": None})
-    write_whole(FILE, picture.getvalue())
-    print(f"Written: {FILE}")
-
-
-if __name__ == "__main__":
-    main()
