@@ -100,7 +100,7 @@ def test_real_photographs_go_through_all_three_protocols(
         "datasets": datasets,
         "protocols": ["base-to-new", "transfer"],
         "source": "imagenet",
-        "shifted": SHIFTS,
+        "shifted": [*SHIFTS],
         "methods": methods,
         "seeds": [1, 2],
         "shots": 2,

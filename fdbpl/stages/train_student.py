@@ -77,7 +77,8 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
             (folder / task.folder).mkdir()
             own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
             part = _part_of(report, done, len(tasks))
-            found = learner.learn(methods, own, folder / task.folder, part)
+            tested = [one for one in methods if one.transfers or not task.protocol.learns_on_source]
+            found = learner.learn(tested, own, folder / task.folder, part)
             notes += [f"  {task.folder}:", *found] if found and len(tasks) > 1 else found
             stores += learner.stores
     of_tasks = f" x {len(tasks)} tasks" if len(tasks) > 1 else ""
