@@ -201,10 +201,11 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next_run(project: Project
 
 
 def test_a_killed_stage_fails_its_dataset_alone(project: Project) -> None:
+    """Icons is killed: every test of transfer rests on the prompts of the source, textures."""
     run = project.in_training()
-    textures = until(lambda: project.at_work(r"flows\.stage train-student textures"))
-    psutil.Process(textures[0]).kill()
-    assert project.finished(run) == ("FAILED", "1 of 2 datasets failed: textures.")
+    icons = until(lambda: project.at_work(r"flows\.stage train-student icons"))
+    psutil.Process(icons[0]).kill()
+    assert project.finished(run) == ("FAILED", "1 of 2 datasets failed: icons.")
     until(lambda: not project.at_work(), 60)
     project.check_whole()
 
