@@ -41,25 +41,20 @@ def _busy(task: Any, run: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), dvc.DvcBusy)
 
 
-@task(
-    name="learn",
-    task_run_name="learn {dataset}",
-    retries=len(BACKOFF),
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=_busy,
-)
+_WHEN_BUSY: dict[str, Any] = {
+    "retries": len(BACKOFF),
+    "retry_delay_seconds": BACKOFF,
+    "retry_condition_fn": _busy,
+}
+
+
+@task(name="learn", task_run_name="learn {dataset}", **_WHEN_BUSY)
 def learn(dataset: str, seconds: float) -> None:
     """Run what changed of a dataset's plan, caches and training."""
     dvc.repro(f"train-student@{dataset}", seconds=seconds, log=get_run_logger().info)
 
 
-@task(
-    name="evaluate",
-    task_run_name="evaluate {dataset}",
-    retries=len(BACKOFF),
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=_busy,
-)
+@task(name="evaluate", task_run_name="evaluate {dataset}", **_WHEN_BUSY)
 def evaluate(dataset: str, seconds: float) -> None:
     """Evaluate a dataset, if anything of it or of the source's prompts changed.
 
@@ -68,12 +63,7 @@ def evaluate(dataset: str, seconds: float) -> None:
     dvc.repro("--single-item", f"evaluate@{dataset}", seconds=seconds, log=get_run_logger().info)
 
 
-@task(
-    name="compare",
-    retries=len(BACKOFF),
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=_busy,
-)
+@task(name="compare", **_WHEN_BUSY)
 def compare(seconds: float) -> list[str]:
     """Bring all that is over datasets up to date, or return the stages that have to run before."""
     with locked(LOCK):
