@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from fdbpl.cli.options import params_option
+from fdbpl.cli.options import params_option, whole_numbers
 from fdbpl.data.params import DataParams
 from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, Params, read_params
 from fdbpl.system.errors import UserError
@@ -131,7 +131,7 @@ def data_picks(
     picks = choose_shots(
         found,
         shots=_shots(shots) if shots else usual_shots,
-        seeds=_whole_numbers("--seeds", seeds) if seeds else usual_seeds,
+        seeds=whole_numbers("--seeds", seeds) if seeds else usual_seeds,
         given=given_picks(found, where),
     )
     write_whole(out, picks_table(found, picks))
@@ -147,13 +147,6 @@ def _shots(text: str) -> int | Literal["all"]:
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise UserError(f"--shots is {text!r}, wanted one whole number from 1 on, or all.")
     return int(text)
-
-
-def _whole_numbers(option: str, text: str) -> list[int]:
-    numbers = text.replace(",", " ").split()
-    if not numbers or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
-        raise UserError(f"{option} is {text!r}, wanted whole numbers such as 1,2,3.")
-    return [int(number) for number in numbers]
 
 
 def _read(path: Path | None) -> Params | None:

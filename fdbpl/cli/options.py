@@ -1,5 +1,6 @@
 """What commands share: options of several, and how what the user can mend is answered."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def run_option(about: str, default: str | None = None) -> Callable[[Function], F
 def words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
     return [word for text in given for word in text.replace(",", " ").split()]
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read `11,12` or `11 12`. Raises UserError, which names the option."""
+    numbers = text.replace(",", " ").split()
+    if not numbers or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+        raise UserError(f"{option} is {text!r}, wanted whole numbers such as 1,2,3.")
+    return [int(number) for number in numbers]
 
 
 def run_workspace(run: str) -> Workspace:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli.options import Command, params_option, words, workspace
+from fdbpl.cli.options import Command, params_option, whole_numbers, words, workspace
 from fdbpl.evaluation.statistics import COVERAGE
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.registry import TRAINED
 from fdbpl.settings.params import Params, read_params
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.machine import commit
 from fdbpl.system.progress import progress
 from studies.ablation import report
 from studies.ablation.grid import DEFAULT, parse_factor, settings_of
@@ -55,19 +56,22 @@ def main(
     methods = methods or [name for name in TRAINED if name in {*METHODS, *(named & {*PRESETS})}]
     if unknown := [name for name in methods if name not in TRAINED]:
         raise UserError(f"--methods is {unknown[0]!r}, wanted among {', '.join(TRAINED)}.")
-    reference = params.model_copy(update={"seeds": [*map(_whole_number, seeds)] or list(SEEDS)})
+    chosen = whole_numbers("--seeds", " ".join(seeds)) if seeds else [*SEEDS]
+    reference = params.model_copy(update={"seeds": chosen})
     settings = settings_of(reference, factors, cross=cross)
     root = workspace(run).root
     with progress(f"{len(settings)} settings on {len(datasets)} datasets") as follow:
         trials = run_trials(settings, datasets, methods, root, follow)
     rows = summarise(settings, datasets, methods, trials)
-    files = write(rows, datasets, reference.seeds, root)
-    click.echo(
-        f"{report.results_table(rows)}\n\n{len(datasets)} datasets ({', '.join(datasets)}), seeds "
+    note = (
+        f"{len(datasets)} datasets ({', '.join(datasets)}), seeds "
         f"{', '.join(map(str, reference.seeds))}; per cent. H is that of the averages, joint H "
         "where all classes compete. Differences are paired by dataset, seeds averaged first, "
-        f"with their {COVERAGE} % t-interval over datasets; * marks one without 0."
+        f"with their {COVERAGE} % t-interval over datasets; * marks one without 0. "
+        f"By `python -m studies.ablation`, commit {commit('fdbpl', 'studies') or 'unknown'}."
     )
+    files = write(rows, datasets, reference.seeds, note, root)
+    click.echo(f"{report.results_table(rows)}\n\n{note}")
     for name in sorted({one.name for one in settings} - {row.setting.name for row in rows}):
         click.echo(f"No method here reads {name}.")
     click.echo(f"Written: {files[0]}, .md, .png")
@@ -81,21 +85,16 @@ def _development(params: Params) -> list[str]:
     raise UserError(f"params.yaml: {why}. Add datasets there, or say --datasets.")
 
 
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"--seeds is {text!r}, wanted whole numbers such as 11,12,13.") from None
-
-
 def write(
-    rows: Sequence[Row], datasets: Sequence[str], seeds: Sequence[int], root: Path
+    rows: Sequence[Row], datasets: Sequence[str], seeds: Sequence[int], note: str, root: Path
 ) -> list[Path]:
     """Write `ablation.json`, `.md` and `.png` into the ablation's folder; return their paths."""
-    rows_as_json = [row.as_json() for row in rows]
+    tables = (report.results_table(rows), note, report.gradients_table(rows))
     contents = {
-        "json": readable_json({"datasets": datasets, "seeds": seeds, "rows": rows_as_json}),
-        "md": f"{report.results_table(rows)}\n\n{report.gradients_table(rows)}\n".encode(),
+        "json": readable_json(
+            {"datasets": datasets, "seeds": seeds, "rows": [row.as_json() for row in rows]}
+        ),
+        "md": ("\n\n".join(tables) + "\n").encode(),
         "png": report.plot(rows),
     }
     files = [root / f"ablation.{suffix}" for suffix in contents]
