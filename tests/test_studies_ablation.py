@@ -60,6 +60,15 @@ def cli(*words: str) -> Result:
     return CliRunner().invoke(command.main, list(words))
 
 
+def test_other_protocols_of_the_parameters_are_left_alone(calls: Calls) -> None:
+    """A transfer's source need not be among the datasets that choices are made on."""
+    several = {"protocols": ["base-to-new", "transfer"], "source": "birds"}
+    settings = settings_of(parameters().model_copy(update=several), [], cross=False)
+    found = run_trials(settings, ["cars"], ["coop"], Path("x"))
+    plain = run_trials(settings_of(parameters(), [], cross=False), ["cars"], ["coop"], Path("y"))
+    assert found == plain
+
+
 def test_settings_share_inputs_and_only_methods_that_they_touch_are_trained(calls: Calls) -> None:
     factors = [Factor("train.lr", (0.1,)), Factor("fdbpl.first_weight", (0.9,))]
     factors += [Factor("regions.per_image", (3,)), Factor("paper.first_weight", (0.9,))]

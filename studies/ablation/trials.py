@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.stages import run_stage
 from fdbpl.stages.made_with import of_caches
 from fdbpl.system.files import canonical_json, locked, sha256
@@ -41,16 +42,16 @@ def run_trials(
     with locked(root / "lock"):
         for done, (setting, dataset) in enumerate(jobs, start=1):
             touched = [name for name in methods if setting.touches(name)]
-            params = setting.params.model_copy(update={"methods": touched})
+            only = {"methods": touched, "protocols": [BASE_TO_NEW.name]}  # all that is read here
+            params = setting.params.model_copy(update=only)
             inputs = sha256(canonical_json(of_caches(params, dataset)))
             work = Workspace(root / "inputs" / inputs[:16])  # many settings share plan and caches
             if touched and work.root not in made:
                 run_stage("prepare_crops", params, work, dataset)
                 run_stage("cache_teacher", params, work, dataset)
                 made.add(work.root)
-            if touched:
-                run_stage("train_student", params, work, dataset)
-                run_stage("evaluate", params, work, dataset)
+            for stage in ("train_student", "evaluate") if touched else ():
+                run_stage(stage, params, work, dataset)
             found = read_trainings(params, work, dataset, touched) if touched else {}
             for method in methods:
                 known = found.get(method) or trials[REFERENCE, dataset, method]
