@@ -16,6 +16,7 @@ from fdbpl.regions.boxes import Box
 Floats = NDArray[np.float32]
 
 _TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}
+_CHANNELS_LAST = torch.channels_last
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -51,7 +52,9 @@ class ImageEncoder:
         self._width = last_projection(clip).shape[0] if before_projection else None
         self._device = torch.device(device)
         self._autocast = _AUTOCAST.get(precision)
-        self._tower = clip.network.get_submodule("visual").to(self._device)
+        tower = clip.network.get_submodule("visual").to(self._device)
+        self._format = _memory_format(tower)
+        self._tower = tower.to(memory_format=self._format)
         self._square = (clip.image_size, clip.image_size)
         self._interpolation = Image.Resampling[clip.interpolation.upper()]
         mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (clip.mean, clip.std))
@@ -67,6 +70,7 @@ class ImageEncoder:
             "precision": precision,
             "numerics": _numerics_class(self._device, batch_size),
             **({"output": "before projection"} if before_projection else {}),
+            **({"memory_format": "channels_last"} if self._format == _CHANNELS_LAST else {}),
         }
 
     @cached_property
@@ -108,7 +112,7 @@ class ImageEncoder:
         count = len(pixels)
         batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.float32)
         batch[:count] = pixels
-        images = torch.from_numpy(batch).to(self._device)
+        images = torch.from_numpy(batch).to(self._device, memory_format=self._format)
         with (
             nullcontext() if self._width is None else without_projection(self.clip),
             torch.inference_mode(),
@@ -130,6 +134,15 @@ def centre_view(
     scaled = (int(size * width / short), int(size * height / short))
     left, top = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
     return image.resize(scaled, interpolation).crop((left, top, left + size, top + size))
+
+
+def _memory_format(tower: torch.nn.Module) -> torch.memory_format:
+    """Return how images lie in memory: depthwise convolutions run twice as fast channels-last."""
+    depthwise = (
+        isinstance(one, torch.nn.Conv2d) and 1 < one.groups == one.in_channels
+        for one in tower.modules()
+    )
+    return _CHANNELS_LAST if any(depthwise) else torch.contiguous_format
 
 
 def _numerics_class(device: torch.device, batch_size: int) -> str:

@@ -14,9 +14,10 @@ import torch
 from open_clip import convert, factory, pretrained
 from open_clip.model import CLIP
 
+from fdbpl.clip import packaged
+from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
-from fdbpl.clip.weights import TINY, weights_source
-from fdbpl.playground import tiny
+from fdbpl.clip.weights import weights_source
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
 
@@ -79,7 +80,7 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
             exceed the model's tensors, have other shapes or are not finite; an activation that
             nothing tells.
     """
-    tiny.register()
+    packaged.register()
     config = open_clip.get_model_config(params.architecture)
     if config is None:
         near = difflib.get_close_matches(
@@ -92,10 +93,12 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
     path, registry = _find_weights(params, role)
     activation = _activation(params, role, config, path, registry)
     network, tokenizer = _build(params, role, activation)
-    _fill(network, path, f"{role}.weights: {path}")
+    source = f"{role}.weights: {path or params.weights}"
+    _fill(network, _read(path, source) if path else _packaged(params, role), source)
     network.eval().requires_grad_(requires_grad=False)
     size = network.visual.image_size
-    preprocess = {**network.visual.preprocess_cfg, **registry}
+    special = packaged.preprocessing(params.architecture)
+    preprocess = {**network.visual.preprocess_cfg, **special, **registry}
     if preprocess["resize_mode"] not in ("shortest", "squash"):
         raise UserError(
             f"{role}.architecture: {params.architecture} resizes images by "
@@ -136,15 +139,16 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, Any]]:
-    """Return the file of weights, and what open_clip's registry says of it (or nothing)."""
-    if params.weights == TINY:
-        if params.architecture not in tiny.MODELS:
+def _find_weights(params: ModelParams, role: str) -> tuple[Path | None, Mapping[str, Any]]:
+    """Return the file of weights, None for packaged ones, and what open_clip's registry says."""
+    if params.weights in PACKAGED:
+        having = PACKAGED[params.weights].MODELS
+        if params.architecture not in having:
             raise UserError(
-                f"{role}.weights is 'tiny', which {params.architecture} does not have. "
-                f"Wanted an architecture of {', '.join(tiny.MODELS)}, or other weights."
+                f"{role}.weights is {params.weights!r}, which {params.architecture} does not have. "
+                f"Wanted an architecture of {', '.join(having)}, or other weights."
             )
-        return tiny.weights(params.architecture), {}
+        return None, {}
     registry = pretrained.get_pretrained_cfg(params.architecture, params.weights)
     if registry:
         try:
@@ -157,7 +161,7 @@ def _find_weights(params: ModelParams, role: str) -> tuple[Path, Mapping[str, An
     path = Path(params.weights)
     if not path.is_file():
         tags = open_clip.list_pretrained_tags_by_model(params.architecture)
-        known = [*tags, TINY] if params.architecture in tiny.MODELS else tags
+        known = [*tags, *packaged.weights_of(params.architecture)]
         wanted = f"a file, or one of: {', '.join(known)}" if known else "a file: it has no tags"
         raise UserError(
             f"{role}.weights is {params.weights!r}: no such file, and no pretrained tag of "
@@ -170,11 +174,11 @@ def _activation(
     params: ModelParams,
     role: str,
     config: Mapping[str, Any],
-    path: Path,
+    path: Path | None,
     registry: Mapping[str, Any],
 ) -> str:
     """Tell GELU from QuickGELU: no tensor shows it, and the wrong one costs accuracy silently."""
-    if params.weights == TINY:
+    if path is None:
         known = "quickgelu" if config.get("quick_gelu") else "gelu"
     elif registry:
         known = "quickgelu" if registry.get("quick_gelu") else "gelu"
@@ -212,17 +216,35 @@ def _build(params: ModelParams, role: str, activation: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _fill(network: torch.nn.Module, path: Path, source: str) -> None:
-    """Copy the tensors of `path` into `network`; every tensor must have its place."""
+def _packaged(params: ModelParams, role: str) -> Mapping[str, torch.Tensor]:
+    """Return the tensors of packaged weights."""
     try:
-        state = factory.load_state_dict(str(path), device="cpu", weights_only=True)
+        return PACKAGED[params.weights].state(params.architecture)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"{role}.weights: {params.weights!r} of {params.architecture} cannot be read "
+            f"({type(error).__name__}: {error}). Install fdbpl again, with what it depends on."
+        ) from error
+
+
+def _read(path: Path, source: str) -> Mapping[str, torch.Tensor]:
+    """Return the tensors of a file, of whatever kind open_clip reads."""
+    try:
+        state: dict[str, torch.Tensor] = factory.load_state_dict(
+            str(path), device="cpu", weights_only=True
+        )
     except Exception as error:  # safetensors and torch raise types of their own for damage
         reason = str(error).split("\n", 1)[0]
         raise UserError(
             f"{source}: not readable as weights ({reason}). "
             "Wanted a safetensors file, or a state dict that torch loads with weights_only."
         ) from error
-    state = convert.convert_state_dict(network, state)
+    return state
+
+
+def _fill(network: torch.nn.Module, found: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy the tensors `found` into `network`; every tensor must have its place."""
+    state = convert.convert_state_dict(network, dict(found))
     wanted = network.state_dict()
     if "logit_scale" in state and state["logit_scale"].numel() == 1:  # some files have shape (1,)
         state["logit_scale"] = state["logit_scale"].reshape(wanted["logit_scale"].shape)

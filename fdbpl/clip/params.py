@@ -8,7 +8,7 @@ from fdbpl.system.section import Section
 class ModelParams(Section):
     """One CLIP model: an open_clip architecture, and weights that are never random.
 
-    `weights` is "tiny" for the packaged models, a pretrained tag of open_clip, or a file.
+    `weights` is "small" or "tiny" for packaged models, a pretrained tag of open_clip, or a file.
     `activation` is needed for files that no registry knows.
     """
 

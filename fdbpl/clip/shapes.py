@@ -4,8 +4,8 @@ import open_clip
 import torch
 from open_clip import factory
 
+from fdbpl.clip import packaged
 from fdbpl.clip.model import ClipModel, quiet_about_random_start
-from fdbpl.playground import tiny
 
 
 def random_model(architecture: str, seed: int) -> ClipModel:
@@ -13,7 +13,7 @@ def random_model(architecture: str, seed: int) -> ClipModel:
 
     Its features mean nothing, and its identity names no weights: no cache takes it for a model.
     """
-    tiny.register()
+    packaged.register()
     with quiet_about_random_start(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = factory.create_model(architecture, load_weights=False, pretrained_text=False)

@@ -4,16 +4,20 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
 
-TINY = "tiny"
 A_FILE = "file "
 
 
 def weights_source(params: ModelParams) -> str:
-    """Return "tiny", "tag NAME" for a pretrained tag, or "file SHA256" for a local file."""
-    if params.weights == TINY:
-        return TINY
+    """Return what a model's weights come from.
+
+    That is the name of packaged ones, "tag NAME" for a pretrained tag, or "file SHA256" for a local
+    file.
+    """
+    if params.weights in PACKAGED:
+        return params.weights
     return file_source(params.weights) or f"tag {params.weights}"
 
 

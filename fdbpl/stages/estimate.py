@@ -23,11 +23,11 @@ from fdbpl.cache.views import distinct
 from fdbpl.classify.decision import Role, unit
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.projection import last_projection
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.vectors import template_vectors
-from fdbpl.clip.weights import TINY
 from fdbpl.data.dataset import GENERIC_TEMPLATE
 from fdbpl.data.images import decode
 from fdbpl.data.registry import open_dataset
@@ -160,7 +160,7 @@ def _is_here(model: ModelParams) -> bool:
     hub, _, file = tag.get("hf_hub", "").rpartition("/")
     names = (HF_SAFE_WEIGHTS_NAME, file or HF_WEIGHTS_NAME)
     fetched = hub and any(isinstance(try_to_load_from_cache(hub, name), str) for name in names)
-    return not hub or model.weights == TINY or bool(fetched)
+    return not hub or model.weights in PACKAGED or bool(fetched)
 
 
 def _seconds_of_a_view(params: Params, tower: Callable[..., ImageEncoder], plan: Plan) -> float:

@@ -5,12 +5,17 @@ playground's words need; any other text falls back to bytes and still tokenizes.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
-MODELS = ("fdbpl-tiny-student", "fdbpl-tiny-teacher")
+MODELS: tuple[str, ...] = ("fdbpl-tiny-student", "fdbpl-tiny-teacher")
 MERGES = HERE / "merges.txt.gz"
+PREPROCESSING: Mapping[str, Any] = {}
 
 
 def config(model: str) -> dict[str, Any]:
@@ -28,6 +33,13 @@ def image_size(model: str) -> int:
 def weights(model: str) -> Path:
     """Return where a tiny model's weights lie: safetensors, fp16, every key of the state dict."""
     return HERE / f"{model}.safetensors"
+
+
+def state(model: str) -> dict[str, "Tensor"]:
+    """Return all tensors of a tiny model by open_clip's names."""
+    from safetensors.torch import load_file
+
+    return load_file(weights(model))
 
 
 def register() -> None:

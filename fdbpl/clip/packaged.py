@@ -1,0 +1,47 @@
+"""Models whose weights come with the installation, each pair by the name its weights have."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fdbpl.clip import small
+from fdbpl.playground import tiny
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Packaged(Protocol):
+    """A module that holds a pair of models."""
+
+    MODELS: tuple[str, ...]
+    """Architectures, which open_clip knows once they are registered."""
+    PREPROCESSING: Mapping[str, Any]
+    """What of open_clip's pre-processing is another than its default."""
+
+    def register(self) -> None:
+        """Make the models known to open_clip by name."""
+
+    def state(self, model: str) -> Mapping[str, "Tensor"]:
+        """Return all tensors of a model by open_clip's names."""
+
+
+PACKAGED: Mapping[str, Packaged] = MappingProxyType({"tiny": tiny, "small": small})
+"""By what stands under `weights`: for drawings, and for photographs."""
+
+
+def register() -> None:
+    """Make all packaged models known to open_clip by name."""
+    for one in PACKAGED.values():
+        one.register()
+
+
+def preprocessing(architecture: str) -> Mapping[str, Any]:
+    """Return what an architecture's pre-processing differs in from open_clip's default."""
+    found = (one.PREPROCESSING for one in PACKAGED.values() if architecture in one.MODELS)
+    return next(found, {})
+
+
+def weights_of(architecture: str) -> list[str]:
+    """Return the names of packaged weights that an architecture has."""
+    return [name for name, one in PACKAGED.items() if architecture in one.MODELS]
