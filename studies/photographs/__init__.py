@@ -1,0 +1,1 @@
+"""Measurements on photographs of eleven public datasets, which lie outside the project."""
