@@ -1,0 +1,1 @@
+"""Photographs: what the methods reach on small pictures of real things."""
