@@ -7,6 +7,9 @@ from statistics import fmean
 
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 
+Of = tuple[str, str]
+"""A measure and a method."""
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -15,7 +18,8 @@ class Measures:
     Attributes:
         source: the dataset that transfer learned on, where there was one.
         found: values by measure, method and dataset. Measures are base, new, joint base, joint
-            new, cross-dataset, shifted, and of OOD detection "score, kind" and "score, ECE".
+            new; of a transfer cross-dataset, shifted and, of what was learned on, source; of all
+            classes learned "4 shots"; of OOD detection "score, kind" and "score, ECE".
     """
 
     source: str | None
@@ -29,6 +33,10 @@ class Measures:
         """Return the datasets of a measure, which all its methods share."""
         return list(next(iter(self.found.get(measure, {}).values()), {}))
 
+    def scores(self) -> list[str]:
+        """Return the names of all OOD scores."""
+        return list(dict.fromkeys(one.partition(", ")[0] for one in self.found if ", " in one))
+
     def values(self, measure: str, method: str) -> Mapping[str, float]:
         """Return a measure by dataset. "H" and "joint H" are linearised: see `linearised_h`."""
         if not measure.endswith("H"):
@@ -41,7 +49,7 @@ class Measures:
         values = self.values(measure, method).values()
         return fmean(values) if values else None
 
-    def difference(self, ours: tuple[str, str], theirs: tuple[str, str]) -> Interval | None:
+    def difference(self, ours: Of, theirs: Of) -> Interval | None:
         """Return how much higher one measure and method is; None where either is not known."""
         our, their = self.values(*ours), self.values(*theirs)
         return t_interval([our[name] - their[name] for name in our]) if our and their else None

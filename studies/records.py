@@ -2,8 +2,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
@@ -16,6 +18,10 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
 
+Cell = tuple[str, str, str, float]
+"""Measure, method, dataset and value: the mean over seeds."""
+
+PHOTOGRAPHS_COMMAND = "python -m studies.photographs"
 ACCURACIES = ("base", "new", "joint")
 TRAINING = ("gradients", "inactive")
 
@@ -50,50 +56,118 @@ def read_measures(work: Workspace, params: Params) -> Measures:
     Raises:
         UserError: nothing was compared there, or a record is damaged or of other parameters.
     """
-    values: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    source, wanted = None, of_all(params)
-    for stage, path, pick in (
-        ("compare", work.comparison("json"), _compared),
-        ("ood", work.ood("json"), _of_ood),
-    ):
-        command = partial(work.command, stage)
-        if path.exists():
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                require_made_with(path, record["made_with"], wanted, command, METHODS_SERVE)
-                for measure, method, dataset, value in pick(record):
-                    values[measure][method][dataset] = float(value)
-                source = source or record.get("transfer", {}).get("source")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                why = f"damaged or old ({type(error).__name__})"
-                raise UserError(f"{path}: {why}. Run {command()} again.") from None
-        if not values:
+    found: list[Cell] = []
+    source = None
+    for stage, pick in (("compare", _compared), ("ood", _of_ood)):
+        path, command = _written(stage, work)
+        record = read_over_all(stage, work, params)
+        if record is not None:
+            with _readable(path, command()):
+                found += pick(record)
+                source = source or _source(record)
+        if not found:
             raise UserError(f"{path}: nothing was compared. Run {command()} first.")
+    return _measures(source, found)
+
+
+def read_over_all(stage: str, work: Workspace, params: Params) -> Any:
+    """Return what "compare" or "ood" left in a workspace; None where it left nothing.
+
+    Raises:
+        UserError: it is damaged or of other parameters.
+    """
+    path, command = _written(stage, work)
+    if not path.exists():
+        return None
+    with _readable(path, command()):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        require_made_with(path, record["made_with"], of_all(params), command, METHODS_SERVE)
+    return record
+
+
+def read_photographs(path: Path) -> list[Measures]:
+    """Read docs/photographs.json: the evidence with its OOD detection, then the second transfer.
+
+    Raises:
+        UserError: it is damaged, or of another fdbpl.
+    """
+    with _readable(path, PHOTOGRAPHS_COMMAND):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        evidence = [*_compared(record["evidence"]), *_of_ood(record.get("ood", {"methods": {}}))]
+        found = [_measures(_source(record["evidence"]), evidence)]
+        if "caltech" in record:
+            second = record["caltech"]
+            found.append(_measures(_source(second), _compared(second)))
+    return found
+
+
+def few_shot_measures(comparison: Any) -> Measures:
+    """Return the accuracies over all classes by shots, of a record that has some."""
+    return _measures(None, _of_shots(comparison))
+
+
+def _written(stage: str, work: Workspace) -> tuple[Path, Callable[..., str]]:
+    """Return the record of a stage over all datasets, and what returns its command."""
+    path = {"compare": work.comparison, "ood": work.ood}[stage]("json")
+    return path, partial(work.command, stage)
+
+
+@contextmanager
+def _readable(path: Path, command: str) -> Iterator[None]:
+    """Say of a record that is not as it should be how to make it again."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"damaged or old ({type(error).__name__})"
+        raise UserError(f"{path}: {why}. Run {command} again.") from None
+
+
+def _source(record: Any) -> str | None:
+    """Return the dataset that a transfer learned on."""
+    found: str | None = record.get("transfer", {}).get("source")
+    return found
+
+
+def _measures(source: str | None, found: Iterable[Cell]) -> Measures:
+    values: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for measure, method, dataset, value in found:
+        values[measure][method][dataset] = value
     return Measures(source, values)
 
 
-Found = Iterator[tuple[str, str, str, float]]
-"""Measure, method, dataset and value: the mean over seeds."""
-
-
-def _compared(record: Any) -> Found:
+def _compared(record: Any) -> Iterator[Cell]:
     for method, result in record["methods"].items():
         for dataset, cell in result["datasets"].items():
             for half in ("base", "new"):
-                yield half, method, dataset, cell[half]
-                yield f"joint {half}", method, dataset, cell["joint"][half]
+                yield half, method, dataset, float(cell[half])
+                yield f"joint {half}", method, dataset, float(cell["joint"][half])
     transfer = record.get("transfer", {"methods": {}})
     for method, result in transfer["methods"].items():
+        yield "source", method, transfer["source"], float(result["avg"]["source"])
         for target, about in transfer["targets"].items():
-            yield about["kind"], method, target, result["targets"][target]["mean"]
+            yield about["kind"], method, target, float(result["targets"][target]["mean"])
 
 
-def _of_ood(record: Any) -> Found:
+def _of_shots(record: Any) -> Iterator[Cell]:
+    summary = record["all_classes"]
+    for method, result in summary["methods"].items():
+        for dataset, by_shots in result["datasets"].items():
+            if summary["datasets"][dataset]["kind"] == "accuracy":
+                for shots, cell in by_shots.items():
+                    yield (
+                        f"{shots} shot{'s' * (shots != '1')}",
+                        method,
+                        dataset,
+                        float(cell["mean"]),
+                    )
+
+
+def _of_ood(record: Any) -> Iterator[Cell]:
     for method, result in record["methods"].items():
         for score, kinds in result["scores"].items():
             name = SCORE_TITLES[score]
             for kind, about in kinds.items():
                 for dataset, cell in about["datasets"].items():
-                    yield f"{name}, {KIND_TITLES[kind]}", method, dataset, cell["auroc"]
+                    yield f"{name}, {KIND_TITLES[kind]}", method, dataset, float(cell["auroc"])
             for dataset, cell in result["ece"]["datasets"].items():
-                yield f"{name}, ECE", method, dataset, cell["ece"]
+                yield f"{name}, ECE", method, dataset, float(cell["ece"])

@@ -10,7 +10,9 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 from fdbpl.system.machine import commit, machine
 from studies.page import page
-from studies.records import read_measures
+from studies.records import read_measures, read_photographs
+
+PHOTOGRAPHS = Path("docs/photographs.json")
 
 
 @click.command(cls=Command)
@@ -26,7 +28,19 @@ from studies.records import read_measures
 @click.option(
     "--add", multiple=True, metavar="TITLE=FILE", help="Show this Markdown too; repeatable."
 )
-def main(params_path: Path, run: str | None, out: Path, add: tuple[str, ...]) -> None:
+@click.option(
+    "--photographs",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    default=None,
+    help=f"What photographs say, below every sentence.  [default: {PHOTOGRAPHS}, if it is there]",
+)
+def main(
+    params_path: Path,
+    run: str | None,
+    out: Path,
+    add: tuple[str, ...],
+    photographs: Path | None,
+) -> None:
     """Write the page of results from the records: every method, protocol and interval.
 
     Datasets of params.yaml's `development` stand apart from evidence. What is added is what
@@ -36,7 +50,10 @@ def main(params_path: Path, run: str | None, out: Path, add: tuple[str, ...]) ->
     measures = read_measures(workspace(run), params)
     code = commit("fdbpl", str(params_path))  # the records themselves may be new
     about = f"commit {code or 'unknown'}, on {', '.join(machine())}"
-    write_whole(out, page(params, measures, about, dict(map(_added, add))).encode())
+    if photographs is None and PHOTOGRAPHS.is_file():
+        photographs = PHOTOGRAPHS
+    held = read_photographs(photographs) if photographs else []
+    write_whole(out, page(params, measures, about, dict(map(_added, add)), held).encode())
     click.echo(f"Written: {out}")
 
 

@@ -51,7 +51,8 @@ def transfer(lift: Mapping[str, float] = LIFT) -> Any:
     }
     methods = {
         method: {
-            "targets": {name: {"mean": 40 + more + 5 * len(name), "std": 0.1} for name in targets}
+            "avg": {"source": 60 + more},
+            "targets": {name: {"mean": 40 + more + 5 * len(name), "std": 0.1} for name in targets},
         }
         for method, more in lift.items()
         if not method.startswith("gda")

@@ -42,8 +42,14 @@ def accuracy(
     chosen = np.isin(labels, counted)
     if not chosen.any():
         raise UserError(f"none of {len(labels)} labels is one of the {len(counted)} that count.")
-    logits = decision.logits(features[chosen], classes)
-    return 100 * float(np.mean(classes[logits.argmax(axis=1)] == labels[chosen]))
+    return 100 * float(np.mean(decided(features[chosen], decision, among) == labels[chosen]))
+
+
+def decided(features: Floats, decision: Decision, among: Sequence[int]) -> Ints:
+    """Return the label (N,) of those in `among` that unit features (N, D) are decided to be of."""
+    classes = np.asarray(among)
+    found: Ints = classes[decision.logits(features, classes).argmax(axis=1)]
+    return found
 
 
 def harmonic_mean(base: float, new: float) -> float:

@@ -1,1 +1,1 @@
-"""Measurements on photographs of eleven public datasets, which lie outside the project."""
+"""Small models that know photographs, and evidence from eleven datasets of them."""

@@ -1,0 +1,154 @@
+"""The page of photographs, and the records that it was written from."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fdbpl.reporting import few_shot
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import readable_json, write_whole
+from studies.contrasts import OURS, contrasts, sentences
+from studies.measures import Measures
+from studies.page import how
+from studies.photographs.confusions import mistakes
+from studies.photographs.plots import few_shot_picture, methods_picture
+from studies.photographs.sections import (
+    LIMITS,
+    PAIRS,
+    Run,
+    confusions,
+    datasets_table,
+    developed,
+    few_shot_contrasts,
+)
+from studies.records import (
+    PHOTOGRAPHS_COMMAND,
+    few_shot_measures,
+    read_measures,
+    read_over_all,
+)
+from studies.tables import accuracies, by_dataset, folded, ood, transfer
+
+EVIDENCE, DEVELOPMENT, SECOND, FEW_SHOT = "evidence", "development", "caltech", "few_shot"
+"""The names of runs. The second is of another source of a transfer."""
+
+METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_shot.png"
+
+
+def write_page(
+    runs: Mapping[str, Run], about: str, docs: Path = Path("docs"), method: str = OURS
+) -> list[Path]:
+    """Write photographs.md, photographs.json and the pictures shown; return their paths.
+
+    Args:
+        runs: "evidence", and what else was run of "development", "caltech" and "few_shot".
+        about: commit and machine.
+        docs: the folder to write into.
+        method: the one whose confusions are shown.
+
+    Raises:
+        UserError: a run was not compared, or with other parameters, or of what its classifiers
+            and caches hold something is missing.
+    """
+    evidence = runs[EVIDENCE]
+    records = {name: _compared(run) for name, run in runs.items()}
+    detected = read_over_all("ood", evidence.work, evidence.params)
+    halved = {
+        name: read_measures(run.work, run.params) for name, run in runs.items() if name != FEW_SHOT
+    }
+    wrong = {
+        name: mistakes(evidence.params, evidence.work, name, method)
+        for name in halved[EVIDENCE].datasets()
+    }
+    text = page(runs, records, halved, confusions(wrong, method, len(evidence.params.seeds)), about)
+    contents = {
+        "photographs.md": text.encode(),
+        "photographs.json": readable_json(records | ({"ood": detected} if detected else {})),
+        METHODS_PICTURE: methods_picture(halved[EVIDENCE]),
+    }
+    if FEW_SHOT in records:
+        contents[FEW_SHOT_PICTURE] = few_shot_picture(records[FEW_SHOT]["all_classes"])
+    for name, content in contents.items():
+        write_whole(docs / name, content)
+    return [docs / name for name in contents]
+
+
+def _compared(run: Run) -> Any:
+    record = read_over_all("compare", run.work, run.params)
+    if record is None:
+        path, command = run.work.comparison("json"), run.work.command("compare")
+        raise UserError(f"{path}: nothing was compared. Run {command} first.")
+    return record
+
+
+def page(
+    runs: Mapping[str, Run],
+    records: Mapping[str, Any],
+    measures: Mapping[str, Measures],
+    confused: Iterable[str],
+    about: str,
+) -> str:
+    """Return photographs.md.
+
+    Args:
+        runs: by name, as `write_page` takes them.
+        records: what their compare.json hold.
+        measures: of base to new and of transfer, by run.
+        confused: what is said of confusions.
+        about: commit and machine.
+    """
+    parts = [
+        "# Photographs",
+        f"Written by `{PHOTOGRAPHS_COMMAND}` at {about}. No number here was typed by hand; "
+        "[photographs.json](photographs.json) holds them all, and more digits.",
+        "## In plain words, from evidence alone",
+        *_summary(records, measures),
+        "## What it is evidence of, and of what not",
+        LIMITS,
+        "## How it was measured",
+        how(runs[EVIDENCE].params),
+        datasets_table(runs),
+        "## The tables",
+        *(folded(title, shown) for title, shown in _tables(records, measures)),
+        "## What is taken for what",
+        *confused,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> Iterator[str]:
+    """Yield who is ahead in what, run by run, and the pictures of it."""
+    evidence = measures[EVIDENCE]
+    learned = f" What is transferred was learned on {evidence.source}." if evidence.source else ""
+    names = evidence.datasets()
+    yield f"{len(names)} datasets of photographs: {', '.join(names)}.{learned}"
+    yield accuracies(evidence)
+    yield sentences(contrasts(evidence), evidence)
+    if SECOND in measures:
+        second = measures[SECOND]
+        yield f"Learned on {second.source}, tested on its own shifted versions:"
+        yield sentences(contrasts(second), second)
+    if FEW_SHOT in records:
+        shots = few_shot_measures(records[FEW_SHOT])
+        yield "All classes learned, from few pictures of each:"
+        yield sentences(few_shot_contrasts(shots), shots)
+        yield f"![Accuracy by shots of each class, all learned]({FEW_SHOT_PICTURE})"
+    yield "Base to new, each half by itself and where all classes compete:"
+    yield f"![How far every method is from the template]({METHODS_PICTURE})"
+
+
+def _tables(
+    records: Mapping[str, Any], measures: Mapping[str, Measures]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the long tables of what was measured, each with its title."""
+    evidence = measures[EVIDENCE]
+    yield "By dataset", [by_dataset(evidence, pair) for pair in PAIRS]
+    for name in (EVIDENCE, SECOND):
+        if name in measures and (shown := [*transfer(measures[name])]):
+            yield f"Transfer from {measures[name].source}", shown
+    if FEW_SHOT in records:
+        yield "Few shots", few_shot.tables(records[FEW_SHOT]["all_classes"])
+    if shown := [*ood(evidence)]:
+        yield "OOD detection", shown
+    if DEVELOPMENT in records:
+        yield "Development", [*developed(records[DEVELOPMENT], measures[DEVELOPMENT])]

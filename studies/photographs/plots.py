@@ -1,0 +1,75 @@
+"""The pictures of the page of photographs."""
+
+import io
+from typing import Any
+
+from fdbpl.evaluation.statistics import COVERAGE
+from fdbpl.methods.registry import METHODS, title_of
+from fdbpl.reporting import few_shot, section
+from fdbpl.reporting.section import Section
+from fdbpl.reporting.tables import number
+from studies.contrasts import OURS, TEMPLATE
+from studies.measures import Measures
+
+PANELS = ("base", "new", "H", "joint H")
+
+
+def methods_picture(measures: Measures) -> bytes:
+    """Draw, as PNG, how far every method is from the template, with intervals over datasets."""
+    height = 1.3 + 0.27 * len(measures.methods())
+    return _png(Section("methods", None, [], height, lambda figure: _differences(measures, figure)))
+
+
+def few_shot_picture(summary: Any) -> bytes:
+    """Draw, as PNG, what `few_shot.summarise` says."""
+    height = few_shot.height(summary)
+    return _png(
+        Section("all_classes", None, [], height, lambda figure: few_shot.plot(summary, figure))
+    )
+
+
+def _png(drawn: Section) -> bytes:
+    picture = io.BytesIO()
+    section.plot([drawn], picture)
+    return picture.getvalue()
+
+
+def _differences(measures: Measures, figure: Any) -> None:
+    """Draw a panel a measure, a row a method, its average at the right."""
+    methods = measures.methods()
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for axes, measure in zip(panels, PANELS, strict=True):
+        for place, method in enumerate(methods):
+            gap = measures.difference((measure, method), (measure, TEMPLATE))
+            if gap is None or (measure == "joint H" and not _competes(method)):
+                continue
+            colour = "C1" if method == OURS else "C0"
+            ends = [[gap.mean - gap.low], [gap.high - gap.mean]]
+            axes.errorbar(gap.mean, place, xerr=ends, fmt="o", color=colour, markersize=4)
+            level = number(measures.mean(measure, method))
+            axes.annotate(
+                level,
+                (1, place),
+                (3, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color="0.35",
+            )
+        axes.axvline(0, color="0.5", linewidth=1, zorder=0)
+        axes.set_title(measure, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(methods)), [title_of(method) for method in methods], fontsize=8)
+    panels[0].set_ylim(len(methods) - 0.5, -0.5)
+    figure.supxlabel(
+        f"points above {title_of(TEMPLATE)}, with {COVERAGE} % t-intervals over datasets; "
+        "right of each panel the averages, %",
+        fontsize=9,
+    )
+
+
+def _competes(method: str) -> bool:
+    """Tell whether joint figures are of one classifier: of two side by side nothing is claimed."""
+    return method != "gda_teacher" and (method not in METHODS or METHODS[method].transfers)

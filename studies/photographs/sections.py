@@ -1,0 +1,83 @@
+"""What the page of photographs shows beside what any page of results does."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fdbpl.methods.registry import title_of
+from fdbpl.reporting import few_shot
+from fdbpl.reporting.tables import markdown
+from fdbpl.settings.params import Params
+from fdbpl.stages.evaluated import read_record
+from fdbpl.system.workspace import Workspace
+from studies.contrasts import BARE, OURS, TEMPLATE, Contrast
+from studies.measures import Measures
+from studies.photographs.confusions import MOST, Mistakes
+from studies.tables import accuracies, by_dataset
+
+RIVALS = ("kdpl", "coop", TEMPLATE, BARE)
+PAIRS = (("H", "joint H"), ("base", "new"), ("joint base", "joint new"))
+
+LIMITS = """\
+- The pictures of tiny_imagenet were in the training part of ImageNet, on which the image towers of
+  both models were trained: the towers have seen them. All methods share that, but what is reached
+  there is no evidence of new knowledge.
+- Pictures are small: 64 pixels on the short side at most.
+- The student's text tower was told class names rarely and noisily, in development and evidence
+  datasets alike.
+- Nothing here is compared with published tables of CLIP: models and pictures are others.
+- Intervals are over datasets, which are few. Shifted versions are of one dataset each: an interval
+  over them says how far shifts differ, not how far datasets do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A workspace that was compared, and the parameters it was made with."""
+
+    params: Params
+    work: Workspace
+
+
+def few_shot_contrasts(measures: Measures) -> Iterator[Contrast]:
+    """Yield what is said of all classes learned, by shots."""
+    for rival in RIVALS:
+        about = f"{title_of(OURS)} against {title_of(rival)}"
+        names = {f"at {one}": one for one in measures.found}
+        yield Contrast(about, {name: ((one, OURS), (one, rival)) for name, one in names.items()})
+
+
+def datasets_table(runs: Mapping[str, Run]) -> str:
+    """Return classes, test pictures and seeds of every dataset, by the first run that has it."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for purpose, run in runs.items():
+        for name in run.params.datasets:
+            protocols = read_record(run.params, name, run.work).protocols
+            first = next(iter(next(iter(protocols.values())).values()))
+            counts = (sum(one.values()) for one in (first.classes, first.test_images))
+            told = "shifted" if name in run.params.shifted else purpose
+            seeds = ", ".join(map(str, run.params.seeds))
+            rows.setdefault(name, (name, told, *(f"{count:,}" for count in counts), seeds))
+    return markdown([("dataset", "for", "classes", "test pictures", "seeds"), *rows.values()])
+
+
+def developed(record: Any, measures: Measures) -> Iterator[str]:
+    """Yield the tables of datasets on which choices were made."""
+    yield f"Choices were made on {', '.join(measures.datasets())}: this is no evidence."
+    yield accuracies(measures)
+    yield from (by_dataset(measures, pair) for pair in PAIRS)
+    if "all_classes" in record:
+        yield from few_shot.tables(record["all_classes"])
+
+
+def confusions(wrong: Mapping[str, Mistakes], method: str, seeds: int) -> Iterator[str]:
+    """Yield the most frequent confusions of every dataset."""
+    yield (
+        f"Of {title_of(method)}, learned on base classes, where the classes of both halves "
+        f"compete. Counted are test pictures times {seeds} seeds; of each dataset the {MOST} most "
+        "frequent:"
+    )
+    yield "\n".join(
+        f"- **{name}**, {found.wrong:,} of {found.of:,} wrong: "
+        f"{'; '.join(map(str, found.confusions[:MOST])) or 'nothing'}."
+        for name, found in wrong.items()
+    )
