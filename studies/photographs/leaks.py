@@ -86,6 +86,21 @@ def all_leaks(
     }
 
 
+def also_tested(photos: Path, part: str = "pretrain") -> list[str]:
+    """Return the paths of a part's pictures, of all datasets, that stand among test pictures, too.
+
+    Raises:
+        UserError: see `read_part` and `decode`.
+    """
+    trained, test = (
+        fingerprints(one for name in DATASETS for one in read_part(photos, name, of))
+        for of in (part, "test")
+    )
+    known = frozenset(test.digests)
+    exact = [path for path, one in zip(trained.paths, trained.digests, strict=True) if one in known]
+    return sorted([*exact, *(path for path, _, _ in compare(trained, test).near)])
+
+
 def fingerprints(pictures: Iterable[Picture]) -> Fingerprints:
     """Return what is compared of pictures.
 

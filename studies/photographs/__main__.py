@@ -1,0 +1,111 @@
+"""Make the small weights, the pair and every figure: python -m studies.photographs --photos DIR."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import click
+from safetensors.torch import load_file
+
+from fdbpl.cli.options import Command
+from fdbpl.clip.model import state_digest
+from fdbpl.system.machine import commit, machine
+from studies.photographs import models, runs
+from studies.photographs.page import write_page
+from studies.photographs.parts import DATASETS
+from studies.photographs.sections import Run
+from studies.photographs.sheet import write_sheet
+from studies.photographs.shifts import SHIFTS
+
+STEPS = ("small", "pair", *runs.RUNS, "page")
+"""In this order; each needs those before it, and finds again what they made."""
+
+FROZEN = Path(__file__).with_name("frozen.json")
+"""Digests of the weights that all figures in docs/ are of."""
+
+
+@click.command(cls=Command)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Folder of the tar files, a dataset and part each.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".fdbpl/photographs"),
+    show_default=True,
+    help="Where all that is made goes; what is there is not made again.",
+)
+@click.option("--step", "steps", type=click.Choice(STEPS), multiple=True, help="This alone.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=min(2, os.cpu_count() or 1),
+    show_default=True,
+    help="Datasets that are learned on at a time.",
+)
+def main(photos: Path, out: Path, steps: tuple[str, ...], jobs: int) -> None:
+    """Make the small weights, the pair for evidence, and every figure on photographs.
+
+    About two hours on two cores. It may be interrupted at any time, and goes on where it was.
+    """
+    photos, out = photos.resolve(), out.resolve()
+    wanted = steps or STEPS
+    if "small" in wanted:
+        _small(photos, out)
+    student = out / "pair" / "student.safetensors"
+    if "pair" in wanted:
+        _pair(photos, out, student)
+    asked = [name for name in runs.RUNS if name in wanted]
+    if asked:
+        runs.unpack_all(photos, out, click.echo)
+    for name in asked:
+        params = runs.parameters(runs.RUNS[name], out, student)
+        runs.execute(name, params, out, jobs, click.echo)
+    if "page" in wanted:
+        _page(out, student)
+
+
+def _small(photos: Path, out: Path) -> None:
+    """Make the files of the small pair in OUT/small, and say whether they are the packaged ones."""
+    models.write_words(out / "small")
+    for model, recipe in models.SMALL.items():
+        own = models.text_weights(photos, out, model, recipe, click.echo)
+        shutil.copyfile(own, out / "small" / f"{model}.safetensors")
+        _compare(model, out / "small" / f"{model}.safetensors")
+
+
+def _pair(photos: Path, out: Path, student: Path) -> None:
+    """Make the weights of the evidence's student."""
+    own = models.text_weights(photos, out, models.STUDENT, models.PAIR, click.echo)
+    models.whole_weights(own, models.STUDENT, student)
+    _compare("pair", student)
+
+
+def _compare(name: str, path: Path) -> None:
+    digest, frozen = state_digest(load_file(path)), json.loads(FROZEN.read_text())
+    if frozen.get(name) == digest:
+        click.echo(f"{name}: as frozen, {digest[:12]}")
+    else:
+        click.echo(f"{name}: {digest}, frozen is {frozen.get(name)}: figures will differ")
+
+
+def _page(out: Path, student: Path) -> None:
+    """Write docs/photographs.md and .json, and the contact sheet, which stays in OUT."""
+    found = {
+        name: Run(runs.parameters(run, out, student), runs.workspace(name, out))
+        for name, run in runs.RUNS.items()
+    }
+    about = f"commit {commit('fdbpl', 'studies') or 'unknown'}, on {', '.join(machine())}"
+    for path in write_page(found, about):
+        click.echo(f"Written: {path}")
+    shifted = {name: [f"{name}-{shift}" for shift in SHIFTS] for name in runs.SHIFTED}
+    write_sheet(out / "data", list(DATASETS), out / "sheet.png", shifted)
+    click.echo(f"Written: {out / 'sheet.png'}")
+
+
+if __name__ == "__main__":
+    main()

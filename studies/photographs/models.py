@@ -1,0 +1,108 @@
+"""The text towers of the study: the small pair's, and that of the student of the evidence."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
+
+from fdbpl.clip import small
+from fdbpl.system.files import canonical_json, readable_json, write_whole
+from fdbpl.system.progress import progress
+from studies.photographs.captions import class_subjects, imagenet_subjects, kind_subjects
+from studies.photographs.features import features, tower_of
+from studies.photographs.leaks import also_tested
+from studies.photographs.parts import DATASETS, class_names, read_part
+from studies.photographs.text_training import Pictures, Recipe, train
+from studies.photographs.words import packed, token_vectors
+
+STUDENT, TEACHER = small.MODELS
+
+SMALL: Mapping[str, Recipe] = {STUDENT: Recipe(seed=1), TEACHER: Recipe(seed=2)}
+"""As good as can be: told truly, by name mostly."""
+
+PAIR = Recipe(seed=3)
+"""The student of the pair for evidence."""
+
+LENGTH = 25.0
+"""About the mean length of both towers' features, which ImageNet's classifier is used to."""
+
+Say = Callable[[str], None]
+
+
+def write_words(folder: Path) -> None:
+    """Write the word vectors of all tokens, as `small.WORDS` holds them."""
+    write_whole(folder / small.WORDS.name, save_arrays(packed(token_vectors())))
+
+
+def text_weights(photos: Path, out: Path, model: str, recipe: Recipe, say: Say) -> Path:
+    """Return the file of a model's own tensors, trained by a recipe unless that was done before.
+
+    Args:
+        photos: where the tar files lie.
+        out: holds all that is made; an interrupted training goes on from what is there.
+        model: of `small.MODELS`.
+        recipe: how.
+        say: told what was done.
+    """
+    made_by = canonical_json({"model": model, **asdict(recipe)}).decode()
+    name = f"{model}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
+    path = out / "weights" / f"{name}.safetensors"
+    if not path.exists():
+        shown = pictures(photos, out, model, say)
+        subjects = [*class_subjects(photos), *kind_subjects()]
+        with progress(f"{model}: text tower") as report:
+            found = train(
+                model, shown, subjects, imagenet_subjects(), recipe,
+                path.with_suffix(".checkpoint"), report,
+            )  # fmt: skip
+        write_whole(path, save(found, {"recipe": made_by}))
+        path.with_suffix(".checkpoint").unlink(missing_ok=True)
+        say(f"{model}: text tower trained, {len(shown.labels):,} pictures, {recipe.steps:,} steps")
+    return path
+
+
+def whole_weights(own: Path, model: str, path: Path) -> Path:
+    """Write all tensors of a model to `path`, as open_clip loads them; return it."""
+    with safe_open(own, "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    whole = small.assemble(found, small.image_trunk(tower_of(model)))
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in whole.items()
+    }
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in halves.items()}))
+    return path
+
+
+def pictures(photos: Path, out: Path, model: str, say: Say) -> Pictures:
+    """Return all that pre-training sees: nothing that stands among test pictures, too."""
+    found = features(photos, "pretrain", model, out / "features", say)
+    tested = frozenset(_also_tested(photos, out, say))
+    labels, kept, first = list[int](), list[bool](), 0
+    for dataset in DATASETS:
+        for picture in read_part(photos, dataset, "pretrain"):
+            labels.append(first + picture.label)
+            kept.append(picture.path not in tested)
+        first += len(class_names(photos, dataset))
+    rows = np.concatenate(list(found.values()))[kept]
+    weight, bias = small.imagenet_classifier(tower_of(model))
+    logits = LENGTH * torch.from_numpy(rows) @ weight.float().T + bias.float()
+    return Pictures(rows, np.array(labels)[kept], logits.numpy())
+
+
+def _also_tested(photos: Path, out: Path, say: Say) -> list[str]:
+    """Return the paths of pretrain pictures that stand among test pictures, too."""
+    path = out / "also_tested.json"
+    if not path.exists():
+        found = also_tested(photos)
+        write_whole(path, readable_json(found))
+        say(f"{len(found)} pictures of pretrain stand among test pictures, too: left out")
+    kept: list[str] = json.loads(path.read_text())
+    return kept

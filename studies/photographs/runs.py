@@ -1,0 +1,155 @@
+"""The pipeline over photographs: what is run, with which parameters, in which workspace."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from fdbpl.clip import small
+from fdbpl.methods.registry import IMPORTED, METHODS
+from fdbpl.protocols.all_classes import ALL_CLASSES
+from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.transfer import TRANSFER
+from fdbpl.settings.params import Params, check_params
+from fdbpl.stages import PER_DATASET, run_stage
+from fdbpl.stages.compare import compare
+from fdbpl.stages.ood import ood
+from fdbpl.system.workspace import Workspace
+from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
+from studies.photographs.shifts import SHIFTS, write_shifted
+
+STUDENT, TEACHER = small.MODELS
+SHIFTED = ("tiny_imagenet", "caltech101")
+"""The datasets with shifted versions."""
+
+EVERY = tuple(name for name in METHODS if name != IMPORTED)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One set of parameters.
+
+    Attributes:
+        datasets: without shifted versions.
+        protocols: what is learned and tested.
+        seeds: of shots and training.
+        shots: of each class.
+        shifted: whether the first dataset, the source, is tested in its shifted versions too.
+        with_ood: whether OOD detection is measured.
+    """
+
+    datasets: tuple[str, ...]
+    protocols: tuple[str, ...]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    shots: tuple[int, ...] = (16,)
+    shifted: bool = False
+    with_ood: bool = False
+
+
+RUNS: Mapping[str, Run] = {
+    "development": Run(DEVELOPMENT, (BASE_TO_NEW.name,), seeds=(11, 12, 13)),
+    "evidence": Run(EVIDENCE, (BASE_TO_NEW.name, TRANSFER.name), shifted=True, with_ood=True),
+    "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True),
+    "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16)),
+}
+
+
+def parameters(run: Run, out: Path, student: Path) -> Params:
+    """Return a run's parameters.
+
+    Args:
+        run: which.
+        out: holds pictures and region store.
+        student: the weights of the evidence's student.
+    """
+    shifted = [f"{run.datasets[0]}-{shift}" for shift in SHIFTS] if run.shifted else []
+    own: dict[str, Any] = {
+        name: {"folder": str(out / "data" / name), "template": DATASETS[name].template}
+        for name in run.datasets
+    }
+    own |= {
+        name: {
+            "table": str(out / "data" / name / "table.csv"),
+            "template": DATASETS[run.datasets[0]].template,
+        }
+        for name in shifted
+    }
+    return check_params(
+        {
+            "datasets": [*run.datasets, *shifted],
+            "protocols": list(run.protocols),
+            "source": run.datasets[0],
+            "shifted": shifted,
+            "development": [name for name in run.datasets if name in DEVELOPMENT],
+            "methods": list(EVERY),
+            "seeds": list(run.seeds),
+            "shots": list(run.shots) if len(run.shots) > 1 else run.shots[0],
+            "data": {"own": own},
+            "regions": {"per_image": 5},
+            "student": {"architecture": STUDENT, "weights": str(student), "activation": "gelu"},
+            "teacher": {"architecture": TEACHER, "weights": "small"},
+            "cache": {"store": str(out / "store"), "batch": 32},
+            "train": {"lr": 0.02, "epochs": 25, "batch": 32},
+            "device": "cpu",
+        }
+    )
+
+
+def unpack_all(photos: Path, out: Path, say: Callable[[str], None]) -> None:
+    """Write the pictures that methods learn from and are tested on, and the shifted versions."""
+    for dataset in DATASETS:
+        unpack(photos, dataset, out / "data")
+    for dataset in SHIFTED:
+        for shift in SHIFTS:
+            write_shifted(photos, dataset, shift, out / "data")
+    say("pictures unpacked, shifted versions made")
+
+
+def workspace(name: str, out: Path) -> Workspace:
+    """Return where a run's outputs lie."""
+    return Workspace(out / "runs" / name)
+
+
+def execute(
+    name: str, params: Params, out: Path, jobs: int, say: Callable[[str], None]
+) -> Workspace:
+    """Run all stages of a run, several datasets at a time; return its workspace.
+
+    What was encoded or learned before is looked up, so a run that was interrupted goes on.
+    """
+    work = workspace(name, out)
+    datasets = [params.source, *(one for one in params.datasets if one != params.source)]
+    with _processes(jobs) as pool:
+        for stage in PER_DATASET:
+            waiting = [pool.submit(run_stage, stage, params, work, one) for one in datasets]
+            for future in waiting:
+                for line in future.result():
+                    say(f"{name}, {stage.replace('_', ' ')}: {line}")
+    compare(params, work)
+    if RUNS[name].with_ood:
+        ood(params, work)
+    say(f"{name}: compared")
+    return work
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes that share the cores evenly; what has not begun ends with the block."""
+    share = str(max(1, (os.cpu_count() or 1) // jobs))
+    settings = {"OMP_NUM_THREADS": share, "OMP_WAIT_POLICY": "passive"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)  # torch reads them once, when a process starts
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
