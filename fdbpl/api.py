@@ -45,7 +45,7 @@ AT_ONCE = 64  # images that are encoded together
 def load(
     architecture: str, weights: str, activation: Literal["gelu", "quickgelu"] | None = None
 ) -> ClipModel:
-    """Load a CLIP model: an architecture of open_clip, and "tiny", a pretrained tag or a file.
+    """Load a CLIP model: an architecture of open_clip; "small", "tiny", a tag or a file.
 
     Raises:
         UserError: an argument that is not allowed, or see `fdbpl.clip.model.load_model`.

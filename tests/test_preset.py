@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kinds import KNOWN
 
 from fdbpl.cli import main
+from fdbpl.clip import small
 from fdbpl.data.registry import LAYOUTS, SHIFTED
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import IMPORTED
@@ -73,6 +74,17 @@ def test_ones_own_folder_is_learned_whole() -> None:
     params = params_of(preset("folder", root="/pictures"))
     assert (params.datasets, params.protocols) == (["mine"], ["all-classes"])
     assert params.data.own["mine"].folder == "/pictures"
+
+
+def test_ones_own_folder_needs_no_download_and_says_what_to_write_for_larger_models() -> None:
+    params, larger = params_of(preset("folder")), params_of(preset("eleven"))
+    assert (params.student.architecture, params.teacher.architecture) == small.MODELS
+    assert params.student.weights == params.teacher.weights == "small"
+    assert params.train == larger.train.model_copy(update={"lr": 10 * larger.train.lr})
+    said = " ".join(comments_of(shipped("folder")))
+    for model in (larger.student, larger.teacher):
+        assert f"{model.architecture} with weights {model.weights}" in said
+    assert f"train.lr {larger.train.lr}" in said
 
 
 @given(st.data(), st.sampled_from(NAMES))

@@ -24,8 +24,9 @@ def preset(name: str, only: str | None, root: str | None, params_path: Path) -> 
     playground: the drawn datasets and the tiny models. eleven: the field's eleven benchmarks and
     four shifted ImageNets, ViT-B/32 taught by ViT-H/14. eleven-b16: the same, ViT-B/16 taught by
     ViT-L/14. few-shot: the eleven from 1, 2, 4, 8 and 16 shots of every class. few-shot-drawn: the
-    same of the drawn ones. folder: pictures of your own, in --root a folder for each class. The
-    file that was there is kept beside the new one, unless it is a preset as shipped.
+    same of the drawn ones. folder: pictures of your own, in --root a folder for each class, with
+    the packaged small pair. The file that was there is kept beside the new one, unless it is a
+    preset as shipped.
     """
     chosen = only.replace(",", " ").split() if only is not None else []
     if only is not None and not chosen:
