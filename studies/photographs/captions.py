@@ -84,12 +84,17 @@ def _tokens(text: str) -> tuple[int, ...]:
     return tuple(_tokenizer().encode(text))
 
 
+def _halves(template: str, name: str) -> tuple[str, str]:
+    """Cut a caption before its name: at a space, which no token crosses as one does a full stop."""
+    before, after = template.split("{}")
+    return before, name + after
+
+
 def caption_tokens(template: str, name: str) -> list[int]:
     """Return the tokens of a caption, from start to end, cut to LENGTH."""
-    before, after = template.split("{}")
     tokenizer = _tokenizer()
-    words = [*_tokens(before), *_tokens(name), *_tokens(after)][: LENGTH - 2]
-    return [tokenizer.sot_token_id, *words, tokenizer.eot_token_id]
+    words = [token for half in _halves(template, name) for token in _tokens(half)]
+    return [tokenizer.sot_token_id, *words[: LENGTH - 2], tokenizer.eot_token_id]
 
 
 class Captions:
@@ -107,8 +112,13 @@ class Captions:
 
     def tokens_used(self) -> list[int]:
         """Return every token that any caption may hold, ascending."""
-        texts = {*self._names, *(part for one in self._templates for t in one for part in [t])}
-        found = {token for text in texts for token in _tokens(text.replace("{}", " "))}
+        texts = {
+            half
+            for name, templates in zip(self._names, self._templates, strict=True)
+            for template in templates
+            for half in _halves(template, name)
+        }
+        found = {token for text in texts for token in _tokens(text)}
         tokenizer = _tokenizer()
         return sorted({*found, tokenizer.sot_token_id, tokenizer.eot_token_id})
 

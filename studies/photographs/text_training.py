@@ -221,7 +221,8 @@ class Sampler:
         rng = np.random.default_rng((recipe.seed, 1))
         self._said = labels.copy()
         for row in np.flatnonzero(rng.random(len(labels)) < recipe.wrong):
-            self._said[row] = rng.choice(self._of(self._dataset[labels[row]], kind=False))
+            others = self._of(self._dataset[labels[row]], kind=False)
+            self._said[row] = rng.choice(others[others != labels[row]])
 
     def _of(self, dataset: int, *, kind: bool) -> Rows:
         return np.flatnonzero((self._dataset == dataset) & (self._is_kind == kind))
@@ -244,10 +245,11 @@ class Sampler:
 
 
 def share(logits: Tensor, right: Tensor, dim: int) -> Tensor:
-    """Return the cross-entropy to equal shares of what is right, over what has any."""
+    """Return the cross-entropy to equal shares of what is right, over what has any; else 0."""
     counts = right.sum(dim, keepdim=True)
     terms = -(logits.log_softmax(dim) * right / counts.clamp(min=1)).sum(dim)
-    return terms[counts.squeeze(dim) > 0].mean()
+    told = terms[counts.squeeze(dim) > 0]
+    return told.mean() if len(told) else told.sum()
 
 
 def loss_of(
