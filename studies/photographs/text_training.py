@@ -221,8 +221,9 @@ class Sampler:
         rng = np.random.default_rng((recipe.seed, 1))
         self._said = labels.copy()
         for row in np.flatnonzero(rng.random(len(labels)) < recipe.wrong):
-            others = self._of(self._dataset[labels[row]], kind=False)
-            self._said[row] = rng.choice(others[others != labels[row]])
+            classes = self._of(self._dataset[labels[row]], kind=False)
+            others = classes[classes != labels[row]]
+            self._said[row] = rng.choice(others if len(others) else classes)
 
     def _of(self, dataset: int, *, kind: bool) -> Rows:
         return np.flatnonzero((self._dataset == dataset) & (self._is_kind == kind))
