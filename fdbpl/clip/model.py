@@ -220,10 +220,11 @@ def _packaged(params: ModelParams, role: str) -> Mapping[str, torch.Tensor]:
     """Return the tensors of packaged weights."""
     try:
         return PACKAGED[params.weights].state(params.architecture)
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # safetensors and torch raise types of their own for damage
+        reason = str(error).split("\n", 1)[0]
         raise UserError(
             f"{role}.weights: {params.weights!r} of {params.architecture} cannot be read "
-            f"({type(error).__name__}: {error}). Install fdbpl again, with what it depends on."
+            f"({type(error).__name__}: {reason}). Install fdbpl again, with what it depends on."
         ) from error
 
 

@@ -75,7 +75,8 @@ def state(model: str) -> dict[str, "Tensor"]:
     """Return all tensors of a small model by open_clip's names.
 
     Raises:
-        ImportError, OSError: the package of its image tower is not installed, or is damaged.
+        ImportError: the package of its image tower is not installed.
+        Exception: that package's file or the model's own is missing or damaged.
     """
     from safetensors.torch import load_file
 
@@ -110,7 +111,8 @@ def image_trunk(tower: str) -> dict[str, "Tensor"]:
     """Return the tensors of an image tower below its classifier, by open_clip's names.
 
     Raises:
-        ImportError, OSError: its package is not installed, or is damaged.
+        ImportError: its package is not installed.
+        Exception: the package's file is missing or damaged.
     """
     import timm
     import torch
