@@ -18,7 +18,7 @@ from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
 from studies.photographs.shifts import SHIFTS
 
-STEPS = ("small", "pair", *runs.RUNS, "page")
+STEPS = ("models", *runs.RUNS, "page")
 """In this order; each needs those before it, and finds again what they made."""
 
 FROZEN = Path(__file__).with_name("frozen.json")
@@ -54,11 +54,9 @@ def main(photos: Path, out: Path, steps: tuple[str, ...], jobs: int) -> None:
     """
     photos, out = photos.resolve(), out.resolve()
     wanted = steps or STEPS
-    if "small" in wanted:
-        _small(photos, out)
     student = out / "pair" / "student.safetensors"
-    if "pair" in wanted:
-        _pair(photos, out, student)
+    if "models" in wanted:
+        _models(photos, out, student, jobs)
     asked = [name for name in runs.RUNS if name in wanted]
     if asked:
         runs.unpack_all(photos, out, click.echo)
@@ -69,20 +67,14 @@ def main(photos: Path, out: Path, steps: tuple[str, ...], jobs: int) -> None:
         _page(out, student)
 
 
-def _small(photos: Path, out: Path) -> None:
-    """Make the files of the small pair in OUT/small, and say whether they are the packaged ones."""
+def _models(photos: Path, out: Path, student: Path, jobs: int) -> None:
+    """Make the small pair's files in OUT/small, and the weights of the evidence's student."""
     models.write_words(out / "small")
-    for model, recipe in models.SMALL.items():
-        own = models.text_weights(photos, out, model, recipe, click.echo)
-        shutil.copyfile(own, out / "small" / f"{model}.safetensors")
-        _compare(model, out / "small" / f"{model}.safetensors")
-
-
-def _pair(photos: Path, out: Path, student: Path) -> None:
-    """Make the weights of the evidence's student."""
-    own = models.text_weights(photos, out, models.STUDENT, models.PAIR, click.echo)
-    models.whole_weights(own, models.STUDENT, student)
-    _compare("pair", student)
+    *own, of_pair = models.train_all(photos, out, jobs, click.echo)
+    for model, path in zip(models.SMALL, own, strict=True):
+        shutil.copyfile(path, out / "small" / f"{model}.safetensors")
+        _compare(model, path)
+    _compare("pair", models.whole_weights(of_pair, models.STUDENT, student))
 
 
 def _compare(name: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from studies.photographs.captions import class_subjects, imagenet_subjects, kind
 from studies.photographs.features import features, tower_of
 from studies.photographs.leaks import also_tested
 from studies.photographs.parts import DATASETS, class_names, read_part
+from studies.photographs.processes import processes
 from studies.photographs.text_training import Pictures, Recipe, train
 from studies.photographs.words import packed, token_vectors
 
@@ -30,6 +31,9 @@ SMALL: Mapping[str, Recipe] = {STUDENT: Recipe(seed=1), TEACHER: Recipe(seed=2)}
 PAIR = Recipe(seed=3)
 """The student of the pair for evidence."""
 
+TRAINED = ((STUDENT, SMALL[STUDENT]), (TEACHER, SMALL[TEACHER]), (STUDENT, PAIR))
+"""Every text tower that is trained: which model's, and by which recipe."""
+
 LENGTH = 25.0
 """About the mean length of both towers' features, which ImageNet's classifier is used to."""
 
@@ -39,6 +43,37 @@ Say = Callable[[str], None]
 def write_words(folder: Path) -> None:
     """Write the word vectors of all tokens, as `small.WORDS` holds them."""
     write_whole(folder / small.WORDS.name, save_arrays(packed(token_vectors())))
+
+
+def train_all(photos: Path, out: Path, jobs: int, say: Say) -> list[Path]:
+    """Return the files of TRAINED, several made at a time; what was made before is found again.
+
+    Args:
+        photos: where the tar files lie.
+        out: holds all that is made.
+        jobs: how many at a time.
+        say: told what was done.
+    """
+    with processes(jobs) as pool:
+        for work in (
+            [pool.submit(_encode, photos, out, model) for model in small.MODELS],
+            [pool.submit(_text_weights, photos, out, *one) for one in TRAINED],
+        ):
+            done = [future.result() for future in work]
+            for line in (line for lines, _ in done for line in lines):
+                say(line)
+    return [path for _, path in done]
+
+
+def _encode(photos: Path, out: Path, model: str) -> tuple[list[str], Path]:
+    said, folder = list[str](), out / "features"
+    features(photos, "pretrain", model, folder, said.append)
+    return said, folder
+
+
+def _text_weights(photos: Path, out: Path, model: str, recipe: Recipe) -> tuple[list[str], Path]:
+    said = list[str]()
+    return said, text_weights(photos, out, model, recipe, said.append)
 
 
 def text_weights(photos: Path, out: Path, model: str, recipe: Recipe, say: Say) -> Path:

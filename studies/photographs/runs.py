@@ -1,11 +1,7 @@
 """The pipeline over photographs: what is run, with which parameters, in which workspace."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from fdbpl.stages.compare import compare
 from fdbpl.stages.ood import ood
 from fdbpl.system.workspace import Workspace
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
+from studies.photographs.processes import processes
 from studies.photographs.shifts import SHIFTS, write_shifted
 
 STUDENT, TEACHER = small.MODELS
@@ -123,7 +120,7 @@ def execute(
     """
     work = workspace(name, out)
     datasets = [params.source, *(one for one in params.datasets if one != params.source)]
-    with _processes(jobs) as pool:
+    with processes(jobs) as pool:
         for stage in PER_DATASET:
             waiting = [pool.submit(run_stage, stage, params, work, one) for one in datasets]
             for future in waiting:
@@ -134,22 +131,3 @@ def execute(
         ood(params, work)
     say(f"{name}: compared")
     return work
-
-
-@contextmanager
-def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Give processes that share the cores evenly; what has not begun ends with the block."""
-    share = str(max(1, (os.cpu_count() or 1) // jobs))
-    settings = {"OMP_NUM_THREADS": share, "OMP_WAIT_POLICY": "passive"}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)  # torch reads them once, when a process starts
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
