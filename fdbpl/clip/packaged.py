@@ -26,8 +26,11 @@ class Packaged(Protocol):
         """Return all tensors of a model by open_clip's names."""
 
 
-PACKAGED: Mapping[str, Packaged] = MappingProxyType({"tiny": tiny, "small": small})
-"""By what stands under `weights`: for drawings, and for photographs."""
+PACKAGED: Mapping[str, Packaged] = MappingProxyType({"small": small, "tiny": tiny})
+"""By what stands under `weights`: for photographs, and for drawings.
+
+Tiny is last: open_clip reads all files of configurations anew when one is added, and tiny's is
+completed after it has been read."""
 
 
 def register() -> None:

@@ -12,13 +12,14 @@ from fdbpl.cli.options import Command
 from fdbpl.clip.model import state_digest
 from fdbpl.system.machine import commit, machine
 from studies.photographs import models, runs
+from studies.photographs.card import write_card
 from studies.photographs.page import write_page
 from studies.photographs.parts import DATASETS
 from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
 from studies.photographs.shifts import SHIFTS
 
-STEPS = ("models", *runs.RUNS, "page")
+STEPS = ("models", "card", *runs.RUNS, "page")
 """In this order; each needs those before it, and finds again what they made."""
 
 FROZEN = Path(__file__).with_name("frozen.json")
@@ -39,6 +40,11 @@ FROZEN = Path(__file__).with_name("frozen.json")
     show_default=True,
     help="Where all that is made goes; what is there is not made again.",
 )
+@click.option(
+    "--real",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of caltech-101 and dtd in full size, for the card; it can do without.",
+)
 @click.option("--step", "steps", type=click.Choice(STEPS), multiple=True, help="This alone.")
 @click.option(
     "--jobs",
@@ -47,8 +53,8 @@ FROZEN = Path(__file__).with_name("frozen.json")
     show_default=True,
     help="Datasets that are learned on at a time.",
 )
-def main(photos: Path, out: Path, steps: tuple[str, ...], jobs: int) -> None:
-    """Make the small weights, the pair for evidence, and every figure on photographs.
+def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], jobs: int) -> None:
+    """Make the small weights and their card, the pair for evidence, every figure on photographs.
 
     About two hours on two cores. It may be interrupted at any time, and goes on where it was.
     """
@@ -57,6 +63,9 @@ def main(photos: Path, out: Path, steps: tuple[str, ...], jobs: int) -> None:
     student = out / "pair" / "student.safetensors"
     if "models" in wanted:
         _models(photos, out, student, jobs)
+    if "card" in wanted:
+        for path in write_card(photos, real, out, Path("docs"), click.echo):
+            click.echo(f"Written: {path}")
     asked = [name for name in runs.RUNS if name in wanted]
     if asked:
         runs.unpack_all(photos, out, click.echo)

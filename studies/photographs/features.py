@@ -61,15 +61,20 @@ def features(
         folder = out / model / f"{dataset}-{part}"
         if not folder.is_dir():
             tower = tower or encoder(model)
-            _encode(tower, list(read_part(photos, dataset, part)), folder)
+            encode(tower, list(read_part(photos, dataset, part)), folder)
             say(f"{dataset}: {part} encoded by the tower of {model}")
-        chunks = [np.load(path).astype(np.float32) for path in sorted(folder.glob("*.npy"))]
-        found[dataset] = _unit(np.concatenate(chunks))
+        found[dataset] = stored(folder)
     return found
 
 
-def _encode(tower: ImageEncoder, pictures: Sequence[Picture], folder: Path) -> None:
-    """Write chunk after chunk beside `folder`, going on where it ended before; then rename."""
+def stored(folder: Path) -> Floats:
+    """Return the unit features (n, E) that `encode` wrote to a folder."""
+    chunks = [np.load(path).astype(np.float32) for path in sorted(folder.glob("*.npy"))]
+    return _unit(np.concatenate(chunks))
+
+
+def encode(tower: ImageEncoder, pictures: Sequence[Picture], folder: Path) -> None:
+    """Write features chunk after chunk beside `folder`, going on where it ended; then rename."""
     aside = folder.with_name(f"{folder.name}.part")
     aside.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(pictures), CHUNK):

@@ -1,6 +1,8 @@
-"""The pictures of the page of photographs."""
+"""The pictures of the page of photographs, and of the small models' card."""
 
 import io
+from collections.abc import Mapping
+from statistics import mean
 from typing import Any
 
 from fdbpl.evaluation.statistics import COVERAGE
@@ -26,6 +28,15 @@ def few_shot_picture(summary: Any) -> bytes:
     return _png(
         Section("all_classes", None, [], height, lambda figure: few_shot.plot(summary, figure))
     )
+
+
+def accuracies_picture(found: Mapping[str, Mapping[str, float]]) -> bytes:
+    """Draw, as PNG, zero-shot accuracies by dataset and their averages.
+
+    Args:
+        found: by dataset the accuracy of "student", "teacher" and "chance", in per cent.
+    """
+    return _png(Section("zero_shot", None, [], 4.0, lambda figure: _accuracies(found, figure)))
 
 
 def _png(drawn: Section) -> bytes:
@@ -68,6 +79,29 @@ def _differences(measures: Measures, figure: Any) -> None:
         "right of each panel the averages, %",
         fontsize=9,
     )
+
+
+def _accuracies(found: Mapping[str, Mapping[str, float]], figure: Any) -> None:
+    """Draw a bar for each model and dataset, a line across both for chance."""
+    keys, width = ("student", "teacher", "chance"), 0.38
+    average = {key: mean(one[key] for one in found.values()) for key in keys}
+    columns = {**found, "average": average}
+    axes = figure.subplots()
+    for index, role in enumerate(keys[:2]):
+        at = [place + (index - 0.5) * width for place in range(len(columns))]
+        bars = axes.bar(at, [one[role] for one in columns.values()], width, label=role)
+        axes.bar_label(bars, fmt="%.0f", fontsize=7, color="0.35", padding=1)
+    for place, one in enumerate(columns.values()):
+        label = None if place else "chance"
+        axes.plot([place - width, place + width], [one["chance"]] * 2, color="black", label=label)
+    axes.axvline(len(found) - 0.5, color="0.6", linewidth=1)
+    names = [name.replace("_", "\n") for name in columns]
+    axes.set_xticks(range(len(columns)), names, fontsize=8)
+    axes.set_ylabel("zero-shot accuracy, %", fontsize=9)
+    axes.set_ylim(0, 105)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
 
 
 def _competes(method: str) -> bool:
