@@ -11,6 +11,7 @@ from studies.contrasts import OURS, contrasts, sentences
 from studies.measures import Measures
 from studies.page import how
 from studies.photographs.confusions import mistakes
+from studies.photographs.criteria import criteria, criteria_table
 from studies.photographs.plots import few_shot_picture, methods_picture
 from studies.photographs.sections import (
     LIMITS,
@@ -108,12 +109,20 @@ def page(
         "## How it was measured",
         how(runs[EVIDENCE].params),
         datasets_table(runs),
+        *_pair(records),
         "## The tables",
         *(folded(title, shown) for title, shown in _tables(records, measures)),
         "## What is taken for what",
         *confused,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _pair(records: Mapping[str, Any]) -> Iterator[str]:
+    """Yield whether the pair is what was wanted of it, where all datasets were run."""
+    if DEVELOPMENT in records:
+        yield "The student was chosen by this, of all eleven datasets, before any method of ours:"
+        yield criteria_table(criteria(records[name]["methods"] for name in (DEVELOPMENT, EVIDENCE)))
 
 
 def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> Iterator[str]:
