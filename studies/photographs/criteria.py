@@ -10,7 +10,8 @@ from typing import Any
 
 from fdbpl.reporting.tables import markdown
 
-ZERO_SHOT, TEACHER, COOP = "zero_shot", "teacher", "coop"
+JUDGED = ("zero_shot", "teacher", "coop")
+"""The methods that criteria are about."""
 AVERAGE = (35.0, 65.0)
 """Wanted of the student's zero-shot accuracy over all classes, in per cent."""
 AHEAD, TAUGHT = 8.0, 9
@@ -34,7 +35,7 @@ def criteria(records: Iterable[Mapping[str, Any]]) -> list[Criterion]:
     listed = list(records)
     zero_shot, teacher, coop = (
         {name: cell for one in listed for name, cell in one[method]["datasets"].items()}
-        for method in (ZERO_SHOT, TEACHER, COOP)
+        for method in JUDGED
     )
     average = fmean(
         fmean(cell["joint"][half] for half in ("base", "new")) for cell in zero_shot.values()
