@@ -206,7 +206,7 @@ def test_one_matrix_does_what_the_projection_does(seed: int, count: int, width: 
     projection = Projection(features, width).double()
     given = torch.from_numpy(features).double()
     x = projection.inputs(given)
-    torch.testing.assert_close(x @ projection.mean, torch.zeros(count).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(x @ projection.mean, torch.zeros(count).double(), atol=1e-4, rtol=0)
     with torch.no_grad():
         plain = torch.nn.functional.normalize(x @ projection.weight, dim=1)
         found = torch.nn.functional.normalize(given @ projection.matrix().T, dim=1)
