@@ -1,9 +1,12 @@
 """Text towers of the study: made once, of pictures that no test has; and the command for it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,23 +137,42 @@ def run(*words: str, code: int) -> str:
     return result.output
 
 
-def test_the_command_makes_the_pair_and_says_whether_it_is_the_frozen_one(
+class Here:
+    """A pool that works at once, in this process."""
+
+    def submit(self, work: Callable[..., Any], *args: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(work(*args))
+        return done
+
+
+@contextmanager
+def here(_: int) -> Iterator[Here]:
+    yield Here()
+
+
+def test_the_command_makes_all_models_and_says_whether_they_are_the_frozen_ones(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "PAIR", RECIPE)
-    words = ("--photos", str(photos), "--out", str(tmp_path), "--step", "pair")
+    trained = [(model, RECIPE) for model in small.MODELS] + [(STUDENT, replace(RECIPE, seed=2))]
+    monkeypatch.setattr(models, "TRAINED", trained)
+    monkeypatch.setattr(models, "processes", here)
+    words = ("--photos", str(photos), "--out", str(tmp_path), "--step", "models")
     said = run(*words, code=0)
-    assert "text tower trained, 20 pictures, 2 steps" in said
-    assert "figures will differ" in said
-    weights = (tmp_path / "pair" / "student.safetensors").read_bytes()
-    assert run(*words, code=0) == said.splitlines(keepends=True)[-1]  # all is found again
-    assert (tmp_path / "pair" / "student.safetensors").read_bytes() == weights
+    assert said.count("text tower trained, 20 pictures, 2 steps") == 3
+    assert said.count("figures will differ") == 3
+    made = [tmp_path / "pair" / "student.safetensors"]
+    made += [tmp_path / "small" / f"{model}.safetensors" for model in small.MODELS]
+    weights = [path.read_bytes() for path in made]
+    assert len(set(weights)) == 3
+    assert run(*words, code=0).splitlines() == said.splitlines()[-3:]  # all is found again
+    assert [path.read_bytes() for path in made] == weights
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "empty"])
 def test_a_folder_without_photographs_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     photos, out = tmp_path / folder, tmp_path / "out"
-    said = run("--photos", str(photos), "--out", str(out), "--step", "pair", code=2)
+    said = run("--photos", str(photos), "--out", str(out), "--step", "models", code=2)
     assert str(photos) in said
     assert not (out / "weights").exists()

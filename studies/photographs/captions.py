@@ -29,17 +29,20 @@ class Subject:
         name: as it stands in the caption.
         dataset: the one whose class or kind it is; None for a name of ImageNet's.
         is_kind: whether it names what all pictures of the dataset are.
+        with_kind: whether the caption names that beside the class, in words of no hand-written
+            template.
     """
 
     name: str
     dataset: str | None
     is_kind: bool = False
+    with_kind: bool = False
 
 
-def class_subjects(photos: Path) -> list[Subject]:
+def class_subjects(photos: Path, *, with_kind: bool = False) -> list[Subject]:
     """Return the classes of all datasets, in the order of the datasets and of their folders."""
     return [
-        Subject(name.lower(), dataset)
+        Subject(name.lower(), dataset, with_kind=with_kind)
         for dataset in DATASETS
         for name in class_names(photos, dataset).values()
     ]

@@ -92,6 +92,8 @@ def text_weights(photos: Path, out: Path, model: str, recipe: Recipe, say: Say) 
     if not path.exists():
         shown = pictures(photos, out, model, say)
         subjects = [*class_subjects(photos), *kind_subjects()]
+        if recipe.with_kind:
+            subjects += class_subjects(photos, with_kind=True)
         with progress(f"{model}: text tower") as report:
             found = train(
                 model, shown, subjects, imagenet_subjects(), recipe,

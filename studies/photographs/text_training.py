@@ -11,7 +11,7 @@ captions of the batch; a caption is right for every picture that it is true of.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ class Recipe:
         weight_decay: of matrices.
         dropout: share of a picture's numbers that are hidden.
         kinds: share of captions that name the kind alone.
-        wrong: share of captions that name another class of the dataset.
+        wrong: share of pictures whose captions name another class of the dataset.
+        with_kind: share of captions by name that name the kind, too; these are never wrong, so that
+            there are words to be found under which names are truer than under known templates.
         told: how many pictures of each class are ever told by name, None for all; all others
             are told by kind.
         within: weight of the cross-entropy among the classes of a picture's own dataset.
@@ -59,6 +61,7 @@ class Recipe:
     dropout: float = 0.2
     kinds: float = 0.15
     wrong: float = 0.0
+    with_kind: float = 0.0
     told: int | None = None
     within: float = 1.0
     imagenet: int = 96
@@ -142,6 +145,26 @@ class TextTower(nn.Module):
         }
 
 
+STREAM = 0.1
+"""What the residual stream is scaled by after training."""
+
+INTO_STREAM = (small.EXPAND, small.DELTA, "positional_embedding", ".attn.out_proj.", ".mlp.c_proj.")
+"""Parts of the names of tensors that are added to the residual stream."""
+
+
+def with_small_stream(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a text tower's tensors with a residual stream scaled by STREAM, which changes nothing.
+
+    Every reader of the stream normalises it first; only the normalisation's epsilon is seen. But
+    contexts are added to it: at the learning rates of the field, which are for token embeddings as
+    short as CLIP's, longer ones would not move.
+    """
+    return {
+        name: tensor * STREAM if any(part in name for part in INTO_STREAM) else tensor
+        for name, tensor in tensors.items()
+    }
+
+
 class Projection(nn.Module):
     """The image side: x W of features, and the one matrix that does all of it.
 
@@ -181,7 +204,7 @@ class Batch:
         rows: (n) of the pictures.
         subjects: (t) rows of the subjects of the captions, each once.
         right: (n, t) whether a caption is true of a picture.
-        unknown: (n, t) whether nobody has said if it is.
+        unknown: (n, t) whether it counts neither as true nor as false.
         own: (n, t) whether a caption names a class of the picture's dataset, which was named.
     """
 
@@ -197,7 +220,8 @@ class Sampler:
 
     Args:
         labels: (n) the pictures' classes.
-        subjects: classes first, then kinds.
+        subjects: classes first, then kinds, then the classes again with their kinds, if any are
+            told so.
         recipe: who is told what.
     """
 
@@ -206,6 +230,11 @@ class Sampler:
         datasets = list(dict.fromkeys(one.dataset for one in subjects))
         self._dataset = np.array([datasets.index(one.dataset) for one in subjects])
         self._is_kind = np.array([one.is_kind for one in subjects])
+        rows = {(one.dataset, one.name): row for row, one in reversed(list(enumerate(subjects)))}
+        self._class = np.array([rows[one.dataset, one.name] for one in subjects])
+        twins = {self._class[row]: row for row, one in enumerate(subjects) if one.with_kind}
+        self._twin = np.array([twins.get(row, row) for row in range(len(subjects))])
+        self._is_class = ~self._is_kind & (self._class == np.arange(len(subjects)))
         classes, sets = np.bincount(labels), np.bincount(self._dataset[labels])
         chances = 1 / np.sqrt(classes[labels]) / np.sqrt(sets[self._dataset[labels]])
         self._chances = chances / chances.sum()
@@ -221,12 +250,13 @@ class Sampler:
         rng = np.random.default_rng((recipe.seed, 1))
         self._said = labels.copy()
         for row in np.flatnonzero(rng.random(len(labels)) < recipe.wrong):
-            classes = self._of(self._dataset[labels[row]], kind=False)
+            classes = np.flatnonzero(self._is_class & self._in(self._dataset[labels[row]]))
             others = classes[classes != labels[row]]
             self._said[row] = rng.choice(others if len(others) else classes)
 
-    def _of(self, dataset: int, *, kind: bool) -> Rows:
-        return np.flatnonzero((self._dataset == dataset) & (self._is_kind == kind))
+    def _in(self, dataset: int) -> NDArray[np.bool_]:
+        of_dataset: NDArray[np.bool_] = self._dataset == dataset
+        return of_dataset
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Return a batch."""
@@ -236,13 +266,17 @@ class Sampler:
         said = self._said[rows]
         by_kind = ~self._named[rows] | (rng.random(count) < recipe.kinds)
         for at in np.flatnonzero(by_kind):
-            said[at] = rng.choice(self._of(dataset[at], kind=True))
+            said[at] = rng.choice(np.flatnonzero(self._is_kind & self._in(dataset[at])))
+        both = ~by_kind & (rng.random(count) < recipe.with_kind)
+        said[both] = self._twin[self._labels[rows[both]]]
         subjects = np.unique(said)
         same = self._dataset[subjects] == dataset[:, None]
         kinds = self._is_kind[subjects]
         right = (said[:, None] == subjects) | (same & kinds)
-        unknown = by_kind[:, None] & same & ~kinds
-        return Batch(rows, subjects, right, unknown, same & ~kinds & ~by_kind[:, None])
+        otherwise = self._class[said][:, None] == self._class[subjects]  # told in other words
+        unknown = ~right & ((by_kind[:, None] & same) | otherwise)
+        own = same & ~kinds & ~unknown & ~by_kind[:, None]
+        return Batch(rows, subjects, right, unknown, own)
 
 
 def share(logits: Tensor, right: Tensor, dim: int) -> Tensor:
