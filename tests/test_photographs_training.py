@@ -28,6 +28,7 @@ from studies.photographs.text_training import (
     loss_of,
     share,
     train,
+    with_small_stream,
 )
 
 STUDENT = small.MODELS[0]
@@ -112,6 +113,35 @@ def test_a_wrong_caption_names_another_class_of_the_dataset_and_always_the_same(
             assert name == said.setdefault(picture, name)
             assert name != LABELS[picture] or DATASET[name] == "cifar10"  # which has one class
             assert DATASET[name] == DATASET[LABELS[picture]]
+
+
+TWINS = [Subject(one.name, one.dataset, with_kind=True) for one in CLASSES]
+
+
+@given(seeds, wholes, st.sampled_from([0.0, 0.5, 1.0]))
+def test_with_its_kind_a_name_is_true_and_says_nothing_of_the_bare_one(
+    seed: int, draws: int, share_of_both: float
+) -> None:
+    recipe = Recipe(seed, batch=9, kinds=0.3, wrong=1.0, with_kind=share_of_both)
+    everybody = [*SUBJECTS, *TWINS]
+    sampler, rng = Sampler(LABELS, everybody, recipe), np.random.default_rng(draws)
+    for batch in [sampler.draw(rng) for _ in range(4)]:
+        for row, label in enumerate(LABELS[batch.rows]):
+            (said, *more) = [
+                one for one in batch.subjects[batch.right[row]] if not everybody[one].is_kind
+            ] or [None]
+            assert not more
+            if said is None:
+                continue
+            if everybody[said].with_kind:
+                assert share_of_both
+                assert everybody[said].name == CLASSES[label].name
+            else:
+                assert share_of_both < 1
+            otherwise = [one for one in batch.subjects[batch.unknown[row]].tolist() if one != said]
+            assert {everybody[one].name for one in otherwise} <= {everybody[said].name}
+    if not share_of_both:
+        assert all(not everybody[one].with_kind for one in batch.subjects)
 
 
 @given(seeds, wholes, st.integers(0, 3))
@@ -250,6 +280,23 @@ def test_a_tower_s_features_are_those_of_the_model_it_makes(
         torch.testing.assert_close(
             found, clip.encode_text(tokens, normalize=True), atol=1e-5, rtol=0
         )
+
+
+def test_a_smaller_stream_says_the_same(tower: TextTower, captions: Captions) -> None:
+    tokens = captions.draw(np.random.default_rng(0), np.arange(len(SUBJECTS)))
+    with torch.no_grad():
+        wanted = tower(tokens)
+        scaled = with_small_stream(tower.tensors())
+        other = TextTower(open_clip.create_model(STUDENT), captions.tokens_used()).eval()
+        other.network.load_state_dict(scaled, strict=False)
+        other.expand.copy_(scaled[small.EXPAND])
+        other.delta[1:].copy_(scaled[small.DELTA])
+        assert ((other(tokens) * wanted).sum(1) > 0.99).all()  # but for the epsilon of a normalisation
+
+
+def test_a_trained_tower_s_embeddings_are_as_short_as_clip_s(whole: dict[str, Tensor]) -> None:
+    embedding = small.assemble(whole, {})[small.EMBEDDING].float()
+    assert embedding[embedding.any(1)].norm(dim=1).mean() < 0.5
 
 
 def test_a_caption_s_feature_does_not_depend_on_the_others(tower, captions: Captions) -> None:

@@ -90,7 +90,7 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
             "student": {"architecture": STUDENT, "weights": str(student), "activation": "gelu"},
             "teacher": {"architecture": TEACHER, "weights": "small"},
             "cache": {"store": str(out / "store"), "batch": 32},
-            "train": {"lr": 0.02, "epochs": 25, "batch": 32},
+            "train": {"lr": 0.02, "epochs": 30, "batch": 32},
             "device": "cpu",
         }
     )
@@ -107,8 +107,14 @@ def unpack_all(photos: Path, out: Path, say: Callable[[str], None]) -> None:
 
 
 def workspace(name: str, out: Path) -> Workspace:
-    """Return where a run's outputs lie."""
-    return Workspace(out / "runs" / name)
+    """Return where a run's outputs lie; what any run has learned is looked up by all."""
+    work = Workspace(out / "runs" / name)
+    trainings = out / "trainings"
+    if not work.trainings.exists():
+        trainings.mkdir(parents=True, exist_ok=True)
+        work.trainings.parent.mkdir(parents=True, exist_ok=True)
+        work.trainings.symlink_to(trainings, target_is_directory=True)
+    return work
 
 
 def execute(

@@ -378,7 +378,7 @@ def train(
         report(step + 1, recipe.steps)
         if (step + 1) % EVERY == 0:
             _keep(checkpoint, step + 1, trained, optimiser)
-    found = {**tower.tensors(), "visual.head.proj.weight": projection.matrix()}
+    found = {**with_small_stream(tower.tensors()), "visual.head.proj.weight": projection.matrix()}
     return {name: _stored(tensor) for name, tensor in found.items()}
 
 
