@@ -1,6 +1,7 @@
 """Put into README.md what was measured: `python -m bench.readme`, after `make demo`.
 
-With step=FILE end_to_end=FILE, what `bench.step` and `bench.end_to_end` wrote, the speeds too.
+Photographs go first, from docs/photographs.json. With step=FILE end_to_end=FILE, what `bench.step`
+and `bench.end_to_end` wrote, the speeds too.
 """
 
 import io
@@ -19,7 +20,8 @@ from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
-from studies.records import read_measures
+from studies.records import read_measures, read_photographs
+from studies.results import PHOTOGRAPHS
 
 CROPS = (1, 10, 50)
 OURS, BARE, TEMPLATE = "fdbpl", "template_memory", "zero_shot"
@@ -42,9 +44,13 @@ def main(words: tuple[str, ...]) -> None:
     params = read_params(DEFAULT_PATH)
     measures = read_measures(Workspace(Path()), params)
     evidence = measures.only(lambda name: name not in params.development)
+    if PHOTOGRAPHS.exists():
+        photographed = read_photographs(PHOTOGRAPHS)[0]
+        told = _read(PHOTOGRAPHS)["evidence"], photographed.datasets(), "datasets of photographs"
+        finding.put("photographs", f"{parts(photographed)}\n{averages(*told)}", page)
     comparison, picture = _read(Path("metrics/compare.json")), io.BytesIO()
     finding.put("parts", parts(evidence), page)
-    finding.put("demo", demo(comparison, evidence.datasets()), page)
+    finding.put("demo", averages(comparison, evidence.datasets(), "drawn datasets"), page)
     overview(comparison, evidence.datasets()).savefig(picture, metadata={"Software": None})
     write_whole(Path("docs/overview.png"), picture.getvalue())
     if files:
@@ -66,11 +72,11 @@ def parts(measured: Measures) -> str:
     return f"{finding.rows(heads, rows)}\n"
 
 
-def demo(comparison: dict[str, Any], datasets: list[str]) -> str:
-    """Return the table of averages that the demo prints first."""
+def averages(comparison: dict[str, Any], datasets: list[str], what: str) -> str:
+    """Return the table of averages over `datasets`, which are `what`."""
     seeds = next(iter(comparison["methods"].values()))["datasets"][datasets[0]]["seeds"]
     return (
-        f"Averages over the {len(datasets)} drawn datasets on which no choice was made and "
+        f"Averages over the {len(datasets)} {what} on which no choice was made and "
         f"{len(seeds)} seeds, per cent:\n\n"
         f"{averages_table(comparison, datasets)}\n"
     )
