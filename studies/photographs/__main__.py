@@ -95,10 +95,11 @@ def _compare(name: str, path: Path) -> None:
 
 
 def _page(out: Path, student: Path) -> None:
-    """Write docs/photographs.md and .json, and the contact sheet, which stays in OUT."""
+    """Write docs/photographs.md and .json of what was run, and the contact sheet, kept in OUT."""
     found = {
-        name: Run(runs.parameters(run, out, student), runs.workspace(name, out))
+        name: Run(runs.parameters(run, out, student), work)
         for name, run in runs.RUNS.items()
+        if (work := runs.workspace(name, out)).comparison("json").exists()
     }
     about = f"commit {commit('fdbpl', 'studies') or 'unknown'}, on {', '.join(machine())}"
     for path in write_page(found, about):

@@ -34,10 +34,9 @@ PAIR = Recipe(
 """The student of the pair for evidence: told names rarely and noisily, alike of all datasets.
 
 Six pictures a class are told by name, three in ten of them wrongly, but in words that name the kind
-truly: names that known templates say less well than others give a context something to find. Tried
-before it: four and six pictures, two in ten wrongly, under any template (zero-shot 34 and 43 % on
-average; CoOp gained five points of base on none and four of eleven), and eight, four in ten wrongly
-(44 %; three).
+truly: names that known templates say less well than others give a context something to find. Of the
+trials it is the one under which CoOp gained most on base: fewer and more pictures, told wrongly
+less or more often, and no truer words, left it less to gain.
 """
 
 TRAINED = ((STUDENT, SMALL[STUDENT]), (TEACHER, SMALL[TEACHER]), (STUDENT, PAIR))
