@@ -90,7 +90,7 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
             "student": {"architecture": STUDENT, "weights": str(student), "activation": "gelu"},
             "teacher": {"architecture": TEACHER, "weights": "small"},
             "cache": {"store": str(out / "store"), "batch": 32},
-            "train": {"lr": 0.02, "epochs": 30, "batch": 32},
+            "train": {"lr": 0.01, "epochs": 25, "batch": 32},
             "device": "cpu",
         }
     )
