@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from studies.photographs.processes import processes
+
+SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 STARTS = """
 import os, time
@@ -20,11 +23,14 @@ if __name__ == "__main__":
 """
 
 
-def test_they_share_the_cores_and_leave_no_setting_behind() -> None:
+def test_they_share_the_cores_and_leave_no_setting_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
     before = dict(os.environ)
-    with processes(1) as pool:
-        found = pool.submit(os.getenv, "OMP_NUM_THREADS").result()
-    assert found == str(os.cpu_count())
+    with processes(2) as pool:
+        found = [pool.submit(os.getenv, name).result() for name in SETTINGS]
+    assert found == ["3", "passive"]
     assert dict(os.environ) == before
 
 

@@ -89,7 +89,7 @@ def threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
 def test_all_stages_of_a_run_and_a_second_time_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_ood: bool
 ) -> None:
-    monkeypatch.setattr(runs, "_processes", threads)
+    monkeypatch.setattr(runs, "processes", threads)
     monkeypatch.setattr(runs, "RUNS", {"made up": Run((), (), with_ood=with_ood)})
     params = small_params(tmp_path, ["zero_shot", "fdbpl"])
     said = list[str]()
@@ -111,7 +111,7 @@ def test_all_stages_of_a_run_and_a_second_time_nothing(
 
 
 def test_a_stage_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_processes", threads)
+    monkeypatch.setattr(runs, "processes", threads)
 
     def fail(stage: str, *_: object) -> list[str]:
         if stage == "cache_teacher":
@@ -123,16 +123,3 @@ def test_a_stage_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         execute("evidence", small_params(tmp_path, ["zero_shot"]), tmp_path, 1, said.append)
     assert said == ["evidence, prepare crops: prepare_crops done"] * len(CLASSES)
-
-
-def test_processes_share_the_cores_and_leave_the_environment_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
-    with runs._processes(2):
-        assert runs.os.environ["OMP_NUM_THREADS"] == "3"
-        assert runs.os.environ["OMP_WAIT_POLICY"] == "passive"
-    assert runs.os.environ["OMP_NUM_THREADS"] == "7"
-    assert "OMP_WAIT_POLICY" not in runs.os.environ
