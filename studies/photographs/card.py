@@ -98,7 +98,7 @@ ORIGINS = """\
   packages of the Python index; Apache-2.0.
 - **Words**: GloVe (Pennington et al. 2014, 6B, 50 dimensions); PDDL, the Public Domain Dedication
   and License.
-- **Text towers and projections**: trained by `python -m studies.photographs --step small`.
+- **Text towers and projections**: trained by `python -m studies.photographs --step models`.
 - **Pictures**: tiny_imagenet (100 of 200 classes), caltech101, dtd (ten textures), cifar10,
   oxford_flowers, stanford_cars (kinds of body), grocery, clothing, rsscn7, scenes15 and
   intel_scenes, from public git repositories. Clothing may be "freely used for any purpose" and
