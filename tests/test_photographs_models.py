@@ -22,10 +22,10 @@ from fdbpl.clip.model import load_model
 from fdbpl.clip.params import ModelParams
 from studies.photographs import __main__ as command
 from studies.photographs import features, models
+from studies.photographs.batches import Recipe
 from studies.photographs.captions import class_subjects, imagenet_subjects
 from studies.photographs.models import pictures, text_weights, whole_weights
 from studies.photographs.parts import DATASETS, decode, read_part
-from studies.photographs.text_training import Recipe
 
 STUDENT = small.MODELS[0]
 RECIPE = Recipe(seed=1, steps=2, batch=4, imagenet=3)

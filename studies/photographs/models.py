@@ -15,12 +15,13 @@ from safetensors.torch import save
 from fdbpl.clip import small
 from fdbpl.system.files import canonical_json, readable_json, write_whole
 from fdbpl.system.progress import progress
+from studies.photographs.batches import Recipe
 from studies.photographs.captions import class_subjects, imagenet_subjects, kind_subjects
 from studies.photographs.features import features, tower_of
 from studies.photographs.leaks import also_tested
 from studies.photographs.parts import DATASETS, class_names, read_part
 from studies.photographs.processes import processes
-from studies.photographs.text_training import Pictures, Recipe, train
+from studies.photographs.text_training import Pictures, train
 from studies.photographs.words import packed, token_vectors
 
 STUDENT, TEACHER = small.MODELS
