@@ -122,7 +122,10 @@ def _pair(records: Mapping[str, Any]) -> Iterator[str]:
     """Yield whether the pair is what was wanted of it, where all datasets and rivals were run."""
     listed = [records[name]["methods"] for name in (DEVELOPMENT, EVIDENCE) if name in records]
     if len(listed) == 2 and all(set(JUDGED) <= set(methods) for methods in listed):
-        yield "The student was chosen by this, of all eleven datasets, before any method of ours:"
+        yield (
+            "What was wanted of the pair, judged on all eleven datasets and by no method of ours; "
+            "where a line does not hold, the pair is the nearest of those tried:"
+        )
         yield criteria_table(criteria(listed))
 
 
