@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from fdbpl.clip.encoding import ImageEncoder, centre_view
+from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.preprocessing import centre_view
 from fdbpl.data.images import decode
 from fdbpl.system.files import canonical_json
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -17,6 +17,7 @@ from open_clip.model import CLIP
 from fdbpl.clip import packaged
 from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.preprocessing import Preprocessing
 from fdbpl.clip.weights import weights_source
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
@@ -39,10 +40,17 @@ class ClipModel:
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: str
-    resize_mode: str
+    interpolation: Literal["bicubic", "bilinear"]
+    resize_mode: Literal["shortest", "squash"]
     source: str
     identity: Mapping[str, str]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What brings an image to the image tower's input."""
+        return Preprocessing(
+            self.image_size, self.mean, self.std, self.interpolation, self.resize_mode
+        )
 
     @property
     def text_tower(self) -> Any:

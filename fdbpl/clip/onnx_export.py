@@ -1,0 +1,122 @@
+"""Writing the image tower of a CLIP model as an ONNX graph, the same bytes for the same weights."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fdbpl.clip.model import ClipModel
+from fdbpl.clip.onnx_tower import FEATURES, PIXELS
+from fdbpl.clip.projection import without_projection
+from fdbpl.system.errors import UserError
+
+LARGEST = 2**31 - 1
+"""Bytes of an ONNX graph with its weights inside."""
+
+
+class _UnitFeatures(nn.Module):
+    """The tower and what is done to every feature."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return unit features (N, D) of pixels (N, 3, S, S)."""
+        return nn.functional.normalize(self.tower(pixels), dim=-1)
+
+
+def export_tower(clip: ClipModel, *, before_projection: bool = False) -> bytes:
+    """Return the image tower as an ONNX graph with its weights inside.
+
+    Args:
+        clip: whose image tower it is, in fp32.
+        before_projection: leave its last projection out.
+
+    Raises:
+        UserError: torch cannot express this tower as a graph, or it is of more than 2 GiB.
+    """
+    return _exported(_Same(clip), before_projection)
+
+
+class _Same:
+    """A model as a key: models are the same where they are one object."""
+
+    def __init__(self, clip: ClipModel) -> None:
+        self.clip = clip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.clip.network is self.clip.network
+
+    def __hash__(self) -> int:
+        return id(self.clip.network)
+
+
+@lru_cache(maxsize=2)  # student and teacher: the same graph serves all encoders of a process
+def _exported(same: _Same, before_projection: bool) -> bytes:
+    clip = same.clip
+    tower = clip.network.get_submodule("visual")
+    pixels = torch.zeros(2, 3, clip.image_size, clip.image_size)
+    batch = {PIXELS: {0: torch.export.Dim("batch", min=1, max=2**16)}}
+    size = sum(one.numel() * one.element_size() for one in tower.state_dict().values())
+    if size > LARGEST:
+        raise UserError(
+            f"{clip.identity['architecture']}: its image tower is of {size:,} bytes, wanted at "
+            f"most {LARGEST:,} for an ONNX graph. Take a smaller student."
+        )
+    try:
+        with without_projection(clip) if before_projection else nullcontext(), _quiet():
+            program: Any = torch.onnx.export(
+                _UnitFeatures(tower).eval(),
+                (pixels,),
+                dynamo=True,
+                input_names=[PIXELS],
+                output_names=[FEATURES],
+                dynamic_shapes=batch,
+                optimize=True,
+            )
+    except Exception as error:  # what an exporter raises depends on where it gave up
+        raise UserError(
+            f"{clip.identity['architecture']}: its image tower cannot be written as an ONNX graph "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Take another student."
+        ) from error
+    return _without_traces(program.model_proto)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks from the user: errors come as exceptions."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _without_traces(model: Any) -> bytes:
+    """Return a graph's bytes without the notes of where in which file each node came from."""
+    model.ClearField("metadata_props")
+    model.ClearField("producer_version")
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for tensor in graph.initializer:
+        tensor.ClearField("metadata_props")
+        tensor.ClearField("doc_string")
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
