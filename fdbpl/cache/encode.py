@@ -1,12 +1,10 @@
 """Encoding views: images decoded and cropped ahead, features kept chunk by chunk."""
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,10 @@ from fdbpl.cache.views import image_hashes
 from fdbpl.data.images import decode
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import Plan
+from fdbpl.system.ahead import ahead
 from fdbpl.system.errors import UserError
 
 Pixels = NDArray[np.float32]
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 class Encoder(Protocol):
@@ -108,9 +105,9 @@ class ChunkEncoder:
         and when the encoder's features are not finite.
         """
         size = self.encoder.batch_size  # what stands ready, decoded and cut, is bounded by it
-        chunks, ahead = itertools.tee(chunks)
-        jobs = ((chunk, views) for chunk in ahead for views in chunk.by_image(size))
-        pixels = itertools.chain.from_iterable(_ahead(self._cropped, jobs, self.threads))
+        chunks, coming = itertools.tee(chunks)
+        jobs = ((chunk, views) for chunk in coming for views in chunk.by_image(size))
+        pixels = itertools.chain.from_iterable(ahead(self._cropped, jobs, self.threads))
         for chunk in chunks:
             rows: list[NDArray[np.float32]] = []
             try:
@@ -144,18 +141,3 @@ class ChunkEncoder:
             )
             for view in views
         ]
-
-
-def _ahead(work: Callable[[Job], Result], jobs: Iterable[Job], threads: int) -> Iterator[Result]:
-    """Yield work(job) in the jobs' order, done by threads that stay at most two jobs ahead each."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

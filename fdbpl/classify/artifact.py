@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from fdbpl.classify.decision import Decision
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256, write_whole
 
 KEY = "fdbpl"
+_LENGTH = 8  # bytes that hold the length of a safetensors header
 
 Floats = NDArray[np.float32]
 
@@ -44,15 +44,17 @@ class Artifact:
     @property
     def digest(self) -> str:
         """SHA-256 of the file."""
-        return sha256(self._bytes())
+        return sha256(self.data)
 
-    def _bytes(self) -> bytes:
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file."""
         arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in self.arrays.items()}
         return bytes(save(arrays, metadata={KEY: canonical_json(self.about).decode()}))
 
     def save(self, path: Path) -> str:
         """Write the file whole; return its digest."""
-        data = self._bytes()
+        data = self.data
         write_whole(path, data)
         return sha256(data)
 
@@ -64,18 +66,31 @@ class Artifact:
             UserError: there is none, it is damaged, or it is of another kind.
         """
         try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {})[KEY])
-                found = about["kind"]
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
-                "Wanted a file that fdbpl train-student wrote."
-            ) from None
+            data = path.read_bytes()
+        except OSError as error:
+            raise _none(path, kind, error) from None
+        return cls.of(data, path, kind)
+
+    @classmethod
+    def of(cls, data: bytes, path: Path, kind: str) -> "Artifact":
+        """Read the bytes of the file at `path`; see `load`."""
+        try:
+            arrays = load(data)
+            header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
+            about = json.loads(header["__metadata__"][KEY])
+            found = about["kind"]
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise _none(path, kind, error) from None
         if found != kind:
             raise UserError(f"{path}: holds {found!r}, wanted {kind!r}.")
         return cls(arrays, about)
+
+
+def _none(path: Path, kind: str, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: no {kind} of fdbpl ({type(error).__name__}). "
+        "Wanted a file that fdbpl train-student wrote."
+    )
 
 
 def decision_of(classifier: Artifact) -> Decision:

@@ -44,6 +44,32 @@ def run_option(about: str, default: str | None = None) -> Callable[[Function], F
     return click.option("--run", default=default, show_default=shown, metavar="RUN", help=about)
 
 
+def model_option(role: str, about: str) -> Callable[[Function], Function]:
+    """Return the option `--student` or `--teacher`: ARCHITECTURE:WEIGHTS, perhaps :ACTIVATION."""
+    metavar = "ARCHITECTURE:WEIGHTS"
+    return click.option(f"--{role}", metavar=metavar, callback=_model, help=about)
+
+
+def _model(_context: click.Context, option: click.Parameter, given: str | None) -> Any:
+    """Read `ViT-B-32:openai`, or `ViT-B-32:weights.safetensors:gelu` of a file."""
+    if given is None:
+        return None
+    from fdbpl.clip.params import ModelParams
+
+    parts = given.split(":")
+    activation = parts.pop() if len(parts) > 2 and parts[-1] in ("gelu", "quickgelu") else None
+    if len(parts) < 2 or not all(parts):
+        raise UserError(
+            f"--{option.name} is {given!r}, wanted ARCHITECTURE:WEIGHTS, such as ViT-B-32:openai, "
+            "or ViT-B-32:FILE:quickgelu with the activation that a file was trained with."
+        )
+    return ModelParams(
+        architecture=parts[0],
+        weights=":".join(parts[1:]),
+        activation=activation,  # type: ignore[arg-type]
+    )
+
+
 def words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Take `--seeds 11,12 --seeds 13` and `--seeds "11 12 13"` alike."""
     return [word for text in given for word in text.replace(",", " ").split()]

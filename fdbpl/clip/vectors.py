@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import prompted_text
+from fdbpl.clip.templates import ENSEMBLE, with_room
 from fdbpl.clip.tokens import require_room, tokenize_prompts
+from fdbpl.data.dataset import GENERIC_NEGATIVE, GENERIC_TEMPLATE
 from fdbpl.data.params import TEMPLATE, has_one_gap
 from fdbpl.system.errors import UserError
 
@@ -42,6 +44,24 @@ def template_vectors(
         device=clip.text_device,
     )
     return vectors.T.contiguous().cpu().numpy()
+
+
+def hand_written_vectors(
+    clip: ClipModel, class_names: Sequence[str], template: str
+) -> dict[str, NDArray[np.float32]]:
+    """Return the class vectors (C, D) of every hand-written prompt that a method may ask for.
+
+    By name: "template" the dataset's own, "generic" and "negative" a photo of a class and of no
+    class, "ensemble" of the dataset's own and the generic ones in which every name has room.
+    """
+    ensemble = [template, *(one for one in with_room(clip, class_names, ENSEMBLE) if one != template)]
+    prompts = {
+        "template": [template],
+        "generic": [GENERIC_TEMPLATE],
+        "ensemble": ensemble,
+        "negative": [GENERIC_NEGATIVE],
+    }
+    return {name: template_vectors(clip, class_names, *these) for name, these in prompts.items()}
 
 
 def class_vectors(

@@ -27,7 +27,7 @@ class Dataset:
     `class_names[label]` is the name that goes into the template, spaces instead of underscores.
     Any split may be empty: a shifted version of another dataset has test images only. Labels of
     training images may be `UNKNOWN`; those of validation and test images are not, as readers
-    return them.
+    return them. `held_out`: the reader chose the test images, since nobody had named any.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Dataset:
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
+    held_out: bool = False
 
 
 class Layout(Protocol):

@@ -40,6 +40,22 @@ def require_distinct(names: Iterable[tuple[str, str]]) -> None:
             )
 
 
+def read_names(path: Path, key: str) -> tuple[str, ...]:
+    """Return the class names of a text file, one a line, in its order.
+
+    Args:
+        path: of the file, UTF-8.
+        key: the parameter or option that names it, for errors.
+
+    Raises:
+        UserError: the file cannot be read, or two names are the same; see `require_distinct`.
+    """
+    lines = numbered_lines(path, f"a class name on each line ({key})")
+    named = [(f"{path}, line {number}", spoken(line)) for number, line in lines]
+    require_distinct(named)
+    return tuple(class_name for _, class_name in named)
+
+
 IMAGENET = "imagenet"
 
 

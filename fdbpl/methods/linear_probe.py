@@ -1,4 +1,4 @@
-"""Linear probe: multinomial logistic regression on labelled image features.
+"""Linear probe: multinomial logistic regression on labelled image features, from zero or from text.
 
 It reads the student's cached features of all regions of each shot, and no test image. It knows the
 classes learned alone: of all others the template's logits stand beside its own.
@@ -38,10 +38,15 @@ class LinearProbe(Method):
     labelled = True
     transfers = False
 
+    def __init__(self, name: str, title: str, *, from_text: bool = False) -> None:
+        """Let its penalty pull to zero, or to the template's weights."""
+        super().__init__(name, title)
+        self._from_text = from_text
+
     @property
     def closed_form(self) -> Sequence[ClosedForm]:
         """Its weights, at the optimum."""
-        return (ProbeWeights(),)
+        return (ProbeWeights(self._from_text),)
 
     def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
         """Return the probe's logits for the classes learned, the template's for all others."""
@@ -52,11 +57,20 @@ class LinearProbe(Method):
 
 @dataclass(frozen=True)
 class ProbeWeights:
-    """Weights and bias (C, D + 1) of the classes learned."""
+    """Weights and bias (C, D + 1) of the classes learned.
+
+    Attributes:
+        from_text: whether the penalty pulls to the weights of zero-shot, the scaled class vectors
+            of the template, and not to zero: the penalty of CLAP (Silva-Rodriguez et al. 2024)
+            with one strength for all classes, chosen on the shots.
+    """
+
+    from_text: bool = False
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
         """Choose the penalty by cross-validation on the seed's shots, and fit to all of them."""
-        found = fit_chosen(Shots(*data.labelled(seed)))
+        prior = data.scale * data.class_vectors()[0] if self.from_text else None
+        found = fit_chosen(Shots(*data.labelled(seed), prior))
         rows = np.hstack([found.weights, found.bias[:, None]])
         return {PROBE: rows}, {"penalty": found.penalty}
 
@@ -68,10 +82,16 @@ class Shots:
     Attributes:
         features: (I, K, D) unit features of K regions of I images.
         labels: (I,) for every image its position among C classes, each of which has an image.
+        prior: (C, D) the weights that the penalty pulls to; None for zeros.
     """
 
     features: Floats
     labels: Ints
+    prior: Floats | None = None
+
+    def of(self, rows: Ints | NDArray[np.bool_]) -> "Shots":
+        """Return some of the images."""
+        return Shots(self.features[rows], self.labels[rows], self.prior)
 
 
 @dataclass(frozen=True)
@@ -101,9 +121,9 @@ def fit_chosen(shots: Shots) -> Probe:
 
 
 def fit_probe(shots: Shots, penalty: float, start: Probe | None = None) -> Probe:
-    """Minimise mean_n CE(softmax(W f_n + b), y_n) + penalty / 2 ||W||^2 by L-BFGS.
+    """Minimise mean_n CE(softmax(W f_n + b), y_n) + penalty / 2 ||W - W0||^2 by L-BFGS.
 
-    It steps in the features' principal axes, from their mean, each in units of its spread: there
+    W0 is the prior of the shots. It steps in the features' principal axes, from their mean, each in units of its spread: there
     the loss is curved about alike in all directions, and several times fewer steps reach the same
     optimum.
 
@@ -120,16 +140,18 @@ def fit_probe(shots: Shots, penalty: float, start: Probe | None = None) -> Probe
     classes = int(shots.labels.max()) + 1
     wanted = np.eye(classes)[labels]
     features = shots.features.reshape(-1, width).astype(np.float64)
+    prior = np.zeros((classes, width)) if shots.prior is None else shots.prior.astype(np.float64)
     options = {"maxiter": 1000, "gtol": 1e-5}
     with threadpool_limits(1 if wanted.size < ENOUGH_FOR_ALL else None, user_api="blas"):
         mean = features.mean(axis=0)
         axes, spread = _principal(features - mean, DAMPING * penalty)
         samples = np.hstack([(features - mean) @ axes / spread, np.ones((len(labels), 1))])
         penalties = np.append(penalty / spread**2, 0.0)
+        known = features @ prior.T
 
         def loss(flat: Floats) -> tuple[float, Floats]:
             parameters = flat.reshape(classes, width + 1)
-            logits = samples @ parameters.T
+            logits = samples @ parameters.T + known
             logits -= logits.max(axis=1, keepdims=True)
             powers = np.exp(logits)
             sums = powers.sum(axis=1, keepdims=True)
@@ -140,12 +162,13 @@ def fit_probe(shots: Shots, penalty: float, start: Probe | None = None) -> Probe
 
         origin = np.zeros((classes, width + 1))
         if start is not None:
-            origin[:, :width] = start.weights @ axes * spread
-            origin[:, width] = start.bias + start.weights @ mean
+            before = start.weights - prior
+            origin[:, :width] = before @ axes * spread
+            origin[:, width] = start.bias + before @ mean
         done = minimize(loss, origin.ravel(), jac=True, method="L-BFGS-B", options=options)
         found = done.x.reshape(classes, width + 1)
         weights = found[:, :width] / spread @ axes.T
-        return Probe(weights, found[:, width] - weights @ mean, penalty)
+        return Probe(prior + weights, found[:, width] - weights @ mean, penalty)
 
 
 def _principal(centred: Floats, damping: float) -> tuple[Floats, Floats]:
@@ -162,10 +185,7 @@ def _choose(shots: Shots, folds: int) -> float:
     for penalty in PENALTIES:
         right = 0
         for fold in range(folds):
-            kept, left = (
-                Shots(shots.features[rows], shots.labels[rows])
-                for rows in (fold_of != fold, fold_of == fold)
-            )
+            kept, left = shots.of(fold_of != fold), shots.of(fold_of == fold)
             probe = fit_probe(kept, penalty, start=probes[fold])  # from its neighbour: faster
             found = probe.scores(left.features).argmax(axis=-1)
             right += int(np.sum(found == left.labels[:, None]))

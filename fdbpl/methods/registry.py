@@ -45,6 +45,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             ZeroShot("zero_shot_ensemble", "zero-shot, ensemble", "ensemble"),
             Teacher("teacher", "teacher"),
             LinearProbe("linear_probe", "linear probe"),
+            LinearProbe("linear_probe_text", "linear probe from text", from_text=True),
             TipAdapter("tip_adapter", "Tip-Adapter"),
             TipAdapterF("tip_adapter_f", "Tip-Adapter-F"),
             ProLip("prolip", "ProLIP"),

@@ -17,7 +17,7 @@ from fdbpl.data.registry import open_dataset
 from fdbpl.methods.features import Lookup, cached_features
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import TEXTS, model_of, open_role
+from fdbpl.stages.caches import TEXTS, model_of, open_role, roles_of
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.texts import texts_of
 from fdbpl.system.device import choose_device
@@ -47,6 +47,25 @@ class Source:
         """Return the class vectors (L, D) of a task's `names`."""
         vocabulary = self.texts.get("vocabulary")
         return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
+
+
+def sources_of(
+    params: Params, plan: Plan, work: Workspace, clip: ClipModel
+) -> dict[Role, Source]:
+    """Return what training knows of regions, by role.
+
+    Raises:
+        UserError: a cache is missing, damaged, or made from another plan or model; or online a
+            model cannot be had.
+    """
+    student = student_source(params, plan, work, clip)
+    found: dict[Role, Source] = {
+        "student": student,
+        "teacher": teacher_source(params, plan, work),
+    }
+    if "hidden" in roles_of(params):
+        found["hidden"] = hidden_source(params, plan, work, clip, student)
+    return found
 
 
 def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:

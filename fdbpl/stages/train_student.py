@@ -20,11 +20,10 @@ from fdbpl.methods.registry import IMPORTED, usable
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import roles_of
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.sources import Source, hidden_source, student_source, teacher_source
+from fdbpl.stages.sources import Source, sources_of
 from fdbpl.stages.tasks import Task, checkpoint, tasks_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.errors import UserError
@@ -57,15 +56,11 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         for task in tasks
         for seed in (params.seeds if IMPORTED in params.methods else ())
     }
-    student = student_source(params, plan, work, clip)
-    sources: dict[Role, Source] = {
-        "student": student,
-        "teacher": teacher_source(params, plan, work),
-    }
-    if "hidden" in roles_of(params):
-        sources["hidden"] = hidden_source(params, plan, work, clip, student)
+    sources = sources_of(params, plan, work, clip)
     teacher = sources["teacher"].texts["template"]
-    classes = classes_of(clip, plan.class_names, texts=student.texts, teacher=teacher)
+    classes = classes_of(
+        clip, plan.class_names, texts=sources["student"].texts, teacher=teacher
+    )
     notes: list[str] = []
     stores: list[TrainingStore] = []
     with (

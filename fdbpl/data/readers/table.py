@@ -48,9 +48,10 @@ def read_table(name: str, table: Path, template: str) -> Dataset:
         for row in sorted(rows, key=lambda row: row.image)
     ]
     train, val, test = (tuple(item for at, item in items if at == part) for part in PARTS)
-    if all(row.part is None for row in rows):
+    held_out = all(row.part is None for row in rows)
+    if held_out:
         train, test = hold_out([item for _, item in items])
-    return Dataset(name, table.parent, class_names, template, train, val, test)
+    return Dataset(name, table.parent, class_names, template, train, val, test, held_out=held_out)
 
 
 def _rows(table: Path) -> Iterator[Row]:

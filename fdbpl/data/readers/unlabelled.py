@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
-from fdbpl.data.disk import class_folders, images_below, numbered_lines
-from fdbpl.data.names import require_distinct, spoken
+from fdbpl.data.disk import class_folders, images_below
+from fdbpl.data.names import read_names, require_distinct, spoken
 from fdbpl.system.errors import UserError
 
 
@@ -42,7 +42,7 @@ def read_unlabelled(
     below = None if test is None else _below(images, test, f"{key}.test")
     tests = {} if test is None else {name: spoken(name) for name in class_folders(test)}
     if names is not None:
-        class_names = _listed(names, f"{key}.names")
+        class_names = read_names(names, f"{key}.names")
     elif tests:
         require_distinct((f"{test}/{folder}", class_name) for folder, class_name in tests.items())
         class_names = tuple(tests.values())
@@ -71,13 +71,6 @@ def read_unlabelled(
             for path in images_below(images, f"{below}/{folder}")
         ),
     )
-
-
-def _listed(names: Path, key: str) -> tuple[str, ...]:
-    lines = numbered_lines(names, f"a class name on each line ({key})")
-    named = [(f"{names}, line {number}", spoken(line)) for number, line in lines]
-    require_distinct(named)
-    return tuple(class_name for _, class_name in named)
 
 
 def _below(images: Path, test: Path, key: str) -> str:

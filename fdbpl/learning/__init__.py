@@ -1,0 +1,1 @@
+"""From pictures to a model in one go: what `fdbpl learn` and `PromptClassifier` do."""

@@ -1,0 +1,165 @@
+"""A model as a folder: all that somebody else needs to classify pictures by it.
+
+    model.json              what it is, and the SHA-256 of every other file
+    tower.onnx              the student's image tower
+    classifier.safetensors  what decides between the classes
+    prompts.safetensors     what was learned, for other class names; of some methods
+    README.md, card.png     the model card
+
+`model.json` holds a digest of itself, too. Files that it does not name are no part of the model.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
+
+FORMAT = 1
+ABOUT = "model.json"
+TOWER, CLASSIFIER, PROMPTS = "tower.onnx", "classifier.safetensors", "prompts.safetensors"
+CARD = "README.md"
+
+
+class About(BaseModel):
+    """What a model is, as `model.json` says it.
+
+    Attributes:
+        name: of the model.
+        method: by which it was learned, as of the registry; `title` as tables call it.
+        class_names: by label.
+        template: the sentence around a class name.
+        student: identity of the student: architecture, and the digests of its configuration and
+            weights, activation.
+        weights: where the student's weights come from, as `fdbpl.clip.weights` says it.
+        teacher: the same of the teacher, as records say it: architecture and weights.
+        precision: of the student's image tower.
+        preprocessing: see `fdbpl.clip.preprocessing`.
+        temperature: of probabilities.
+        thresholds: by the per cent of known images kept.
+        made: how it was learned.
+        measured: what was measured on held-out images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = FORMAT
+    fdbpl: str
+    name: str
+    method: str
+    title: str
+    class_names: list[str] = Field(min_length=2)
+    template: str
+    student: dict[str, str]
+    weights: str
+    teacher: dict[str, str]
+    precision: Literal["fp32"] = "fp32"
+    preprocessing: dict[str, Any]
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    thresholds: dict[int, float]
+    made: dict[str, Any]
+    measured: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that was opened: every file is the one that was written.
+
+    Attributes:
+        path: of the folder.
+        about: what it is.
+        files: SHA-256 by name.
+    """
+
+    path: Path
+    about: About
+    files: Mapping[str, str]
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one of its files.
+
+        Raises:
+            UserError: the file is missing, or another than the one that was written.
+        """
+        path = self.path / name
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file, and the model needs it. {_AGAIN}") from None
+        found = sha256(data)
+        if found != self.files.get(name):
+            raise UserError(
+                f"{path}: damaged or exchanged: SHA-256 {found[:12]}, wanted "
+                f"{self.files.get(name, 'none')[:12]}. {_AGAIN}"
+            )
+        return data
+
+
+_AGAIN = "Get a sound copy of the model, or learn it again."
+
+
+def write_model(path: Path, about: About, files: Mapping[str, bytes]) -> None:
+    """Write a model whole, in the place of one that may be there; the same bytes for the same model.
+
+    Raises:
+        UserError: there is something else at `path`.
+    """
+    require_place(path)
+    told = about.model_dump(mode="json")
+    told["files"] = {name: sha256(data) for name, data in sorted(files.items())}
+    with whole_folder(path) as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        text = readable_json({**told, "digest": sha256(canonical_json(told))})
+        (folder / ABOUT).write_bytes(text)
+
+
+def require_place(path: Path) -> None:
+    """Raise UserError when what is at `path` is not a model, which another may replace."""
+    if not path.exists() or (path / ABOUT).is_file():
+        return
+    if not path.is_dir() or any(os.scandir(path)):
+        raise UserError(
+            f"{path}: is there, and is no model of fdbpl. Name another folder, or remove this one."
+        )
+
+
+def open_model(path: Path) -> ModelFolder:
+    """Open a model; every file is checked.
+
+    Raises:
+        UserError: there is none, a file is missing or damaged, or another version wrote it.
+    """
+    file = path / ABOUT
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        digest = told.pop("digest")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path}: no model of fdbpl: no {ABOUT} in it. Wanted a folder that fdbpl learn wrote."
+        ) from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(f"{file}: damaged. {_AGAIN}") from None
+    if told.get("format") != FORMAT:
+        raise UserError(
+            f"{file}: format {told.get('format')!r}, wanted {FORMAT}. Another version of fdbpl "
+            "wrote it: install that one, or learn the model again."
+        )
+    if digest != sha256(canonical_json(told)):
+        raise UserError(f"{file}: damaged or edited: its digest is another. {_AGAIN}")
+    files = told.pop("files")
+    try:
+        about = About.model_validate(told)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{file}: {key} is not as this fdbpl wants it. {_AGAIN}") from None
+    model = ModelFolder(path, about, files)
+    for name in files:
+        model.read(name)
+    return model

@@ -1,0 +1,131 @@
+"""Predictions by a model: decoded pictures in, class probabilities and a score out. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fdbpl.classify.artifact import Artifact, decision_of
+from fdbpl.classify.decision import Decision
+from fdbpl.clip.onnx_tower import OnnxTower
+from fdbpl.clip.preprocessing import Preprocessing
+from fdbpl.evaluation.calibration import Calibration
+from fdbpl.evaluation.logits import logsumexp
+from fdbpl.serving.model_folder import CLASSIFIER, TOWER, ModelFolder, open_model
+from fdbpl.system.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+KEEP = 95
+"""Per cent of known pictures that the threshold keeps where nobody asks for another."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a picture.
+
+    Attributes:
+        top: the likeliest classes and their probabilities, in falling order.
+        score: the energy of the logits: the higher, the surer that one of the classes is shown.
+        known: whether the score reaches the threshold; None where no threshold is known, for
+            class names that the model was not learned on.
+    """
+
+    top: tuple[tuple[str, float], ...]
+    score: float
+    known: bool | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is loaded.
+
+    Attributes:
+        tower: the student's image tower.
+        preprocessing: from a decoded picture to what the tower takes.
+        decision: between the classes.
+        class_names: by label.
+        calibration: of the decision's logits.
+        knows_thresholds: whether the calibration's thresholds are of these classes.
+    """
+
+    tower: OnnxTower
+    preprocessing: Preprocessing
+    decision: Decision
+    class_names: tuple[str, ...]
+    calibration: Calibration
+    knows_thresholds: bool = True
+
+    def pixels(self, picture: Image.Image) -> NDArray[np.float32]:
+        """Return what the tower takes (3, S, S) of a decoded RGB picture."""
+        return self.preprocessing.pixels(picture)
+
+    def logits(self, pixels: NDArray[np.float32]) -> Floats:
+        """Return the logits (n, C) of pixels (n, 3, S, S)."""
+        return self.decision.logits(self.tower(pixels), range(len(self.class_names)))
+
+    def predictions(
+        self, pixels: NDArray[np.float32], top: int = 5, keep: int = KEEP
+    ) -> list[Prediction]:
+        """Return what is predicted of pixels (n, 3, S, S).
+
+        Args:
+            pixels: of n pictures.
+            top: how many classes to name.
+            keep: per cent of known pictures that shall count as known: 90, 95 or 99.
+        """
+        logits = self.logits(pixels)
+        probabilities, scores = self.calibration.probabilities(logits), logsumexp(logits)
+        limit = self.calibration.thresholds[keep] if self.knows_thresholds else None
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            Prediction(
+                tuple((self.class_names[label], float(row[label])) for label in labels),
+                float(score),
+                None if limit is None else bool(score >= limit),
+            )
+            for row, labels, score in zip(probabilities, order, scores, strict=True)
+        ]
+
+
+def load_predictor(path: Path, threads: int | None = None) -> Predictor:
+    """Load a model for predictions.
+
+    Args:
+        path: the model's folder.
+        threads: that share a batch in the image tower; by default one a core.
+
+    Raises:
+        UserError: see `open_model`; or its files do not belong together.
+    """
+    return predictor_of(open_model(path), threads)
+
+
+def predictor_of(model: ModelFolder, threads: int | None = None) -> Predictor:
+    """Return what predicts by an open model; see `load_predictor`."""
+    about = model.about
+    classifier = Artifact.of(model.read(CLASSIFIER), model.path / CLASSIFIER, "classifier")
+    require_same_student(model, classifier)
+    return Predictor(
+        tower=OnnxTower(model.read(TOWER), threads),
+        preprocessing=Preprocessing.of(about.preprocessing),
+        decision=decision_of(classifier),
+        class_names=tuple(about.class_names),
+        calibration=Calibration(about.temperature, about.thresholds),
+    )
+
+
+def require_same_student(model: ModelFolder, learned: Artifact) -> None:
+    """Raise UserError when a file of the model is of another student than `model.json` says."""
+    of_model, own = model.about.student, learned.about["student"]
+    differs: Sequence[str] = [key for key in of_model if own.get(key) != of_model[key]]
+    if differs:
+        key = differs[0]
+        raise UserError(
+            f"{model.path}: learned with a student of {key} {own.get(key)!r}, and the model is of "
+            f"{of_model[key]!r}. Learn it again."
+        )
