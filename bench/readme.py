@@ -1,7 +1,7 @@
 """Put into README.md what was measured: `python -m bench.readme`, after `make demo`.
 
-Photographs go first, from docs/photographs.json. With step=FILE end_to_end=FILE, what `bench.step`
-and `bench.end_to_end` wrote, the speeds too.
+Photographs are read from docs/photographs.json, drawings and the picture from the demo's records.
+With step=FILE end_to_end=FILE, what `bench.step` and `bench.end_to_end` wrote, the speeds too.
 """
 
 import io
@@ -34,6 +34,12 @@ PARTS = {
 """What is told of the parts that the result has: whose difference from whom."""
 BY_LABELS = "ours, less GDA told by labels"
 
+SHOWN = (
+    *("zero_shot", "zero_shot_ensemble", "teacher", "linear_probe", "gda", "template_memory"),
+    *("coop", "kgcoop", "kdpl", "paper", "fdbpl_prompts", "fdbpl"),
+)
+"""Methods whose averages a first reader needs; docs/photographs.md has them all."""
+
 
 @click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[step=FILE end_to_end=FILE]")
@@ -46,11 +52,10 @@ def main(words: tuple[str, ...]) -> None:
     evidence = measures.only(lambda name: name not in params.development)
     if PHOTOGRAPHS.exists():
         photographed = read_photographs(PHOTOGRAPHS)[0]
-        told = _read(PHOTOGRAPHS)["evidence"], photographed.datasets(), "datasets of photographs"
-        finding.put("photographs", f"{parts(photographed)}\n{averages(*told)}", page)
+        shown = averages(_read(PHOTOGRAPHS)["evidence"], photographed.datasets())
+        finding.put("photographs", f"{parts(photographed)}\n{shown}", page)
     comparison, picture = _read(Path("metrics/compare.json")), io.BytesIO()
     finding.put("parts", parts(evidence), page)
-    finding.put("demo", averages(comparison, evidence.datasets(), "drawn datasets"), page)
     overview(comparison, evidence.datasets()).savefig(picture, metadata={"Software": None})
     write_whole(Path("docs/overview.png"), picture.getvalue())
     if files:
@@ -72,13 +77,15 @@ def parts(measured: Measures) -> str:
     return f"{finding.rows(heads, rows)}\n"
 
 
-def averages(comparison: dict[str, Any], datasets: list[str], what: str) -> str:
-    """Return the table of averages over `datasets`, which are `what`."""
-    seeds = next(iter(comparison["methods"].values()))["datasets"][datasets[0]]["seeds"]
+def averages(comparison: dict[str, Any], datasets: list[str]) -> str:
+    """Return the table of averages over datasets of photographs, of the methods `SHOWN`."""
+    methods = {name: comparison["methods"][name] for name in SHOWN}
+    seeds = methods[SHOWN[0]]["datasets"][datasets[0]]["seeds"]
     return (
-        f"Averages over the {len(datasets)} {what} on which no choice was made and "
-        f"{len(seeds)} seeds, per cent:\n\n"
-        f"{averages_table(comparison, datasets)}\n"
+        f"Averages over the {len(datasets)} datasets of photographs on which no choice was made "
+        f"and {len(seeds)} seeds, per cent;\n[photographs](docs/photographs.md) has those of all "
+        f"{len(comparison['methods'])} methods:\n\n"
+        f"{averages_table({'methods': methods}, datasets)}\n"
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import result_records
 import torch
 from click import ClickException
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
-from fdbpl.methods.registry import title_of
+from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.settings.params import Params, check_params
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
@@ -165,6 +166,15 @@ def test_encoding_is_measured_whole_and_alone(tmp_path: Path) -> None:
     found = json.loads(path.read_text())
     assert [(row["crops"], row["regions"]) for row in found["rows"]] == [(1, 4), (2, 4)]
     assert "fdbpl-tiny-student" in encode.section(found)
+
+
+def test_the_readme_shows_the_averages_of_some_methods() -> None:
+    lift = {name: float(place) for place, name in enumerate(METHODS)}
+    text = readme.averages(result_records.comparison(lift), list(result_records.DATASETS))
+    table = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line[:1] == "|"]
+    assert table[2:] == [title_of(name) for name in readme.SHOWN]
+    assert "4 datasets of photographs on which no choice was made and 3 seeds" in text
+    assert f"all {len(METHODS)} methods" in text
 
 
 def test_the_readme_quotes_runs_beside_steps() -> None:

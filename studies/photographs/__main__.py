@@ -56,7 +56,7 @@ FROZEN = Path(__file__).with_name("frozen.json")
 def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], jobs: int) -> None:
     """Make the small weights and their card, the pair for evidence, every figure on photographs.
 
-    About two hours on two cores. It may be interrupted at any time, and goes on where it was.
+    It may be interrupted at any time, and goes on where it was.
     """
     photos, out = photos.resolve(), out.resolve()
     wanted = steps or STEPS

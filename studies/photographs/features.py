@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fdbpl.classify.decision import unit
 from fdbpl.clip import small
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.shapes import random_model
@@ -70,7 +71,7 @@ def features(
 def stored(folder: Path) -> Floats:
     """Return the unit features (n, E) that `encode` wrote to a folder."""
     chunks = [np.load(path).astype(np.float32) for path in sorted(folder.glob("*.npy"))]
-    return _unit(np.concatenate(chunks))
+    return unit(np.concatenate(chunks))
 
 
 def encode(tower: ImageEncoder, pictures: Sequence[Picture], folder: Path) -> None:
@@ -92,8 +93,3 @@ def _rows(tower: ImageEncoder, pictures: Sequence[Picture]) -> NDArray[np.float1
         tower.encode(np.stack([tower.pixels(decode(one), None) for one in part])) for part in parts
     ]
     return np.concatenate(encoded).astype(np.float16)
-
-
-def _unit(rows: Floats) -> Floats:
-    scaled: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return scaled

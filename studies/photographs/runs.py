@@ -17,7 +17,7 @@ from fdbpl.stages.ood import ood
 from fdbpl.system.workspace import Workspace
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
 from studies.photographs.processes import processes
-from studies.photographs.shifts import SHIFTS, write_shifted
+from studies.photographs.shifts import SHIFTS, TABLE, write_shifted
 
 STUDENT, TEACHER = small.MODELS
 SHIFTED = ("tiny_imagenet", "caltech101")
@@ -70,7 +70,7 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
     }
     own |= {
         name: {
-            "table": str(out / "data" / name / "table.csv"),
+            "table": str(out / "data" / name / TABLE),
             "template": DATASETS[run.datasets[0]].template,
         }
         for name in shifted
