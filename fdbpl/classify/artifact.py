@@ -93,6 +93,20 @@ def _none(path: Path, kind: str, error: Exception) -> UserError:
     )
 
 
+def classifier_of(
+    decision: Decision, about: Mapping[str, Any], vectors: Mapping[str, Floats] | None = None
+) -> Artifact:
+    """Return the classifier file of a decision.
+
+    Args:
+        decision: over the class names that `about` has.
+        about: see `Artifact`.
+        vectors: unit class vectors (C, D) of contexts, by name.
+    """
+    arrays = {**(vectors or {}), **decision.arrays()}
+    return Artifact(arrays, {"kind": "classifier", **about, "decision": decision.spec()})
+
+
 def decision_of(classifier: Artifact) -> Decision:
     """Return what a classifier file decides by.
 

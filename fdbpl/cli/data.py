@@ -1,12 +1,10 @@
 """The commands about data: `fdbpl data check`, `fdbpl data picks` and `fdbpl data fetch`."""
 
-import re
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from fdbpl.cli.options import params_option, whole_numbers
+from fdbpl.cli.options import params_option, shots_of, whole_numbers
 from fdbpl.data.params import DataParams
 from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, Params, read_params
 from fdbpl.system.errors import UserError
@@ -130,7 +128,7 @@ def data_picks(
     found = open_dataset(dataset, where)
     picks = choose_shots(
         found,
-        shots=_shots(shots) if shots else usual_shots,
+        shots=shots_of(shots) if shots else usual_shots,
         seeds=whole_numbers("--seeds", seeds) if seeds else usual_seeds,
         given=given_picks(found, where),
     )
@@ -139,14 +137,6 @@ def data_picks(
         f"{dataset}: {', '.join(f'{len(items):,}' for items in picks.values())} images of seeds "
         f"{', '.join(map(str, picks))}, {len(found.test):,} test images. Written: {out}"
     )
-
-
-def _shots(text: str) -> int | Literal["all"]:
-    if text == "all":
-        return "all"
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
-        raise UserError(f"--shots is {text!r}, wanted one whole number from 1 on, or all.")
-    return int(text)
 
 
 def _read(path: Path | None) -> Params | None:

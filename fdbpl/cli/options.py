@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -81,6 +81,15 @@ def whole_numbers(option: str, text: str) -> list[int]:
     if not numbers or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
         raise UserError(f"{option} is {text!r}, wanted whole numbers such as 1,2,3.")
     return [int(number) for number in numbers]
+
+
+def shots_of(text: str) -> int | Literal["all"]:
+    """Read the option `--shots`. Raises UserError, which names it."""
+    if text == "all":
+        return "all"
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+        raise UserError(f"--shots is {text!r}, wanted one whole number from 1 on, or all.")
+    return int(text)
 
 
 def run_workspace(run: str) -> Workspace:

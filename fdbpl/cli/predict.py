@@ -84,9 +84,7 @@ def predict(
         context.exit(UNREAD)
 
 
-def _predictor(
-    model: Path, classes: Path | None, student: "ModelParams | None"
-) -> "Predictor":
+def _predictor(model: Path, classes: Path | None, student: "ModelParams | None") -> "Predictor":
     """Load the model; a tower takes one thread, since as many pictures are classified at once."""
     if classes is None:
         from fdbpl.serving.predictor import load_predictor

@@ -54,7 +54,10 @@ def hand_written_vectors(
     By name: "template" the dataset's own, "generic" and "negative" a photo of a class and of no
     class, "ensemble" of the dataset's own and the generic ones in which every name has room.
     """
-    ensemble = [template, *(one for one in with_room(clip, class_names, ENSEMBLE) if one != template)]
+    ensemble = [
+        template,
+        *(one for one in with_room(clip, class_names, ENSEMBLE) if one != template),
+    ]
     prompts = {
         "template": [template],
         "generic": [GENERIC_TEMPLATE],

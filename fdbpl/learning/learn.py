@@ -70,7 +70,7 @@ class Outcome:
         decision: between all classes.
         tried: by method, per cent of the held-out pictures whose class it found.
         held_out: by which the method was chosen, and is calibrated.
-        tested: on which its accuracy is known: the user's own test pictures, or else `held_out`.
+        own_test: test pictures of the user's own, if there are any.
         notes: what a person should know.
     """
 
@@ -82,7 +82,7 @@ class Outcome:
     decision: Decision
     tried: Mapping[str, float]
     held_out: Judged
-    tested: Judged
+    own_test: Judged | None
     notes: tuple[str, ...]
 
 
@@ -126,7 +126,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
         }
     teacher = features("teacher") @ caches["teacher"].text("template").T
     labels = plan.images["label"][plan.test]
-    choice, tested = _parts(of_tests, labels)
+    own, choice = _parts(of_tests, labels)
     paths = np.array([plan.paths[row] for row in plan.test], object)
 
     def judged(method: str, rows: Ints) -> Judged:
@@ -146,7 +146,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
         decision=trainer.decision(best, learned),
         tried=tried,
         held_out=judged(best.name, choice),
-        tested=judged(best.name, tested),
+        own_test=judged(best.name, own) if len(own) else None,
         notes=(*lines, *_notes(plan)),
     )
 
@@ -180,17 +180,15 @@ def _trainer(params: Params, task: Task, clip: ClipModel, work: Workspace) -> Tr
 
 
 def _parts(folds: Ints, labels: Ints) -> tuple[Ints, Ints]:
-    """Return the pictures to choose and calibrate by, and those to test on.
+    """Return the user's own test pictures, and those to choose and calibrate by.
 
     Labels count where there are any. A method is not chosen by the user's own test pictures, unless
     no others have labels.
     """
     rows = np.arange(len(folds))
     own, by_turns = rows[folds == OWN_TEST], rows[folds != OWN_TEST]
-    if not len(own):
-        return by_turns, by_turns
-    is_told = len(by_turns) > 0 and bool((labels[by_turns] != UNKNOWN).all())
-    return (by_turns if is_told else own), own
+    is_told = bool(len(by_turns)) and bool((labels[by_turns] != UNKNOWN).all())
+    return own, by_turns if is_told or not len(own) else own
 
 
 def _notes(plan: Plan) -> list[str]:

@@ -1,9 +1,8 @@
 """What somebody wants learned, and the parameters of the stages that follow from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fdbpl.clip import small
 from fdbpl.clip.params import ModelParams
@@ -25,8 +24,8 @@ LABELLED = (
 )
 """Methods tried where pictures have classes, simple ones first: the first of equals is taken.
 
-All follow in closed form, or nearly so, in seconds. Those that learn contexts take minutes, and have
-not been seen to do better by more than chance (docs/photographs.md): whoever wants them names them.
+All follow in closed form, or nearly so, in seconds. Those that learn contexts take minutes, and
+have not been seen to do better than these by more than chance (docs/photographs.md).
 """
 
 UNLABELLED = (
@@ -75,7 +74,6 @@ class Request:
     seed: int = 1
     device: str = "auto"
     store: str = ".fdbpl/store"
-    train: dict[str, Any] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[int]:
@@ -90,7 +88,6 @@ class Request:
                 model will not have.
         """
         methods = list(self.methods or (LABELLED if labelled else UNLABELLED))
-        small_text = self.student.weights in ("small", "tiny")
         found = check_params(
             {
                 "datasets": [NAME],
@@ -103,7 +100,6 @@ class Request:
                 "student": self.student.model_dump(exclude_none=True),
                 "teacher": self.teacher.model_dump(exclude_none=True),
                 "cache": {"store": self.store, "payload": "float32", "batch": 32},
-                "train": {"lr": 0.01 if small_text else 0.002, **self.train},
                 "device": self.device,
             },
             source="learn",

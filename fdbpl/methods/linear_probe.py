@@ -123,9 +123,9 @@ def fit_chosen(shots: Shots) -> Probe:
 def fit_probe(shots: Shots, penalty: float, start: Probe | None = None) -> Probe:
     """Minimise mean_n CE(softmax(W f_n + b), y_n) + penalty / 2 ||W - W0||^2 by L-BFGS.
 
-    W0 is the prior of the shots. It steps in the features' principal axes, from their mean, each in units of its spread: there
-    the loss is curved about alike in all directions, and several times fewer steps reach the same
-    optimum.
+    W0 is the prior of the shots. It steps in the features' principal axes, from their mean, each in
+    units of its spread: there the loss is curved about alike in all directions, and several times
+    fewer steps reach the same optimum.
 
     Args:
         shots: all of their regions are samples.

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 ABOUT = "model.json"
 TOWER, CLASSIFIER, PROMPTS = "tower.onnx", "classifier.safetensors", "prompts.safetensors"
 CARD = "README.md"
@@ -105,7 +105,7 @@ _AGAIN = "Get a sound copy of the model, or learn it again."
 
 
 def write_model(path: Path, about: About, files: Mapping[str, bytes]) -> None:
-    """Write a model whole, in the place of one that may be there; the same bytes for the same model.
+    """Write a model whole, in the place of one that may be there; equal models, equal bytes.
 
     Raises:
         UserError: there is something else at `path`.

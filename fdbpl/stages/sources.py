@@ -49,9 +49,7 @@ class Source:
         return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
 
 
-def sources_of(
-    params: Params, plan: Plan, work: Workspace, clip: ClipModel
-) -> dict[Role, Source]:
+def sources_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> dict[Role, Source]:
     """Return what training knows of regions, by role.
 
     Raises:

@@ -30,4 +30,3 @@ def without_room(plan: Plan, clip: ClipModel) -> list[str]:
     """Return the templates of the ensemble that some class name leaves no room in."""
     fitting = with_room(clip, plan.class_names, ENSEMBLE)
     return [one for one in ENSEMBLE if one not in fitting]
-

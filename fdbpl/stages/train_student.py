@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fdbpl.classify.artifact import Artifact
+from fdbpl.classify.artifact import Artifact, classifier_of
 from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.methods.features import Lookup
@@ -58,9 +58,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     }
     sources = sources_of(params, plan, work, clip)
     teacher = sources["teacher"].texts["template"]
-    classes = classes_of(
-        clip, plan.class_names, texts=sources["student"].texts, teacher=teacher
-    )
+    classes = classes_of(clip, plan.class_names, texts=sources["student"].texts, teacher=teacher)
     notes: list[str] = []
     stores: list[TrainingStore] = []
     with (
@@ -284,7 +282,7 @@ def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: 
             f"method {method.name!r} sees {method.sees!r}, and its decision {decision.sees!r}. Let "
             "it return Decision(..., sees=self.sees)."
         )
-    known = {"kind": "classifier", **about, "decision": decision.spec()}
+    known = dict(about)
     if method.learns:
         prompts = Artifact(learned.arrays, {"kind": "prompts", **about})
         known["prompts"] = prompts.save(folder / learned_name(method.name, seed, "prompts"))
@@ -297,5 +295,6 @@ def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: 
         }
         path = folder / learned_name(method.name, seed, "history")
         path.write_bytes(readable_json(history))
-    arrays = {**method.vectors(learned.arrays, classes), **decision.arrays()}
-    Artifact(arrays, known).save(folder / learned_name(method.name, seed, "classifier"))
+    vectors = method.vectors(learned.arrays, classes)
+    classifier = classifier_of(decision, known, vectors)
+    classifier.save(folder / learned_name(method.name, seed, "classifier"))

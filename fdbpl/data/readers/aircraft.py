@@ -39,7 +39,9 @@ class Variants:
             part: _items(folder / f"images_variant_{part}.txt", labels, fence) for part in PARTS
         }
         class_names = tuple(spoken(variant) for _, variant in lines)
-        return Dataset(name, images, class_names, TEMPLATE, **items)
+        return Dataset(
+            name, images, class_names, TEMPLATE, items["train"], items["val"], items["test"]
+        )
 
 
 LAYOUTS: Mapping[str, Variants] = MappingProxyType({NAME: Variants()})

@@ -106,7 +106,7 @@ def read_split(name: str, images: Path, split: Path, template: str) -> Dataset:
     if not images.is_dir():
         raise UserError(f"{images}: no such folder. Wanted the images that {split} names.")
     class_names = tuple(names[label] for label in sorted(names))
-    return Dataset(name, images, class_names, template, **items)
+    return Dataset(name, images, class_names, template, items["train"], items["val"], items["test"])
 
 
 def _parts(split: Path) -> dict[str, list[Any]]:

@@ -36,9 +36,7 @@ def read_folder(name: str, folder: Path, template: str) -> Dataset:
     else:
         (train, test), val = hold_out(labelled_images(folder, classes)), ()
     class_names = tuple(spoken(class_name) for class_name in classes)
-    return Dataset(
-        name, folder, class_names, template, train, val, test, held_out=not is_split
-    )
+    return Dataset(name, folder, class_names, template, train, val, test, held_out=not is_split)
 
 
 def _split_classes(folder: Path, found: list[str]) -> list[str]:

@@ -1,0 +1,147 @@
+"""The model card: what a model knows, how well, how it was learned, and how to use it."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fdbpl.learning.figures import weakest
+from fdbpl.methods.registry import title_of
+from fdbpl.serving.model_folder import CARD, About
+
+PICTURE = "card.png"
+SHOWN = 40
+"""Classes drawn at most: the weakest."""
+
+
+def card_files(about: About) -> dict[str, bytes]:
+    """Return the card's files by name: Markdown, and a picture."""
+    return {CARD: card(about).encode(), PICTURE: picture(about.measured["classes"])}
+
+
+def card(about: About) -> str:
+    """Return the card in Markdown, with the header that model hubs read."""
+    measured, made = about.measured, about.made
+    told = measured["labels"] == "told"
+    what = "accuracy" if told else "agreement with the teacher"
+    names = about.class_names
+    listed = ", ".join(names) if len(names) <= SHOWN else f"{', '.join(names[:SHOWN])}, ..."
+    tried = sorted(measured["tried"].items(), key=lambda pair: -pair[1])
+    rows = [f"| {title_of(name)} | {value:.1f} |" for name, value in tried]
+    limits = [
+        f"| {kept} | {about.thresholds[kept]:.2f} | {measured['kept'][kept]:.1f} | "
+        f"{measured['refused'][kept]:.1f} |{_unknown(measured, kept)}"
+        for kept in about.thresholds
+    ]
+    unknown = measured.get("unknown")
+    head = f" of {unknown['pictures']:,} pictures of none of them |" if unknown else ""
+    weak = weakest(measured["classes"])
+    shots = "all" if made["shots"] == "all" else f"at most {made['shots']} of each class"
+    return f"""---
+library_name: fdbpl
+pipeline_tag: image-classification
+tags: [fdbpl, clip, {about.method}]
+---
+
+# {about.name}
+
+Tells {len(names)} classes of pictures apart: {listed}.
+
+    pip install fdbpl
+    fdbpl predict {about.name} PICTURES
+
+![How often each class is found, and what it is taken for]({PICTURE})
+
+## How good it is
+
+{what.capitalize()} on {measured["pictures"]:,} held-out pictures, all {len(names)} classes \
+competing: **{measured["accuracy"]:.1f} %** ({measured["low"]:.1f} to {measured["high"]:.1f}).
+{_held_out(about)}
+
+| method tried | {what}, per cent |
+| --- | ---: |
+{chr(10).join(rows)}
+
+Taken: {title_of(about.method)}. Chosen on these pictures, it may do a little worse on new ones.
+
+{("Weakest classes: " + "; ".join(weak) + ".") if weak else "No class is ever missed."}
+
+## Pictures of something else
+
+A picture whose score is below a threshold is told as "none of these". Of pictures whose own class
+was taken off the list, so many are refused:
+
+| threshold for | score | held-out pictures kept, % | own class off the list, refused, % |{head}
+| ---: | ---: | ---: | ---: |{" ---: |" if unknown else ""}
+{chr(10).join(limits)}
+
+Probabilities are softmax(logits / {about.temperature:.3g}), fitted on the held-out pictures.
+
+## How it was learned
+
+From {made["pictures"]:,} pictures ({shots}), {_teaching(made)}, \
+{made["crops"]} random regions of each, seed {made["seed"]}, by fdbpl {about.fdbpl}.
+Student: {about.student["architecture"]}, weights {about.weights}. Teacher: \
+{about.teacher["architecture"]}, weights {about.teacher["weights"]}.
+Prompt: "{about.template}"
+"""
+
+
+def _held_out(about: About) -> str:
+    measured = about.measured
+    if measured["own_test"]:
+        return "They were set apart by whoever gave them; nothing was learned or chosen by them."
+    folds = about.made["folds"]
+    return f"Held out by turns: {folds} trainings leave a part out each; the model is of all."
+
+
+def _teaching(made: Mapping[str, Any]) -> str:
+    if made["labels"] == "told":
+        return "each with its class"
+    return "whose classes nobody told: the teacher taught"
+
+
+def _unknown(measured: Mapping[str, Any], kept: int) -> str:
+    unknown = measured.get("unknown")
+    return f" {unknown['refused'][kept]:.1f} |" if unknown else ""
+
+
+def picture(classes: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Draw, as PNG, how often the weakest classes are found, and what their pictures are taken for.
+
+    Args:
+        classes: by class, how many of its pictures were taken for what.
+    """
+    from matplotlib.figure import Figure  # takes half a second, and only this function needs it
+
+    found = {
+        name: taken.get(name, 0) / sum(taken.values()) for name, taken in classes.items() if taken
+    }
+    names = sorted(found, key=lambda name: found[name])[:SHOWN]
+    side = 1.6 + 0.26 * len(names)
+    figure = Figure(figsize=(4.6 + side, max(2.6, side)), layout="constrained")
+    bars, matrix = figure.subplots(1, 2, width_ratios=[3, side])
+    places = np.arange(len(names))
+    bars.barh(places, [100 * found[name] for name in names], color="C0")
+    bars.set(yticks=places, yticklabels=names, xlim=(0, 100), xlabel="found, %")
+    bars.invert_yaxis()
+    shares = np.array(
+        [
+            [classes[true].get(other, 0) / sum(classes[true].values()) for other in names]
+            for true in names
+        ]
+    )
+    matrix.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    matrix.set(xticks=places, yticks=places, xlabel="taken for", ylabel="shows")
+    matrix.set_xticklabels(names, rotation=90)
+    matrix.set_yticklabels(names)
+    for row, column in np.argwhere(shares >= 0.05):
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        matrix.text(
+            column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center",
+            color=colour, fontsize=7,
+        )  # fmt: skip
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()
