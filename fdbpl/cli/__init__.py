@@ -3,7 +3,7 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, preset, record, servers, stages
+from fdbpl.cli import cache, data, init, preset, record, servers, stages
 from fdbpl.cli.options import Command
 
 
@@ -25,7 +25,7 @@ def main() -> None:
 for command in (
     *stages.STAGES,
     *(stages.regions, stages.estimate),
-    *(data.data, cache.cache, preset.preset),
+    *(init.init, preset.preset, data.data, cache.cache),
     record.record,
     *(servers.up, servers.down),
 ):
