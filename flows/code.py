@@ -34,8 +34,8 @@ def main() -> int:
         return USER_MISTAKE
     if changed:
         print(
-            f"{DVC_YAML}: {', '.join(changed)} not as fdbpl {__version__} defines stages. If that "
-            f"is no change of your own, take {DVC_YAML} from a new project: fdbpl init ELSEWHERE"
+            f"{DVC_YAML}: fdbpl {__version__} defines otherwise: {', '.join(changed)}. If you "
+            f"did not change them, take {DVC_YAML} from a new project: fdbpl init ELSEWHERE"
         )
     return 0
 

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fdbpl import __version__
 from fdbpl.settings.project.code import COMMAND, digest, write_code
 from fdbpl.settings.project.project import project_files
 from flows.code import bring_code_up_to_date
@@ -146,4 +147,4 @@ def test_the_command_says_where_stages_are_of_another_version(tmp_path: Path) ->
     (tmp_path / "dvc.yaml").write_text(text.replace("flows.stage ood", "flows.stage ood --old"))
     done = run()
     assert done.returncode == 0
-    assert done.stdout.startswith("dvc.yaml: ood not as fdbpl ")
+    assert done.stdout.startswith(f"dvc.yaml: fdbpl {__version__} defines otherwise: ood. If")
