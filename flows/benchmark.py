@@ -51,7 +51,7 @@ _WHEN_BUSY: dict[str, Any] = {
 @task(name="learn", task_run_name="learn {dataset}", **_WHEN_BUSY)
 def learn(dataset: str, seconds: float) -> None:
     """Run what changed of a dataset's plan, caches and training."""
-    dvc.repro(f"train-student@{dataset}", seconds=seconds, log=get_run_logger().info)
+    dvc.repro(*dvc.learning(dataset), seconds=seconds, log=get_run_logger().info)
 
 
 @task(name="evaluate", task_run_name="evaluate {dataset}", **_WHEN_BUSY)

@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 
 from fdbpl.system.files import locked
+from flows.code import bring_code_up_to_date
 
 TAIL = 30
 BUSY = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
 RWLOCK = Path(".dvc/tmp/rwlock")
+LEARNING = ("prepare-crops", "cache-teacher", "train-student")
 _held: set["subprocess.Popen[str]"] = set()
 _ending = threading.Event()
 
@@ -43,14 +45,26 @@ def repro(*words: str, seconds: float, log: Callable[[str], None]) -> None:
     _run("repro", *words, seconds=seconds, log=log)
 
 
+def learning(dataset: str) -> list[str]:
+    """Return the words for `repro` that bring a dataset's plan, caches and training up to date.
+
+    Single items, in order: a DVC that looked at what datasets have in common, as they have a
+    project's stage `code`, would want to write it, which only one at a time may.
+    """
+    return ["--single-item", *(f"{stage}@{dataset}" for stage in LEARNING)]
+
+
 def changed_stages(seconds: float = 600) -> list[str]:
-    """Return the names of the stages that are not up to date.
+    """Return the names of the stages that are not up to date, and never a project's `code`.
+
+    That one always runs, and what it writes is up to date whenever this asks.
 
     Raises:
         DvcBusy, DvcFailed: as above.
     """
     lines = _run("status", "--json", seconds=seconds, log=lambda line: None)
-    return list(json.loads(next(line for line in reversed(lines) if line.startswith("{"))))
+    found = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+    return [stage for stage in found if stage != "code"]
 
 
 def end_all() -> None:
@@ -63,6 +77,7 @@ def end_all() -> None:
 def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
     """Run DVC to its end; return its last lines."""
     _mend_lock()
+    bring_code_up_to_date()
     lines: list[str] = []
     late = threading.Event()
     with _leashed(*words) as process:

@@ -2,9 +2,9 @@
 
 What `dvc repro` does, in as many lanes as there are cores, two at most unless LANES says another
 number: lanes learn on one dataset after another, then evaluate one after another, and whatever
-depends on all of them follows. From evaluating on they bring up single items, because a lane that
-looked at all that they rest on would want to write it. Stages of small models keep one core busy at
-best, so that lanes are what uses the others.
+depends on all of them follows. They bring up single items, because a lane that looked at all that
+they rest on would want to write it. Stages of small models keep one core busy at best, so that
+lanes are what uses the others.
 """
 
 import os
@@ -65,14 +65,14 @@ def _waves(params: Params, changed: set[str]) -> list[list[list[str]]]:
     The source of a transfer is learned on first, since all its classes take longest. Evaluating
     waits for that: every dataset's rests on the source's prompts.
     """
-    learned = [f"{stage}@" for stage in ("prepare-crops", "cache-teacher", "train-student")]
+    learned = [f"{stage}@" for stage in dvc.LEARNING]
     ordered = sorted(params.datasets, key=lambda name: name != params.source)
     learning = [name for name in ordered if changed & {stage + name for stage in learned}]
     evaluating = [name for name in ordered if name in learning or f"evaluate@{name}" in changed]
     if params.source in learning:
         evaluating = ordered
     return [
-        [[f"train-student@{name}"] for name in learning],
+        [dvc.learning(name) for name in learning],
         [["--single-item", f"evaluate@{name}"] for name in evaluating],
         [["--single-item", stage] for stage in ("compare", "ood")],
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fdbpl.settings.project.project import project_files
 from flows import dvc
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,14 @@ def test_time_that_is_up_ends_dvc(speaks: Callable[[str], None]) -> None:
 def test_changed_stages_are_read_past_warnings(speaks: Callable[[str], None]) -> None:
     speaks("""print("WARNING: a lock was left"); print('{"compare": [], "evaluate@icons": []}')""")
     assert dvc.changed_stages() == ["compare", "evaluate@icons"]
+
+
+def test_a_projects_code_is_written_before_dvc_looks_and_is_no_changed_stage(
+    speaks: Callable[[str], None],
+) -> None:
+    speaks("""import os; print('{"code": [], "compare": []}' if os.path.isdir("code") else "{}")""")
+    Path("dvc.yaml").write_text(project_files("")["dvc.yaml"])
+    assert dvc.changed_stages() == ["compare"]
 
 
 @pytest.mark.parametrize(("left", "stays"), [("", False), ('{"re', False), ('{"read": {}}', True)])

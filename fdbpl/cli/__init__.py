@@ -3,7 +3,7 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, learn, predict, preset, record, servers, stages
+from fdbpl.cli import cache, data, init, learn, predict, preset, record, servers, stages
 from fdbpl.cli.options import Command
 
 
@@ -28,7 +28,7 @@ for command in (
     *(learn.learn, predict.predict),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
-    *(data.data, cache.cache, preset.preset),
+    *(init.init, preset.preset, data.data, cache.cache),
     record.record,
     *(servers.up, servers.down),
 ):

@@ -12,11 +12,16 @@ from fdbpl.settings.presets import preset as presets
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 
+only_option = click.option("--only", metavar="A,B", help="Limit the run to these datasets.")
+root_option = click.option(
+    "--root", metavar="DIR", help="Holds CoOp's dataset folders, or your classes'."
+)
+
 
 @click.command()
 @click.argument("name", metavar="|".join(presets.NAMES))
-@click.option("--only", metavar="A,B", help="Limit the run to these datasets.")
-@click.option("--root", metavar="DIR", help="Holds CoOp's dataset folders, or your classes'.")
+@only_option
+@root_option
 @params_option("The file to write.")
 def preset(name: str, only: str | None, root: str | None, params_path: Path) -> None:
     """Write the parameters of a whole run, and say what changed.
@@ -28,9 +33,7 @@ def preset(name: str, only: str | None, root: str | None, params_path: Path) -> 
     the packaged small pair. The file that was there is kept beside the new one, unless it is a
     preset as shipped.
     """
-    chosen = only.replace(",", " ").split() if only is not None else []
-    if only is not None and not chosen:
-        raise UserError(f"--only is {only!r}, wanted names of datasets such as dtd,eurosat.")
+    chosen = datasets_of(only)
     text = presets.preset(name, chosen, root)
     before = _read(params_path)
     if before == text:
@@ -49,6 +52,18 @@ def preset(name: str, only: str | None, root: str | None, params_path: Path) -> 
     whole = load_yaml(presets.shipped(name))
     if "transfer" in whole["protocols"] and "transfer" not in after["protocols"]:
         click.echo("no transfer: its source, or every target, is not among --only")
+
+
+def datasets_of(only: str | None) -> list[str]:
+    """Return the datasets that `--only` names; none where it is not given.
+
+    Raises:
+        UserError: it is given and names none.
+    """
+    chosen = only.replace(",", " ").split() if only is not None else []
+    if only is not None and not chosen:
+        raise UserError(f"--only is {only!r}, wanted names of datasets such as dtd,eurosat.")
+    return chosen
 
 
 def _read(path: Path) -> str | None:
