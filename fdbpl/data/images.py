@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.system.errors import UserError
@@ -35,6 +36,10 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+"""A picture as a program has it: the path of a file, an image of Pillow's, or its bytes."""
 
 
 class UnreadableImage(UserError):  # noqa: N818 - a state of the file
@@ -69,6 +74,32 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
             "the file changed after the plan was made; run prepare-crops again"
         )
     return _decoded(path, data)
+
+
+def opened(picture: Picture) -> Image.Image:
+    """Return a picture of any kind as `decode` returns those of files.
+
+    Args:
+        picture: the path of a file; an image of Pillow's; or an array of bytes (H, W) or (H, W, 3).
+
+    Raises:
+        UnreadableImage: see `decode`; or an image that this turns into no RGB.
+        UserError: something else.
+    """
+    if isinstance(picture, str | Path):
+        return decode(Path(picture))
+    try:
+        if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
+            return _upright_rgb(Image.fromarray(picture))
+        if isinstance(picture, Image.Image):
+            return _upright_rgb(picture)
+    except Exception as error:  # Pillow's own types, for modes and shapes
+        raise UnreadableImage(f"a picture in memory: {error}; wanted RGB or grey") from error
+    what = getattr(picture, "dtype", type(picture).__name__)
+    raise UserError(
+        f"a picture is {what}, wanted the path of a file, an image of Pillow's, or an array of "
+        "bytes (uint8) of shape (H, W) or (H, W, 3)."
+    )
 
 
 def _decoded(path: Path, data: bytes) -> Image.Image:
@@ -115,8 +146,12 @@ def _pixels(data: bytes) -> Image.Image:
         if max(width, height) > MAX_RATIO * min(width, height):  # resized by its shorter side
             raise ValueError(f"{width:,} x {height:,} pixels, over {MAX_RATIO:,} to 1")
         image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        rgb = _rgb(image)
+        return _upright_rgb(image)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT.get(_orientation(image))
+    rgb = _rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
 
 
