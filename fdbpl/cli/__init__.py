@@ -3,7 +3,7 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, init, learn, predict, preset, record, servers, stages
+from fdbpl.cli import cache, data, init, learn, predict, preset, record, serve, servers, stages
 from fdbpl.cli.options import Command
 
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, predict.predict),
+    *(learn.learn, predict.predict, serve.serve),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),

@@ -56,7 +56,7 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
     Raises UnreadableImage as `decode` does.
     """
     data = _read(path)
-    return _hash(data), _decoded(path, data)
+    return _hash(data), decode_bytes(data, path)
 
 
 def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
@@ -73,7 +73,7 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
             f"{path}: content hash {_hash(data).hex()}, the plan has {expected_hash.hex()}: "
             "the file changed after the plan was made; run prepare-crops again"
         )
-    return _decoded(path, data)
+    return decode_bytes(data, path)
 
 
 def opened(picture: Picture) -> Image.Image:
@@ -102,14 +102,24 @@ def opened(picture: Picture) -> Image.Image:
     )
 
 
-def _decoded(path: Path, data: bytes) -> Image.Image:
+def decode_bytes(data: bytes, name: object, pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the image in a file's bytes; see `decode`.
+
+    Args:
+        data: the bytes.
+        name: of the file, for errors.
+        pixels: at most so many.
+
+    Raises:
+        UnreadableImage: see `decode`.
+    """
     try:
-        return _pixels(data)
+        return _pixels(data, pixels)
     except Exception as error:  # Pillow's readers raise a dozen types on damaged data
         reason = _reason(data, error)
         raise UnreadableImage(
-            f"{path}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
-            f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels, its longer side at most "
+            f"{name}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
+            f"{', '.join(FORMATS)} file of at most {pixels:,} pixels, its longer side at most "
             f"{MAX_RATIO} times its shorter: replace or remove it"
         ) from error
 
@@ -138,10 +148,10 @@ def _reason(data: bytes, error: Exception) -> str:
     return str(error)
 
 
-def _pixels(data: bytes) -> Image.Image:
+def _pixels(data: bytes, most: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        if width * height > MAX_PIXELS:  # known from the header, before any memory is taken
+        if width * height > most:  # known from the header, before any memory is taken
             raise ValueError(f"{width:,} x {height:,} pixels")
         if max(width, height) > MAX_RATIO * min(width, height):  # resized by its shorter side
             raise ValueError(f"{width:,} x {height:,} pixels, over {MAX_RATIO:,} to 1")

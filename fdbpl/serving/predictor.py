@@ -78,7 +78,10 @@ class Predictor:
             top: how many classes to name.
             keep: per cent of known pictures that shall count as known: 90, 95 or 99.
         """
-        logits = self.logits(pixels)
+        return self.of_logits(self.logits(pixels), top, keep)
+
+    def of_logits(self, logits: Floats, top: int = 5, keep: int = KEEP) -> list[Prediction]:
+        """Return what is predicted of n pictures with logits (n, C); see `predictions`."""
         probabilities, scores = self.calibration.probabilities(logits), logsumexp(logits)
         limit = self.calibration.thresholds[keep] if self.knows_thresholds else None
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
