@@ -16,6 +16,7 @@ from layouts import NAMES, draw_layout
 from fdbpl.cli import main
 from fdbpl.data import fetch as client
 from fdbpl.data.registry import LAYOUTS
+from fdbpl.system import hub as hub_client
 
 SPLIT = "split_zhou_DescribableTextures.json"
 
@@ -89,7 +90,7 @@ def cut_after(size: int, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         raise OSError("connection lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "http_get", cut)
+        patch.setattr(hub_client, "http_get", cut)
         yield
 
 
