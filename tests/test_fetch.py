@@ -173,7 +173,7 @@ def test_content_other_than_announced_is_refused_and_deleted(hub: Hub, large: bo
         hub.files = {f"dtd/{SPLIT}": b"{}"}
         announced = hub.tree()
         wanted = announced[0]["oid"]
-        hub.tree = lambda: announced
+        hub.tree = lambda _: announced
         hub.files = {f"dtd/{SPLIT}": b"[]"}
     assert f"wanted {wanted}. What was downloaded is deleted" in fails("dtd", "--yes")
     assert not list(Path("data").rglob("*.part"))

@@ -98,7 +98,8 @@ def fetch(wanted: Offer, root: Path) -> Path:
         shutil.rmtree(made_anew, ignore_errors=True)
     for file in wanted.files:
         below = PurePosixPath(str(_below(file.path, name)))
-        got = wanted.mirror.download(file, aside / "downloads" / below.parent)
+        place = aside / "downloads" / below.parent
+        got = wanted.mirror.download(file, place, "Try again: what is there is kept.")
         folder = unpacked / below.parent
         if archive_suffix(file.path) is None:
             folder.mkdir(parents=True, exist_ok=True)

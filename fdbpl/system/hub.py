@@ -41,7 +41,7 @@ _FAILURES: tuple[type[Exception], ...] = (
 # What reading an answer raises that is no hub's: a page in place of JSON, fields that lack.
 _STRANGE = (ValueError, KeyError, TypeError, AttributeError)
 
-_CHECK = "Check the network, the proxy (HTTPS_PROXY) and HF_ENDPOINT, then try again."
+CHECK = "Check the network, the proxy (HTTPS_PROXY) and HF_ENDPOINT, then try again."
 _DIGEST = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -63,13 +63,8 @@ class Hub:
         """What asks it."""
         return HfApi(endpoint=self.endpoint, token=self.token or False)
 
-    def download(self, url: str, file: io.BufferedWriter, *, start: int, size: int) -> None:
-        """Append what is at a URL, from byte `start` on, to a file; `size` is that of the whole."""
-        headers = build_hf_headers(token=self.token or False)
-        http_get(url, file, resume_size=start, headers=headers, expected_size=size)  # type: ignore[arg-type]
-
     @contextmanager
-    def asked(self, what: str, remedy: str = _CHECK) -> Iterator[None]:
+    def asked(self, what: str, remedy: str = CHECK) -> Iterator[None]:
         """Turn what goes wrong on the way to the hub while the block runs into one line.
 
         Args:
@@ -84,20 +79,20 @@ class Hub:
         except HFValidationError as error:
             raise UserError(f"{what}: {error}. Wanted OWNER/NAME.") from None
         except _FAILURES as error:
-            cause = (
-                error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-            )
-            raise UserError(f"{what}: {self._why(cause)}. {_remedy(cause) or remedy}") from None
+            # of a large file's upload huggingface_hub says which one failed, and in the cause why
+            wrapped = error.__cause__ if isinstance(error, RuntimeError) else None
+            why = wrapped or error
+            raise UserError(f"{what}: {self._why(why)}. {_remedy(why) or remedy}") from None
         except _STRANGE as error:
             raise UserError(
-                f"{what}: not what a hub answers ({self._why(error)}). {_CHECK}"
+                f"{what}: not what a hub answers ({self._why(error)}). {CHECK}"
             ) from None
 
     def _why(self, error: BaseException) -> str:
         text = " ".join(str(error).split())
         if self.token is not None:
             text = text.replace(self.token, "***")
-        return f"{type(error).__name__}: {text[:200].rstrip('.')}"
+        return f"{type(error).__name__}: {text[:300].rstrip('.')}"
 
 
 def _remedy(error: BaseException) -> str | None:
@@ -169,7 +164,7 @@ class Repository:
         return f"{self.hub.endpoint}/{prefix}{self.name}"
 
     def files(self) -> list[RepoFile]:
-        """Return its files.
+        """Return its files: each has a size, and a digest that can be a file's name.
 
         Raises:
             UserError: see `Hub.asked`.
@@ -178,21 +173,33 @@ class Repository:
             tree = self.hub.api.list_repo_tree(
                 self.name, recursive=True, revision=self.commit, repo_type=self.kind
             )
-            return [one for one in tree if isinstance(one, RepoFile)]
+            files = [one for one in tree if isinstance(one, RepoFile)]
+            for one in files:
+                if not (isinstance(one.size, int) and _DIGEST.fullmatch(_announced(one))):
+                    raise ValueError(f"{one.path}: {one.size!r} bytes, digest {_announced(one)!r}")
+            return files
 
-    def download(self, file: RepoFile, folder: Path) -> Path:
+    def download(self, file: RepoFile, folder: Path, remedy: str = CHECK) -> Path:
         """Download a file into `folder` and return where it lies, verified.
 
         hf_hub_download would begin anew where a killed call left off, and looks at sizes alone.
         What is not verified yet is named by its digest, so a file that changed on the hub begins
         anew.
 
+        Args:
+            file: one of `files`.
+            folder: where to.
+            remedy: see `Hub.asked`.
+
         Raises:
             UserError: there is no room, the hub cannot be reached, or it sent something other than
                 it announced.
         """
-        # of a small file git's digest of its blob: no defence against malice, the hub has no other
-        announced, size = file.lfs.sha256 if file.lfs else file.blob_id, file.size
+        announced, size = _announced(file), file.size
+        whole, partial = folder / Path(file.path).name, folder / f"{announced}.part"
+        if whole.is_file() and _digest(whole, file) == announced:
+            return whole
+        folder.mkdir(parents=True, exist_ok=True)
         url = hf_hub_url(
             self.name,
             file.path,
@@ -200,19 +207,7 @@ class Repository:
             revision=self.commit,
             endpoint=self.hub.endpoint,
         )
-        if not (isinstance(size, int) and _DIGEST.fullmatch(str(announced))):
-            raise UserError(
-                f"{url}: announced with digest {announced!r} and size {size!r}, wanted a SHA-256 "
-                f"and a number. {_CHECK}"
-            )
-        whole, partial = folder / Path(file.path).name, folder / f"{announced}.part"
-        if whole.is_file() and _digest(whole, file) == announced:
-            return whole
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            _AtMost(partial, size, url) as data,
-            self.hub.asked(url, "Try again: what is there is kept."),
-        ):
+        with _AtMost(partial, size, url) as data, self.hub.asked(url, remedy):
             if data.tell() > size:
                 data.truncate(0)
             have, free = partial.stat().st_size, shutil.disk_usage(folder).free
@@ -220,7 +215,8 @@ class Repository:
                 raise UserError(
                     f"{folder}: {size - have:,} bytes to fetch, {free:,} are free. Make room."
                 )
-            self.hub.download(url, data, start=have, size=size)
+            headers = build_hf_headers(token=self.hub.token or False)
+            http_get(url, data, resume_size=have, headers=headers, expected_size=size)  # type: ignore[arg-type]
         found = _digest(partial, file)
         if found != announced:
             partial.unlink()
@@ -242,9 +238,17 @@ class _AtMost(io.BufferedWriter):
     def write(self, data: Any) -> int:
         if self.tell() + len(data) > self._size:
             raise UserError(
-                f"{self._url}: more than the {self._size:,} bytes that were announced. {_CHECK}"
+                f"{self._url}: more than the {self._size:,} bytes that were announced. {CHECK}"
             )
         return super().write(data)
+
+
+def _announced(file: RepoFile) -> str:
+    """Return the digest by which the hub knows a file's content.
+
+    Of a small file it is git's of its blob: no defence against malice, the hub has no other.
+    """
+    return str(file.lfs.sha256 if file.lfs else file.blob_id)
 
 
 def _digest(path: Path, file: RepoFile) -> str:
@@ -276,7 +280,7 @@ def find_repository(
         return None
     kind, about = found
     if not _DIGEST.fullmatch(str(about.sha)):
-        raise UserError(f"{shown}: its commit is {about.sha!r}, wanted 40 hex digits. {_CHECK}")
+        raise UserError(f"{shown}: its commit is {about.sha!r}, wanted 40 hex digits. {CHECK}")
     licence = about.card_data.get("license") if about.card_data else None
     return Repository(hub, name, kind, str(about.sha), licence, bool(about.private))
 
