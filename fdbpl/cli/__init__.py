@@ -3,7 +3,19 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, init, learn, predict, preset, record, serve, servers, stages
+from fdbpl.cli import (
+    cache,
+    data,
+    init,
+    learn,
+    predict,
+    preset,
+    push,
+    record,
+    serve,
+    servers,
+    stages,
+)
 from fdbpl.cli.options import Command
 
 
@@ -16,7 +28,8 @@ class _Commands(Command, click.Group):
 def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
-    For pictures of your own: learn writes a model, predict tells pictures by it.
+    For pictures of your own: learn writes a model, predict and serve tell pictures by it, push and
+    pull pass it on.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
     under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
@@ -25,7 +38,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, predict.predict, serve.serve),
+    *(learn.learn, predict.predict, serve.serve, push.push, push.pull),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),
