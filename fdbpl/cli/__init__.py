@@ -3,7 +3,7 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, init, learn, predict, preset, record, servers, stages
+from fdbpl.cli import cache, data, init, learn, predict, preset, record, report, servers, stages
 from fdbpl.cli.options import Command
 
 
@@ -29,7 +29,7 @@ for command in (
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),
-    record.record,
+    *(record.record, report.report),
     *(servers.up, servers.down),
 ):
     main.add_command(command)
