@@ -49,12 +49,10 @@ def matrix(confusion: Confusion) -> Html:
         class_="matrix",
     )
     words = "Rows: the class that is shown. Columns: what its pictures were taken for."
-    if heads != names:
-        words += f" Of {len(confusion.names):,} classes the {len(names)} weakest."
-    return joined(
-        element("p", words),
-        element("div", drawn, class_="scroll"),
-    )
+    tested = int((confusion.pictures > 0).sum())
+    if tested > len(names):
+        words += f" Of {tested:,} classes the {len(names)} weakest."
+    return joined(element("p", words), element("div", drawn, class_="scroll"))
 
 
 def _cell(x: float, y: float, count: int, total: int, words: str) -> Html:

@@ -43,6 +43,7 @@ def plot(draw: Callable[[Any], None], width: float, height: float, title: str) -
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     drawn = file.getvalue()
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # names that two plots would share
     drawn = re.sub(r' xmlns(:\w+)?="[^"]*"', "", drawn)
     for colour, ours in COLOURS.items():
         drawn = drawn.replace(colour, ours)

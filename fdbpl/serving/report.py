@@ -174,7 +174,7 @@ def _lines(looked: Looked) -> list[str]:
     else:
         lines.append("The model was learned from none of these pictures.")
     if looked.unread:
-        lines.append(f"{looked.unread:,} pictures cannot be read.")
+        lines.append(f"{looked.unread:,} more cannot be read.")
     if looked.others:
         named = ", ".join(looked.others[:5]) + (", ..." if len(looked.others) > 5 else "")
         lines.append(f"Left out, since they are called as none of its classes: {named}.")
