@@ -28,7 +28,7 @@ def class_table(confusion: Confusion, new: Collection[int] = ()) -> Html:
 def _row(confusion: Confusion, label: int, is_new: bool) -> list[str]:
     share, count = confusion.found(label), int(confusion.pictures[label])
     others = ", ".join(
-        f"{confusion.names[other]} {100 * times / count:.0f} %"
+        f"{confusion.names[other]} {100 * times / count:.0f}\N{NO-BREAK SPACE}%"
         for other, times in confusion.mistaken(label)[:TAKEN_FOR]
     )
     name = joined(confusion.names[label], element("small", " new") if is_new else "")
