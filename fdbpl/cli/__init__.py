@@ -12,6 +12,7 @@ from fdbpl.cli import (
     preset,
     push,
     record,
+    report,
     serve,
     servers,
     stages,
@@ -42,7 +43,7 @@ for command in (
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),
-    record.record,
+    *(record.record, report.report),
     *(servers.up, servers.down),
 ):
     main.add_command(command)

@@ -83,14 +83,14 @@ class Tested:
     def run(self, protocol: Protocol, task: Task) -> Run:
         """Measure every method and seed of a task."""
         spaces = classes_of(protocol, self.plan).tested
-        methods = self._methods(protocol, task)
+        methods = self.methods(protocol, task)
         seeds = self.params.seeds
         return Run(
             learned_on=task.plan.name,
             kind=protocol.kind(self.params, self.plan.name),
             classes={name: len(labels) for name, labels in spaces.items()},
             test_images={
-                name: int(np.isin(self._truth, labels).sum()) for name, labels in spaces.items()
+                name: int(np.isin(self.truth, labels).sum()) for name, labels in spaces.items()
             },
             left_out=[
                 name for name in self.params.methods if name not in [one.name for one in methods]
@@ -101,7 +101,7 @@ class Tested:
             },
         )
 
-    def _methods(self, protocol: Protocol, task: Task) -> list[Method]:
+    def methods(self, protocol: Protocol, task: Task) -> list[Method]:
         """Return the methods that can be learned and say something when measured."""
         if not len(self.plan.test):
             return []
@@ -114,10 +114,10 @@ class Tested:
         key = protocol.name, method.name
         if key in self.untrained:
             return self.untrained[key]
-        decision, prompts = self._decision(protocol, task, method, seed)
+        decision, prompts = self.decision(protocol, task, method, seed)
         spaces = classes_of(protocol, self.plan).tested
-        features = self._features(decision.sees)
-        found = protocol.measure(features, self._truth, decision, spaces)
+        features = self.features(decision.sees)
+        found = protocol.measure(features, self.truth, decision, spaces)
         if not self.plan.tests_labels:
             found = {name.replace("accuracy", "agreement"): one for name, one in found.items()}
         cell = Cell(measures=dict(found), prompts=prompts)
@@ -125,10 +125,16 @@ class Tested:
             self.untrained[key] = cell
         return cell
 
-    def _decision(
+    def decision(
         self, protocol: Protocol, task: Task, method: Method, seed: int
     ) -> tuple[Decision, str | None]:
-        """Return what decides by what was learned here, or elsewhere and is carried here."""
+        """Return what decides by what was learned here, or elsewhere and is carried here.
+
+        With it the digest of the prompts, where there are some.
+
+        Raises:
+            UserError: see `open_learned`.
+        """
         if task.plan.name == self.plan.name:
             kept = open_learned("classifier", self.params, task, self.work, method.name, seed)
             return decision_of(kept), kept.about.get("prompts")
@@ -146,16 +152,16 @@ class Tested:
         return self.carry(prompts, method, classes), prompts.digest
 
     @cached_property
-    def _features(self) -> Callable[[Role], NDArray[Any]]:
+    def features(self) -> Callable[[Role], NDArray[Any]]:
         """Return the features (T, D) of the test images, by role; each read once."""
         return cache(lambda role: self.caches[role].features("test"))
 
     @cached_property
-    def _truth(self) -> NDArray[Any]:
+    def truth(self) -> NDArray[Any]:
         """The labels (T,) of the test images; where nobody told them, what the teacher says."""
         if self.plan.tests_labels:
             return self.plan.images["label"][self.plan.test]
-        teacher = self._features("teacher") @ self.caches["teacher"].text("template").T
+        teacher = self.features("teacher") @ self.caches["teacher"].text("template").T
         return np.asarray(teacher.argmax(axis=1))
 
 
