@@ -37,7 +37,7 @@ REQUEST = "POST /predict?top=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: imag
 @contextmanager
 def serving(predictor: Predictor, batch: int) -> Iterator[int]:
     """Serve a model in a thread; give the port."""
-    app = create_app(predictor, Settings("bench", batch=batch))
+    app = create_app(predictor, Settings("bench", batch=batch, workers=os.cpu_count() or 1))
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -109,7 +109,7 @@ def by_torch(predictor: Predictor, clip: ClipModel) -> Predictor:
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(clients: str, seconds: float, size: int, path: Path) -> None:
     """Measure the service, batched and one at a time, by ONNX Runtime and by torch."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)  # as many batches at once as there are cores
     asked = {"clients": clients, "seconds": seconds, "size": size}
     found: dict[str, Any] = {"rows": []}
     model = made()
@@ -117,7 +117,7 @@ def main(clients: str, seconds: float, size: int, path: Path) -> None:
         folder = Path(root)
         save_model(folder / "model", model, {})
         files = pictures(folder, 16, size)
-        served = load_predictor(folder / "model")
+        served = load_predictor(folder / "model", threads=1)
         for tower, predictor in (("ONNX", served), ("torch", by_torch(served, model.clip))):
             for way, batch in (("batched", 32), ("one at a time", 1)):
                 with serving(predictor, batch) as port:

@@ -24,7 +24,7 @@ TOKEN = "FDBPL_TOKEN"
     "--max-mb", type=click.IntRange(1), default=20, show_default=True, help="Of a picture."
 )
 @click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="That wait.")
-@click.option("--threads", type=click.IntRange(1), help="Of the image tower. By default all cores.")
+@click.option("--threads", type=click.IntRange(1), help="Batches at once. By default one a core.")
 def serve(
     model: Path,
     host: str,
@@ -46,14 +46,17 @@ def serve(
     from fdbpl.serving.predictor import load_predictor
     from fdbpl.serving.server import LOOPBACK, Settings, create_app
 
+    count = threads or os.cpu_count() or 1
     settings = Settings(
         name=model.resolve().name,
         hosts=(*LOOPBACK, *names, *(() if host in ("0.0.0.0", "::") else (host.lower(),))),
         token=_token(token_file),
         picture_bytes=max_mb * 1_000_000,
         room=queue,
+        workers=count,
     )
-    app = create_app(load_predictor(model, threads), settings)
+    # a thread a batch: several batches at once leave no core waiting for another
+    app = create_app(load_predictor(model, threads=1), settings)
     config = uvicorn.Config(app, host, port, log_level="warning", server_header=False)
     listening = config.bind_socket()  # before the address is told, which --port 0 leaves open
     shown = f"[{host}]" if ":" in host else host

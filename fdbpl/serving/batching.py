@@ -32,7 +32,7 @@ class Batcher:
     A picture's logits do not depend on what else is in its batch, but by rounding.
 
     Args:
-        logits: from pixels (n, 3, S, S) to logits (n, C); called in a thread, one at a time.
+        logits: from pixels (n, 3, S, S) to logits (n, C); called in a thread by every `run`.
         room: pictures that may wait.
         batch: pictures of a batch at most.
         wait: seconds that a batch's first picture waits for others.
@@ -70,7 +70,7 @@ class Batcher:
         return waiting.logits
 
     async def run(self) -> None:
-        """Classify batch after batch, until cancelled."""
+        """Classify batch after batch, until cancelled; several may run at once."""
         while True:
             group = await self._next()
             try:

@@ -43,6 +43,7 @@ class Settings:
         room: pictures that may wait.
         batch: pictures classified together at most.
         wait: seconds that the first of them waits for others.
+        workers: batches that are classified at the same time.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Settings:
     room: int = 256
     batch: int = BATCH
     wait: float = WAIT
+    workers: int = 1
 
 
 class Predicted(BaseModel):
@@ -116,9 +118,10 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(batcher.run())
+        tasks = [asyncio.create_task(batcher.run()) for _ in range(settings.workers)]
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
     app = FastAPI(
         title=f"fdbpl: {settings.name}",
