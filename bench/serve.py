@@ -6,10 +6,11 @@ requests together, as served; "one at a time" each by itself. The image tower ru
 as served, or in torch, the field's plain way.
 """
 
-import asyncio
-import multiprocessing
+import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -31,8 +32,6 @@ from fdbpl.serving.make import save_model
 from fdbpl.serving.predictor import Predictor, load_predictor
 from fdbpl.serving.server import Settings, create_app
 
-REQUEST = "POST /predict?top=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-
 
 @contextmanager
 def serving(predictor: Predictor, batch: int) -> Iterator[int]:
@@ -52,40 +51,12 @@ def serving(predictor: Predictor, batch: int) -> Iterator[int]:
         thread.join()
 
 
-async def client(port: int, picture: bytes, end: float, took: list[float]) -> None:
-    """Ask again and again until a time; note how long each answer took, in seconds."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    whole = f"{REQUEST}Content-Length: {len(picture)}\r\n\r\n".encode() + picture
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        writer.write(whole)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise click.ClickException(head.decode().splitlines()[0])
-        length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
-        await reader.readexactly(int(length))
-        took.append(time.perf_counter() - start)
-    writer.close()
-
-
-def ask(port: int, files: list[str], clients: int, seconds: float) -> list[float]:
-    """Let so many clients ask for so long; return the seconds of each answer."""
-    took: list[float] = []
-
-    async def all_of_them() -> None:
-        data = [Path(files[number % len(files)]).read_bytes() for number in range(clients)]
-        end = time.perf_counter() + seconds
-        await asyncio.gather(*(client(port, one, end, took) for one in data))
-
-    asyncio.run(all_of_them())
-    return took
-
-
-def row(port: int, files: list[str], clients: int, seconds: float) -> dict[str, float]:
+def row(port: int, folder: Path, clients: int, seconds: float) -> dict[str, float]:
     """Return what so many clients see: milliseconds of the middle and of the slowest hundredth."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(ask, (port, files, clients, min(2.0, seconds)))  # once warm
-        took = pool.apply(ask, (port, files, clients, seconds))
+    words = [sys.executable, "-m", "bench.clients", str(port), str(folder), str(clients)]
+    subprocess.run([*words, "2"], check=True, capture_output=True)  # once warm
+    done = subprocess.run([*words, str(seconds)], check=True, capture_output=True)
+    took = json.loads(done.stdout)
     p50, p99 = np.percentile(took, [50, 99])
     return {"p50": 1000 * float(p50), "p99": 1000 * float(p99), "rate": len(took) / seconds}
 
@@ -116,7 +87,8 @@ def main(clients: str, seconds: float, size: int, path: Path) -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         save_model(folder / "model", model, {})
-        files = pictures(folder, 16, size)
+        (folder / "pictures").mkdir()
+        pictures(folder / "pictures", 16, size)
         served = load_predictor(folder / "model", threads=1)
         for tower, predictor in (("ONNX", served), ("torch", by_torch(served, model.clip))):
             for way, batch in (("batched", 32), ("one at a time", 1)):
@@ -127,7 +99,7 @@ def main(clients: str, seconds: float, size: int, path: Path) -> None:
                                 "tower": tower,
                                 "way": way,
                                 "clients": count,
-                                **row(port, files, count, seconds),
+                                **row(port, folder / "pictures", count, seconds),
                             }
                         )
         whole = finding.save(path, "serve", asked, **found)
