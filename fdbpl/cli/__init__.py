@@ -3,7 +3,7 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, init, learn, predict, preset, record, servers, stages
+from fdbpl.cli import cache, data, init, learn, pack, predict, preset, record, servers, stages
 from fdbpl.cli.options import Command
 
 
@@ -16,7 +16,8 @@ class _Commands(Command, click.Group):
 def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
-    For pictures of your own: learn writes a model, predict tells pictures by it.
+    For pictures of your own: learn writes a model, predict tells pictures by it; pack writes the
+    model of what the stages learned.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
     under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, predict.predict),
+    *(learn.learn, predict.predict, pack.pack),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),

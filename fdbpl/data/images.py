@@ -51,7 +51,7 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
     Raises UnreadableImage as `decode` does.
     """
     data = _read(path)
-    return _hash(data), _decoded(path, data)
+    return _hash(data), decode_bytes(data, str(path))
 
 
 def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
@@ -68,16 +68,20 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
             f"{path}: content hash {_hash(data).hex()}, the plan has {expected_hash.hex()}: "
             "the file changed after the plan was made; run prepare-crops again"
         )
-    return _decoded(path, data)
+    return decode_bytes(data, str(path))
 
 
-def _decoded(path: Path, data: bytes) -> Image.Image:
+def decode_bytes(data: bytes, name: str) -> Image.Image:
+    """Return the image that the bytes of a file hold, as `decode` does.
+
+    Raises UnreadableImage naming it by `name`.
+    """
     try:
         return _pixels(data)
     except Exception as error:  # Pillow's readers raise a dozen types on damaged data
         reason = _reason(data, error)
         raise UnreadableImage(
-            f"{path}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
+            f"{name}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
             f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels, its longer side at most "
             f"{MAX_RATIO} times its shorter: replace or remove it"
         ) from error

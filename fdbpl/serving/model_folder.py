@@ -26,6 +26,9 @@ ABOUT = "model.json"
 TOWER, CLASSIFIER, PROMPTS = "tower.onnx", "classifier.safetensors", "prompts.safetensors"
 CARD = "README.md"
 
+NO_MODEL = "judges what the teacher sees, and a model has the student's image tower"
+"""Why a method cannot become a model whose `sees` is "teacher"."""
+
 
 class About(BaseModel):
     """What a model is, as `model.json` says it.

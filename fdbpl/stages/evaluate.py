@@ -115,12 +115,9 @@ class Tested:
         if key in self.untrained:
             return self.untrained[key]
         decision, prompts = self._decision(protocol, task, method, seed)
-        spaces = classes_of(protocol, self.plan).tested
         features = self._features(decision.sees)
-        found = protocol.measure(features, self._truth, decision, spaces)
-        if not self.plan.tests_labels:
-            found = {name.replace("accuracy", "agreement"): one for name, one in found.items()}
-        cell = Cell(measures=dict(found), prompts=prompts)
+        found = measures(protocol, self.plan, features, self._truth, decision)
+        cell = Cell(measures=found, prompts=prompts)
         if not method.learns:  # the same for every seed and number of shots
             self.untrained[key] = cell
         return cell
@@ -152,11 +149,47 @@ class Tested:
 
     @cached_property
     def _truth(self) -> NDArray[Any]:
-        """The labels (T,) of the test images; where nobody told them, what the teacher says."""
-        if self.plan.tests_labels:
-            return self.plan.images["label"][self.plan.test]
-        teacher = self._features("teacher") @ self.caches["teacher"].text("template").T
-        return np.asarray(teacher.argmax(axis=1))
+        return truth(self.plan, self.caches, self._features)
+
+
+def truth(
+    plan: Plan, caches: Mapping[Role, Cache], features: Callable[[Role], NDArray[Any]]
+) -> NDArray[Any]:
+    """Return the labels (T,) of a plan's test images; where nobody told them, the teacher's.
+
+    Args:
+        plan: with T >= 1 test images.
+        caches: of the plan, by role.
+        features: of its test images by role, (T, D).
+    """
+    if plan.tests_labels:
+        return plan.images["label"][plan.test]
+    scores = features("teacher") @ caches["teacher"].text("template").T
+    return np.asarray(scores.argmax(axis=1))
+
+
+def measures(
+    protocol: Protocol,
+    plan: Plan,
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    decision: Decision,
+) -> dict[str, Any]:
+    """Return what a protocol measures of a decision, in per cent.
+
+    Where the labels are the teacher's, what would be an accuracy is called agreement.
+
+    Args:
+        protocol: of the test.
+        plan: with T >= 1 test images.
+        features: of these, (T, D).
+        labels: (T,) as `truth` returns them.
+        decision: between all classes of the plan.
+    """
+    found = protocol.measure(features, labels, decision, classes_of(protocol, plan).tested)
+    if plan.tests_labels:
+        return dict(found)
+    return {name.replace("accuracy", "agreement"): one for name, one in found.items()}
 
 
 def _lines(params: Params, plan: Plan, protocols: Mapping[str, Mapping[str, Run]]) -> list[str]:
