@@ -113,6 +113,9 @@ def test_no_path_is_read_unless_whoever_loads_the_model_says_so(run: DrawnRun, m
     assert len(with_paths.predict(given(path))) == 1
     with pytest.raises(MlflowException, match=r"row 0: .* no file has this name"):
         with_paths.predict(given(f"{path}.gone"))
+    Path("broken.png").write_bytes(run.pictures[0].read_bytes()[:200])
+    with pytest.raises(MlflowException, match=r"row 1: broken\.png: cannot be decoded"):
+        with_paths.predict(given(path, "broken.png"))
     for other in ("yes", 1, None):
         model = mlflow.pyfunc.load_model("model", model_config={"allow_paths": other})
         with pytest.raises(MlflowException, match="row 0"):

@@ -34,6 +34,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["sta
 ALWAYS_ASIDE = {
     "fdbpl/__init__.py": "the version",
     "fdbpl/system/address.py": "refuses passwords in URLs",
+    "fdbpl/system/ahead.py": "threads that work ahead, in order",
     "fdbpl/system/difference.py": "refuses what was made with other parameters",
     "fdbpl/system/errors.py": "what is said of a mistake",
     "fdbpl/system/files.py": "how files are written; JSON spelled otherwise is another format",

@@ -16,6 +16,7 @@ from layouts import NAMES, draw_layout
 from fdbpl.cli import main
 from fdbpl.data import fetch as client
 from fdbpl.data.registry import LAYOUTS
+from fdbpl.system import hub as hub_client
 
 SPLIT = "split_zhou_DescribableTextures.json"
 
@@ -89,7 +90,7 @@ def cut_after(size: int, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         raise OSError("connection lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "http_get", cut)
+        patch.setattr(hub_client, "http_get", cut)
         yield
 
 
@@ -172,7 +173,7 @@ def test_content_other_than_announced_is_refused_and_deleted(hub: Hub, large: bo
         hub.files = {f"dtd/{SPLIT}": b"{}"}
         announced = hub.tree()
         wanted = announced[0]["oid"]
-        hub.tree = lambda: announced
+        hub.tree = lambda _: announced
         hub.files = {f"dtd/{SPLIT}": b"[]"}
     assert f"wanted {wanted}. What was downloaded is deleted" in fails("dtd", "--yes")
     assert not list(Path("data").rglob("*.part"))

@@ -196,6 +196,7 @@ def test_a_statement_changes_the_keys_of_what_stands_on_it(
 
 
 ASIDE = {
+    "fdbpl/system/ahead.py": "how features are read ahead; their content is in the key",
     "fdbpl/system/blas.py": "how many threads multiply matrices",
     "fdbpl/system/difference.py": "refuses what was made with other parameters",
     "fdbpl/system/device.py": "where training runs; its kind is in the key",

@@ -3,7 +3,20 @@
 import click
 
 from fdbpl import __version__
-from fdbpl.cli import cache, data, init, learn, pack, predict, preset, record, servers, stages
+from fdbpl.cli import (
+    cache,
+    data,
+    init,
+    learn,
+    pack,
+    predict,
+    preset,
+    push,
+    record,
+    serve,
+    servers,
+    stages,
+)
 from fdbpl.cli.options import Command
 
 
@@ -16,8 +29,8 @@ class _Commands(Command, click.Group):
 def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
-    For pictures of your own: learn writes a model, predict tells pictures by it; pack writes the
-    model of what the stages learned.
+    For pictures of your own: learn writes a model, predict and serve tell pictures by it, push and
+    pull pass it on. pack writes the model of what the stages learned.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
     under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
@@ -26,7 +39,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, predict.predict, pack.pack),
+    *(learn.learn, pack.pack, predict.predict, serve.serve, push.push, push.pull),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from fdbpl.clip.params import named_model
 from fdbpl.settings.params import DEFAULT_PATH
 from fdbpl.system.errors import UserError, told
 from fdbpl.system.workspace import Workspace
@@ -51,23 +52,7 @@ def model_option(role: str, about: str) -> Callable[[Function], Function]:
 
 
 def _model(_context: click.Context, option: click.Parameter, given: str | None) -> Any:
-    """Read `ViT-B-32:openai`, or `ViT-B-32:weights.safetensors:gelu` of a file."""
-    if given is None:
-        return None
-    from fdbpl.clip.params import ModelParams
-
-    parts = given.split(":")
-    activation = parts.pop() if len(parts) > 2 and parts[-1] in ("gelu", "quickgelu") else None
-    if len(parts) < 2 or not all(parts):
-        raise UserError(
-            f"--{option.name} is {given!r}, wanted ARCHITECTURE:WEIGHTS, such as ViT-B-32:openai, "
-            "or ViT-B-32:FILE:quickgelu with the activation that a file was trained with."
-        )
-    return ModelParams(
-        architecture=parts[0],
-        weights=":".join(parts[1:]),
-        activation=activation,  # type: ignore[arg-type]
-    )
+    return None if given is None else named_model(given, f"--{option.name}")
 
 
 def words(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from fdbpl.system.errors import UserError
 from fdbpl.system.section import Section
 
 
@@ -16,6 +17,28 @@ class ModelParams(Section):
     weights: str
     activation: Literal["gelu", "quickgelu"] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+def named_model(text: str, key: str) -> ModelParams:
+    """Read ARCHITECTURE:WEIGHTS, perhaps followed by :ACTIVATION of a file.
+
+    Args:
+        text: such as `ViT-B-32:openai`, or `ViT-B-32:weights.safetensors:gelu`.
+        key: what is read, for the error.
+
+    Raises:
+        UserError: it is something else.
+    """
+    parts = text.split(":")
+    activation = parts.pop() if len(parts) > 2 and parts[-1] in ("gelu", "quickgelu") else None
+    if len(parts) < 2 or not all(parts):
+        raise UserError(
+            f"{key} is {text!r}, wanted ARCHITECTURE:WEIGHTS, such as ViT-B-32:openai, or "
+            "ViT-B-32:FILE:quickgelu with the activation that a file was trained with."
+        )
+    return ModelParams.model_validate(
+        {"architecture": parts[0], "weights": ":".join(parts[1:]), "activation": activation}
+    )
 
 
 class StudentParams(ModelParams):

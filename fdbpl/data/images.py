@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.system.errors import UserError
@@ -37,6 +38,10 @@ UPRIGHT = {
 }
 
 
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+"""A picture as a program has it: the path of a file, an image of Pillow's, or its bytes."""
+
+
 class UnreadableImage(UserError):  # noqa: N818 - a state of the file
     """An image file that is missing, damaged, too large or of an unknown format."""
 
@@ -51,7 +56,7 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
     Raises UnreadableImage as `decode` does.
     """
     data = _read(path)
-    return _hash(data), decode_bytes(data, str(path))
+    return _hash(data), decode_bytes(data, path)
 
 
 def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
@@ -68,21 +73,53 @@ def decode(path: Path, expected_hash: bytes | None = None) -> Image.Image:
             f"{path}: content hash {_hash(data).hex()}, the plan has {expected_hash.hex()}: "
             "the file changed after the plan was made; run prepare-crops again"
         )
-    return decode_bytes(data, str(path))
+    return decode_bytes(data, path)
 
 
-def decode_bytes(data: bytes, name: str) -> Image.Image:
-    """Return the image that the bytes of a file hold, as `decode` does.
+def opened(picture: Picture) -> Image.Image:
+    """Return a picture of any kind as `decode` returns those of files.
 
-    Raises UnreadableImage naming it by `name`.
+    Args:
+        picture: the path of a file; an image of Pillow's; or an array of bytes (H, W) or (H, W, 3).
+
+    Raises:
+        UnreadableImage: see `decode`; or an image that this turns into no RGB.
+        UserError: something else.
+    """
+    if isinstance(picture, str | Path):
+        return decode(Path(picture))
+    try:
+        if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
+            return _upright_rgb(Image.fromarray(picture))
+        if isinstance(picture, Image.Image):
+            return _upright_rgb(picture)
+    except Exception as error:  # Pillow's own types, for modes and shapes
+        raise UnreadableImage(f"a picture in memory: {error}; wanted RGB or grey") from error
+    what = getattr(picture, "dtype", type(picture).__name__)
+    raise UserError(
+        f"a picture is {what}, wanted the path of a file, an image of Pillow's, or an array of "
+        "bytes (uint8) of shape (H, W) or (H, W, 3)."
+    )
+
+
+def decode_bytes(data: bytes, name: object, pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the image in a file's bytes; see `decode`.
+
+    Args:
+        data: the bytes.
+        name: of the file, for errors.
+        pixels: at most so many.
+
+    Raises:
+        UnreadableImage: see `decode`.
     """
     try:
-        return _pixels(data)
+        return _pixels(data, pixels)
     except Exception as error:  # Pillow's readers raise a dozen types on damaged data
         reason = _reason(data, error)
         raise UnreadableImage(
             f"{name}: cannot be decoded ({len(data):,} bytes, {reason}); wanted a whole "
-            f"{', '.join(FORMATS)} file of at most {MAX_PIXELS:,} pixels, its longer side at most "
+            f"{', '.join(FORMATS)} file of at most {pixels:,} pixels, its longer side at most "
             f"{MAX_RATIO} times its shorter: replace or remove it"
         ) from error
 
@@ -111,16 +148,20 @@ def _reason(data: bytes, error: Exception) -> str:
     return str(error)
 
 
-def _pixels(data: bytes) -> Image.Image:
+def _pixels(data: bytes, most: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        if width * height > MAX_PIXELS:  # known from the header, before any memory is taken
+        if width * height > most:  # known from the header, before any memory is taken
             raise ValueError(f"{width:,} x {height:,} pixels")
         if max(width, height) > MAX_RATIO * min(width, height):  # resized by its shorter side
             raise ValueError(f"{width:,} x {height:,} pixels, over {MAX_RATIO:,} to 1")
         image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        rgb = _rgb(image)
+        return _upright_rgb(image)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT.get(_orientation(image))
+    rgb = _rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
 
 

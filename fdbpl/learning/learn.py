@@ -6,7 +6,7 @@ the model is learned from all of them. A test split of the user's own no trainin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -98,6 +98,8 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
             what to do.
     """
     dataset = open_dataset(NAME, request.params(labelled=True).data)
+    if request.class_names:
+        dataset = replace(dataset, class_names=tuple(request.class_names))
     labelled = all(item.label != UNKNOWN for item in dataset.train)
     params = request.params(labelled=labelled)
     folds = folds_of(dataset, request.seed, FOLDS, own_test=not dataset.held_out)

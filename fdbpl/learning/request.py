@@ -58,6 +58,7 @@ class Request:
         methods: to choose from; by default `LABELLED` or `UNLABELLED`.
         shots: pictures of each class to learn from.
         crops: regions of each picture.
+        class_names: in place of the names of class folders, in their order.
         seed: of shots and training.
         device: auto, cpu or cuda.
         store: where regions' features are kept; any fsspec URL.
@@ -72,6 +73,7 @@ class Request:
     methods: Sequence[str] = ()
     shots: Shots = "all"
     crops: int = 4
+    class_names: Sequence[str] = ()
     seed: int = 1
     device: str = "auto"
     store: str = ".fdbpl/store"

@@ -111,7 +111,7 @@ def fit_chosen(shots: Shots) -> Probe:
     """Fit CLIP's few-shot linear probe (Radford et al. 2021, appendix A.3), every region a sample.
 
     The penalty is chosen by cross-validation of FOLDS folds over the images of each class: taken
-    ever weaker from the strongest of PENALTIES on, until fewer regions of the images left out are
+    ever weaker from the strongest on, until fewer regions of the images left out are
     classified rightly; the strongest of equals. Where a class has a single image it is the middle
     one.
     """

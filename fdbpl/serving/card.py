@@ -80,9 +80,11 @@ Prompt: "{about.template}"
 def _held_out(about: About) -> str:
     made = about.made
     if made["calibrated_on"] == TEST_IMAGES:
+        kept = f"{made['features']['precision']} tower, kept as {made['features']['payload']}"
         return (
-            f"They are those of {made['dataset']}: nothing was learned from them, but the "
-            "probabilities and thresholds below are fitted on them."
+            f"They are those of {made['dataset']}, as their features lie in its cache ({kept}). "
+            "Nothing was learned from them, but the probabilities and thresholds below are fitted "
+            "on them."
         )
     if about.measured["own_test"]:
         return "They were set apart by whoever gave them; nothing was learned or chosen by them."

@@ -11,6 +11,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ CARD = "README.md"
 
 NO_MODEL = "judges what the teacher sees, and a model has the student's image tower"
 """Why a method cannot become a model whose `sees` is "teacher"."""
+_PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class About(BaseModel):
@@ -137,32 +139,55 @@ def open_model(path: Path) -> ModelFolder:
     """Open a model; every file is checked.
 
     Raises:
-        UserError: there is none, a file is missing or damaged, or another version wrote it.
+        UserError: there is none, a file is missing or damaged, another version wrote it, or it
+            names a file that is no plain file of the folder.
+    """
+    model = open_unread(path)
+    for name in model.files:
+        model.read(name)
+    return model
+
+
+def open_unread(path: Path) -> ModelFolder:
+    """Open a model by its `model.json` alone; its files are checked as they are read.
+
+    Raises:
+        UserError: see `open_model`.
     """
     file = path / ABOUT
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-        digest = told.pop("digest")
+        digest, found = told.pop("digest"), sha256(canonical_json(told))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path}: no model of fdbpl: no {ABOUT} in it. Wanted a folder that fdbpl learn wrote."
         ) from None
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise UserError(f"{file}: damaged. {_AGAIN}") from None
     if told.get("format") != FORMAT:
         raise UserError(
             f"{file}: format {told.get('format')!r}, wanted {FORMAT}. Another version of fdbpl "
             "wrote it: install that one, or learn the model again."
         )
-    if digest != sha256(canonical_json(told)):
+    if digest != found:
         raise UserError(f"{file}: damaged or edited: its digest is another. {_AGAIN}")
-    files = told.pop("files")
+    files = told.pop("files", None)
     try:
         about = About.model_validate(told)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(f"{file}: {key} is not as this fdbpl wants it. {_AGAIN}") from None
-    model = ModelFolder(path, about, files)
+    _require_plain(file, files)
+    return ModelFolder(path, about, files)
+
+
+def _require_plain(file: Path, files: object) -> None:
+    """Refuse names that lead out of the folder, or hide in it: a model may come from anybody."""
+    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+        raise UserError(f"{file}: files is not as this fdbpl wants it. {_AGAIN}")
     for name in files:
-        model.read(name)
-    return model
+        if name == ABOUT or not _PLAIN.fullmatch(name):
+            raise UserError(
+                f"{file}: names the file {name!r}, wanted a plain file name of letters, digits, "
+                f"'.', '-' and '_', other than {ABOUT}. Do not trust this model."
+            )

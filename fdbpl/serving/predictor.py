@@ -83,14 +83,13 @@ class Predictor:
         """Return the logits (n, C) of pixels (n, 3, S, S)."""
         return self.decision.logits(self.tower(pixels), range(len(self.class_names)))
 
-    def judge(self, pixels: NDArray[np.float32], keep: int = KEEP) -> Judgement:
-        """Return what is said of pixels (n, 3, S, S).
+    def judgement(self, logits: Floats, keep: int = KEEP) -> Judgement:
+        """Return what is said of n pictures with logits (n, C).
 
         Args:
-            pixels: of n pictures.
+            logits: as `logits` returns them.
             keep: per cent of known pictures that shall count as known: 90, 95 or 99.
         """
-        logits = self.logits(pixels)
         scores = logsumexp(logits)
         known = scores >= self.calibration.thresholds[keep] if self.knows_thresholds else None
         return Judgement(self.calibration.probabilities(logits), scores, known)
@@ -103,9 +102,13 @@ class Predictor:
         Args:
             pixels: of n pictures.
             top: how many classes to name.
-            keep: see `judge`.
+            keep: see `judgement`.
         """
-        found = self.judge(pixels, keep)
+        return self.of_logits(self.logits(pixels), top, keep)
+
+    def of_logits(self, logits: Floats, top: int = 5, keep: int = KEEP) -> list[Prediction]:
+        """Return what is predicted of n pictures with logits (n, C); see `predictions`."""
+        found = self.judgement(logits, keep)
         order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top]
         return [
             Prediction(

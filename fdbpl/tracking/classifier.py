@@ -17,11 +17,12 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl.data.images import UnreadableImage, decode, decode_bytes
 from fdbpl.evaluation.calibration import KEPT
-from fdbpl.serving.predictor import KEEP, Judgement, load_predictor
+from fdbpl.serving.predictor import KEEP, Predictor, load_predictor
 
 AT_ONCE = 32
 """Pictures that are in memory together."""
@@ -69,10 +70,7 @@ class PictureClassifier(PythonModel):  # type: ignore[misc]
         predictor, values = self.predictor, _flat(model_input["image"])
         pixels = (predictor.pixels(self._picture(row, value)) for row, value in enumerate(values))
         try:
-            parts = [
-                frame(predictor.class_names, predictor.judge(np.stack(group), keep))
-                for group in _groups(pixels, AT_ONCE)
-            ]
+            parts = [frame(predictor, np.stack(group), keep) for group in _groups(pixels, AT_ONCE)]
         except UnreadableImage as error:
             raise _refused(str(error)) from None
         if not parts:
@@ -90,7 +88,10 @@ class PictureClassifier(PythonModel):  # type: ignore[misc]
             )
         text = str(value)
         if self.allow_paths and os.path.isfile(text):  # noqa: PTH113 - base64 may be too long
-            return decode(Path(text))
+            try:
+                return decode(Path(text))
+            except UnreadableImage as error:
+                raise UnreadableImage(f"{name}: {error}") from None
         return decode_bytes(self._of_base64(text, name), name)
 
     def _of_base64(self, text: str, name: str) -> bytes:
@@ -109,8 +110,9 @@ class PictureClassifier(PythonModel):  # type: ignore[misc]
             ) from None
 
 
-def frame(names: Sequence[str], found: Judgement) -> pd.DataFrame:
-    """Lay out what is said of n pictures as n rows; see `PictureClassifier.predict`."""
+def frame(predictor: Predictor, pixels: NDArray[np.float32], keep: int) -> pd.DataFrame:
+    """Return what is predicted of pixels (n, 3, S, S), as `PictureClassifier.predict` does."""
+    names, found = predictor.class_names, predictor.judgement(predictor.logits(pixels), keep)
     return pd.DataFrame(
         {
             "class": [names[label] for label in found.probabilities.argmax(axis=1)],

@@ -1,0 +1,69 @@
+"""The command `fdbpl serve`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from fdbpl.system.errors import UserError
+
+TOKEN = "FDBPL_TOKEN"
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--allow-host", "names", multiple=True, help="A name it is asked under; * for any.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"Holds a token that requests must show; or set {TOKEN}.",
+)
+@click.option(
+    "--max-mb", type=click.IntRange(1), default=20, show_default=True, help="Of a picture."
+)
+@click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="That wait.")
+@click.option("--threads", type=click.IntRange(1), help="Of the image tower. By default all cores.")
+def serve(
+    model: Path,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    token_file: Path | None,
+    max_mb: int,
+    queue: int,
+    threads: int | None,
+) -> None:
+    """Serve MODEL: a page to drop pictures on, and POST /predict for programs.
+
+    Listens on this machine alone unless --host says otherwise. Programs send the bytes of a
+    picture, or a form of several, and get the objects of fdbpl predict --json. /healthz and
+    /metrics tell how it is; /openapi.json describes it.
+    """
+    import uvicorn
+
+    from fdbpl.serving.predictor import load_predictor
+    from fdbpl.serving.server import LOOPBACK, Settings, create_app
+
+    settings = Settings(
+        name=model.resolve().name,
+        hosts=(*LOOPBACK, *names, *(() if host in ("0.0.0.0", "::") else (host.lower(),))),
+        token=_token(token_file),
+        picture_bytes=max_mb * 1_000_000,
+        room=queue,
+    )
+    app = create_app(load_predictor(model, threads), settings)
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"{settings.name}: http://{shown}:{port}/   end with Ctrl+C")
+    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+
+
+def _token(file: Path | None) -> str | None:
+    """Read the token from its file or from the environment, never from the command line."""
+    if file is None:
+        return os.environ.get(TOKEN) or None
+    found = file.read_text(encoding="utf-8").strip()
+    if not found:
+        raise UserError(f"{file}: empty, wanted a token.")
+    return found
