@@ -42,17 +42,21 @@ class DrawnRun:
     params: Params
 
     @property
+    def dataset(self) -> str:
+        return self.params.datasets[0]
+
+    @property
     def work(self) -> Workspace:
         return Workspace(Path("runs") / "drawn")
 
     @property
     def plan(self) -> Plan:
-        return Plan.load(self.work.plan(DATASET))
+        return Plan.load(self.work.plan(self.dataset))
 
     @property
     def pictures(self) -> list[Path]:
         """The files of the test pictures."""
-        plan, place = self.plan, open_dataset(DATASET, self.params.data).folder
+        plan, place = self.plan, open_dataset(self.dataset, self.params.data).folder
         return [(place / plan.paths[row]).absolute() for row in plan.test]
 
     def task(self, protocol: str = "all-classes") -> Task:
@@ -91,5 +95,5 @@ def drawn_run(folder: Path, **changes: Any) -> DrawnRun:
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     found = DrawnRun(folder, check_params(raw))
     for stage in STAGES:
-        run_stage(stage, found.params, found.work, DATASET)
+        run_stage(stage, found.params, found.work, found.dataset)
     return found

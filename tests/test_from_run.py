@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import draw_image
 from drawn_run import DATASET, DrawnRun, drawn_run, student
 from workspaces import run_of
 
@@ -91,6 +92,27 @@ def test_a_model_keeps_what_was_measured_and_on_what(run: DrawnRun, protocol: st
     assert "on 480 test images, all 20 classes competing" in card
     assert ("of the base half, which was learned" in card) == (protocol == "base-to-new")
     assert "method tried" not in card
+
+
+def test_where_nobody_told_the_classes_the_teacher_stands_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(20):
+        draw_image(tmp_path / "pictures" / f"{number}.png", number)
+    (tmp_path / "names.txt").write_text("black key\nblue drop\npink bolt\n")
+    own = {"mine": {"images": "pictures", "names": "names.txt"}}
+    run = drawn_run(
+        tmp_path, datasets=["mine"], protocols=["all-classes"], data={"own": own}, methods=["fdbpl"]
+    )
+    made = run.made("fdbpl")
+    told = run_of(run.work, "mine", "all-classes")["methods"]["fdbpl"]["1"]["measures"]
+    assert told.keys() == {"agreement"}
+    assert made.measured["protocol"] == told
+    assert made.measured["accuracy"] == pytest.approx(told["agreement"])
+    assert (made.measured["labels"], made.made["labels"]) == ("teacher", "teacher")
+    card = card_files(made.about)["README.md"].decode()
+    assert f"Agreement with the teacher on {len(run.plan.test)} test images" in card
 
 
 def pack(*words: str, code: int = 0) -> str:
