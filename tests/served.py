@@ -1,33 +1,26 @@
-"""A model without a network, for tests of what stands around one: classes are told by colour."""
+"""A model to serve in tests, and pictures to ask it about: classes are told by colour."""
 
 import io
 
 import numpy as np
+from models import COLOURS, SIZE, tower
 from PIL import Image
 
 from fdbpl.classify.decision import Decision
+from fdbpl.clip.onnx_tower import OnnxTower
 from fdbpl.clip.preprocessing import Preprocessing
-from fdbpl.evaluation.calibration import Calibration
+from fdbpl.evaluation.calibration import KEPT, Calibration
 from fdbpl.serving.predictor import Predictor
-
-NAMES = ("red", "green", "blue")
-SIZE = 8
-
-
-def mean_colour(pixels: np.ndarray) -> np.ndarray:
-    """Return the unit mean colours (n, 3) of pixels (n, 3, S, S)."""
-    means = pixels.mean(axis=(2, 3)) + 1e-6
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def colour_predictor(limit: float = -1e9) -> Predictor:
     """Return what tells pictures by their mean colour; known are scores from `limit` on."""
     return Predictor(
-        tower=mean_colour,  # type: ignore[arg-type]
-        preprocessing=Preprocessing(SIZE, (0.0,) * 3, (1.0,) * 3, "bicubic", "shortest"),
+        tower=OnnxTower(tower(), threads=1),
+        preprocessing=Preprocessing(SIZE, (0.0,) * 3, (1.0,) * 3, "bicubic", "squash"),
         decision=Decision(np.eye(3, dtype=np.float32), 10.0),
-        class_names=NAMES,
-        calibration=Calibration(1.0, dict.fromkeys((90, 95, 99), limit)),
+        class_names=COLOURS,
+        calibration=Calibration(1.0, dict.fromkeys(KEPT, limit)),
     )
 
 

@@ -81,6 +81,8 @@ def test_a_model_keeps_what_was_measured_and_on_what(run: DrawnRun, protocol: st
     assert made.made["calibrated_on"] == "test images"
     learned = 20 if protocol == "all-classes" else 10
     assert (made.made["learned_classes"], made.made["pictures"]) == (learned, 2 * learned)
+    assert made.learned is not None
+    assert len(set(made.learned)) == 2 * learned
     right = run.cached_logits("fdbpl", protocol).argmax(axis=1)
     truth = run.plan.images["label"][run.plan.test]
     assert made.measured["accuracy"] == pytest.approx(100 * np.mean(right == truth))

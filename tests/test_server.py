@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import NAMES, colour_predictor, png
+from models import COLOURS, SIZE
+from served import colour_predictor, png
 from starlette.testclient import TestClient
 
 from fdbpl.serving import server
@@ -47,7 +48,7 @@ def test_a_form_of_several_is_answered_as_a_list_in_order(asking) -> None:
     assert [one["path"] for one in found] == ["red.png", "notes.txt", "lime.png", "blue.png"]
     assert "cannot be decoded" in found[1]["error"]
     assert set(found[1]) == {"path", "error"}
-    assert [one["top"][0][0] for one in (found[0], *found[2:])] == list(NAMES)
+    assert [one["top"][0][0] for one in (found[0], *found[2:])] == list(COLOURS)
 
 
 def test_many_at_once_get_their_own_answers(asking) -> None:
@@ -58,7 +59,7 @@ def test_many_at_once_get_their_own_answers(asking) -> None:
         return answer.json()["top"][0][0]
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(top, colours)) == list(NAMES) * 20
+        assert list(pool.map(top, colours)) == list(COLOURS) * 20
 
 
 def test_a_picture_of_nothing_known_is_called_so() -> None:
@@ -178,7 +179,7 @@ def test_any_bytes_are_answered(asking, body: bytes) -> None:
 
 def test_logits_in_a_batch_are_those_of_one_by_one() -> None:
     predictor = colour_predictor()
-    pixels = np.random.default_rng(0).random((5, 3, 8, 8)).astype(np.float32)
+    pixels = np.random.default_rng(0).random((5, 3, SIZE, SIZE)).astype(np.float32)
     whole = predictor.logits(pixels)
     single = np.concatenate([predictor.logits(pixels[row : row + 1]) for row in range(5)])
     np.testing.assert_allclose(whole, single, atol=1e-4)

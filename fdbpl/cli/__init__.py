@@ -13,6 +13,7 @@ from fdbpl.cli import (
     preset,
     push,
     record,
+    report,
     serve,
     servers,
     stages,
@@ -43,7 +44,7 @@ for command in (
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),
-    record.record,
+    *(record.record, report.report),
     *(servers.up, servers.down),
 ):
     main.add_command(command)

@@ -54,9 +54,11 @@ def serve(
         room=queue,
     )
     app = create_app(load_predictor(model, threads), settings)
+    config = uvicorn.Config(app, host, port, log_level="warning", server_header=False)
+    listening = config.bind_socket()  # before the address is told, which --port 0 leaves open
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"{settings.name}: http://{shown}:{port}/   end with Ctrl+C")
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    click.echo(f"{settings.name}: http://{shown}:{listening.getsockname()[1]}/   end with Ctrl+C")
+    uvicorn.Server(config).run([listening])
 
 
 def _token(file: Path | None) -> str | None:

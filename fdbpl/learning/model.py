@@ -9,6 +9,7 @@ from fdbpl.evaluation.calibration import calibrate
 from fdbpl.learning.figures import figures
 from fdbpl.learning.learn import Outcome
 from fdbpl.learning.request import FOLDS, Request
+from fdbpl.regions.plan import Plan
 from fdbpl.serving.card import card_files
 from fdbpl.serving.figures import HELD_OUT
 from fdbpl.serving.make import Made, save_model
@@ -42,7 +43,13 @@ def made_of(name: str, request: Request, outcome: Outcome) -> Made:
             "train": outcome.params.train.model_dump(mode="json") if method.takes_steps else None,
         },
         measured=figures(outcome, calibration),
+        learned=_pictures(plan, request.seed) if method.learns else (),
     )
+
+
+def _pictures(plan: Plan, seed: int) -> list[bytes]:
+    """Return the digests of the pictures that a seed learns from."""
+    return [plan.images["hash"][row].tobytes() for row in plan.shots[seed]]
 
 
 def save(path: Path, made: Made) -> int:

@@ -53,7 +53,7 @@ Tells {len(names)} classes of pictures apart: {listed}.
 
 {what.capitalize()} on {measured["pictures"]:,} {seen}, all {len(names)} classes \
 competing: **{measured["accuracy"]:.1f} %** ({measured["low"]:.1f} to {measured["high"]:.1f}).
-{_held_out(about)}{_by_halves(measured)}{_tried(about, what)}
+{origin(about)}{_by_halves(measured)}{_tried(about, what)}
 
 {("Weakest classes: " + "; ".join(weak) + ".") if weak else "No class is ever missed."}
 
@@ -77,9 +77,10 @@ Prompt: "{about.template}"
 """
 
 
-def _held_out(about: About) -> str:
+def origin(about: About) -> str:
+    """Say where the pictures come from by which a model was measured and calibrated."""
     made = about.made
-    if made["calibrated_on"] == TEST_IMAGES:
+    if made.get("calibrated_on") == TEST_IMAGES:
         kept = f"{made['features']['precision']} tower, kept as {made['features']['payload']}"
         return (
             f"They are those of {made['dataset']}, as their features lie in its cache ({kept}). "
@@ -107,7 +108,7 @@ def _by_halves(measured: Mapping[str, Any]) -> str:
 def _tried(about: About, what: str) -> str:
     tried = sorted(about.measured["tried"].items(), key=lambda pair: -pair[1])
     if len(tried) == 1:
-        return f"\nMethod: {title_of(about.method)}."
+        return f"\nMethod: {about.title}."
     rows = [f"| {title_of(name)} | {value:.1f} |" for name, value in tried]
     return f"""
 

@@ -1,14 +1,9 @@
 """The model of what a run learned: its files as they lie there, and the student's image tower."""
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-import numpy as np
-
-from fdbpl.cache.cache import Cache
 from fdbpl.classify.artifact import Artifact, decision_of
-from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.weights import about_model
 from fdbpl.evaluation.calibration import calibrate
@@ -17,8 +12,9 @@ from fdbpl.serving.figures import TEST_IMAGES, figures_of
 from fdbpl.serving.make import Made
 from fdbpl.serving.model_folder import NO_MODEL
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import model_of, open_role
-from fdbpl.stages.evaluate import measures, truth
+from fdbpl.stages.caches import model_of, open_caches
+from fdbpl.stages.carried import text_tower
+from fdbpl.stages.evaluate import Tested
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.tasks import Task
 from fdbpl.system.errors import UserError
@@ -68,10 +64,13 @@ def made_of_run(
     classifier = opened("classifier", seed=seed)
     prompts = opened("prompts", seed=seed) if method.learns else None
     decision = decision_of(classifier)
-    measured, logits, labels = _measured(params, work, task, decision)
-    calibration = calibrate(logits, labels)
+    tested = Tested(params, work, plan, open_caches(params, plan, work), text_tower(params, work))
+    logits = decision.logits(tested.features(decision.sees), range(len(plan.class_names)))
+    calibration = calibrate(logits, tested.truth)
     clip = student()
     _require_same(clip, classifier, work.command("train-student", plan.name))
+    measured = figures_of(logits, tested.truth, plan.class_names, calibration)
+    shots = task.picks[seed] if method.learns else ()
     return Made(
         name=name,
         method=method,
@@ -81,51 +80,31 @@ def made_of_run(
         decision=decision,
         prompts=prompts,
         calibration=calibration,
-        made=_made(params, task, method, seed, decision.sees),
+        made={
+            "dataset": plan.name,
+            "protocol": task.protocol.name,
+            "pictures": len(shots),
+            "learned_classes": len(task.names) if method.learns else 0,
+            "labels": "told" if plan.is_labelled else "teacher",
+            "shots": task.shots,
+            "crops": plan.crops,
+            "seed": seed,
+            "calibrated_on": TEST_IMAGES,
+            "features": {
+                "precision": model_of(params, decision.sees).precision,
+                "payload": params.cache.payload,
+            },
+            "train": params.train.model_dump(mode="json") if method.takes_steps else None,
+        },
         measured={
-            **figures_of(logits, labels, plan.class_names, calibration),
             **measured,
-            "tried": {method.name: 100 * float(np.mean(logits.argmax(axis=1) == labels))},
+            "labels": "told" if plan.tests_labels else "teacher",
+            "own_test": True,
+            "tried": {method.name: measured["accuracy"]},
+            "protocol": tested.measures(task.protocol, decision),
         },
+        learned=[plan.images["hash"][row].tobytes() for row in shots],
     )
-
-
-def _measured(
-    params: Params, work: Workspace, task: Task, decision: Decision
-) -> tuple[dict[str, Any], Any, Any]:
-    """Return what the protocol measures, the logits (T, C) of the test images, their labels."""
-    plan = task.plan
-    roles: set[Role] = {decision.sees} if plan.tests_labels else {decision.sees, "teacher"}
-    caches: Mapping[Role, Cache] = {role: open_role(role, params, plan, work) for role in roles}
-    features = cache(lambda role: np.asarray(caches[role].features("test")))
-    labels = truth(plan, caches, features)
-    seen = features(decision.sees)
-    measured = {
-        "protocol": measures(task.protocol, plan, seen, labels, decision),
-        "labels": "told" if plan.tests_labels else "teacher",
-        "own_test": True,
-    }
-    return measured, decision.logits(seen, range(len(plan.class_names))), labels
-
-
-def _made(params: Params, task: Task, method: Method, seed: int, sees: Role) -> dict[str, Any]:
-    plan = task.plan
-    return {
-        "dataset": plan.name,
-        "protocol": task.protocol.name,
-        "pictures": len(task.picks[seed]) if method.learns else 0,
-        "learned_classes": len(task.names) if method.learns else 0,
-        "labels": "told" if plan.is_labelled else "teacher",
-        "shots": task.shots,
-        "crops": plan.crops,
-        "seed": seed,
-        "calibrated_on": TEST_IMAGES,
-        "features": {
-            "precision": model_of(params, sees).precision,
-            "payload": params.cache.payload,
-        },
-        "train": params.train.model_dump(mode="json") if method.takes_steps else None,
-    }
 
 
 def _require_same(clip: ClipModel, classifier: Artifact, command: str) -> None:

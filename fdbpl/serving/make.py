@@ -1,6 +1,6 @@
 """Making a model of what was learned: its tower as a graph, what decides, and how sure it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from fdbpl.clip.onnx_tower import OnnxTower
 from fdbpl.clip.projection import without_projection
 from fdbpl.evaluation.calibration import Calibration
 from fdbpl.methods.method import Method
-from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, TOWER, About, write_model
+from fdbpl.serving.model_folder import CLASSIFIER, LEARNED, PROMPTS, TOWER, About, write_model
 from fdbpl.serving.predictor import Predictor
 from fdbpl.system.errors import UserError
 
@@ -42,6 +42,8 @@ class Made:
         calibration: of the decision's logits.
         made: how it was learned.
         measured: what was measured on held-out images.
+        learned: digests of the pictures that it was learned from, as a plan has them; None where
+            they are not known.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Made:
     calibration: Calibration
     made: Mapping[str, Any]
     measured: Mapping[str, Any]
+    learned: Sequence[bytes] | None = None
 
     @property
     def about(self) -> About:
@@ -100,6 +103,8 @@ def save_model(path: Path, model: Made, card: Mapping[str, bytes]) -> int:
     files = {TOWER: graph, CLASSIFIER: model.classifier.data, **card}
     if model.prompts is not None:
         files[PROMPTS] = model.prompts.data
+    if model.learned is not None:
+        files[LEARNED] = "".join(f"{one.hex()}\n" for one in sorted(model.learned)).encode()
     write_model(path, model.about, files)
     return sum(map(len, files.values()))
 

@@ -5,6 +5,7 @@
     classifier.safetensors  what decides between the classes
     prompts.safetensors     what was learned, for other class names; of some methods
     README.md, card.png     the model card
+    learned.txt             of each picture learned from, the BLAKE2b digest (16 bytes) of its file
 
 `model.json` holds a digest of itself, too. Files that it does not name are no part of the model.
 """
@@ -26,6 +27,7 @@ FORMAT: Literal[1] = 1
 ABOUT = "model.json"
 TOWER, CLASSIFIER, PROMPTS = "tower.onnx", "classifier.safetensors", "prompts.safetensors"
 CARD = "README.md"
+LEARNED = "learned.txt"
 
 NO_MODEL = "judges what the teacher sees, and a model has the student's image tower"
 """Why a method cannot become a model whose `sees` is "teacher"."""
@@ -104,6 +106,13 @@ class ModelFolder:
                 f"{self.files.get(name, 'none')[:12]}. {_AGAIN}"
             )
         return data
+
+    @property
+    def learned(self) -> frozenset[str] | None:
+        """Digests of the pictures that it was learned from; None where it does not say."""
+        if LEARNED not in self.files:
+            return None
+        return frozenset(self.read(LEARNED).decode().split())
 
 
 _AGAIN = "Get a sound copy of the model, or learn it again."

@@ -8,7 +8,7 @@ from fdbpl.evaluation.record import DatasetRecord, runs_of
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.reporting.protocols import sections
 from fdbpl.reporting.published_tables import backbone_of, published_tables, unlike_published
-from fdbpl.reporting.section import plot
+from fdbpl.reporting.section import Section, plot
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.made_with import of_all
@@ -25,12 +25,9 @@ def compare(params: Params, work: Workspace) -> list[str]:
     Raises:
         UserError: a dataset of the list has not been evaluated, or with other parameters.
     """
-    records = {name: read_record(params, name, work) for name in params.datasets}
-    found = sections(params, wanted(params), records)
-    comparison: dict[str, Any] = {"methods": {}, **{one.key: one.value for one in found}}
+    found, comparison, published = compared(params, work)
     tables = [table for one in found for table in one.tables]
-    tables += _published(params, records, comparison)
-    text = "\n\n".join(tables) + "\n"
+    text = "\n\n".join(tables + published) + "\n"
     picture = io.BytesIO()
     plot(found, picture)
     comparison["made_with"] = of_all(params)
@@ -38,6 +35,18 @@ def compare(params: Params, work: Workspace) -> list[str]:
     write_whole(work.comparison("md"), text.encode())
     write_whole(work.comparison("png"), picture.getvalue())
     return [text, f"Written: {work.comparison('json')}, .md, .png"]
+
+
+def compared(params: Params, work: Workspace) -> tuple[list[Section], dict[str, Any], list[str]]:
+    """Return the sections of all protocols, what compare.json holds, and the published tables.
+
+    Raises:
+        UserError: as `compare` does.
+    """
+    records = {name: read_record(params, name, work) for name in params.datasets}
+    found = sections(params, wanted(params), records)
+    comparison: dict[str, Any] = {"methods": {}, **{one.key: one.value for one in found}}
+    return found, comparison, _published(params, records, comparison)
 
 
 def _published(

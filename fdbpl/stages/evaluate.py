@@ -83,14 +83,14 @@ class Tested:
     def run(self, protocol: Protocol, task: Task) -> Run:
         """Measure every method and seed of a task."""
         spaces = classes_of(protocol, self.plan).tested
-        methods = self._methods(protocol, task)
+        methods = self.methods(protocol, task)
         seeds = self.params.seeds
         return Run(
             learned_on=task.plan.name,
             kind=protocol.kind(self.params, self.plan.name),
             classes={name: len(labels) for name, labels in spaces.items()},
             test_images={
-                name: int(np.isin(self._truth, labels).sum()) for name, labels in spaces.items()
+                name: int(np.isin(self.truth, labels).sum()) for name, labels in spaces.items()
             },
             left_out=[
                 name for name in self.params.methods if name not in [one.name for one in methods]
@@ -101,7 +101,7 @@ class Tested:
             },
         )
 
-    def _methods(self, protocol: Protocol, task: Task) -> list[Method]:
+    def methods(self, protocol: Protocol, task: Task) -> list[Method]:
         """Return the methods that can be learned and say something when measured."""
         if not len(self.plan.test):
             return []
@@ -114,18 +114,33 @@ class Tested:
         key = protocol.name, method.name
         if key in self.untrained:
             return self.untrained[key]
-        decision, prompts = self._decision(protocol, task, method, seed)
-        features = self._features(decision.sees)
-        found = measures(protocol, self.plan, features, self._truth, decision)
-        cell = Cell(measures=found, prompts=prompts)
+        decision, prompts = self.decision(protocol, task, method, seed)
+        cell = Cell(measures=self.measures(protocol, decision), prompts=prompts)
         if not method.learns:  # the same for every seed and number of shots
             self.untrained[key] = cell
         return cell
 
-    def _decision(
+    def measures(self, protocol: Protocol, decision: Decision) -> dict[str, Any]:
+        """Return what a protocol measures of a decision between all classes, in per cent.
+
+        Where the teacher says what pictures show, what would be an accuracy is called agreement.
+        """
+        spaces = classes_of(protocol, self.plan).tested
+        found = protocol.measure(self.features(decision.sees), self.truth, decision, spaces)
+        if self.plan.tests_labels:
+            return dict(found)
+        return {name.replace("accuracy", "agreement"): one for name, one in found.items()}
+
+    def decision(
         self, protocol: Protocol, task: Task, method: Method, seed: int
     ) -> tuple[Decision, str | None]:
-        """Return what decides by what was learned here, or elsewhere and is carried here."""
+        """Return what decides by what was learned here, or elsewhere and is carried here.
+
+        With it the digest of the prompts, where there are some.
+
+        Raises:
+            UserError: see `open_learned`.
+        """
         if task.plan.name == self.plan.name:
             kept = open_learned("classifier", self.params, task, self.work, method.name, seed)
             return decision_of(kept), kept.about.get("prompts")
@@ -143,53 +158,17 @@ class Tested:
         return self.carry(prompts, method, classes), prompts.digest
 
     @cached_property
-    def _features(self) -> Callable[[Role], NDArray[Any]]:
+    def features(self) -> Callable[[Role], NDArray[Any]]:
         """Return the features (T, D) of the test images, by role; each read once."""
         return cache(lambda role: self.caches[role].features("test"))
 
     @cached_property
-    def _truth(self) -> NDArray[Any]:
-        return truth(self.plan, self.caches, self._features)
-
-
-def truth(
-    plan: Plan, caches: Mapping[Role, Cache], features: Callable[[Role], NDArray[Any]]
-) -> NDArray[Any]:
-    """Return the labels (T,) of a plan's test images; where nobody told them, the teacher's.
-
-    Args:
-        plan: with T >= 1 test images.
-        caches: of the plan, by role.
-        features: of its test images by role, (T, D).
-    """
-    if plan.tests_labels:
-        return plan.images["label"][plan.test]
-    scores = features("teacher") @ caches["teacher"].text("template").T
-    return np.asarray(scores.argmax(axis=1))
-
-
-def measures(
-    protocol: Protocol,
-    plan: Plan,
-    features: NDArray[Any],
-    labels: NDArray[Any],
-    decision: Decision,
-) -> dict[str, Any]:
-    """Return what a protocol measures of a decision, in per cent.
-
-    Where the labels are the teacher's, what would be an accuracy is called agreement.
-
-    Args:
-        protocol: of the test.
-        plan: with T >= 1 test images.
-        features: of these, (T, D).
-        labels: (T,) as `truth` returns them.
-        decision: between all classes of the plan.
-    """
-    found = protocol.measure(features, labels, decision, classes_of(protocol, plan).tested)
-    if plan.tests_labels:
-        return dict(found)
-    return {name.replace("accuracy", "agreement"): one for name, one in found.items()}
+    def truth(self) -> NDArray[Any]:
+        """The labels (T,) of the test images; where nobody told them, what the teacher says."""
+        if self.plan.tests_labels:
+            return self.plan.images["label"][self.plan.test]
+        teacher = self.features("teacher") @ self.caches["teacher"].text("template").T
+        return np.asarray(teacher.argmax(axis=1))
 
 
 def _lines(params: Params, plan: Plan, protocols: Mapping[str, Mapping[str, Run]]) -> list[str]:

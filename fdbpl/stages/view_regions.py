@@ -1,6 +1,8 @@
 """Looking at one image of a dataset: its regions, as plan, caches and classifiers know them."""
 
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from fdbpl.data.images import decode
 from fdbpl.data.names import spoken
 from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.logits import Floats, informativeness, log_softmax
+from fdbpl.evaluation.ood import Scorer
+from fdbpl.methods.method import Method
 from fdbpl.regions.boxes import Box
 from fdbpl.regions.plan import TEST, Plan
 from fdbpl.reporting import region_view
@@ -21,7 +25,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_caches
 from fdbpl.stages.ood import learned_regions, open_scorer
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.tasks import task_of, testing
+from fdbpl.stages.tasks import Task, task_of, testing
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
@@ -59,51 +63,102 @@ def view_regions(
         raise UserError(
             f"--seed is {seed}, wanted one of the plan's: {', '.join(map(str, plan.shots))}."
         )
-    shown = [one.name for one in params.chosen_methods if one.transfers and one.sees == "student"]
+    shown = [one.name for one in params.chosen_methods if can_view(one)]
     if method not in shown:
         raise UserError(f"--method is {method!r}, wanted one of {', '.join(shown)}.")
     row = find_image(plan, image)
-    caches = open_caches(params, plan, work)
-    teacher, student = caches["teacher"], caches["student"]
+    viewer = open_viewer(params, task, open_caches(params, plan, work), method, seed, work)
     picture = decode(
         open_dataset(dataset, params.data).folder / plan.paths[row],
         plan.images["hash"][row].tobytes(),
     )
-    boxes, flips, features = _regions(plan, row, caches, (0, 0, picture.width, picture.height))
-
-    scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
-    own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
-    base = list(task.labels)
-    by_teacher = own * features["teacher"].astype(np.float64) @ teacher.text("template")[base].T
-    _, scorer = open_scorer(method, seed, params, task, caches, work)
-    scores = scorer(features["student"])
-    learned = scorer(student.features("train", learned_regions(task, seed)))
-    score = "energy_mahalanobis" if "energy_mahalanobis" in scores else "energy"
-    names = [plan.class_names[label] for label in base]
-    of_both = zip(
-        guesses(by_teacher, names),
-        guesses(scorer.logits(features["student"]), names),
-        strict=True,
-    )
-    views = [
-        RegionView(
-            box=box,
-            flip=flip,
-            w=float(w),
-            teacher=teachers,
-            student=students,
-            score=float(value),
-            above=100 * float(np.mean(learned[score] < value)),
-        )
-        for box, flip, w, value, (teachers, students) in zip(
-            boxes, flips, informativeness(by_teacher), scores[score], of_both, strict=True
-        )
-    ]
+    views = viewer.views(row, (0, 0, picture.width, picture.height))
     title = f"{dataset}/{plan.paths[row]}: {class_of(plan, row)}    ({method}, seed {seed})"
     file = io.BytesIO()
-    region_view.draw(title, picture, views, SCORE_TITLES[score], file)
+    region_view.draw(title, picture, views, SCORE_TITLES[viewer.score], file)
     write_whole(out, file.getvalue())
     return f"{len(views)} regions of {plan.paths[row]}: {out}"
+
+
+def can_view(method: Method) -> bool:
+    """Tell whether a method's student can be asked of regions: one with class vectors."""
+    return method.transfers and method.sees == "student"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """What teacher and student make of regions.
+
+    Attributes:
+        plan: of the images.
+        classes: the labels learned, between which both decide.
+        caches: of the plan, by role.
+        scale: of the teacher's cosines.
+        scorer: the student's.
+        score: which OOD score is told.
+        learned: that score (n,) of the regions that were learned from.
+    """
+
+    plan: Plan
+    classes: list[int]
+    caches: Mapping[Role, Cache]
+    scale: float
+    scorer: Scorer
+    score: str
+    learned: Floats
+
+    def views(self, row: int, whole: Box) -> list[RegionView]:
+        """Return what is known of each region of an image of the plan.
+
+        Args:
+            row: of the image.
+            whole: the box of all of it.
+        """
+        boxes, flips, features = _regions(self.plan, row, self.caches, whole)
+        vectors = self.caches["teacher"].text("template")[self.classes]
+        by_teacher = self.scale * features["teacher"].astype(np.float64) @ vectors.T
+        names = [self.plan.class_names[label] for label in self.classes]
+        of_both = zip(
+            guesses(by_teacher, names),
+            guesses(self.scorer.logits(features["student"]), names),
+            strict=True,
+        )
+        scores = self.scorer(features["student"])[self.score]
+        return [
+            RegionView(
+                box=box,
+                flip=flip,
+                w=float(w),
+                teacher=teachers,
+                student=students,
+                score=float(value),
+                above=100 * float(np.mean(self.learned < value)),
+            )
+            for box, flip, w, value, (teachers, students) in zip(
+                boxes, flips, informativeness(by_teacher), scores, of_both, strict=True
+            )
+        ]
+
+
+def open_viewer(
+    params: Params,
+    task: Task,
+    caches: Mapping[Role, Cache],
+    method: str,
+    seed: int,
+    work: Workspace,
+) -> Viewer:
+    """Return what views regions by what a method, one that `can_view`, learned of a task.
+
+    Raises:
+        UserError: see `open_learned`.
+    """
+    scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
+    own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
+    _, scorer = open_scorer(method, seed, params, task, caches, work)
+    learned = scorer(caches["student"].features("train", learned_regions(task, seed)))
+    score = "energy_mahalanobis" if "energy_mahalanobis" in learned else "energy"
+    return Viewer(task.plan, list(task.labels), caches, own, scorer, score, learned[score])
 
 
 def class_of(plan: Plan, row: int) -> str:
@@ -137,15 +192,15 @@ def find_image(plan: Plan, image: str) -> int:
 
 
 def _regions(
-    plan: Plan, row: int, caches: dict[Role, Cache], whole: Box
+    plan: Plan, row: int, caches: Mapping[Role, Cache], whole: Box
 ) -> tuple[list[Box], list[bool], dict[Role, Floats]]:
     """Return boxes, flips and both models' features of an image's regions."""
     if plan.images["split"][row] == TEST:
         place = np.flatnonzero(plan.test == row)
         return [whole], [False], {r: c.features("test")[place] for r, c in caches.items()}
-    places = slice(row * plan.crops, (row + 1) * plan.crops)
+    places = np.arange(row * plan.crops, (row + 1) * plan.crops)
     regions = plan.regions[places]
-    features: dict[Role, Floats] = {r: c.features("train")[places] for r, c in caches.items()}
+    features: dict[Role, Floats] = {r: c.features("train", places) for r, c in caches.items()}
     boxes = [(left, top, right, bottom) for left, top, right, bottom in regions["box"].tolist()]
     return boxes, [bool(flip) for flip in regions["flip"]], features
 

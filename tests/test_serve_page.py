@@ -1,0 +1,107 @@
+"""The page of a served model, in a real browser."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from models import write_colours
+from served import png
+
+from bench.screens import Page, browser, chromium
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium() is None, reason="no Chromium to look at the page with"),
+]
+
+SECONDS = 30
+VERDICTS = "[...document.querySelectorAll('.verdict')].map(one => one.textContent).join()"
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def serving(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a served model; its parameter is the environment's token."""
+    write_colours(tmp_path / "colours")
+    token = {"FDBPL_TOKEN": request.param} if hasattr(request, "param") else {}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fdbpl", "serve", str(tmp_path / "colours"), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **token},
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+/", process.stdout.readline())
+        assert found
+        wait_until(lambda: answers(f"{found[0]}healthz"))
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(holds) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def give(page: Page, files: list[Path]) -> None:
+    """Choose files as a user does."""
+    root = page.ask("DOM.getDocument")["root"]["nodeId"]
+    node = page.ask("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
+    page.ask("DOM.setFileInputFiles", nodeId=node, files=[str(one) for one in files])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    for name in ("red", "blue"):
+        (tmp_path / f"{name}.png").write_bytes(png(name))
+    (tmp_path / "notes.png").write_text("no picture")
+    return [tmp_path / "red.png", tmp_path / "notes.png", tmp_path / "blue.png"]
+
+
+@pytest.mark.parametrize("width", [1280, 380])
+def test_pictures_are_told_the_newest_first(page: Page, serving: str, files, width: int) -> None:
+    page.resize(width, 1200)
+    page.open(serving, ["colours", "red, green, blue"])
+    give(page, files)
+    wait_until(lambda: page.evaluate(VERDICTS).count(",") == 2)
+    assert page.evaluate(VERDICTS) == "blue,no picture that can be read,red"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("document.getElementById('clear').click()")
+    assert page.evaluate(VERDICTS) == ""
+
+
+@pytest.mark.parametrize("serving", ["a secret"], indirect=True)
+def test_a_token_is_asked_for_and_used(page: Page, serving: str, files) -> None:
+    page.open(serving, ["This server wants a token."])
+    for token, said in (("wrong", "That was not the token."), ("a secret", "red, green, blue")):
+        page.evaluate(
+            f"document.querySelector('[name=token]').value = {token!r};"
+            "document.querySelector('#token button').click()"
+        )
+        wait_until(lambda said=said: said in page.text())
+    give(page, files[:1])
+    wait_until(lambda: page.evaluate(VERDICTS) == "red")
