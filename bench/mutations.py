@@ -109,7 +109,7 @@ MUTATIONS = (
     ),
     Mutation(
         "flips forgotten",
-        "fdbpl/clip/encoding.py",
+        "fdbpl/clip/preprocessing.py",
         "        if flip:\n",
         "        if False:\n",
     ),
