@@ -81,7 +81,11 @@ def record_in_mlflow(params: Params) -> str:
     records = read_records(params, Workspace(Path()))
     counts = record(records, EXPERIMENT, register=REGISTERED)
     return "\n".join(
-        [*records.notes, f"MLflow: {counts.written} runs written, {counts.found} were there"]
+        [
+            *records.notes,
+            *counts.notes,
+            f"MLflow: {counts.written} runs written, {counts.found} were there",
+        ]
     )
 
 

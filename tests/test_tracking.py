@@ -8,19 +8,23 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from drawn_run import student
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from workspaces import evaluated_workspace, run_of, train, workspace_params
+from workspaces import TINY, evaluated_workspace, run_of, train, workspace_params
 
-from fdbpl.cache import open_cache
 from fdbpl.cli import main
-from fdbpl.data.splits import halve
-from fdbpl.regions.plan import Plan
+from fdbpl.serving.model_folder import open_model
+from fdbpl.serving.predictor import load_predictor
+from fdbpl.serving.stream import answers
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
+from fdbpl.tracking import models
 from fdbpl.tracking import runs as tracking
+from fdbpl.tracking.models import FORMAT_TAG
 from fdbpl.tracking.records import Records, read_records
 
 DATASETS = ["birds", "cars"]
@@ -41,11 +45,13 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracking.FOLDER.mkdir(parents=True)
     shutil.copy(empty_database, tracking.FOLDER / "mlflow.db")
-    return evaluated_workspace(Path(), workspace_params(Path(), DATASETS))
+    monkeypatch.setattr(models, "_load", lambda params: student())
+    return evaluated_workspace(Path(), workspace_params(Path(), DATASETS, **TINY))
 
 
 def read(**changes: Any) -> Records:
-    return read_records(workspace_params(Path(), DATASETS, **changes), Workspace(Path()))
+    params = workspace_params(Path(), DATASETS, **TINY, **changes)
+    return read_records(params, Workspace(Path()))
 
 
 def record(**changes: Any) -> tracking.Counts:
@@ -151,7 +157,7 @@ def test_every_protocol_has_runs_of_its_own(work: Workspace) -> None:
         "shifted": ["birds-inked"],
         "shots": [1, 2],
     }
-    params = workspace_params(Path(), [*DATASETS, "birds-inked"], **more)
+    params = workspace_params(Path(), [*DATASETS, "birds-inked"], **TINY, **more)
     evaluated_workspace(Path(), params)
     records = read_records(params, Workspace(Path()))
     assert records.notes == ()
@@ -175,21 +181,84 @@ def test_every_protocol_has_runs_of_its_own(work: Workspace) -> None:
     assert few.metrics["accuracy"] >= 0
 
 
-def test_a_registered_model_classifies_as_was_evaluated(work: Workspace) -> None:
+def test_a_registered_model_is_the_packed_one_and_takes_pictures(work: Workspace) -> None:
     record()
     mlflow.set_tracking_uri(tracking.store_uri())
-    model = mlflow.pyfunc.load_model("models:/fdbpl-birds-coop@current")
-    features = open_cache(work.cache("birds", "student")).features("test")
-    found = model.predict(features)
-    plan = Plan.load(work.plan("birds"))
-    assert tuple(found.columns) == plan.class_names
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
-    base, _ = halve(plan.labels)
-    labels = plan.images["label"][plan.test]
-    on_base = np.isin(labels, base)
-    right = np.asarray(base)[found.to_numpy()[:, list(base)].argmax(axis=1)] == labels
-    evaluated = run_of(work, "birds")["methods"]["coop"]["1"]["measures"]
-    assert 100 * right[on_base].mean() == pytest.approx(evaluated["base"])
+    uri = "models:/fdbpl-birds-coop@current"
+    model = mlflow.pyfunc.load_model(uri, model_config={"allow_paths": True})
+    pictures = sorted(Path("pictures/birds").rglob("*.png"))
+    assert pictures
+    found = model.predict(pd.DataFrame({"image": [str(one) for one in pictures]}))
+    write_params()
+    done = CliRunner().invoke(main, ["pack", "birds", "--method", "coop", "--out", "packed"])
+    assert done.exit_code == 0, done.output
+    predictor = load_predictor(Path("packed"))
+    told = [one.prediction for one in answers(predictor, map(str, pictures), threads=1)]
+    assert list(found["class"]) == [one.top[0][0] for one in told if one]
+    assert np.allclose(found["probability"], [one.top[0][1] for one in told if one])
+    version = mlflow_client().get_model_version_by_alias("fdbpl-birds-coop", "current")
+    (place,) = Path(mlflow.artifacts.download_artifacts(version.source)).glob("artifacts/*")
+    registered, packed = open_model(place), open_model(Path("packed"))
+    assert (registered.about.name, packed.about.name) == ("fdbpl-birds-coop", "packed")
+    assert registered.files["tower.onnx"] == packed.files["tower.onnx"]
+    assert registered.files["classifier.safetensors"] == packed.files["classifier.safetensors"]
+    assert len(model.predict(model.input_example)) == 1
+
+
+def test_a_version_of_an_earlier_fdbpl_makes_room_for_one_that_takes_pictures(
+    work: Workspace,
+) -> None:
+    record()
+    client, name = mlflow_client(), "fdbpl-birds-fdbpl"
+    made = client.get_model_version_by_alias(name, "current")
+    client.delete_model_version_tag(name, made.version, FORMAT_TAG)
+    record()
+    after = client.get_model_version_by_alias(name, "current")
+    assert (int(after.version), after.run_id) == (int(made.version) + 1, made.run_id)
+    assert len(client.search_model_versions()) == 5
+
+
+def test_where_all_classes_were_learned_the_model_is_of_them(work: Workspace) -> None:
+    protocols: Any = {"protocols": ["base-to-new", "all-classes"], "shots": [1, 2], **TINY}
+    params = workspace_params(Path(), DATASETS, **protocols)
+    evaluated_workspace(Path(), params)
+    tracking.record(read_records(params, Workspace(Path())), "fdbpl", register=("fdbpl",))
+    version = mlflow_client().get_model_version_by_alias("fdbpl-cars-fdbpl", "current")
+    run = mlflow_client().get_run(version.run_id)
+    assert run.info.run_name == "cars all-classes 2 shots fdbpl seed 1"
+    assert version.tags["setting"] == "all-classes"
+
+
+def test_the_tower_is_written_once_and_not_at_all_where_nothing_is_new(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr(models, "_load", lambda params: loaded.append(params) or student())
+    record()
+    assert len(loaded) == 1
+    record()
+    assert len(loaded) == 1
+    write_params()
+    code = (
+        "import sys; from click.testing import CliRunner; from fdbpl.cli import main;"
+        "done = CliRunner().invoke(main, ['record', '--register', 'coop,fdbpl']);"
+        "print(done.output); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert f"MLflow: 0 runs written, {RUNS} were there" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_what_cannot_become_a_model_is_told_and_stops_no_other(
+    work: Workspace,
+) -> None:
+    records = read()
+    shutil.rmtree(work.cache("birds", "student"))
+    counts = tracking.record(records, "fdbpl", register=("coop",))
+    (note,) = counts.notes
+    assert note.startswith("fdbpl-birds-coop: not registered. ")
+    assert "Run dvc repro cache-teacher@birds first" in note
+    assert aliases().keys() == {"fdbpl-cars-coop"}
 
 
 def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +277,7 @@ def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.Mon
 
 
 def write_params(**changes: Any) -> None:
-    params = workspace_params(Path(), DATASETS, **changes)
+    params = workspace_params(Path(), DATASETS, **TINY, **changes)
     Path("params.yaml").write_text(json.dumps(params.model_dump(mode="json")))
 
 
@@ -225,6 +294,10 @@ def test_a_model_a_dataset_for_each_method_that_is_asked_for(work: Workspace) ->
     assert "'zero_shot', wanted methods with prompts recorded here (coop, fdbpl), or none" in said
     assert "for DVC's outputs" in registered("--register", "coop", "--run", "x", code=2)
     assert registered("--register", "none") == []
+    write_params(methods=["zero_shot", "teacher", "coop", "fdbpl"])
+    done = CliRunner().invoke(main, ["record", "--register", "teacher"])
+    assert "teacher: no registered model: the method judges what the teacher sees" in done.stdout
+    assert aliases() == {}
     assert registered() == ["fdbpl-birds-fdbpl", "fdbpl-cars-fdbpl"]
     fdbpl = aliases()
     everything = ["fdbpl-birds-coop", "fdbpl-birds-fdbpl", "fdbpl-cars-coop", "fdbpl-cars-fdbpl"]
@@ -258,7 +331,7 @@ def test_a_run_half_written_by_a_kill_is_replaced(
 
 def retrain(work: Workspace, draw: str) -> None:
     """Learn birds again with other outcome, and compare."""
-    params = workspace_params(Path(), DATASETS)
+    params = workspace_params(Path(), DATASETS, **TINY)
     train(params, "birds", work, draw)
     run_stage("evaluate", params, work, "birds")
     run_stage("compare", params, work, None)
@@ -284,7 +357,8 @@ def test_a_retrained_workspace_by_hand_keeps_to_its_own_experiment(
     record()
     first = aliases()
     write_params(seeds=[2])  # of two that are there
-    evaluated_workspace(tmp_path / "runs/mine", workspace_params(tmp_path / "runs/mine", DATASETS))
+    root = tmp_path / "runs/mine"
+    evaluated_workspace(root, workspace_params(root, DATASETS, **TINY))
     done = CliRunner().invoke(main, ["record", "--run", "mine"], catch_exceptions=False)
     assert f"MLflow: {RUNS} runs written, 0 were there" in done.output
     assert mlflow_client().get_experiment_by_name("fdbpl runs/mine")

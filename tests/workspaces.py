@@ -12,6 +12,7 @@ from conftest import draw_folder, unit
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.classify.artifact import Artifact
 from fdbpl.classify.decision import Decision
+from fdbpl.clip.model import load_model
 from fdbpl.data.registry import open_dataset
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.prompts import SIDES
@@ -29,6 +30,10 @@ from fdbpl.system.workspace import Workspace
 
 DIM = 8
 SCALE = 10.0
+
+TINY: dict[str, Any] = {"student": {"architecture": "fdbpl-tiny-student", "weights": "tiny"}}
+"""A student that is there, so that what was learned can become a model."""
+WIDTHS = {"fdbpl-tiny-student": 128}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class FakeEncoder:
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return np.concatenate(
-            [unit(np.random.default_rng(zlib.crc32(one.tobytes())), 1, DIM) for one in pixels]
+            [unit(np.random.default_rng(zlib.crc32(one.tobytes())), 1, self.dim) for one in pixels]
         )
 
 
@@ -118,19 +123,33 @@ def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
         zlib.crc32(f"{known} {name}".encode() + vector.tobytes() + told.tobytes())
         for name, vector, told in written
     ]
-    return Decision(np.concatenate([unit(np.random.default_rng(seed), 1, DIM) for seed in seeds]))
+    dim = classes.text("template").shape[1]
+    return Decision(np.concatenate([unit(np.random.default_rng(seed), 1, dim) for seed in seeds]))
+
+
+def width(params: Params, role: str) -> int:
+    """Of the features of the student or the teacher."""
+    return WIDTHS.get(getattr(params, role).architecture, DIM)
+
+
+def identity(params: Params) -> dict[str, str]:
+    """What tells the student, where it is there."""
+    if params.student.architecture not in WIDTHS:
+        return {"architecture": params.student.architecture}
+    return dict(load_model(params.student, "student").identity)
 
 
 def prepare(params: Params, dataset: str, work: Workspace) -> None:
     """Plan a dataset, and cache random features of it."""
     run_stage("prepare_crops", params, work, dataset)
     plan = Plan.load(work.plan(dataset))
-    vectors = unit(np.random.default_rng(0), len(plan.class_names), DIM)
-    for role, name in (("teacher", "large"), ("student", "small")):
+    for role, model in (("teacher", params.teacher), ("student", params.student)):
+        name, dim = model.architecture, width(params, role)
+        vectors = unit(np.random.default_rng(0), len(plan.class_names), dim)
         build_cache(
             plan,
             open_dataset(dataset, params.data).folder,
-            FakeEncoder(name),
+            FakeEncoder(name, dim),
             RegionStore(str(work.root / "store")),
             work.cache(dataset, role),
             kind=role,
@@ -151,13 +170,17 @@ def train(params: Params, dataset: str, work: Workspace, draw: str = "") -> None
 
 
 def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
-    plan, dataset = task.plan, task.plan.name
+    plan, dataset, dim = task.plan, task.plan.name, width(params, "student")
+    student = identity(params)
     classes = known_classes(plan, open_caches(params, plan, work))
     for method in usable(params.chosen_methods, labels=plan.teaches_labels):
         for seed in params.seeds:
             name, sides = method.name, SIDES[: len(getattr(method, "starts", ()))]
             about = {
                 "method": name,
+                "options": method.options.model_dump(mode="json"),
+                "student": student,
+                "template": plan.template,
                 "logit_scale": SCALE,
                 "dataset": dataset,
                 "plan": plan.digest,
@@ -171,10 +194,10 @@ def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
             vectors: dict[str, np.ndarray] = {}
             decision = None if method.learns else method.decision({}, classes)
             if decision is None:
-                contexts = {name: unit(rng, 4, DIM) for name in sides or ("rows",)}
+                contexts = {name: unit(rng, 4, dim) for name in sides or ("rows",)}
                 prompts = Artifact(contexts, {"kind": "prompts", **about})
-                vectors = {side: unit(rng, len(plan.class_names), DIM) for side in sides}
-                decided = vectors.get("positive", unit(rng, len(plan.class_names), DIM))
+                vectors = {side: unit(rng, len(plan.class_names), dim) for side in sides}
+                decided = vectors.get("positive", unit(rng, len(plan.class_names), dim))
                 decision = Decision(decided, SCALE)
                 place = work.learned(dataset, task.folder, name, seed, "prompts")
                 about["prompts"] = prompts.save(place)

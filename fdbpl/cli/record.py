@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fdbpl.cli.options import params_option, run_option, words, workspace
-from fdbpl.settings.params import read_params
+from fdbpl.settings.params import Params, read_params
 from fdbpl.system.errors import UserError
 
 NONE = ["none"]
@@ -28,11 +28,12 @@ def record(params_path: Path, run: str | None, register: list[str]) -> None:
     from fdbpl.tracking import EXPERIMENT, REGISTERED, record, store_uri
     from fdbpl.tracking.records import read_records
 
-    asked = [] if register == NONE else register
+    params = read_params(params_path)
+    asked = [] if register == NONE else _of_the_student(register, params)
     if run is not None and asked:  # a model's name says no run
         raise UserError(f"--register is for DVC's outputs, not for runs/{run}. Leave out one.")
     work = workspace(run)
-    records = read_records(read_params(params_path), work)
+    records = read_records(params, work)
     for note in records.notes:
         click.echo(note)
     if not records.seeds:
@@ -43,7 +44,20 @@ def record(params_path: Path, run: str | None, register: list[str]) -> None:
     experiment = EXPERIMENT if run is None else f"{EXPERIMENT} runs/{run}"
     with progress("recording in MLflow") as report:
         counts = record(records, experiment, register=methods, report=report)
+    for note in counts.notes:
+        click.echo(note)
     click.echo(f"MLflow: {counts.written} runs written, {counts.found} were there ({store_uri()})")
+
+
+def _of_the_student(methods: Sequence[str], params: Params) -> list[str]:
+    """Leave out, with a line that says why, the methods that can never become models."""
+    from fdbpl.serving.model_folder import NO_MODEL
+
+    of_teacher = {one.name for one in params.chosen_methods if one.sees == "teacher"}
+    for method in methods:
+        if method in of_teacher:
+            click.echo(f"{method}: no registered model: the method {NO_MODEL}.")
+    return [method for method in methods if method not in of_teacher]
 
 
 def _require_learned(methods: Sequence[str], learned: Sequence[str]) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 from fdbpl.classify.artifact import Artifact, classifier_of
 from fdbpl.clip.weights import about_model
 from fdbpl.evaluation.calibration import calibrate
-from fdbpl.learning.card import card_files
 from fdbpl.learning.figures import figures
 from fdbpl.learning.learn import Outcome
 from fdbpl.learning.request import FOLDS, Request
 from fdbpl.regions.plan import Plan
+from fdbpl.serving.card import card_files
+from fdbpl.serving.figures import HELD_OUT
 from fdbpl.serving.make import Made, save_model
 
 
@@ -38,6 +39,7 @@ def made_of(name: str, request: Request, outcome: Outcome) -> Made:
             "crops": plan.crops,
             "seed": request.seed,
             "folds": FOLDS,
+            "calibrated_on": HELD_OUT,
             "train": outcome.params.train.model_dump(mode="json") if method.takes_steps else None,
         },
         measured=figures(outcome, calibration),

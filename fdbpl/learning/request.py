@@ -8,6 +8,7 @@ from fdbpl.clip import small
 from fdbpl.clip.params import ModelParams
 from fdbpl.protocols.all_classes import ALL_CLASSES
 from fdbpl.protocols.protocol import Shots
+from fdbpl.serving.model_folder import NO_MODEL
 from fdbpl.settings.params import Params, check_params
 from fdbpl.system.errors import UserError
 
@@ -112,8 +113,8 @@ class Request:
         for method in found.chosen_methods:
             if method.sees == "teacher":
                 raise UserError(
-                    f"method {method.name!r} judges what the teacher sees, and a model has the "
-                    "student's image tower. Take another method, or this teacher for the student."
+                    f"method {method.name!r} {NO_MODEL}. Take another method, or this teacher for "
+                    "the student."
                 )
         return found
 

@@ -29,6 +29,8 @@ TOWER, CLASSIFIER, PROMPTS = "tower.onnx", "classifier.safetensors", "prompts.sa
 CARD = "README.md"
 LEARNED = "learned.txt"
 
+NO_MODEL = "judges what the teacher sees, and a model has the student's image tower"
+"""Why a method cannot become a model whose `sees` is "teacher"."""
 _PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
 
 

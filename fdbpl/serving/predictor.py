@@ -41,6 +41,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a model says of n pictures, between C classes.
+
+    Attributes:
+        probabilities: (n, C).
+        scores: (n,), see `Prediction`.
+        known: (n,), see `Prediction`; None where no threshold is known.
+    """
+
+    probabilities: Floats
+    scores: Floats
+    known: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
 class Predictor:
     """A model that is loaded.
 
@@ -68,6 +83,17 @@ class Predictor:
         """Return the logits (n, C) of pixels (n, 3, S, S)."""
         return self.decision.logits(self.tower(pixels), range(len(self.class_names)))
 
+    def judgement(self, logits: Floats, keep: int = KEEP) -> Judgement:
+        """Return what is said of n pictures with logits (n, C).
+
+        Args:
+            logits: as `logits` returns them.
+            keep: per cent of known pictures that shall count as known: 90, 95 or 99.
+        """
+        scores = logsumexp(logits)
+        known = scores >= self.calibration.thresholds[keep] if self.knows_thresholds else None
+        return Judgement(self.calibration.probabilities(logits), scores, known)
+
     def predictions(
         self, pixels: NDArray[np.float32], top: int = 5, keep: int = KEEP
     ) -> list[Prediction]:
@@ -76,22 +102,21 @@ class Predictor:
         Args:
             pixels: of n pictures.
             top: how many classes to name.
-            keep: per cent of known pictures that shall count as known: 90, 95 or 99.
+            keep: see `judgement`.
         """
         return self.of_logits(self.logits(pixels), top, keep)
 
     def of_logits(self, logits: Floats, top: int = 5, keep: int = KEEP) -> list[Prediction]:
         """Return what is predicted of n pictures with logits (n, C); see `predictions`."""
-        probabilities, scores = self.calibration.probabilities(logits), logsumexp(logits)
-        limit = self.calibration.thresholds[keep] if self.knows_thresholds else None
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        found = self.judgement(logits, keep)
+        order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top]
         return [
             Prediction(
                 tuple((self.class_names[label], float(row[label])) for label in labels),
-                float(score),
-                None if limit is None else bool(score >= limit),
+                float(found.scores[place]),
+                None if found.known is None else bool(found.known[place]),
             )
-            for row, labels, score in zip(probabilities, order, scores, strict=True)
+            for place, (row, labels) in enumerate(zip(found.probabilities, order, strict=True))
         ]
 
 

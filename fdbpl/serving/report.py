@@ -14,6 +14,8 @@ from fdbpl.html.page import page, part
 from fdbpl.html.picture import thumbnail
 from fdbpl.html.table import table
 from fdbpl.methods.registry import title_of
+from fdbpl.serving.card import origin
+from fdbpl.serving.figures import HELD_OUT
 from fdbpl.serving.mistakes import Looked, look
 from fdbpl.serving.model_folder import About, open_model
 from fdbpl.system.files import write_whole
@@ -52,14 +54,9 @@ def report_model(path: Path, out: Path, pictures: Path | None = None) -> str:
 def _accuracy(about: About) -> Html:
     measured = about.measured
     what = "Accuracy" if measured["labels"] == "told" else "Agreement with the teacher"
-    if measured["own_test"]:
-        origin = "They were set apart by whoever gave them; nothing was learned or chosen by them."
-    else:
-        origin = (
-            f"Held out by turns: {about.made['folds']} trainings leave a part out each; the model "
-            "is of all. The method was chosen on these pictures: on new ones it may do a little "
-            "worse."
-        )
+    whence = origin(about)
+    if not measured["own_test"]:
+        whence += " The method was chosen on these pictures: on new ones it may do a little worse."
     number = element("b", f"{measured['accuracy']:.1f} %")
     interval = f" ({measured['low']:.1f} to {measured['high']:.1f}, 95 % interval)"
     tried = sorted(measured["tried"].items(), key=lambda pair: -pair[1])
@@ -74,11 +71,15 @@ def _accuracy(about: About) -> Html:
         element("p", number, interval, class_="figure"),
         element(
             "p",
-            f"{what} on {measured['pictures']:,} held-out pictures, all "
-            f"{len(about.class_names):,} classes competing. {origin}",
+            f"{what} on {measured['pictures']:,} {_seen(about)}, all "
+            f"{len(about.class_names):,} classes competing. {whence}",
         ),
         part("Methods tried", table(["method", "per cent"], rows)),
     )
+
+
+def _seen(about: About) -> str:
+    return str(about.made.get("calibrated_on", HELD_OUT))
 
 
 def _thresholds(about: About) -> Html:
@@ -106,9 +107,7 @@ def _thresholds(about: About) -> Html:
         'fdbpl predict --none says "none of these" of a picture whose score is below the '
         "threshold. Refused should be many of those whose own class is not on the list."
     )
-    sure = (
-        f"Probabilities are softmax(logits / {about.temperature:.3g}), fitted on held-out pictures."
-    )
+    sure = f"Probabilities are softmax(logits / {about.temperature:.3g}), fitted on {_seen(about)}."
     return joined(element("p", line), table(head, rows), element("p", sure))
 
 

@@ -115,15 +115,21 @@ class Tested:
         if key in self.untrained:
             return self.untrained[key]
         decision, prompts = self.decision(protocol, task, method, seed)
-        spaces = classes_of(protocol, self.plan).tested
-        features = self.features(decision.sees)
-        found = protocol.measure(features, self.truth, decision, spaces)
-        if not self.plan.tests_labels:
-            found = {name.replace("accuracy", "agreement"): one for name, one in found.items()}
-        cell = Cell(measures=dict(found), prompts=prompts)
+        cell = Cell(measures=self.measures(protocol, decision), prompts=prompts)
         if not method.learns:  # the same for every seed and number of shots
             self.untrained[key] = cell
         return cell
+
+    def measures(self, protocol: Protocol, decision: Decision) -> dict[str, Any]:
+        """Return what a protocol measures of a decision between all classes, in per cent.
+
+        Where the teacher says what pictures show, what would be an accuracy is called agreement.
+        """
+        spaces = classes_of(protocol, self.plan).tested
+        found = protocol.measure(self.features(decision.sees), self.truth, decision, spaces)
+        if self.plan.tests_labels:
+            return dict(found)
+        return {name.replace("accuracy", "agreement"): one for name, one in found.items()}
 
     def decision(
         self, protocol: Protocol, task: Task, method: Method, seed: int

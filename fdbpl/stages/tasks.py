@@ -62,6 +62,11 @@ def learning(params: Params, dataset: str) -> list[Protocol]:
     return [one for one in wanted(params) if one.learns_on(params, dataset)]
 
 
+def protocols_of(params: Params, plan: Plan) -> list[Protocol]:
+    """Return the protocols under which something is learned of a plan."""
+    return [one for one in learning(params, plan.name) if plan.is_labelled or not one.needs_labels]
+
+
 def testing(params: Params, plan: Plan) -> list[Protocol]:
     """Return the protocols that test on a dataset."""
     return [
@@ -84,8 +89,7 @@ def tasks_of(params: Params, plan: Plan) -> list[Task]:
     """Return what is to be learned of a plan, each once."""
     found = {
         folder_of(params, protocol, shots): task_of(params, plan, protocol, shots)
-        for protocol in reversed(learning(params, plan.name))
-        if plan.is_labelled or not protocol.needs_labels
+        for protocol in reversed(protocols_of(params, plan))
         for shots in reversed(protocol.counts(params))
     }
     return list(found.values())[::-1]

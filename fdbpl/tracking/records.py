@@ -7,7 +7,7 @@ whoever made them, where and how often.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
@@ -34,6 +34,7 @@ class SeedRecord:
     """One dataset learned on, method and seed.
 
     Attributes:
+        task: what was learned.
         setting: the protocol, teacher-agreement where no test image has a class, or of a transfer
             cross-dataset or shifted.
         accuracies: in per cent: base, new and h, and joint_<name> where all classes compete;
@@ -51,6 +52,7 @@ class SeedRecord:
     dataset: str
     method: str
     seed: int
+    task: Task = field(compare=False, repr=False)
     setting: str
     accuracies: Mapping[str, float]
     params: Mapping[str, Any]
@@ -101,6 +103,8 @@ class Records:
     `notes` say in a sentence each what could not be recorded.
     """
 
+    params: Params
+    work: Workspace
     seeds: tuple[SeedRecord, ...]
     transfers: tuple[SeedRecord, ...]
     summaries: tuple[SummaryRecord, ...]
@@ -135,7 +139,7 @@ def read_records(params: Params, work: Workspace) -> Records:
                 transfers += list(_transfers(params, protocol, evaluated, work))
             except UserError as error:
                 notes.append(f"{protocol.name}: not recorded. {error}")
-    return Records(tuple(seeds), tuple(transfers), tuple(summaries), tuple(notes))
+    return Records(params, work, tuple(seeds), tuple(transfers), tuple(summaries), tuple(notes))
 
 
 def _seed_records(
@@ -265,6 +269,7 @@ def _seed_record(
     return SeedRecord(
         dataset=plan.name,
         seed=seed,
+        task=task,
         params={
             **origin.models,
             **({"shots": int(np.bincount(rows).max())} if plan.is_labelled else {}),

@@ -48,11 +48,15 @@ tags.setting = 'base-to-new' and tags.current = 'yes'`
 
 @dataclass(frozen=True)
 class Counts:
-    """What a recording did: runs that were there, written anew, and removed as half written."""
+    """What a recording did: runs that were there, written anew, and removed as half written.
+
+    `notes` say in a sentence each what could not become a registered model.
+    """
 
     found: int
     written: int
     removed: int
+    notes: tuple[str, ...] = ()
 
 
 def store_uri(folder: Path = FOLDER) -> str:
@@ -91,8 +95,8 @@ def record(
             report(done, len(missing))
             runs[content.key] = _write(client, experiment_id, content, about)
         _mark_current(client, runs, {one.key for one in contents})
-        register_models(client, records.seeds, runs, register)
-    return Counts(len(contents) - len(missing), len(missing), len(broken))
+        notes = register_models(client, records, runs, register)
+    return Counts(len(contents) - len(missing), len(missing), len(broken), tuple(notes))
 
 
 def _client() -> "MlflowClient":

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fdbpl.learning.figures import weakest
 from fdbpl.methods.registry import title_of
+from fdbpl.serving.figures import TEST_IMAGES, weakest
 from fdbpl.serving.model_folder import CARD, About
 
 PICTURE = "card.png"
@@ -22,13 +22,10 @@ def card_files(about: About) -> dict[str, bytes]:
 
 def card(about: About) -> str:
     """Return the card in Markdown, with the header that model hubs read."""
-    measured, made = about.measured, about.made
-    told = measured["labels"] == "told"
-    what = "accuracy" if told else "agreement with the teacher"
-    names = about.class_names
+    measured = about.measured
+    what = "accuracy" if measured["labels"] == "told" else "agreement with the teacher"
+    names, seen = about.class_names, about.made["calibrated_on"]
     listed = ", ".join(names) if len(names) <= SHOWN else f"{', '.join(names[:SHOWN])}, ..."
-    tried = sorted(measured["tried"].items(), key=lambda pair: -pair[1])
-    rows = [f"| {title_of(name)} | {value:.1f} |" for name, value in tried]
     limits = [
         f"| {kept} | {about.thresholds[kept]:.2f} | {measured['kept'][kept]:.1f} | "
         f"{measured['refused'][kept]:.1f} |{_unknown(measured, kept)}"
@@ -37,7 +34,6 @@ def card(about: About) -> str:
     unknown = measured.get("unknown")
     head = f" of {unknown['pictures']:,} pictures of none of them |" if unknown else ""
     weak = weakest(measured["classes"])
-    shots = "all" if made["shots"] == "all" else f"at most {made['shots']} of each class"
     return f"""---
 library_name: fdbpl
 pipeline_tag: image-classification
@@ -55,15 +51,9 @@ Tells {len(names)} classes of pictures apart: {listed}.
 
 ## How good it is
 
-{what.capitalize()} on {measured["pictures"]:,} held-out pictures, all {len(names)} classes \
+{what.capitalize()} on {measured["pictures"]:,} {seen}, all {len(names)} classes \
 competing: **{measured["accuracy"]:.1f} %** ({measured["low"]:.1f} to {measured["high"]:.1f}).
-{_held_out(about)}
-
-| method tried | {what}, per cent |
-| --- | ---: |
-{chr(10).join(rows)}
-
-Taken: {title_of(about.method)}. Chosen on these pictures, it may do a little worse on new ones.
+{origin(about)}{_by_halves(measured)}{_tried(about, what)}
 
 {("Weakest classes: " + "; ".join(weak) + ".") if weak else "No class is ever missed."}
 
@@ -72,28 +62,74 @@ Taken: {title_of(about.method)}. Chosen on these pictures, it may do a little wo
 A picture whose score is below a threshold is told as "none of these". Of pictures whose own class
 was taken off the list, so many are refused:
 
-| threshold for | score | held-out pictures kept, % | own class off the list, refused, % |{head}
+| threshold for | score | {seen} kept, % | own class off the list, refused, % |{head}
 | ---: | ---: | ---: | ---: |{" ---: |" if unknown else ""}
 {chr(10).join(limits)}
 
-Probabilities are softmax(logits / {about.temperature:.3g}), fitted on the held-out pictures.
+Probabilities are softmax(logits / {about.temperature:.3g}), fitted on the {seen}.
 
 ## How it was learned
 
-From {made["pictures"]:,} pictures ({shots}), {_teaching(made)}, \
-{made["crops"]} random regions of each, seed {made["seed"]}, by fdbpl {about.fdbpl}.
+{_learned(about)}, by fdbpl {about.fdbpl}.
 Student: {about.student["architecture"]}, weights {about.weights}. Teacher: \
 {about.teacher["architecture"]}, weights {about.teacher["weights"]}.
 Prompt: "{about.template}"
 """
 
 
-def _held_out(about: About) -> str:
-    measured = about.measured
-    if measured["own_test"]:
+def origin(about: About) -> str:
+    """Say where the pictures come from by which a model was measured and calibrated."""
+    made = about.made
+    if made.get("calibrated_on") == TEST_IMAGES:
+        kept = f"{made['features']['precision']} tower, kept as {made['features']['payload']}"
+        return (
+            f"They are those of {made['dataset']}, as their features lie in its cache ({kept}). "
+            "Nothing was learned from them, but the probabilities and thresholds below are fitted "
+            "on them."
+        )
+    if about.measured["own_test"]:
         return "They were set apart by whoever gave them; nothing was learned or chosen by them."
-    folds = about.made["folds"]
-    return f"Held out by turns: {folds} trainings leave a part out each; the model is of all."
+    return (
+        f"Held out by turns: {made['folds']} trainings leave a part out each; the model is of all."
+    )
+
+
+def _by_halves(measured: Mapping[str, Any]) -> str:
+    """Tell base-to-new accuracies, where half of the classes was learned."""
+    found = measured.get("protocol", {})
+    if "base" not in found:
+        return ""
+    return (
+        f"\nEach half of the classes by itself: {found['base']:.1f} % of the base half, which was "
+        f"learned, {found['new']:.1f} % of the new half, H {found['h']:.1f}."
+    )
+
+
+def _tried(about: About, what: str) -> str:
+    tried = sorted(about.measured["tried"].items(), key=lambda pair: -pair[1])
+    if len(tried) == 1:
+        return f"\nMethod: {about.title}."
+    rows = [f"| {title_of(name)} | {value:.1f} |" for name, value in tried]
+    return f"""
+
+| method tried | {what}, per cent |
+| --- | ---: |
+{chr(10).join(rows)}
+
+Taken: {title_of(about.method)}. Chosen on these pictures, it may do a little worse on new ones."""
+
+
+def _learned(about: About) -> str:
+    made = about.made
+    if not made["pictures"]:
+        return "From no pictures: the class names alone decide"
+    shots = "all" if made["shots"] == "all" else f"at most {made['shots']} of each class"
+    learned, count = made.get("learned_classes"), len(about.class_names)
+    classes = "" if learned in (None, count) else f" of {learned} names"
+    return (
+        f"From {made['pictures']:,} pictures{classes} ({shots}), {_teaching(made)}, "
+        f"{made['crops']} random regions of each, seed {made['seed']}"
+    )
 
 
 def _teaching(made: Mapping[str, Any]) -> str:
