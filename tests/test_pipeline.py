@@ -210,6 +210,7 @@ def test_dvc_carries_a_cache_to_s3_and_back(
     assert not any(b"secret-of-tests" in data or b"key-of-tests" in data for data in written)
 
 
+@pytest.mark.timeout(900)
 def test_the_checkout_of_an_older_commit_shows_its_runs(clone: Clone, tmp_path: Path) -> None:
     clone.repro()
     older, before = clone.commit(), clone.outputs()
