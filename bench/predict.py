@@ -1,4 +1,4 @@
-"""Pictures a second by `fdbpl predict`, against its parts alone: python -m bench.predict --json FILE
+"""Pictures a second by `fdbpl predict`, and by its parts: python -m bench.predict --json FILE
 
 The model is made here, of the packaged small student and a zero-shot classifier; pictures are JPEG
 files of noise with a photograph's spectrum. "Encoder alone" is the image tower on tensors that lie

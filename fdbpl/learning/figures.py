@@ -1,6 +1,5 @@
 """What was measured of a model on held-out pictures: plain values, and the lines that say them."""
 
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,7 @@ def with_unknown(made: Made, pictures: Path) -> Made:
     Raises:
         UserError: none of them can be read.
     """
-    paths = list(pictures_of([str(pictures)], io.StringIO()))
+    paths = list(pictures_of([str(pictures)]))
     found = answers(predictor_of_made(made), paths, threads=os.cpu_count() or 1)
     scores = np.array([one.prediction.score for one in found if one.prediction])
     if not len(scores):
