@@ -66,7 +66,7 @@ def with_unknown(made: Made, pictures: Path) -> Made:
     if not len(scores):
         raise UserError(f"{pictures}: no picture that can be read. Name a folder that holds some.")
     limits = made.calibration.thresholds
-    refused = {kept: 100 * float(np.mean(scores < limits[kept])) for kept in KEPT}
+    refused = {str(kept): 100 * float(np.mean(scores < limits[kept])) for kept in KEPT}
     unknown = {"pictures": len(scores), "refused": refused}
     return replace(made, measured={**made.measured, "unknown": unknown})
 
@@ -85,9 +85,10 @@ def without_own_class(judged: Judged) -> np.ndarray[Any, np.dtype[Any]]:
     return logits
 
 
-def _reaching(logits: Any, calibration: Calibration) -> dict[int, float]:
-    scores = logsumexp(logits)
-    return {kept: 100 * float(np.mean(scores >= calibration.thresholds[kept])) for kept in KEPT}
+def _reaching(logits: Any, calibration: Calibration) -> dict[str, float]:
+    """Return per cent by threshold; the keys are words, as JSON has them."""
+    scores, limits = logsumexp(logits), calibration.thresholds
+    return {str(kept): 100 * float(np.mean(scores >= limits[kept])) for kept in KEPT}
 
 
 def _classes(judged: Judged, names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -122,7 +123,7 @@ def lines_of(
     weak = weakest(measured["classes"])
     if weak:
         lines += ["weakest classes:", *(f"  {line}" for line in weak)]
-    kept, refused = measured["kept"][95], measured["refused"][95]
+    kept, refused = measured["kept"]["95"], measured["refused"]["95"]
     lines.append(
         f'"none of these" below a score of {thresholds[95]:.2f}: keeps {kept:.0f} % of these '
         f"pictures, and refuses {refused:.0f} % of them once their own class is off the list"
@@ -130,8 +131,8 @@ def lines_of(
     if "unknown" in measured:
         unknown = measured["unknown"]
         lines.append(
-            f"  and {unknown['refused'][95]:.0f} % of {unknown['pictures']:,} pictures of none of "
-            "the classes"
+            f"  and {unknown['refused']['95']:.0f} % of {unknown['pictures']:,} pictures of none "
+            "of the classes"
         )
     return lines
 
