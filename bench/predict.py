@@ -97,7 +97,7 @@ def rows_of(model: Path, clip: Any, paths: list[str], threads: int) -> Iterator[
     """Measure the parts, and the whole."""
     predictor = load_predictor(model, threads=1)
     ready = np.stack([predictor.pixels(decode(Path(path))) for path in paths[:AT_ONCE]])
-    groups = len(paths) // AT_ONCE
+    groups = max(1, len(paths) // AT_ONCE)
     yield "decoder", rate(lambda: sum(ahead(partial(_pixels, predictor), paths, threads)))
     yield (
         "encoder",
