@@ -97,14 +97,18 @@ def test_a_name_too_long_is_told(model_path: Path, student: ModelParams) -> None
         predictor_of_names(open_model(model_path), ("owl", "very " * 99), 1, student)
 
 
+def again(taught: Taught, method: str) -> Taught:
+    """Learn by one method alone: all of it is looked up."""
+    return learn(taught.request.pictures, taught.path.parent, methods=[method])
+
+
 @pytest.fixture(scope="module")
 def learned(taught: Taught, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     """A model of a method that learns rows of classes."""
-    request = taught.request
-    root = tmp_path_factory.mktemp("probe")
-    found = learn(request.pictures, root, methods=["linear_probe_text"], store=request.store)
-    save(found.path, found.made)
-    return found
+    found = again(taught, "linear_probe_text")
+    path = tmp_path_factory.mktemp("probe") / "model"
+    save(path, found.made)
+    return replace(found, path=path)
 
 
 def test_classes_that_were_learned_keep_their_rows_among_others(learned: Taught) -> None:
@@ -129,10 +133,7 @@ def test_what_was_learned_and_the_teacher_are_found_in_the_model(taught: Taught)
 
 
 def test_a_bridge_wants_the_teacher_that_it_was_built_with(taught: Taught, tmp_path: Path) -> None:
-    request = taught.request
-    found = learn(
-        request.pictures, tmp_path, methods=["template_memory"], store=request.store, shots=4
-    )
+    found = again(taught, "template_memory")
     width = load_model(TEACHER, "teacher").network.text_projection.shape[-1]
     learned = dict(found.outcome.learned.arrays)
     if "bridge" not in learned:  # it is built where it helps, and here it need not
