@@ -1,4 +1,4 @@
-"""Pictures a second by `fdbpl predict` against its parts: python -m bench.predict --json FILE
+"""Pictures a second by `fdbpl predict`, and by its parts: python -m bench.predict --json FILE
 
 The model is made here, of the packaged small student and a zero-shot classifier; pictures are JPEG
 files of noise with a photograph's spectrum. "Encoder alone" is the image tower on tensors that lie
@@ -97,7 +97,7 @@ def rows_of(model: Path, clip: Any, paths: list[str], threads: int) -> Iterator[
     """Measure the parts, and the whole."""
     predictor = load_predictor(model, threads=1)
     ready = np.stack([predictor.pixels(decode(Path(path))) for path in paths[:AT_ONCE]])
-    groups = len(paths) // AT_ONCE
+    groups = max(1, len(paths) // AT_ONCE)
     yield "decoder", rate(lambda: sum(ahead(partial(_pixels, predictor), paths, threads)))
     yield (
         "encoder",

@@ -15,6 +15,8 @@ from hypothesis import settings
 from PIL import Image
 from s3 import s3, s3_server  # noqa: F401 - fixtures
 from safetensors.torch import save_file
+from student_models import made_model, model_path, snapshots  # noqa: F401 - fixtures
+from taught import class_pictures, taught  # noqa: F401 - fixtures
 
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams

@@ -1,6 +1,7 @@
 """The command `fdbpl learn`."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,4 +104,5 @@ def learn(
         made = with_unknown(made, unknown)
     click.echo("\n".join(lines_of(made.measured, made.method.name, made.calibration.thresholds)))
     size = save(out, made)
-    click.echo(f"written: {out}, {size / 1e6:.0f} MB. Then: fdbpl predict {out} PICTURES")
+    place = shlex.quote(str(out))
+    click.echo(f"written: {out}, {size / 1e6:.0f} MB. Then: fdbpl predict {place} PICTURES")

@@ -35,6 +35,7 @@ UNREAD = 1
     help="A file of other class names, one a line.",
 )
 @model_option("student", "The student, where its weights were a file; only --classes needs it.")
+@model_option("teacher", "The teacher, likewise; few methods need it.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print a JSON object a line.")
 @click.option("--threads", type=click.IntRange(1), help="By default one a core.")
@@ -48,6 +49,7 @@ def predict(
     keep: str,
     classes: Path | None,
     student: "ModelParams | None",
+    teacher: "ModelParams | None",
     form: str | None,
     threads: int | None,
 ) -> None:
@@ -59,24 +61,26 @@ def predict(
     could not be read, which stops nothing.
     """
     from fdbpl.serving.formats import csv_header, csv_line, json_line, table_line
-    from fdbpl.serving.pictures import pictures
+    from fdbpl.serving.pictures import LIST, pictures
     from fdbpl.serving.stream import answers
 
     count = threads or os.cpu_count() or 1
-    predictor = _predictor(model, classes, student)
+    predictor = _predictor(model, classes, student, teacher)
     top = min(top, len(predictor.class_names))
     if form == "csv":
         click.echo(csv_header(top))
     done = unread = 0
-    files = pictures(paths, sys.stdin)
+    listed = map(os.fsdecode, sys.stdin.buffer if LIST in paths else ())
+    files = pictures(paths, listed)
     for answer in answers(predictor, files, threads=count, top=top, keep=int(keep)):
         done, unread = done + 1, unread + (answer.prediction is None)
         if form == "json":
-            click.echo(json_line(answer))
+            line = json_line(answer)
         elif form == "csv":
-            click.echo(csv_line(answer, top=top, say_none=say_none))
+            line = csv_line(answer, top=top, say_none=say_none)
         else:
-            click.echo(table_line(answer, say_none=say_none))
+            line = table_line(answer, say_none=say_none)
+        click.echo(line.encode(errors="surrogateescape"))  # a path is said in its own bytes
     if not done:
         raise UserError(f"{' '.join(paths)}: no picture. Name pictures, or folders that hold some.")
     if unread:
@@ -84,7 +88,12 @@ def predict(
         context.exit(UNREAD)
 
 
-def _predictor(model: Path, classes: Path | None, student: "ModelParams | None") -> "Predictor":
+def _predictor(
+    model: Path,
+    classes: Path | None,
+    student: "ModelParams | None",
+    teacher: "ModelParams | None",
+) -> "Predictor":
     """Load the model; a tower takes one thread, since as many pictures are classified at once."""
     if classes is None:
         from fdbpl.serving.predictor import load_predictor
@@ -95,4 +104,4 @@ def _predictor(model: Path, classes: Path | None, student: "ModelParams | None")
     from fdbpl.serving.model_folder import open_model
 
     names = read_names(classes, "--classes")
-    return predictor_of_names(open_model(model), names, 1, student)
+    return predictor_of_names(open_model(model), names, 1, student, teacher)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdbpl.clip.model import ClipModel
+from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.clip.onnx_tower import FEATURES, PIXELS
 from fdbpl.clip.projection import without_projection
 from fdbpl.system.errors import UserError
@@ -47,19 +47,21 @@ def export_tower(clip: ClipModel, *, before_projection: bool = False) -> bytes:
 
 
 class _Same:
-    """A model as a key: models are the same where they are one object."""
+    """A model as a key: the same where the image tower is, however often it was loaded."""
 
     def __init__(self, clip: ClipModel) -> None:
         self.clip = clip
+        tower = clip.network.get_submodule("visual").state_dict()
+        self._key = *sorted(clip.identity.items()), clip.image_size, state_digest(tower)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.clip.network is self.clip.network
+        return isinstance(other, _Same) and other._key == self._key
 
     def __hash__(self) -> int:
-        return id(self.clip.network)
+        return hash(self._key)
 
 
-@lru_cache(maxsize=2)  # student and teacher: the same graph serves all encoders of a process
+@lru_cache(maxsize=2)  # student and teacher: one graph serves all encoders and fits of a process
 def _exported(same: _Same, before_projection: bool) -> bytes:
     clip = same.clip
     tower = clip.network.get_submodule("visual")

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +130,9 @@ def _read(path: Path) -> bytes:
         if path.exists() and not path.is_file():  # reading a pipe would wait for ever
             raise OSError(errno.EINVAL, "a directory or device, no file")
         return path.read_bytes()
-    except OSError as error:
-        reason = "a link to nothing" if path.is_symlink() and not path.exists() else error.strerror
+    except (OSError, ValueError) as error:  # a path of a zero byte is a wrong value
+        is_broken = os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114
+        reason = "a link to nothing" if is_broken else getattr(error, "strerror", None) or error
         raise UnreadableImage(
             f"{path}: cannot be read ({reason}): restore the file, or plan without it"
         ) from error

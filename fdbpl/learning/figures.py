@@ -1,6 +1,5 @@
 """What was measured of a model on held-out pictures: plain values, and the lines that say them."""
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -45,13 +44,13 @@ def with_unknown(made: Made, pictures: Path) -> Made:
     Raises:
         UserError: none of them can be read.
     """
-    paths = list(pictures_of([str(pictures)], io.StringIO()))
+    paths = list(pictures_of([str(pictures)]))
     found = answers(predictor_of_made(made), paths, threads=os.cpu_count() or 1)
     scores = np.array([one.prediction.score for one in found if one.prediction])
     if not len(scores):
         raise UserError(f"{pictures}: no picture that can be read. Name a folder that holds some.")
     limits = made.calibration.thresholds
-    refused = {kept: 100 * float(np.mean(scores < limits[kept])) for kept in KEPT}
+    refused = {str(kept): 100 * float(np.mean(scores < limits[kept])) for kept in KEPT}
     unknown = {"pictures": len(scores), "refused": refused}
     return replace(made, measured={**made.measured, "unknown": unknown})
 
@@ -78,7 +77,7 @@ def lines_of(
     weak = weakest(measured["classes"])
     if weak:
         lines += ["weakest classes:", *(f"  {line}" for line in weak)]
-    kept, refused = measured["kept"][95], measured["refused"][95]
+    kept, refused = measured["kept"]["95"], measured["refused"]["95"]
     lines.append(
         f'"none of these" below a score of {thresholds[95]:.2f}: keeps {kept:.0f} % of these '
         f"pictures, and refuses {refused:.0f} % of them once their own class is off the list"
@@ -86,8 +85,8 @@ def lines_of(
     if "unknown" in measured:
         unknown = measured["unknown"]
         lines.append(
-            f"  and {unknown['refused'][95]:.0f} % of {unknown['pictures']:,} pictures of none of "
-            "the classes"
+            f"  and {unknown['refused']['95']:.0f} % of {unknown['pictures']:,} pictures of none "
+            "of the classes"
         )
     return lines
 

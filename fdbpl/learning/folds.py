@@ -14,8 +14,9 @@ from fdbpl.regions.plan import Plan
 MOST = 2000
 """Pictures that are judged by turns: enough for shares to be sure to a point."""
 
-OWN_TEST = -1
-"""In place of a fold: a test picture of the user's own, which no training sees."""
+OWN_TEST, UNJUDGED = -1, -2
+"""In place of a fold: a test picture of the user's own, which no training sees; and one that every
+training sees, since without it nothing would be learned of its class."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Folds:
     def plan(self, plan: Plan, keys: Sequence[int], made_with: Mapping[str, Any]) -> Plan:
         """Return the dataset's plan with a seed for every training: of all, then without a fold.
 
+        The shots of a class that are all in one fold stay in every training.
+
         Args:
             plan: made for seed `keys[0]` alone, of all that is to be learned from.
             keys: seeds, the first of all shots, the others of one without each fold.
@@ -43,7 +46,10 @@ class Folds:
         rows, ranks = np.asarray(plan.shots[whole]), np.asarray(plan.ranks[whole])
         folds = np.array([self.of_picture[plan.paths[row]] for row in rows])
         kept = {whole: np.ones(len(rows), bool)}
-        kept |= {key: folds != fold for fold, key in enumerate(others)}
+        labels = plan.images["label"][rows]
+        for fold, key in enumerate(others):
+            left = folds != fold
+            kept[key] = left | ~np.isin(labels, labels[left])
         return replace(
             plan,
             shots={key: tuple(rows[one].tolist()) for key, one in kept.items()},
@@ -52,16 +58,23 @@ class Folds:
         )
 
     def of_tests(self, plan: Plan) -> NDArray[np.intp]:
-        """Return the fold of each of a plan's test images, or `OWN_TEST`."""
-        paths = [plan.paths[row] for row in plan.test]
-        return np.array([self.of_picture.get(path, OWN_TEST) for path in paths], np.intp)
+        """Return the fold, `OWN_TEST` or `UNJUDGED` of each test image, of what `plan` returned."""
+        _, *others = plan.shots.values()
+        seen = [{plan.paths[row] for row in rows} for rows in others]
+
+        def fold_of(path: str) -> int:
+            fold = self.of_picture.get(path, OWN_TEST)
+            return UNJUDGED if fold != OWN_TEST and path in seen[fold] else fold
+
+        return np.array([fold_of(plan.paths[row]) for row in plan.test], np.intp)
 
 
 def folds_of(dataset: Dataset, seed: int, count: int, *, own_test: bool) -> Folds:
     """Deal the pictures of each class out into folds, in the order in which shots are drawn.
 
-    The only picture of its class is in a fold and is not judged: without it nothing would be
-    learned of the class.
+    A picture's place in that order is of its path and of those of its class alone. So a new picture
+    leaves the folds of other classes as they were, and of its own those of the pictures before it;
+    those after it move on by one. The only picture of its class is not judged.
 
     Args:
         dataset: as a reader returns it.

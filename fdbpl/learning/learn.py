@@ -97,6 +97,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
         UserError: pictures, names, models or methods are not as they should be; the message says
             what to do.
     """
+    request.require_there()
     dataset = open_dataset(NAME, request.params(labelled=True).data)
     if request.class_names:
         dataset = replace(dataset, class_names=tuple(request.class_names))
@@ -129,6 +130,8 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
     teacher = features("teacher") @ caches["teacher"].text("template").T
     labels = plan.images["label"][plan.test]
     own, choice = _parts(of_tests, labels)
+    if not len(choice):
+        raise _none_held_out(request)
     paths = np.array([plan.paths[row] for row in plan.test], object)
 
     def judged(method: str, rows: Ints) -> Judged:
@@ -155,6 +158,8 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
 
 def _planned(request: Request, params: Params, folds: Folds, work: Workspace) -> Plan:
     """Plan all trainings at once, and leave the plan where the stages look for it."""
+    if not folds.dataset.test:
+        raise _none_held_out(request)
     with progress("looking at pictures") as report:
         plan = make_plan(
             folds.dataset,
@@ -165,13 +170,15 @@ def _planned(request: Request, params: Params, folds: Folds, work: Workspace) ->
             allow_unreadable_test_images=True,
             report=report,
         )
-    if not len(plan.test):
-        raise UserError(
-            f"{request.pictures}: no class has two pictures, so none can be held out. Add some."
-        )
     planned = folds.plan(plan, request.keys, of_plan(params, NAME))
     planned.save(work.plan(NAME))
     return planned
+
+
+def _none_held_out(request: Request) -> UserError:
+    return UserError(
+        f"{request.pictures}: no class has two pictures, so none can be held out. Add some."
+    )
 
 
 def _trainer(params: Params, task: Task, clip: ClipModel, work: Workspace) -> Trainer:
@@ -188,14 +195,17 @@ def _parts(folds: Ints, labels: Ints) -> tuple[Ints, Ints]:
     no others have labels.
     """
     rows = np.arange(len(folds))
-    own, by_turns = rows[folds == OWN_TEST], rows[folds != OWN_TEST]
+    own, by_turns = rows[folds == OWN_TEST], rows[folds >= 0]
     is_told = bool(len(by_turns)) and bool((labels[by_turns] != UNKNOWN).all())
     return own, by_turns if is_told or not len(own) else own
 
 
 def _notes(plan: Plan) -> list[str]:
-    return [
-        f"{len(notes)} {title}, such as {notes[0]}"
-        for title, notes in plan.notes.items()
-        if notes and "short" not in title
-    ]
+    """Say which pictures were left out; those that are judged by turns are said of once."""
+    said: set[str] = set()
+    lines = []
+    for title, notes in plan.notes.items():
+        new = [one for one in notes if one not in said and "short" not in title]
+        said |= set(new)
+        lines += [f"{len(new)} {title}, such as {new[0]}"] if new else []
+    return lines

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from fdbpl.clip.params import named_model
 from fdbpl.data.images import Picture, opened
 from fdbpl.data.names import require_distinct, spoken
+from fdbpl.evaluation.calibration import KEPT
 from fdbpl.evaluation.logits import logsumexp
 from fdbpl.learning.learn import learn_pictures
 from fdbpl.learning.model import made_of, save
@@ -93,8 +94,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             images: n pictures.
             labels: n of them, of any kind; None where nobody knows them: the teacher tells.
-            names: without labels, the C class names; with labels, the name that goes into the
-                prompt for each label, where that is another than the label itself.
+            names: without labels, the C class names; with labels, by label the name that goes into
+                the prompt, where that is another than the label itself.
 
         Raises:
             UserError: labels or names that do not fit, a picture that cannot be read, or see
@@ -108,7 +109,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_: NDArray[Any] = (
             np.array(made.classifier.about["class_names"]) if labels is None else np.unique(labels)
         )
-        if self.classes_.dtype.kind in "iub":
+        if self.classes_.tolist() != list(made.classifier.about["class_names"]):
             made = replace(made, made={**made.made, CLASSES: self.classes_.tolist()})
         self._made: Made | None = made
         self._predictor = predictor_of_made(made)
@@ -116,7 +117,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, images: Pictures) -> Floats:
-        """Return the logits (n, C)."""
+        """Return the logits (n, C); of two classes (n,): by how much the second is ahead."""
+        logits = self._logits(images)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def _logits(self, images: Pictures) -> Floats:
         check_is_fitted(self, "classes_")
         predictor = self._predictor
 
@@ -128,12 +133,13 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, images: Pictures) -> Floats:
         """Return the probabilities (n, C) of the classes, in the order of `classes_`."""
-        logits = self.decision_function(images)
+        logits = self._logits(images)
         return self._predictor.calibration.probabilities(logits)
 
     def predict(self, images: Pictures) -> NDArray[Any]:
         """Return the labels (n,)."""
-        found: NDArray[Any] = self.classes_[self.decision_function(images).argmax(axis=1)]
+        labels = self._logits(images).argmax(axis=1)
+        found: NDArray[Any] = self.classes_[labels]
         return found
 
     def is_known(self, images: Pictures, keep: int = KEEP) -> NDArray[np.bool_]:
@@ -143,7 +149,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             images: n pictures.
             keep: per cent of known pictures that shall count as known: 90, 95 or 99.
         """
-        scores = logsumexp(self.decision_function(images))
+        if keep not in KEPT:
+            raise UserError(f"keep is {keep}, wanted one of {', '.join(map(str, KEPT))}.")
+        scores = logsumexp(self._logits(images))
         found: NDArray[np.bool_] = scores >= self._predictor.calibration.thresholds[keep]
         return found
 
@@ -184,23 +192,30 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         place = root / "pictures"
         form: dict[str, Any]
         if labels is not None:
-            known, of_image = np.unique(np.asarray(labels), return_inverse=True)
-            if len(of_image) != len(images):
+            if len(labels) != len(images):
                 raise UserError(
-                    f"{len(images)} images and {len(of_image)} labels, wanted one label an image."
+                    f"{len(images)} images and {len(labels)} labels, wanted one label an image."
                 )
-            given = names if isinstance(names, Mapping) else {}
+            if names is not None and not isinstance(names, Mapping):
+                raise UserError(
+                    "names beside labels are a list, wanted a dictionary from labels to names."
+                )
+            known, of_image = _distinct(labels)
+            given = names or {}
             spoken_names = [spoken(str(given.get(one, one))) for one in known.tolist()]
-            places = [f"label {one!r}" for one in known.tolist()]
-            require_distinct(zip(places, spoken_names, strict=True))
+            _require_classes([f"label {one!r}" for one in known.tolist()], spoken_names)
             _lay_out(place, images, [f"{label:06d}" for label in of_image])
             form = {"class_names": spoken_names}
         elif names is None:
             raise UserError("neither labels nor names are given, wanted either of them.")
+        elif isinstance(names, str | Mapping):
+            raise UserError("names without labels are no list, wanted a list of class names.")
         else:
+            spoken_names = [spoken(str(name)) for name in names]
+            _require_classes([f"name {place}" for place, _ in enumerate(names, 1)], spoken_names)
             _lay_out(place, images, ["all"] * len(images))
             listed = root / "names.txt"
-            listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            listed.write_text("".join(f"{name}\n" for name in spoken_names), encoding="utf-8")
             form = {"names": listed}
         methods = [self.method] if isinstance(self.method, str) else list(self.method or ())
         return Request(
@@ -218,15 +233,49 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
 
+def _require_classes(places: Sequence[str], names: Sequence[str]) -> None:
+    require_distinct(zip(places, names, strict=True))
+    if len(names) < 2:
+        said = repr(names[0]) if names else "none"
+        raise UserError(f"classes: {said}; wanted two at least.")
+
+
+def _distinct(labels: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the different labels in order, and which of them each one is."""
+    found = np.asarray(labels)
+    try:
+        known, of_image = np.unique(found, return_inverse=True)
+    except TypeError:
+        raise UserError(
+            "labels of several kinds, or some missing; wanted text alone, or numbers alone."
+        ) from None
+    if found.ndim != 1:
+        raise UserError(f"labels of shape {found.shape}, wanted one label an image.")
+    if known.dtype.kind == "f" and np.isnan(known).any():
+        raise UserError("a label is missing (NaN), wanted one label an image.")
+    return known, of_image
+
+
 def _lay_out(place: Path, images: Pictures, folders: Iterable[str]) -> None:
-    """Write pictures as files into the folders of their classes; files are linked to."""
-    for number, (picture, folder) in enumerate(zip(images, folders, strict=True)):
+    """Write pictures as files into the folders of their classes; files are linked to.
+
+    Raises:
+        UserError: one cannot be read: by whoever learns it would be left out.
+    """
+
+    def written(job: tuple[int, tuple[Picture, str]]) -> None:
+        number, (picture, folder) = job
         (place / folder).mkdir(parents=True, exist_ok=True)
         path = place / folder / f"{number:08d}.png"  # the content tells the format, not the name
+        image = opened(picture)
         if isinstance(picture, str | Path):
             path.symlink_to(Path(picture).absolute())
         else:
-            opened(picture).save(path, compress_level=1)
+            image.save(path, compress_level=1)
+
+    jobs = enumerate(zip(images, folders, strict=True))
+    for _ in ahead(written, jobs, os.cpu_count() or 1):
+        pass
 
 
 def _groups(images: Pictures) -> Iterator[tuple[Picture, ...]]:

@@ -83,6 +83,17 @@ class Request:
         """The seeds of the stages: of the training on all shots, then of one without each fold."""
         return [self.seed + place for place in range(FOLDS + 1)]
 
+    def require_there(self) -> None:
+        """Raise UserError when a file or folder that is named is not there, or is for nothing."""
+        for what, path in (("pictures", self.pictures), ("names", self.names), ("test", self.test)):
+            if path is not None and not path.exists():
+                raise UserError(f"{path}: no such file or folder, wanted the {what}. Correct it.")
+        if self.test is not None and self.names is None:
+            raise UserError(
+                f"{self.test}: a test beside pictures that have classes, which was not looked at. "
+                "Put both as train/ and test/ into one folder, and name that."
+            )
+
     def params(self, *, labelled: bool) -> Params:
         """Return the parameters of the stages.
 

@@ -1,6 +1,9 @@
 """The model card: what a model knows, how well, how it was learned, and how to use it."""
 
 import io
+import re
+import shlex
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +16,8 @@ from fdbpl.serving.model_folder import CARD, About
 PICTURE = "card.png"
 SHOWN = 40
 """Classes drawn at most: the weakest."""
+LONGEST = 40
+"""Characters of a class name that are drawn."""
 
 
 def card_files(about: About) -> dict[str, bytes]:
@@ -24,12 +29,12 @@ def card(about: About) -> str:
     """Return the card in Markdown, with the header that model hubs read."""
     measured = about.measured
     what = "accuracy" if measured["labels"] == "told" else "agreement with the teacher"
-    names, seen = about.class_names, about.made["calibrated_on"]
+    names, seen = list(map(plain, about.class_names)), about.made["calibrated_on"]
     listed = ", ".join(names) if len(names) <= SHOWN else f"{', '.join(names[:SHOWN])}, ..."
     limits = [
-        f"| {kept} | {about.thresholds[kept]:.2f} | {measured['kept'][kept]:.1f} | "
-        f"{measured['refused'][kept]:.1f} |{_unknown(measured, kept)}"
-        for kept in about.thresholds
+        f"| {kept} | {limit:.2f} | {measured['kept'][str(kept)]:.1f} | "
+        f"{measured['refused'][str(kept)]:.1f} |{_unknown(measured, kept)}"
+        for kept, limit in about.thresholds.items()
     ]
     unknown = measured.get("unknown")
     head = f" of {unknown['pictures']:,} pictures of none of them |" if unknown else ""
@@ -40,12 +45,12 @@ pipeline_tag: image-classification
 tags: [fdbpl, clip, {about.method}]
 ---
 
-# {about.name}
+# {plain(about.name)}
 
 Tells {len(names)} classes of pictures apart: {listed}.
 
     pip install fdbpl
-    fdbpl predict {about.name} PICTURES
+    fdbpl predict {shlex.quote(about.name)} PICTURES
 
 ![How often each class is found, and what it is taken for]({PICTURE})
 
@@ -55,7 +60,7 @@ Tells {len(names)} classes of pictures apart: {listed}.
 competing: **{measured["accuracy"]:.1f} %** ({measured["low"]:.1f} to {measured["high"]:.1f}).
 {origin(about)}{_by_halves(measured)}{_tried(about, what)}
 
-{("Weakest classes: " + "; ".join(weak) + ".") if weak else "No class is ever missed."}
+{("Weakest classes: " + plain("; ".join(weak)) + ".") if weak else "No class is ever missed."}
 
 ## Pictures of something else
 
@@ -73,8 +78,13 @@ Probabilities are softmax(logits / {about.temperature:.3g}), fitted on the {seen
 {_learned(about)}, by fdbpl {about.fdbpl}.
 Student: {about.student["architecture"]}, weights {about.weights}. Teacher: \
 {about.teacher["architecture"]}, weights {about.teacher["weights"]}.
-Prompt: "{about.template}"
+Prompt: "{plain(about.template)}"
 """
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line and in a table's cell."""
+    return re.sub(r"([\\`*_\[\]<>#|~$&])", r"\\\1", " ".join(text.split()))
 
 
 def origin(about: About) -> str:
@@ -108,15 +118,16 @@ def _by_halves(measured: Mapping[str, Any]) -> str:
 def _tried(about: About, what: str) -> str:
     tried = sorted(about.measured["tried"].items(), key=lambda pair: -pair[1])
     if len(tried) == 1:
-        return f"\nMethod: {about.title}."
-    rows = [f"| {title_of(name)} | {value:.1f} |" for name, value in tried]
+        return f"\nMethod: {plain(about.title)}."
+    rows = [f"| {plain(title_of(name))} | {value:.1f} |" for name, value in tried]
+    taken = plain(title_of(about.method))
     return f"""
 
 | method tried | {what}, per cent |
 | --- | ---: |
 {chr(10).join(rows)}
 
-Taken: {title_of(about.method)}. Chosen on these pictures, it may do a little worse on new ones."""
+Taken: {taken}. Chosen on these pictures, it may do a little worse on new ones."""
 
 
 def _learned(about: About) -> str:
@@ -140,7 +151,7 @@ def _teaching(made: Mapping[str, Any]) -> str:
 
 def _unknown(measured: Mapping[str, Any], kept: int) -> str:
     unknown = measured.get("unknown")
-    return f" {unknown['refused'][kept]:.1f} |" if unknown else ""
+    return f" {unknown['refused'][str(kept)]:.1f} |" if unknown else ""
 
 
 def picture(classes: Mapping[str, Mapping[str, int]]) -> bytes:
@@ -155,12 +166,14 @@ def picture(classes: Mapping[str, Mapping[str, int]]) -> bytes:
         name: taken.get(name, 0) / sum(taken.values()) for name, taken in classes.items() if taken
     }
     names = sorted(found, key=lambda name: found[name])[:SHOWN]
+    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
     side = 1.6 + 0.26 * len(names)
     figure = Figure(figsize=(4.6 + side, max(2.6, side)), layout="constrained")
     bars, matrix = figure.subplots(1, 2, width_ratios=[3, side])
     places = np.arange(len(names))
     bars.barh(places, [100 * found[name] for name in names], color="C0")
-    bars.set(yticks=places, yticklabels=names, xlim=(0, 100), xlabel="found, %")
+    bars.set(xlim=(0, 100), xlabel="found, %")
+    bars.set_yticks(places, shown, parse_math=False)  # a $ is a $
     bars.invert_yaxis()
     shares = np.array(
         [
@@ -169,9 +182,9 @@ def picture(classes: Mapping[str, Mapping[str, int]]) -> bytes:
         ]
     )
     matrix.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    matrix.set(xticks=places, yticks=places, xlabel="taken for", ylabel="shows")
-    matrix.set_xticklabels(names, rotation=90)
-    matrix.set_yticklabels(names)
+    matrix.set(xlabel="taken for", ylabel="shows")
+    matrix.set_xticks(places, shown, rotation=90, parse_math=False)
+    matrix.set_yticks(places, shown, parse_math=False)
     for row, column in np.argwhere(shares >= 0.05):
         colour = "white" if shares[row, column] > 0.6 else "black"
         matrix.text(
@@ -179,5 +192,7 @@ def picture(classes: Mapping[str, Mapping[str, int]]) -> bytes:
             color=colour, fontsize=7,
         )  # fmt: skip
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that its font lacks
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()

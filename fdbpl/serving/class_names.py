@@ -11,6 +11,7 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import hand_written_vectors, template_vectors
+from fdbpl.clip.weights import about_model
 from fdbpl.methods.knowledge import BRIDGE
 from fdbpl.methods.registry import METHODS, find_method
 from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, ModelFolder
@@ -26,6 +27,7 @@ def predictor_of_names(
     names: Sequence[str],
     threads: int | None = None,
     student: ModelParams | None = None,
+    teacher: ModelParams | None = None,
 ) -> Predictor:
     """Return what predicts between other class names, of the domain that the model was learned on.
 
@@ -34,13 +36,14 @@ def predictor_of_names(
 
     Args:
         model: that was opened.
-        names: C of them.
+        names: C of them, two at least.
         threads: see `load_predictor`.
         student: architecture and weights of the student; needed where these were a file.
+        teacher: likewise, for a method that asks the teacher about names.
 
     Raises:
-        UserError: the student's weights cannot be had, or are others than the model was learned
-            with; the method is of the user's own; or a name is too long.
+        UserError: weights cannot be had, or are others than the model was learned with; the method
+            is of the user's own; fewer than two names; or a name is too long.
     """
     about = model.about
     predictor = predictor_of(model, threads)
@@ -49,6 +52,8 @@ def predictor_of_names(
             f"{model.path}: learned by {about.method!r}, a method of its maker's own, which is not "
             "in the model. Other class names cannot be told apart by it."
         )
+    if len(names) < 2:
+        raise UserError(f"class names: {', '.join(names) or 'none'}; wanted two at least.")
     clip = load_model(student or _params(model, about.student, about.weights, "student"), "student")
     _require_same(model, clip)
     learned = {}
@@ -56,13 +61,13 @@ def predictor_of_names(
         learned = dict(Artifact.of(model.read(PROMPTS), model.path / PROMPTS, "prompts").arrays)
     classifier = Artifact.of(model.read(CLASSIFIER), model.path / CLASSIFIER, "classifier")
     method = find_method(about.method, classifier.about["options"])
-    teacher = _teacher_vectors(model, names) if BRIDGE in learned else None
+    told = _teacher_vectors(model, names, teacher) if BRIDGE in learned else None
     classes = classes_of(
         clip,
         names,
         texts=hand_written_vectors(clip, names, about.template),
         learned=classifier.about["learned_classes"],
-        teacher=teacher,
+        teacher=told,
     )
     return replace(
         predictor,
@@ -96,7 +101,15 @@ def _require_same(model: ModelFolder, clip: ClipModel) -> None:
             )
 
 
-def _teacher_vectors(model: ModelFolder, names: Sequence[str]) -> NDArray[np.float32]:
+def _teacher_vectors(
+    model: ModelFolder, names: Sequence[str], given: ModelParams | None
+) -> NDArray[np.float32]:
     about = model.about
-    params = _params(model, about.teacher, about.teacher["weights"], "teacher")
+    params = given or _params(model, about.teacher, about.teacher["weights"], "teacher")
+    for key, found in about_model(params).items():
+        if found != about.teacher[key]:
+            raise UserError(
+                f"{model.path}: learned with a teacher of {key} {about.teacher[key]!r}, and the "
+                f"one given is of {found!r}. Give the same."
+            )
     return template_vectors(load_model(params, "teacher"), names, about.template)

@@ -67,9 +67,10 @@ def without_own_class(logits: Floats, labels: Ints) -> NDArray[np.float64]:
     return found
 
 
-def _reaching(logits: Floats, calibration: Calibration) -> dict[int, float]:
-    scores = logsumexp(logits)
-    return {kept: 100 * float(np.mean(scores >= calibration.thresholds[kept])) for kept in KEPT}
+def _reaching(logits: Floats, calibration: Calibration) -> dict[str, float]:
+    """Return per cent by threshold; the keys are words, as JSON has them."""
+    scores, limits = logsumexp(logits), calibration.thresholds
+    return {str(kept): 100 * float(np.mean(scores >= limits[kept])) for kept in KEPT}
 
 
 def _classes(taken: Ints, labels: Ints, names: Sequence[str]) -> dict[str, dict[str, int]]:

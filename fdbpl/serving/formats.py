@@ -12,6 +12,12 @@ NONE = "none of these"
 
 MAYBE = "perhaps none of these"
 
+_END = "\r\n"
+"""Either of its characters in a cell has it quoted."""
+
+_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""What stands in a path for a byte that is no UTF-8."""
+
 
 def as_object(answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON has it: `path`, `top`, `score`, `known`; or `path`, `error`."""
@@ -27,22 +33,28 @@ def as_object(answer: Answer) -> dict[str, Any]:
 
 
 def json_line(answer: Answer) -> str:
-    """Return an answer as a JSON object."""
-    return json.dumps(as_object(answer), ensure_ascii=False)
+    """Return an answer as a JSON object, of UTF-8 whatever bytes the path has.
+
+    Those that are no UTF-8 are escaped: `os.fsencode` of what is read is the path again.
+    """
+    text = json.dumps(as_object(answer), ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def table_line(answer: Answer, *, say_none: bool) -> str:
     """Return an answer as people read it: the picture, then the classes with their probabilities.
 
-    With `say_none` a picture that is not known is called so in place of its likeliest class.
+    With `say_none` a picture that is not known is called so in place of its likeliest class. It is
+    one line, whatever is in a path: what cannot be shown is written as Python writes it.
     """
+    path = _shown(answer.path)
     if answer.prediction is None:
-        return f"{answer.path}: error: {answer.error}"
+        return f"{path}: error: {_shown(str(answer.error))}"
     found = answer.prediction
     classes = ", ".join(f"{name} {probability:.0%}" for name, probability in found.top)
     if say_none and found.known is False:
-        return f"{answer.path}: {NONE} ({classes})"
-    return f"{answer.path}: {classes}" + ("" if found.known is not False else f" ({MAYBE})")
+        return f"{path}: {NONE} ({classes})"
+    return f"{path}: {classes}" + ("" if found.known is not False else f" ({MAYBE})")
 
 
 def csv_header(top: int) -> str:
@@ -66,7 +78,14 @@ def csv_line(answer: Answer, *, top: int, say_none: bool) -> str:
     return _csv([*cells, f"{found.score:.6f}", known, ""])
 
 
+def _shown(text: str) -> str:
+    return "".join(
+        one if one.isprintable() or one in _BYTES else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
 def _csv(cells: list[Any]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+    csv.writer(out, lineterminator=_END).writerow(cells)
+    return out.getvalue().removesuffix(_END)

@@ -135,13 +135,35 @@ def write_model(path: Path, about: About, files: Mapping[str, bytes]) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Raise UserError when what is at `path` is not a model, which another may replace."""
-    if not path.exists() or (path / ABOUT).is_file():
+    """Raise UserError when something is at `path` that a model must not take the place of.
+
+    It may take the place of another model, of which nothing but the model's own files is there.
+    """
+    if path.name in ("", ".."):
+        raise UserError(f"{path}: no name for a model. Name a folder to write, such as model.")
+    if not path.exists():
         return
-    if not path.is_dir() or any(os.scandir(path)):
+    found = set(os.listdir(path)) if path.is_dir() else None  # noqa: PTH208 - names alone
+    own = None if found is None else _files_of(path / ABOUT)
+    if found is None or (found and own is None):
         raise UserError(
             f"{path}: is there, and is no model of fdbpl. Name another folder, or remove this one."
         )
+    others = sorted(found - set(own or ()))
+    if others:
+        raise UserError(
+            f"{path}: {others[0]} is there beside the model, and would be lost with it. Move it "
+            "away, or name another folder."
+        )
+
+
+def _files_of(file: Path) -> set[str] | None:
+    """Return the names of a model's files, as its `model.json` says; None where it is none."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return {ABOUT, *told["files"]} if "fdbpl" in told else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def open_model(path: Path) -> ModelFolder:
@@ -165,21 +187,23 @@ def open_unread(path: Path) -> ModelFolder:
     """
     file = path / ABOUT
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        digest, found = told.pop("digest"), sha256(canonical_json(told))
+        data = file.read_bytes()
+        told = json.loads(data.decode())
+        form = told["format"]
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path}: no model of fdbpl: no {ABOUT} in it. Wanted a folder that fdbpl learn wrote."
         ) from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{file}: damaged. {_AGAIN}") from None
-    if told.get("format") != FORMAT:
+    if form != FORMAT:
         raise UserError(
-            f"{file}: format {told.get('format')!r}, wanted {FORMAT}. Another version of fdbpl "
+            f"{file}: format {form!r}, wanted {FORMAT}. Another version of fdbpl "
             "wrote it: install that one, or learn the model again."
         )
-    if digest != found:
+    if not _is_as_written(data, told):
         raise UserError(f"{file}: damaged or edited: its digest is another. {_AGAIN}")
+    del told["digest"]
     files = told.pop("files", None)
     try:
         about = About.model_validate(told)
@@ -200,3 +224,13 @@ def _require_plain(file: Path, files: object) -> None:
                 f"{file}: names the file {name!r}, wanted a plain file name of letters, digits, "
                 f"'.', '-' and '_', other than {ABOUT}. Do not trust this model."
             )
+
+
+def _is_as_written(data: bytes, told: Mapping[str, Any]) -> bool:
+    """Tell whether `model.json` holds what its digest is of, to the last space."""
+    rest = {key: value for key, value in told.items() if key != "digest"}
+    try:
+        digest = sha256(canonical_json(rest))
+        return data == readable_json({**rest, "digest": digest})
+    except ValueError:  # a number so large that no JSON has it
+        return False

@@ -63,7 +63,7 @@ def _answered(predictor: Predictor, top: int, keep: int, paths: tuple[str, ...])
         try:
             pixels[place] = predictor.pixels(decode(Path(path)))
         except UnreadableImage as error:
-            errors[place] = str(error)
+            errors[place] = str(error).removeprefix(f"{Path(path)}: ")
     found = predictor.predictions(np.stack([*pixels.values()]), top, keep) if pixels else []
     predicted = dict(zip(pixels, found, strict=True))
     return [
