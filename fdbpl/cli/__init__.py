@@ -6,6 +6,7 @@ from fdbpl import __version__
 from fdbpl.cli import (
     cache,
     data,
+    export,
     init,
     learn,
     predict,
@@ -29,7 +30,7 @@ def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
     For pictures of your own: learn writes a model, predict and serve tell pictures by it, push and
-    pull pass it on.
+    pull pass it on, export writes it for other programs.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
     under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, predict.predict, serve.serve, push.push, push.pull),
+    *(learn.learn, predict.predict, serve.serve, push.push, push.pull, export.export),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),

@@ -7,18 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.classify.artifact import Artifact
-from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.clip.packaged import PACKAGED
+from fdbpl.clip.model import load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import hand_written_vectors, template_vectors
 from fdbpl.methods.knowledge import BRIDGE
 from fdbpl.methods.registry import METHODS, find_method
 from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, ModelFolder
 from fdbpl.serving.predictor import Predictor, predictor_of
+from fdbpl.serving.student import load_student, params_of
 from fdbpl.system.errors import UserError
 from fdbpl.training.learning import classes_of
-
-_TAG = "tag "
 
 
 def predictor_of_names(
@@ -49,8 +47,7 @@ def predictor_of_names(
             f"{model.path}: learned by {about.method!r}, a method of its maker's own, which is not "
             "in the model. Other class names cannot be told apart by it."
         )
-    clip = load_model(student or _params(model, about.student, about.weights, "student"), "student")
-    _require_same(model, clip)
+    clip = load_student(model, student)
     learned = {}
     if PROMPTS in model.files:
         learned = dict(Artifact.of(model.read(PROMPTS), model.path / PROMPTS, "prompts").arrays)
@@ -72,31 +69,7 @@ def predictor_of_names(
     )
 
 
-def _params(model: ModelFolder, identity: dict[str, str], weights: str, role: str) -> ModelParams:
-    """Return the parameters of a model by where its weights come from."""
-    if weights in PACKAGED:
-        return ModelParams(architecture=identity["architecture"], weights=weights)
-    if weights.startswith(_TAG):
-        return ModelParams(
-            architecture=identity["architecture"], weights=weights.removeprefix(_TAG)
-        )
-    raise UserError(
-        f"{model.path}: the weights of its {role} are a {weights[:17]} that is not in the model. "
-        f"Give it by --{role} {identity['architecture']}:FILE."
-    )
-
-
-def _require_same(model: ModelFolder, clip: ClipModel) -> None:
-    for key, wanted in model.about.student.items():
-        found = clip.identity.get(key)
-        if found != wanted:
-            raise UserError(
-                f"{model.path}: learned with a student of {key} {wanted!r}, and the weights given "
-                f"are of {found!r}. Give the same weights."
-            )
-
-
 def _teacher_vectors(model: ModelFolder, names: Sequence[str]) -> NDArray[np.float32]:
     about = model.about
-    params = _params(model, about.teacher, about.teacher["weights"], "teacher")
+    params = params_of(model, about.teacher, about.teacher["weights"], "teacher")
     return template_vectors(load_model(params, "teacher"), names, about.template)
