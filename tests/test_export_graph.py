@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_the_lines_of_the_readme_say_what_predict_says(
     model = write_decided(tmp_path / "model", decisions()["plain"])
     how = {**model.about.preprocessing, "resize_mode": mode, "std": [0.5, 0.25, 0.3]}
     about = model.about.model_copy(update={"preprocessing": how})
-    object.__setattr__(model, "about", about)
+    model = replace(model, about=about)
     export_onnx(model, tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text()
     picture = draw_pictures(tmp_path / "pictures", 1) / "000.png"

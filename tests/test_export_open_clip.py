@@ -1,5 +1,6 @@
 """Weights for open_clip, and a script that decides by them as predict does, without fdbpl."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -7,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exported import decisions, draw_pictures
 from models import COLOURS
 
 from fdbpl.classify.artifact import classifier_of
 from fdbpl.classify.decision import Decision, Discriminant, unit
-from fdbpl.clip.model import load_model
+from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.onnx_export import export_tower
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.projection import last_projection, without_projection
 from fdbpl.serving.export.check import pixels_of
 from fdbpl.serving.export.linear import linear_of
-from fdbpl.serving.export.open_clip_folder import export_open_clip
+from fdbpl.serving.export.open_clip_folder import export_open_clip, state_of
 from fdbpl.serving.model_folder import (
     CLASSIFIER,
     TOWER,
@@ -56,6 +59,25 @@ def test_weights_and_offsets_give_the_logits_of_linear_decisions(name: str) -> N
 def test_a_decision_that_is_not_linear_is_refused() -> None:
     with pytest.raises(UserError, match=r"'cache', too, .* Take --to onnx"):
         linear_of(decisions()["all"])
+
+
+@pytest.mark.parametrize("sees", ["hidden", "student"])
+def test_a_learned_projection_takes_the_place_of_the_students_own(
+    sees: str, clip: ClipModel
+) -> None:
+    own = last_projection(clip)
+    shape = own.shape if sees == "hidden" else (own.shape[1], own.shape[1])
+    projection = torch.from_numpy(np.random.default_rng(6).standard_normal(shape)).float()
+    decision = Decision(np.eye(3, own.shape[1]), 1.0, {}, projection.numpy(), sees)  # type: ignore[arg-type]
+    network = copy.deepcopy(clip.network)
+    network.load_state_dict(state_of(clip, decision))
+    pixels = torch.randn(2, 3, clip.image_size, clip.image_size)
+    with torch.inference_mode(), without_projection(clip):
+        hidden = clip.network.visual(pixels)
+        seen = hidden if sees == "hidden" else hidden @ own
+        found = network.encode_image(pixels, normalize=True)
+    wanted = torch.nn.functional.normalize(seen @ projection, dim=-1)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def tiny_model(path: Path, decision: Decision, *, hidden: bool) -> ModelFolder:

@@ -48,13 +48,13 @@ def difference(wanted: Floats, found: Floats, tie: float = 0.0) -> Difference:
     return Difference(float(np.abs(found - wanted).max()), same)
 
 
-def require_close(wanted: Floats, found: Floats, what: str) -> None:
-    """Raise UserError where logits differ by more than `CLOSE`, or a likeliest class does."""
-    differs = difference(wanted, found, tie=2 * CLOSE)
-    if not differs.largest <= CLOSE or differs.same < 1:
+def require_close(wanted: Floats, found: Floats, what: str, close: float = CLOSE) -> None:
+    """Raise UserError where logits differ by more than `close`, or a likeliest class does."""
+    differs = difference(wanted, found, tie=2 * close)
+    if not differs.largest <= close or differs.same < 1:
         raise UserError(
             f"{what}: logits differ from those of fdbpl predict by {differs.largest:.1e}, wanted "
-            f"at most {CLOSE:.0e}; the likeliest class is the same for {differs.same:.1%} of "
+            f"at most {close:.0e}; the likeliest class is the same for {differs.same:.1%} of "
             f"{len(wanted)} pictures. Nothing was written. Report this, with the model's card."
         )
 

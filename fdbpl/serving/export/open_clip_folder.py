@@ -20,7 +20,14 @@ from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.projection import last_projection
-from fdbpl.serving.export.check import TRIED, difference, pixels_of, require_close, some_pictures
+from fdbpl.serving.export.check import (
+    CLOSE,
+    TRIED,
+    difference,
+    pixels_of,
+    require_close,
+    some_pictures,
+)
 from fdbpl.serving.export.linear import linear_of
 from fdbpl.serving.export.place import export_folder, write_labels
 from fdbpl.serving.model_folder import ModelFolder
@@ -31,6 +38,10 @@ from fdbpl.system.files import readable_json
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 """The names that open_clip looks for in a folder."""
+
+ROUNDING = 2e-6
+"""Of a logit, for each unit of its weights' length: two programs that compute the same features in
+float32 differ by so much. Only long weights, as those of gda, make more than `CLOSE` of it."""
 
 DECISION, SCRIPT = "decision.safetensors", "classify.py"
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -68,7 +79,7 @@ def export_open_clip(
     linear = linear_of(predictor.decision)
     clip = load_student(model, student)
     with export_folder(out) as folder:
-        state = _state(clip, predictor.decision)
+        state = state_of(clip, predictor.decision)
         (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))
         (folder / CONFIG).write_bytes(readable_json(_config(clip)))
         arrays = {"weights": linear.weights, "bias": linear.bias}
@@ -79,7 +90,8 @@ def export_open_clip(
             paths = some_pictures(pictures or _drawn(Path(drawn)), TRIED)
             wanted = predictor.logits(pixels_of(predictor, paths))
             found = _logits(folder / SCRIPT, paths)
-        require_close(wanted, found, SCRIPT)
+        longest = float(np.linalg.norm(linear.weights, axis=1).max())
+        require_close(wanted, found, SCRIPT, max(CLOSE, ROUNDING * longest))
     largest = difference(wanted, found).largest
     kind = "pictures" if pictures is not None else "random pictures"
     return [
@@ -88,20 +100,24 @@ def export_open_clip(
     ]
 
 
-def _state(clip: ClipModel, decision: Decision) -> dict[str, torch.Tensor]:
-    """Return the student's tensors, with the decision's projection as its image tower's last."""
+def state_of(clip: ClipModel, decision: Decision) -> dict[str, torch.Tensor]:
+    """Return the student's tensors, with the decision's projection as its image tower's last.
+
+    Raises:
+        UserError: it cannot take that place.
+    """
     state = {name: one.detach().clone() for name, one in clip.network.state_dict().items()}
     if decision.projection is None and decision.sees == "student":
         return state
-    own = last_projection(clip)
-    if decision.projection is None or decision.projection.shape != own.shape:
+    own, found = last_projection(clip), None
+    if decision.projection is not None:
+        found = torch.from_numpy(np.ascontiguousarray(decision.projection, np.float32))
+        found = own @ found if decision.sees == "student" else found
+    if found is None or found.shape != own.shape:
         raise UserError(
             "the model decides by features of another width than open_clip's weights give. "
             "Take --to onnx."
         )
-    found = torch.from_numpy(np.ascontiguousarray(decision.projection, np.float32))
-    if decision.sees == "student":
-        found = own @ found
     names = [name for name in ("visual.proj", "visual.head.proj.weight") if name in state]
     state[names[0]] = found if names[0] == "visual.proj" else found.T.contiguous()
     return state
@@ -126,8 +142,10 @@ def _drawn(folder: Path) -> Path:
     for place in range(TRIED):
         cells = int(random.integers(2, 40))
         noise = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
-        size = tuple(int(side) for side in random.integers(150, 400, 2))
-        noise.resize(size, Image.Resampling.BICUBIC).save(folder / f"{place:02}.png")
+        width, height = random.integers(150, 400, 2)
+        noise.resize((int(width), int(height)), Image.Resampling.BICUBIC).save(
+            folder / f"{place:02}.png"
+        )
     return folder
 
 

@@ -105,7 +105,7 @@ def of_archive(archive: Path) -> OrtWeb:
     Only the files that are wanted are unpacked, into memory.
 
     Raises:
-        UserError: it is another archive, or lacks a file.
+        UserError: it is another archive.
     """
     data = archive.read_bytes()
     found = base64.b64encode(hashlib.sha512(data).digest()).decode()

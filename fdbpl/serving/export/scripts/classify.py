@@ -18,7 +18,7 @@ model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{HERE}")
 
 
 @torch.inference_mode()
-def logits(paths):
+def logits(paths: list[str]) -> torch.Tensor:
     """Return the logits (n, C) of pictures."""
     pictures = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in paths]
     features = model.eval().encode_image(torch.stack([*map(preprocess, pictures)]), normalize=True)
