@@ -50,6 +50,8 @@ class Page:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._asked = 0
+        self.events: list[dict[str, Any]] = []
+        """What the browser told unasked, since a domain of its was enabled."""
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a command of the debugging protocol; return its answer."""
@@ -58,18 +60,29 @@ class Page:
         self._connection.send(json.dumps(command))
         while True:
             answer = json.loads(self._connection.recv(timeout=SECONDS))
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == self._asked:
                 return dict(answer["result"])
 
     def evaluate(self, script: str) -> Any:
-        """Run JavaScript; return its value."""
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
-            "value"
+        """Run JavaScript; return its value, awaited where it is a promise."""
+        done = self.ask(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
+        if "exceptionDetails" in done:
+            raise RuntimeError(f"{script[:100]}: {done['exceptionDetails']}")
+        return done["result"].get("value")
+
+    def choose(self, selector: str, files: Sequence[Path]) -> None:
+        """Choose files in the input that a selector finds."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def text(self) -> str:
         """Return what a reader sees, hidden overflow included."""
-        return str(self.evaluate("document.body.textContent"))
+        return str(self.evaluate("document.body?.textContent ?? ''"))
 
     def open(self, url: str, words: Sequence[str]) -> None:
         """Open an address and wait until it shows all these words.

@@ -67,13 +67,6 @@ def wait_until(holds) -> None:
         time.sleep(0.1)
 
 
-def give(page: Page, files: list[Path]) -> None:
-    """Choose files as a user does."""
-    root = page.ask("DOM.getDocument")["root"]["nodeId"]
-    node = page.ask("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
-    page.ask("DOM.setFileInputFiles", nodeId=node, files=[str(one) for one in files])
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     for name in ("red", "blue"):
@@ -86,7 +79,7 @@ def files(tmp_path: Path) -> list[Path]:
 def test_pictures_are_told_the_newest_first(page: Page, serving: str, files, width: int) -> None:
     page.resize(width, 1200)
     page.open(serving, ["colours", "red, green, blue"])
-    give(page, files)
+    page.choose("#files", files)
     wait_until(lambda: page.evaluate(VERDICTS).count(",") == 2)
     assert page.evaluate(VERDICTS) == "blue,no picture that can be read,red"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -103,5 +96,5 @@ def test_a_token_is_asked_for_and_used(page: Page, serving: str, files) -> None:
             "document.querySelector('#token button').click()"
         )
         wait_until(lambda said=said: said in page.text())
-    give(page, files[:1])
+    page.choose("#files", files[:1])
     wait_until(lambda: page.evaluate(VERDICTS) == "red")

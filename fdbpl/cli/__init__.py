@@ -6,6 +6,7 @@ from fdbpl import __version__
 from fdbpl.cli import (
     cache,
     data,
+    export,
     init,
     learn,
     pack,
@@ -31,7 +32,8 @@ def main() -> None:
     """Faster distillation-based prompt learning for CLIP-like models.
 
     For pictures of your own: learn writes a model, predict and serve tell pictures by it, push and
-    pull pass it on. pack writes the model of what the stages learned.
+    pull pass it on, export writes it for other programs, pack writes that of what the stages
+    learned.
 
     The stages, in order: prepare-crops, cache-teacher, train-student, evaluate for each dataset,
     under all protocols; then compare and ood. By hand they work in runs/NAME; `dvc repro` runs
@@ -40,7 +42,7 @@ def main() -> None:
 
 
 for command in (
-    *(learn.learn, pack.pack, predict.predict, serve.serve, push.push, push.pull),
+    *(learn.learn, pack.pack, predict.predict, serve.serve, export.export, push.push, push.pull),
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),

@@ -13,12 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fdbpl.clip.model import ClipModel, state_digest
-from fdbpl.clip.onnx_tower import FEATURES, PIXELS
+from fdbpl.clip.onnx_tower import FEATURES, LARGEST, PIXELS
 from fdbpl.clip.projection import without_projection
 from fdbpl.system.errors import UserError
-
-LARGEST = 2**31 - 1
-"""Bytes of an ONNX graph with its weights inside."""
 
 
 class _UnitFeatures(nn.Module):

@@ -10,6 +10,9 @@ Floats = NDArray[np.float32]
 PIXELS, FEATURES = "pixels", "features"
 """Input (N, 3, S, S), normalised, and output (N, D) of unit rows."""
 
+LARGEST = 2**31 - 1
+"""Bytes of an ONNX graph with its weights inside."""
+
 
 class OnnxTower:
     """An image tower that takes batches of any size.

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.classify.artifact import Artifact
-from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.clip.packaged import PACKAGED
+from fdbpl.clip.model import load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import hand_written_vectors, template_vectors
 from fdbpl.clip.weights import about_model
@@ -16,10 +15,9 @@ from fdbpl.methods.knowledge import BRIDGE
 from fdbpl.methods.registry import METHODS, find_method
 from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, ModelFolder
 from fdbpl.serving.predictor import Predictor, predictor_of
+from fdbpl.serving.student import load_student, params_of
 from fdbpl.system.errors import UserError
 from fdbpl.training.learning import classes_of
-
-_TAG = "tag "
 
 
 def predictor_of_names(
@@ -54,8 +52,7 @@ def predictor_of_names(
         )
     if len(names) < 2:
         raise UserError(f"class names: {', '.join(names) or 'none'}; wanted two at least.")
-    clip = load_model(student or _params(model, about.student, about.weights, "student"), "student")
-    _require_same(model, clip)
+    clip = load_student(model, student)
     learned = {}
     if PROMPTS in model.files:
         learned = dict(Artifact.of(model.read(PROMPTS), model.path / PROMPTS, "prompts").arrays)
@@ -77,35 +74,11 @@ def predictor_of_names(
     )
 
 
-def _params(model: ModelFolder, identity: dict[str, str], weights: str, role: str) -> ModelParams:
-    """Return the parameters of a model by where its weights come from."""
-    if weights in PACKAGED:
-        return ModelParams(architecture=identity["architecture"], weights=weights)
-    if weights.startswith(_TAG):
-        return ModelParams(
-            architecture=identity["architecture"], weights=weights.removeprefix(_TAG)
-        )
-    raise UserError(
-        f"{model.path}: the weights of its {role} are a {weights[:17]} that is not in the model. "
-        f"Give it by --{role} {identity['architecture']}:FILE."
-    )
-
-
-def _require_same(model: ModelFolder, clip: ClipModel) -> None:
-    for key, wanted in model.about.student.items():
-        found = clip.identity.get(key)
-        if found != wanted:
-            raise UserError(
-                f"{model.path}: learned with a student of {key} {wanted!r}, and the weights given "
-                f"are of {found!r}. Give the same weights."
-            )
-
-
 def _teacher_vectors(
     model: ModelFolder, names: Sequence[str], given: ModelParams | None
 ) -> NDArray[np.float32]:
     about = model.about
-    params = given or _params(model, about.teacher, about.teacher["weights"], "teacher")
+    params = given or params_of(model, about.teacher, about.teacher["weights"], "teacher")
     for key, found in about_model(params).items():
         if found != about.teacher[key]:
             raise UserError(

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN = ("/", "/app.js", "/style.css", "/healthz")
+OPEN = ("/", "/app.js", "/answers.js", "/style.css", "/healthz")
 """What is answered without a token: the page, which asks for it, and whether the server lives."""
 
 HEADERS = {

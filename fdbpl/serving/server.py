@@ -24,7 +24,7 @@ from fdbpl.serving.stream import Answer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PREDICT, FORM, RAW = "/predict", "multipart/form-data", ("image/", "application/octet-stream")
-PAGE = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+PAGE = {"/": "index.html", **{f"/{one}": one for one in ("app.js", "answers.js", "style.css")}}
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 FILES = Path(__file__).parent / "page"
 
