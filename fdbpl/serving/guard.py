@@ -1,16 +1,21 @@
 """Who may ask a server, and how much: hosts, origins, a token, and the bytes of a request."""
 
+import asyncio
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = ("/", "/app.js", "/answers.js", "/style.css", "/healthz")
 """What is answered without a token: the page, which asks for it, and whether the server lives."""
+
+SLOWEST = 60
+"""Seconds in which all of a request must have come."""
 
 HEADERS = {
     "content-security-policy": (
@@ -63,11 +68,12 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        seen = 0
+        seen, end = 0, asyncio.get_running_loop().time() + SLOWEST
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
+            async with asyncio.timeout_at(end):
+                message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._limits.body:
                 raise TooLarge
@@ -83,6 +89,10 @@ class Guard:
             await self._app(scope, counted, dressed)
         except TooLarge:
             await _problem(413, self._too_large())(scope, receive, send)
+        except TimeoutError:
+            await _problem(408, f"not all came within {SLOWEST} seconds.")(scope, receive, send)
+        except ClientDisconnect:
+            pass  # nobody waits for an answer
 
     def _refused(self, path: str, headers: Headers) -> JSONResponse | None:
         limits, host = self._limits, _name(headers.get("host", ""))
