@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import cache, encode, end_to_end, finding, step, train
+from bench import cache, encode, end_to_end, finding, predict, serve, step, strangers, train
 from fdbpl.cli.options import Command
 from fdbpl.system.errors import UserError
 
@@ -20,6 +20,10 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "train": train.section,
     "end_to_end": end_to_end.section,
     "encode": encode.section,
+    "encode_small": encode.section,
+    "predict": predict.section,
+    "serve": serve.section,
+    "strangers": strangers.section,
     "cache": cache.section,
 }
 

@@ -200,13 +200,23 @@ def main(count: int, path: Path) -> None:
         code = process.wait()
     asked = {"requests": count}
     counts = dict(sorted(found.items()))
-    finding.save(path, "strangers", asked, counts=counts, memory_mb=[before, after], exit_code=code)
-    for kind, number in counts.items():
-        click.echo(f"{number:7,}  {kind}")
-    click.echo(
-        f"memory {before:.0f} MiB after a tenth, {after:.0f} MiB at the end; exit code {code}"
-    )
+    more = {"counts": counts, "memory_mb": [before, after], "exit_code": code}
+    click.echo(section(finding.save(path, "strangers", asked, **more)))
     sys.exit(any("LOST" in kind or "WRONG" in kind for kind in counts))
+
+
+def section(found: dict[str, Any]) -> str:
+    """Return the table for docs/performance.md."""
+    lines = [
+        dict(zip(("kind", "what", "count"), (*kind.split(": "), number), strict=True))
+        for kind, number in found["counts"].items()
+    ]
+    before, after = found["memory_mb"]
+    heads = {"kind": "request", "what": "answered", "count": "requests"}
+    return (
+        f"{finding.source(found)}\nMemory: {before:.0f} MiB after a tenth of them, {after:.0f} MiB "
+        f"at the end.\n\n{finding.rows(heads, lines)}"
+    )
 
 
 async def _patient(port: int, ask: Ask) -> Any:
