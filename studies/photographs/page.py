@@ -6,7 +6,7 @@ from typing import Any
 
 from fdbpl.reporting import few_shot
 from fdbpl.system.errors import UserError
-from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.files import canonical_json, write_whole
 from studies.contrasts import OURS, contrasts, sentences
 from studies.measures import Measures
 from studies.page import how
@@ -64,7 +64,7 @@ def write_page(
     text = page(runs, records, halved, confusions(wrong, method, len(evidence.params.seeds)), about)
     contents = {
         "photographs.md": text.encode(),
-        "photographs.json": readable_json(records | ({"ood": detected} if detected else {})),
+        "photographs.json": canonical_json(records | ({"ood": detected} if detected else {})),
         METHODS_PICTURE: methods_picture(halved[EVIDENCE]),
     }
     if FEW_SHOT in records:
