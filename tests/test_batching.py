@@ -48,10 +48,27 @@ def test_pictures_that_come_together_are_classified_together() -> None:
 
 
 def test_a_single_picture_does_not_wait_long_for_others() -> None:
-    batcher = Batcher(doubled, room=4, wait=0.005)
+    batcher = Batcher(doubled, room=4, wait=30)
     start = time.perf_counter()
-    asyncio.run(asked(batcher, [1.0]))
-    assert time.perf_counter() - start < 1
+    asyncio.run(asked(batcher, [1.0]))  # none is coming
+    assert time.perf_counter() - start < 5
+
+
+def test_a_picture_waits_for_one_that_is_coming() -> None:
+    async def ask() -> int:
+        batcher = Batcher(doubled, room=4, wait=30)
+        task = asyncio.create_task(batcher.run())
+        with batcher.coming():
+            first = asyncio.ensure_future(batcher.submit(pixels(1)))
+            await asyncio.sleep(0.05)
+            assert not first.done()
+            second = batcher.submit(pixels(2))
+        await first
+        await second
+        task.cancel()
+        return batcher.batches
+
+    assert asyncio.run(ask()) == 1
 
 
 def test_no_more_pictures_wait_than_there_is_room_for() -> None:

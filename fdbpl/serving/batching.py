@@ -1,7 +1,8 @@
 """Pictures of many requests, classified together: at most so many, after at most so long a wait."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class Batcher:
         logits: from pixels (n, 3, S, S) to logits (n, C); called in a thread by every `run`.
         room: pictures that may wait.
         batch: pictures of a batch at most.
-        wait: seconds that a batch's first picture waits for others.
+        wait: seconds that a batch's first picture waits for those that are `coming`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Batcher:
         """Nothing runs before `run`."""
         self._logits, self._batch, self._wait = logits, batch, wait
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(room)
+        self._coming = 0
         self.batches = self.pictures = 0
         """How many were classified."""
 
@@ -55,6 +57,15 @@ class Batcher:
     def waiting(self) -> int:
         """Pictures that wait."""
         return self._queue.qsize()
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce a picture that is still read: a batch waits for such ones, and for no others."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
 
     def submit(self, pixels: Pixels) -> Awaitable[Logits]:
         """Return the logits (C,) of a picture's pixels (3, S, S), to be awaited.
@@ -88,7 +99,7 @@ class Batcher:
                     one.logits.set_result(row)
 
     async def _next(self) -> list[_Waiting]:
-        """Wait for a picture, then a little for others; return what came."""
+        """Wait for a picture, then a little for those that are coming; return what came."""
         group = [await self._queue.get()]
         loop = asyncio.get_running_loop()
         end = loop.time() + self._wait
@@ -97,7 +108,7 @@ class Batcher:
                 group.append(self._queue.get_nowait())
             except asyncio.QueueEmpty:
                 left = end - loop.time()
-                if left <= 0:
+                if left <= 0 or not self._coming:
                     break
                 try:
                     group.append(await asyncio.wait_for(self._queue.get(), left))

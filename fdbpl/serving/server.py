@@ -86,7 +86,8 @@ class Answerer:
         limit = self._settings.picture_bytes
         if len(data) > limit:
             raise HTTPException(413, f"{path or 'the picture'}: over {limit:,} bytes. Shrink it.")
-        pixels = await asyncio.to_thread(self._pixels, data, path)
+        with self.batcher.coming():
+            pixels = await asyncio.to_thread(self._pixels, data, path)
         try:
             logits = await self.batcher.submit(pixels)
         except QueueFull:
