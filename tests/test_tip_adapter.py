@@ -1,5 +1,7 @@
 """Classifiers of the labelled shots, which know the classes learned alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def decided(method: str, shots: Shots, vectors: np.ndarray) -> Decision:
         return features[rows], features[rows]
 
     data = TrainingData(
-        clip=None,
+        clip=SimpleNamespace(logit_scale=18.7),  # type: ignore[arg-type]
         names=LEARNED,
         labels=torch.cat([torch.from_numpy(shots.labels), torch.zeros(3, dtype=torch.int64)]),
         picks={7: np.arange(images)},
@@ -40,6 +42,7 @@ def decided(method: str, shots: Shots, vectors: np.ndarray) -> Decision:
         features=read,
         teacher=Teacher(torch.zeros(len(LEARNED), width), 1.0),
         text=lambda contexts: contexts,
+        anchors=torch.from_numpy(vectors[BASE].astype(np.float32)),
     )
     arrays: dict[str, np.ndarray] = {}
     for form in METHODS[method].closed_form:

@@ -75,7 +75,7 @@ class Artifact:
     def of(cls, data: bytes, path: Path, kind: str) -> "Artifact":
         """Read the bytes of the file at `path`; see `load`."""
         try:
-            arrays = load(data)
+            arrays = dict(sorted(load(data).items()))
             header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
             about = json.loads(header["__metadata__"][KEY])
             found = about["kind"]
