@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +21,14 @@ from taught import class_pictures, taught  # noqa: F401 - fixtures
 
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
+from fdbpl.system.kept import PLACE
 
 if TYPE_CHECKING:
     from projects import Project
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect and MLflow send no usage figures
+_KEPT = tempfile.TemporaryDirectory(prefix="fdbpl-kept-")  # for this session, its processes too
+os.environ[PLACE] = _KEPT.name
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")

@@ -39,6 +39,7 @@ ALWAYS_ASIDE = {
     "fdbpl/system/errors.py": "what is said of a mistake",
     "fdbpl/system/files.py": "how files are written; JSON spelled otherwise is another format",
     "fdbpl/system/processes.py": "a worker's number, which says on which GPU it works",
+    "fdbpl/system/kept.py": "what is made once; all that decides it is in its name",
     "fdbpl/system/progress.py": "bars on a terminal",
     "fdbpl/system/section.py": "refuses wrong parameters and says why",
     "fdbpl/stages/__init__.py": "loads a stage",

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.clip.onnx_tower import FEATURES, LARGEST, PIXELS
 from fdbpl.clip.projection import without_projection
 from fdbpl.system.errors import UserError
+from fdbpl.system.files import sha256
+from fdbpl.system.kept import kept
 
 
 class _UnitFeatures(nn.Module):
@@ -31,7 +35,7 @@ class _UnitFeatures(nn.Module):
 
 
 def export_tower(clip: ClipModel, *, before_projection: bool = False) -> bytes:
-    """Return the image tower as an ONNX graph with its weights inside.
+    """Return the image tower as an ONNX graph with its weights inside, written once (`kept`).
 
     Args:
         clip: whose image tower it is, in fp32.
@@ -49,18 +53,23 @@ class _Same:
     def __init__(self, clip: ClipModel) -> None:
         self.clip = clip
         tower = clip.network.get_submodule("visual").state_dict()
-        self._key = *sorted(clip.identity.items()), clip.image_size, state_digest(tower)
+        self.key = *sorted(clip.identity.items()), clip.image_size, state_digest(tower)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other._key == self._key
+        return isinstance(other, _Same) and other.key == self.key
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return hash(self.key)
 
 
 @lru_cache(maxsize=2)  # student and teacher: one graph serves all encoders and fits of a process
 def _exported(same: _Same, before_projection: bool) -> bytes:
-    clip = same.clip
+    by = [version(one) for one in ("torch", "onnx", "onnxscript", "timm", "open_clip_torch")]
+    decides = [same.key, before_projection, by, sha256(Path(__file__).read_bytes())]
+    return kept(decides, lambda: _export(same.clip, before_projection))
+
+
+def _export(clip: ClipModel, before_projection: bool) -> bytes:
     tower = clip.network.get_submodule("visual")
     pixels = torch.zeros(2, 3, clip.image_size, clip.image_size)
     batch = {PIXELS: {0: torch.export.Dim("batch", min=1, max=2**16)}}
