@@ -6,15 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
+export OMP_WAIT_POLICY := passive
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types tests slow
+.PHONY: help setup demo test lint types tests slow release
 
 help:
 	@echo "make demo   set up, train and compare all methods on eleven drawn datasets"
 	@echo "make test   set up, then lint, types and tests"
 	@echo "make slow   the tests that take minutes: the whole pipeline, real servers"
+	@echo "make release  those of a wheel, a container's environment, packages of others"
 
 setup: $(VENV)/ready
 
@@ -46,4 +48,7 @@ tests: setup
 	pytest
 
 slow: setup
-	pytest -m slow
+	pytest -m "slow and not release"
+
+release: setup
+	pytest -m release

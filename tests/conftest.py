@@ -33,6 +33,13 @@ torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
+
+def pytest_runtest_teardown() -> None:
+    """Leave torch on one thread, whatever a test has set: others would slow all that follow."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}

@@ -35,6 +35,7 @@ def test_it_runs_without_rights_and_says_whether_it_lives() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_its_steps_serve_a_model_with_nothing_else_installed(tmp_path: Path) -> None:
     source, environment = tmp_path / "src", tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)

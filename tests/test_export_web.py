@@ -203,6 +203,7 @@ def logits(page: Page, names: list[str]) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize(("folder", "close"), [("pictures", 1e-3), ("photos", 0.5)])
 def test_a_browser_finds_the_logits_of_predict(
     folder: str, close: float, site: tuple[str, Path], page: Page
@@ -226,6 +227,7 @@ def cards(page: Page) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_chosen_files_are_answered_as_predict_does(site: tuple[str, Path], page: Page) -> None:
     paths = sorted((site[1] / "out/pictures").iterdir())
     broken = site[1] / "broken.png"
@@ -247,6 +249,7 @@ def test_chosen_files_are_answered_as_predict_does(site: tuple[str, Path], page:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_nothing_is_asked_of_anybody_else(site: tuple[str, Path], page: Page) -> None:
     asked = [
         event["params"]["request"]["url"]

@@ -23,7 +23,7 @@ SMALL = {
     "train": {"lr": 0.02, "epochs": 1, "batch": 32},
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.release, pytest.mark.timeout(600)]
 
 
 def run(*words: str | Path, folder: Path, bin_: Path = Path(sys.executable).parent) -> str:
