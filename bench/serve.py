@@ -38,6 +38,7 @@ def serving(predictor: Predictor, batch: int) -> Iterator[int]:
     """Serve a model in a thread; give the port."""
     app = create_app(predictor, Settings("bench", batch=batch, workers=os.cpu_count() or 1))
     listening = socket.socket()
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `fdbpl serve` does
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -1,6 +1,7 @@
 """The command `fdbpl serve`."""
 
 import os
+import socket
 from pathlib import Path
 
 import click
@@ -59,6 +60,8 @@ def serve(
     app = create_app(load_predictor(model, threads=1), settings)
     config = uvicorn.Config(app, host, port, log_level="warning", server_header=False)
     listening = config.bind_socket()  # before the address is told, which --port 0 leaves open
+    # asyncio does not do this for a socket that it is given, and answers then wait for 40 ms
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"{settings.name}: http://{shown}:{listening.getsockname()[1]}/   end with Ctrl+C")
     uvicorn.Server(config).run([listening])
