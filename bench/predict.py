@@ -179,10 +179,9 @@ def section(found: dict[str, Any]) -> str:
              "encoder": "encoder alone", "limit": "limit of both", "of_limit": "of that limit",
              "of_encoder": "of the encoder", "torch": "encoder by torch",
              "of_torch": "times torch's"}  # fmt: skip
-    memory = ", ".join(f"{mb:.0f} MiB for {int(n):,}" for n, mb in found["memory_mb"].items())
     return (
-        f"{finding.source(found)}\nFirst answer {found['first_s']:.2f} s after the command; "
-        f"at most {memory} pictures.\n\n{finding.rows(heads, lines)}"
+        f"{finding.source(found)}\nFirst answer {found['first_s']:.2f} s after "
+        "the command.\n\n{finding.rows(heads, lines)}"
     )
 
 

@@ -20,7 +20,6 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "train": train.section,
     "end_to_end": end_to_end.section,
     "encode": encode.section,
-    "encode_small": encode.section,
     "predict": predict.section,
     "serve": serve.section,
     "strangers": strangers.section,

@@ -26,7 +26,7 @@ class ImageEncoder:
 
     A short batch is padded, because kernels may change with the batch's shape: a feature then
     never depends on its neighbours. On a CPU, towers of depthwise convolutions run in ONNX Runtime,
-    which takes a third of torch's time or less (`bench.encode`).
+    which takes a third of torch's time or less (`bench.predict`).
 
     Args:
         clip: whose image tower it is.
