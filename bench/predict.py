@@ -181,7 +181,7 @@ def section(found: dict[str, Any]) -> str:
              "of_torch": "times torch's"}  # fmt: skip
     return (
         f"{finding.source(found)}\nFirst answer {found['first_s']:.2f} s after "
-        "the command.\n\n{finding.rows(heads, lines)}"
+        f"the command.\n\n{finding.rows(heads, lines)}"
     )
 
 
