@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from test_prompting import NAMES, WORDS, features_and_gradient, random_contexts
 
 from fdbpl.cli import main
-from fdbpl.clip import small
+from fdbpl.clip import onnx_export, small
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model, state_digest
 from fdbpl.clip.params import ModelParams
@@ -165,6 +165,18 @@ def test_onnx_runtime_changes_no_feature_but_by_rounding(
     with torch.no_grad():
         wanted = clip.network.encode_image(torch.from_numpy(noise(3)), normalize=True)
     np.testing.assert_allclose(encoder.encode(noise(3)), wanted.numpy(), atol=5e-6)
+
+
+def test_a_tower_that_is_no_graph_runs_in_torch(
+    clip: ClipModel, encoder: ImageEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise UserError("no graph")
+
+    monkeypatch.setattr(onnx_export, "export_tower", refuse)
+    plain = ImageEncoder(clip, precision="fp32", batch_size=3)
+    assert "torch" in plain.fingerprint["numerics"]
+    np.testing.assert_allclose(plain.encode(noise(3)), encoder.encode(noise(3)), atol=5e-6)
 
 
 def test_lower_precision_runs_in_torch(clip: ClipModel, encoder: ImageEncoder) -> None:

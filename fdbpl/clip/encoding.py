@@ -15,6 +15,7 @@ from fdbpl.clip.onnx_tower import OnnxTower
 from fdbpl.clip.preprocessing import TEST_VIEWS
 from fdbpl.clip.projection import last_projection, without_projection
 from fdbpl.regions.boxes import Box
+from fdbpl.system.errors import UserError
 
 Floats = NDArray[np.float32]
 
@@ -57,10 +58,9 @@ class ImageEncoder:
         self._autocast = _AUTOCAST.get(precision)
         self._tower = clip.network.get_submodule("visual").to(self._device)
         on_cpu = self._device.type == "cpu"
-        runs_onnx = on_cpu and precision == "fp32" and _is_depthwise(self._tower)
-        self._run: Callable[[Floats], Floats] = (
-            _onnx_tower(clip, before_projection) if runs_onnx else self._by_torch
-        )
+        suits_onnx = on_cpu and precision == "fp32" and _is_depthwise(self._tower)
+        graph = _onnx_tower(clip, before_projection) if suits_onnx else None
+        self._run: Callable[[Floats], Floats] = graph or self._by_torch
         spec = self.pixels_of.spec()
         spec["test_view"] = TEST_VIEWS[spec.pop("resize_mode")]
         self.fingerprint: Mapping[str, object] = {  # all that decides a feature beside the region
@@ -68,7 +68,7 @@ class ImageEncoder:
             **spec,
             "region_view": "crop, resize, flip",
             "precision": precision,
-            "numerics": _numerics_class(self._device, batch_size, runs_onnx),
+            "numerics": _numerics_class(self._device, batch_size, graph is not None),
             **({"output": "before projection"} if before_projection else {}),
         }
 
@@ -105,10 +105,14 @@ class ImageEncoder:
         return found
 
 
-def _onnx_tower(clip: ClipModel, before_projection: bool) -> OnnxTower:
+def _onnx_tower(clip: ClipModel, before_projection: bool) -> OnnxTower | None:
+    """Return the tower as a graph; None where it cannot be written as one, and torch runs it."""
     from fdbpl.clip.onnx_export import export_tower  # loads what only exporting needs
 
-    graph = export_tower(clip, before_projection=before_projection)
+    try:
+        graph = export_tower(clip, before_projection=before_projection)
+    except UserError:
+        return None
     return OnnxTower(graph, threads=torch.get_num_threads())
 
 

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,29 +43,11 @@ def export_tower(clip: ClipModel, *, before_projection: bool = False) -> bytes:
     Raises:
         UserError: torch cannot express this tower as a graph, or it is of more than 2 GiB.
     """
-    return _exported(_Same(clip), before_projection)
-
-
-class _Same:
-    """A model as a key: the same where the image tower is, however often it was loaded."""
-
-    def __init__(self, clip: ClipModel) -> None:
-        self.clip = clip
-        tower = clip.network.get_submodule("visual").state_dict()
-        self.key = *sorted(clip.identity.items()), clip.image_size, state_digest(tower)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.key == self.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@lru_cache(maxsize=2)  # student and teacher: one graph serves all encoders and fits of a process
-def _exported(same: _Same, before_projection: bool) -> bytes:
+    tower = state_digest(clip.network.get_submodule("visual").state_dict())
     by = [version(one) for one in ("torch", "onnx", "onnxscript", "timm", "open_clip_torch")]
-    decides = [same.key, before_projection, by, sha256(Path(__file__).read_bytes())]
-    return kept(decides, lambda: _export(same.clip, before_projection))
+    code = sha256(Path(__file__).read_bytes())
+    decides = [dict(clip.identity), clip.image_size, tower, before_projection, by, code]
+    return kept(decides, lambda: _export(clip, before_projection))
 
 
 def _export(clip: ClipModel, before_projection: bool) -> bytes:
