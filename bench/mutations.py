@@ -74,8 +74,8 @@ MUTATIONS = (
     Mutation(
         "the student's template decides in place of the teacher's vectors across the bridge",
         "fdbpl/methods/prompts.py",
-        'across(bridge, classes.text("template"), classes.teacher)',
-        'across(bridge, classes.text("template")[::-1], classes.teacher)',
+        'across(bridge, classes.text("template"), teacher)',
+        'across(bridge, classes.text("template")[::-1], teacher)',
     ),
     Mutation(
         "no warm-up epoch",

@@ -119,15 +119,21 @@ def _by_torch(clip: Any, ready: np.ndarray, groups: int) -> int:
         return sum(len(tower(batch)) for _ in range(max(1, groups // 8)))
 
 
+_PEAK = """\
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small program that runs another: a process's peak begins with that of whoever started it."""
+
+
 def command(model: Path, *paths: str) -> tuple[float, float]:
     """Run `fdbpl predict` as a user does; return its seconds, and its peak memory in MiB."""
-    start = time.perf_counter()
     words = [sys.executable, "-m", "fdbpl", "predict", str(model), *paths]
-    running = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(running.pid, 0)
-    if status:
-        raise click.ClickException(f"{' '.join(words)}: exit code {status >> 8}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", _PEAK, *words], stdout=subprocess.PIPE, check=True)
+    return time.perf_counter() - start, int(done.stdout) / 1024
 
 
 @click.command()
@@ -179,9 +185,12 @@ def section(found: dict[str, Any]) -> str:
              "encoder": "encoder alone", "limit": "limit of both", "of_limit": "of that limit",
              "of_encoder": "of the encoder", "torch": "encoder by torch",
              "of_torch": "times torch's"}  # fmt: skip
+    peaks = " and ".join(
+        f"{peak:.0f} MiB with {int(count):,}" for count, peak in found["memory_mb"].items()
+    )
     return (
-        f"{finding.source(found)}\nFirst answer {found['first_s']:.2f} s after "
-        f"the command.\n\n{finding.rows(heads, lines)}"
+        f"{finding.source(found)}\nFirst answer {found['first_s']:.2f} s after the command; the "
+        f"most memory it took, {peaks} pictures.\n\n{finding.rows(heads, lines)}"
     )
 
 

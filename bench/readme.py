@@ -17,6 +17,7 @@ from bench.overview import overview
 from fdbpl.cli.options import Command
 from fdbpl.reporting.tables import averages_table
 from fdbpl.settings.params import DEFAULT_PATH, read_params
+from fdbpl.stages.summary import read_summary
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
@@ -54,7 +55,7 @@ def main(words: tuple[str, ...]) -> None:
         photographed = read_photographs(PHOTOGRAPHS)[0]
         shown = averages(_read(PHOTOGRAPHS)["evidence"], photographed.datasets())
         finding.put("photographs", f"{parts(photographed)}\n{shown}", page)
-    comparison, picture = _read(Path("metrics/compare.json")), io.BytesIO()
+    comparison, picture = read_summary(Workspace(Path()).comparison, "dvc repro"), io.BytesIO()
     finding.put("parts", parts(evidence), page)
     overview(comparison, evidence.datasets()).savefig(picture, metadata={"Software": None})
     write_whole(Path("docs/overview.png"), picture.getvalue())

@@ -5,6 +5,7 @@ Drives a headless Chromium through its debugging protocol.
 
 import base64
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -114,8 +115,8 @@ class Page:
 
 
 @contextmanager
-def browser() -> Iterator[Page]:
-    """Start a headless browser and give its page; end it afterwards."""
+def browser(*options: str) -> Iterator[Page]:
+    """Start a headless browser with these options too, and give its page; end it afterwards."""
     program = chromium()
     if not program:
         raise UserError(f"no browser: wanted one of {', '.join(NAMES)}. Install chromium.")
@@ -126,7 +127,7 @@ def browser() -> Iterator[Page]:
         command = [
             *(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
             *(f"--user-data-dir={profile}", f"--remote-debugging-port={port}"),
-            "about:blank",
+            *(*options, "about:blank"),
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -181,11 +182,15 @@ def main() -> None:
     if state is None:
         raise UserError("no server. Run fdbpl up first.")
     server = state.urls["MLflow"]
+    os.environ["MLFLOW_TRACKING_TOKEN"] = state.secret
     experiment = MlflowClient(server).get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         raise UserError("nothing recorded yet. Run fdbpl record first.")
     identifier = str(experiment.experiment_id)
     with browser() as page:
+        page.ask("Network.enable")
+        shown = {"Authorization": f"Bearer {state.secret}"}
+        page.ask("Network.setExtraHTTPHeaders", headers=shown)
         page.open(summaries_url(server, identifier), ["avg/h", "h(11)"])
         page.evaluate(CLOSE_ASSISTANT)
         page.evaluate(SHOW_H)

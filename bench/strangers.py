@@ -114,8 +114,8 @@ async def client(
         try:
             status, said = await answer(port, ask)
         except (OSError, ValueError, IndexError) as error:
-            # a server that refuses a large body may close before all of it was sent
-            fine = ask.kind == "too large" and isinstance(error, ConnectionError)
+            # a server that refuses by the head alone may close before all of the body was sent
+            fine = ask.status in (403, 413) and isinstance(error, ConnectionError)
             found[f"{ask.kind}: {'told' if fine else f'LOST {type(error).__name__}'}"] += 1
             continue
         if ask.status is None:
@@ -192,15 +192,16 @@ def main(count: int, path: Path) -> None:
             asyncio.run(_patient(port, Ask(GOOD, "Content-Type: image/jpeg", one, 200)))
             for one in pictures
         ]
-        found = asyncio.run(storm(port, pictures, tops, range(count // 10)))
-        before = memory(process)
-        found += asyncio.run(storm(port, pictures, tops, range(count // 10, count)))
-        after = memory(process)
+        found, used = Counter[str](), []
+        for tenth in range(10):
+            numbers = range(count * tenth // 10, count * (tenth + 1) // 10)
+            found += asyncio.run(storm(port, pictures, tops, numbers))
+            used.append(memory(process))
         found += asyncio.run(stop(process, port, pictures, tops))
         code = process.wait()
     asked = {"requests": count}
     counts = dict(sorted(found.items()))
-    more = {"counts": counts, "memory_mb": [before, after], "exit_code": code}
+    more = {"counts": counts, "memory_mb": used, "exit_code": code}
     click.echo(section(finding.save(path, "strangers", asked, **more)))
     sys.exit(any("LOST" in kind or "WRONG" in kind for kind in counts))
 
@@ -211,11 +212,11 @@ def section(found: dict[str, Any]) -> str:
         dict(zip(("kind", "what", "count"), (*kind.split(": "), number), strict=True))
         for kind, number in found["counts"].items()
     ]
-    before, after = found["memory_mb"]
+    used = ", ".join(f"{one:.0f}" for one in found["memory_mb"])
     heads = {"kind": "request", "what": "answered", "count": "requests"}
     return (
-        f"{finding.source(found)}\nMemory: {before:.0f} MiB after a tenth of them, {after:.0f} MiB "
-        f"at the end.\n\n{finding.rows(heads, lines)}"
+        f"{finding.source(found)}\nThe server's memory after each tenth of them, in MiB: {used}."
+        f"\n\n{finding.rows(heads, lines)}"
     )
 
 

@@ -4,8 +4,6 @@ The README shows it from end to end. `learn` also takes `areas`, by which it wei
 `device`, where to learn; and a `TrainingStore`, in which what was learned is found again.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,7 +15,7 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import class_vectors, template_vectors
-from fdbpl.data.images import decode
+from fdbpl.data.images import Pictures, listed, opened
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
 from fdbpl.system.device import require_device
 from fdbpl.system.errors import UserError
@@ -59,7 +57,7 @@ def load(
 
 def image_features(
     clip: ClipModel,
-    images: Sequence[str | Path],
+    images: Pictures,
     device: str = "cpu",
     *,
     before_projection: bool = False,
@@ -68,7 +66,8 @@ def image_features(
 
     Args:
         clip: whose image tower looks.
-        images: N files.
+        images: N pictures, or one: paths of files, bytes of files, images of Pillow's, or arrays of
+            bytes (H, W, 3).
         device: "cpu", "cuda" or "cuda:1": where to look. The image tower moves there.
         before_projection: return them before its last projection, (N, E), for methods that see
             "hidden".
@@ -77,10 +76,11 @@ def image_features(
         UserError: no image, one that cannot be read, a device that is not there, or a tower
             whose last projection cannot be left out.
     """
-    if not images:
-        raise UserError("images is empty, wanted at least one file.")
+    pictures = listed(images)
+    if not pictures:
+        raise UserError("images is empty, wanted at least one picture.")
     require_device(device)
-    batch = min(AT_ONCE, len(images))
+    batch = min(AT_ONCE, len(pictures))
     encoder = ImageEncoder(
         clip,
         precision="fp32",
@@ -88,6 +88,6 @@ def image_features(
         device=device,
         before_projection=before_projection,
     )
-    parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-    views = ([encoder.pixels(decode(Path(one)), None) for one in part] for part in parts)
+    parts = [pictures[start : start + batch] for start in range(0, len(pictures), batch)]
+    views = ([encoder.pixels(opened(one), None) for one in part] for part in parts)
     return np.concatenate([encoder.encode(np.stack(part)) for part in views])

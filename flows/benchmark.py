@@ -7,7 +7,6 @@ brought up to date; `methods` and `seeds` limit what is reported, since DVC keep
 seeds of a dataset in one stage.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from fdbpl.system.files import locked
 from fdbpl.system.workspace import Workspace
 from fdbpl.tracking import EXPERIMENT, REGISTERED, record
 from fdbpl.tracking.records import read_records
-from flows import dvc, report
+from flows import dvc, dvc_files, report
 from flows.guardian import end_with_parent
+from flows.repair import repair
 
 AT_ONCE = 2
 LOCK = Path(".fdbpl/compare.lock")
@@ -46,6 +46,12 @@ _WHEN_BUSY: dict[str, Any] = {
     "retry_delay_seconds": BACKOFF,
     "retry_condition_fn": _busy,
 }
+
+
+@task(name="parameters", **_WHEN_BUSY)
+def bring_parameters_up_to_date(seconds: float) -> None:
+    """Write the parameters that all stages read, where `params.yaml` says others."""
+    dvc.bring_parameters_up_to_date(get_run_logger().info, seconds)
 
 
 @task(name="learn", task_run_name="learn {dataset}", **_WHEN_BUSY)
@@ -114,7 +120,11 @@ def benchmark(
     seeds = _among("seeds", seeds, params.seeds)
     seconds = hours_per_dataset * 3600
     end_with_parent()
+    dvc_files.require_git()
+    for line in repair():
+        print(line)
     try:
+        bring_parameters_up_to_date(seconds)
         failures = _bring_all_up_to_date(params, chosen, seconds)
         waiting = [] if failures else compare(seconds)
     except BaseException:  # a cancelled run is told so here, while its threads wait for DVC
@@ -170,8 +180,3 @@ def _final_state(
             f"that are not up to date: {', '.join(late)}."
         )
     return Completed(message=f"{len(chosen)} datasets done, all compared.")
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    benchmark()

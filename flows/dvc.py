@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
-from fdbpl.system.files import locked
-from flows.code import bring_code_up_to_date
+from fdbpl.settings.params import DEFAULT_PATH, read_params
+from fdbpl.settings.resolved import RESOLVED, resolved
+from flows import dvc_files, parameters
+from flows.code import bring_code_up_to_date, has_stage
 
 TAIL = 30
 BUSY = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
-RWLOCK = Path(".dvc/tmp/rwlock")
 LEARNING = ("prepare-crops", "cache-teacher", "train-student")
 _held: set["subprocess.Popen[str]"] = set()
 _ending = threading.Event()
@@ -54,6 +53,23 @@ def learning(dataset: str) -> list[str]:
     return ["--single-item", *(f"{stage}@{dataset}" for stage in LEARNING)]
 
 
+def bring_parameters_up_to_date(log: Callable[[str], None], seconds: float = 600) -> None:
+    """Have DVC write the parameters that all stages read, where they are others.
+
+    Or where dvc.lock lacks them, as a kill while it was written may leave it.
+
+    Before lanes or tasks that run single items, none of which would.
+
+    Raises:
+        UserError: `params.yaml` is wrong.
+        DvcBusy, DvcFailed: as above.
+    """
+    wanted = resolved(read_params(DEFAULT_PATH))
+    there = RESOLVED.read_bytes() if RESOLVED.is_file() else b""
+    if (there != wanted or not dvc_files.locks("parameters")) and has_stage(parameters.COMMAND):
+        repro("--single-item", "parameters", seconds=seconds, log=log)
+
+
 def changed_stages(seconds: float = 600) -> list[str]:
     """Return the names of the stages that are not up to date, and never a project's `code`.
 
@@ -76,7 +92,8 @@ def end_all() -> None:
 
 def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
     """Run DVC to its end; return its last lines."""
-    _mend_lock()
+    for line in dvc_files.mend_rwlock():
+        log(line)
     bring_code_up_to_date()
     lines: list[str] = []
     late = threading.Event()
@@ -103,31 +120,6 @@ def _run(*words: str, seconds: float, log: Callable[[str], None]) -> list[str]:
         busy = any(sign in tail for sign in BUSY)
         raise DvcBusy(tail) if busy else DvcFailed(tail)
     return lines
-
-
-def _mend_lock() -> None:
-    """Remove DVC's lock file if a kill left half of it, and no DVC is at work here.
-
-    DVC writes it in place, and refuses everything once it is no JSON.
-    """
-    with locked(Path(".fdbpl/rwlock.lock")):
-        try:
-            json.loads(RWLOCK.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return
-        except ValueError:
-            if not _at_work():
-                RWLOCK.unlink()
-
-
-def _at_work() -> bool:
-    """Tell whether a DVC runs in this folder."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            words = [Path(word).name for word in process.cmdline()[:3]]
-            if "dvc" in words and Path(process.cwd()) == Path.cwd():
-                return True
-    return False
 
 
 @contextmanager

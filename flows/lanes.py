@@ -10,12 +10,14 @@ lanes are what uses the others.
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fdbpl.settings.params import DEFAULT_PATH, Params, read_params
-from fdbpl.system.errors import UserError
-from flows import dvc
+from fdbpl.system.errors import INTERRUPTED, USER_MISTAKE, UserError
+from fdbpl.system.terminal import replace_unknown_letters
+from flows import dvc, dvc_files
+from flows.repair import repair
 
 AT_ONCE = 2
 HOURS = 24 * 7  # of a stage chain; whoever wants less interrupts it
@@ -29,6 +31,10 @@ def run(lanes: int) -> None:
         DvcFailed: stages failed; the other datasets were still brought up to date.
     """
     params = read_params(DEFAULT_PATH)
+    dvc_files.require_git()
+    for line in repair():
+        print(line, flush=True)
+    dvc.bring_parameters_up_to_date(_say_of("parameters"))
     changed = set(dvc.changed_stages())
     _share_cores(lanes)
     failures: dict[str, str] = {}
@@ -81,13 +87,18 @@ def _waves(params: Params, changed: set[str]) -> list[list[list[str]]]:
 def _bring_up_to_date(words: Sequence[str]) -> None:
     """Run `dvc repro`, every line under the name of what is brought up to date."""
     name = words[-1].split("@")[-1] if words else "all"
+    dvc.repro(*words, seconds=3600 * HOURS, log=_say_of(name))
+
+
+def _say_of(name: str) -> Callable[[str], None]:
+    """Return what prints a line under a name."""
 
     def say(line: str) -> None:
         if line:
             with _speaking:
                 print(f"{name:<14} {line}", flush=True)
 
-    dvc.repro(*words, seconds=3600 * HOURS, log=say)
+    return say
 
 
 def _share_cores(lanes: int) -> None:
@@ -98,6 +109,7 @@ def _share_cores(lanes: int) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Run with the command line's words; return the exit code."""
+    replace_unknown_letters()
     try:
         wanted = words[0] if words else str(min(AT_ONCE, os.cpu_count() or 1))
         if len(words) > 1 or not wanted.isdecimal() or int(wanted) < 1:
@@ -105,7 +117,12 @@ def main(words: Sequence[str]) -> int:
         run(int(wanted))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print(
+            "interrupted; what was done stays, and the next run goes on from there", file=sys.stderr
+        )
+        return INTERRUPTED
     except dvc.DvcFailed as error:
         print(f"error: stages failed; what else was done stays.\n{error}", file=sys.stderr)
         return 1

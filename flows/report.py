@@ -1,6 +1,5 @@
 """What a benchmark run shows in Prefect's interface: a table, the comparison, a link to MLflow."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -12,8 +11,10 @@ from fdbpl.evaluation.accuracy import over_seeds
 from fdbpl.methods.registry import title_of
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
+from fdbpl.stages.summary import read_summary
 from fdbpl.stages.tasks import wanted
 from fdbpl.system.workspace import Workspace
+from flows.servers import State
 
 
 def publish(
@@ -38,14 +39,15 @@ def publish(
             f"# {dataset} failed\n\n```\n{words}\n```", key=f"failed-{_key(dataset)}"
         )
     if compared:
+        read_summary(work.comparison, work.command("compare"))  # refuses a table of another run
         create_markdown_artifact(
             work.comparison("md").read_text(encoding="utf-8"),
             key="comparison",
             description="All datasets of params.yaml, all methods, all seeds",
         )
-    address = os.environ.get("FDBPL_MLFLOW") or os.environ.get("MLFLOW_TRACKING_URI", "")
-    if address.startswith("http"):
-        create_link_artifact(address, link_text="Runs in MLflow", key="mlflow")
+    servers = State.load()
+    if servers and "MLflow" in servers.urls:
+        create_link_artifact(servers.urls["MLflow"], link_text="Runs in MLflow", key="mlflow")
 
 
 def _row(

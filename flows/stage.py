@@ -1,23 +1,29 @@
-"""One stage: python -m flows.stage STAGE [DATASET], as DVC's stages call it.
+"""One stage: python -m flows.stage STAGE [DATASET], as DVC's stages call it, who say no dataset.
 
-It is a flow of Prefect's where PREFECT_API_URL names a server, and runs plainly otherwise:
-importing Prefect takes seconds and starting a server of its own takes more, so a stage that DVC
-starts on a laptop pays for neither.
+DVC runs its commands by a shell, which no name shall reach: its own are in DVC_STAGE.
+
+It is a flow of Prefect's under the worker of `fdbpl up`, and runs plainly otherwise, whatever
+server PREFECT_API_URL names: importing Prefect takes seconds and starting a server takes more, so
+a stage that DVC starts on a laptop pays for neither.
 """
 
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fdbpl.cache.params import WorkerParams
-from fdbpl.settings.params import DEFAULT_PATH, read_params
+from fdbpl.settings.params import DEFAULT_PATH
+from fdbpl.settings.resolved import RESOLVED
 from fdbpl.stages import OVER_ALL, PER_DATASET, run_stage
-from fdbpl.system.errors import UserError, told
+from fdbpl.stages.started import started
+from fdbpl.system.errors import USER_MISTAKE, exit_code
+from fdbpl.system.processes import MARK
+from fdbpl.system.terminal import replace_unknown_letters
 from fdbpl.system.workspace import Workspace
 
-USER_MISTAKE = 2
 STAGES = {name.replace("_", "-"): name for name in (*PER_DATASET, *OVER_ALL)}
 
 
@@ -27,8 +33,10 @@ def run(stage: str, dataset: str | None = None) -> None:
     DVC deletes and restores the outputs of its stages, so only a stage it started writes them.
     """
     root = Path() if "DVC_STAGE" in os.environ else Path("runs/default")
-    params = read_params(DEFAULT_PATH)
-    for line in run_stage(STAGES[stage], params, Workspace(root), dataset, _open_pool):
+    of_dvc = root == Path() and RESOLVED.is_file()  # a project of an older version has none
+    given = RESOLVED if of_dvc else DEFAULT_PATH
+    params, work = started(stage, given, Workspace(root), dataset)
+    for line in run_stage(STAGES[stage], params, work, dataset, _open_pool):
         print(line)
 
 
@@ -40,8 +48,8 @@ def _open_pool(workers: WorkerParams) -> Any:
 
 
 def as_flow(stage: str) -> Callable[..., None]:
-    """Return what runs the stage: a flow of its name where there is a server."""
-    if not os.environ.get("PREFECT_API_URL"):
+    """Return what runs the stage: a flow of its name under a worker of this project's."""
+    if MARK not in os.environ:
         return run
     from prefect import flow
 
@@ -50,18 +58,16 @@ def as_flow(stage: str) -> Callable[..., None]:
 
 def main(words: list[str]) -> None:
     """Run the stage that the words name; answer a user's mistake with exit code 2."""
+    replace_unknown_letters()
+    if len(words) == 1 and "@" in os.environ.get("DVC_STAGE", ""):
+        words = [*words, os.environ["DVC_STAGE"].rpartition("@")[2]]
     if not words or words[0] not in STAGES:
         _end(f"usage: python -m flows.stage STAGE [DATASET], STAGE one of {', '.join(STAGES)}")
     if len(words) != 1 + (STAGES[words[0]] in PER_DATASET):
         dataset = " DATASET" * (STAGES[words[0]] in PER_DATASET)
         _end(f"usage: python -m flows.stage {words[0]}{dataset}")
-    try:
-        as_flow(words[0])(*words)
-    except (UserError, OSError) as error:
-        line = told(error)
-        if line is None:
-            raise
-        _end(f"error: {line}")
+    if code := exit_code(partial(as_flow(words[0]), *words)):
+        sys.exit(code)
 
 
 def _end(line: str) -> None:

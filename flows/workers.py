@@ -16,7 +16,8 @@ from fdbpl.cache.params import WorkerParams
 from fdbpl.cache.workers import Pool
 from fdbpl.stages.workers import local_pool
 from fdbpl.system.errors import UserError
-from flows.servers import QUIET
+from fdbpl.system.processes import MARK
+from flows.environment import QUIET, leave_foreign
 
 SERVER_SECONDS = 120  # for a temporary server to start, on a busy machine
 
@@ -32,6 +33,8 @@ def open_pool(workers: WorkerParams) -> AbstractContextManager[Pool | None]:
 
 @contextmanager
 def _runner(workers: WorkerParams) -> Iterator[Pool]:
+    if MARK not in os.environ:  # not under the project's own Prefect
+        leave_foreign(os.environ)
     make = {"dask": _dask, "ray": _ray}[workers.kind]
     try:
         runner = make(workers)

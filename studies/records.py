@@ -12,8 +12,11 @@ from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.reporting.ood_report import KIND_TITLES, SCORE_TITLES
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
+from fdbpl.stages.learned import open_history
 from fdbpl.stages.made_with import METHODS_SERVE, of_all, require_made_with
-from fdbpl.stages.tasks import folder_of
+from fdbpl.stages.planned import load_planned
+from fdbpl.stages.summary import Place, read_summary
+from fdbpl.stages.tasks import task_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
@@ -38,12 +41,11 @@ def read_trainings(
     run = read_record(params, dataset, work).run(BASE_TO_NEW.name, shots)
     if run is None:
         return found
+    task = task_of(params, load_planned(params, dataset, work), BASE_TO_NEW, shots)
     for method in methods:
         seeds: dict[str, dict[str, Any]] = {}
         for seed, measured in run.measures(method, params.seeds).items():
-            folder = folder_of(params, BASE_TO_NEW, shots)
-            path = work.learned(dataset, folder, method, int(seed), "history")
-            history = json.loads(path.read_text(encoding="utf-8"))
+            history = open_history(task, work, method, int(seed))
             accuracies = {name: measured[name] for name in ACCURACIES if name in measured}
             seeds[seed] = {**accuracies, **{name: history[name] for name in TRAINING}}
         found[method] = seeds
@@ -59,8 +61,8 @@ def read_measures(work: Workspace, params: Params) -> Measures:
     found: list[Cell] = []
     source = None
     for stage, pick in (("compare", _compared), ("ood", _of_ood)):
-        path, command = _written(stage, work)
-        record = read_over_all(stage, work, params)
+        place, command = _written(stage, work)
+        path, record = place("json"), read_over_all(stage, work, params)
         if record is not None:
             with _readable(path, command()):
                 found += pick(record)
@@ -76,11 +78,12 @@ def read_over_all(stage: str, work: Workspace, params: Params) -> Any:
     Raises:
         UserError: it is damaged or of other parameters.
     """
-    path, command = _written(stage, work)
+    place, command = _written(stage, work)
+    path = place("json")
     if not path.exists():
         return None
+    record = read_summary(place, command())
     with _readable(path, command()):
-        record = json.loads(path.read_text(encoding="utf-8"))
         require_made_with(path, record["made_with"], of_all(params), command, METHODS_SERVE)
     return record
 
@@ -106,10 +109,9 @@ def few_shot_measures(comparison: Any) -> Measures:
     return _measures(None, _of_shots(comparison))
 
 
-def _written(stage: str, work: Workspace) -> tuple[Path, Callable[..., str]]:
-    """Return the record of a stage over all datasets, and what returns its command."""
-    path = {"compare": work.comparison, "ood": work.ood}[stage]("json")
-    return path, partial(work.command, stage)
+def _written(stage: str, work: Workspace) -> tuple[Place, Callable[..., str]]:
+    """Return the files of a stage over all datasets, and what returns its command."""
+    return {"compare": work.comparison, "ood": work.ood}[stage], partial(work.command, stage)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def drawn_run(folder: Path, **changes: Any) -> DrawnRun:
     raw = {
         "datasets": [DATASET],
         "protocols": ["base-to-new", "all-classes"],
-        "methods": ["zero_shot", "teacher", "prolip", "fdbpl"],
+        "methods": ["zero_shot", "teacher", "prolip", "template_bridge", "fdbpl"],
         "seeds": [1],
         "shots": 2,
         "regions": {"per_image": 2},

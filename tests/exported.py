@@ -1,6 +1,7 @@
 """Models to export: every kind of decision over the small model's three colours."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def decisions() -> Mapping[str, Decision]:
     plain = Decision(vectors, 20.0)
     alone = {name: Decision(vectors, 20.0, {name: part}) for name, part in parts().items()}
     backwards = dict(reversed(parts().items()))
+    before = replace(parts()["adds"], before_projection=True)
     return {
         "plain": plain,
         **alone,
@@ -49,6 +51,7 @@ def decisions() -> Mapping[str, Decision]:
         "all_backwards": Decision(vectors, 20.0, backwards),
         "projected": Decision(vectors, 20.0, {}, projection, "hidden"),
         "projected_parts": Decision(vectors, 20.0, parts(), projection, "hidden"),
+        "before_projection": Decision(vectors, 20.0, {"bridge": before}, projection, "hidden"),
     }
 
 

@@ -92,8 +92,15 @@ def test_image_features_are_those_of_the_test_view(tmp_path: Path) -> None:
     for file, feature in zip(files, found, strict=True):
         alone = encoder.encode(encoder.pixels(Image.open(file), None)[None])[0]
         np.testing.assert_allclose(feature, alone, atol=1e-5)
+    with Image.open(files[0]) as image:
+        image.load()
+    for one in (files[0], str(files[0]), files[0].read_bytes(), image, np.asarray(image)):
+        np.testing.assert_allclose(api.image_features(clip, one), found[:1], atol=1e-5)
     with pytest.raises(UserError, match="images is empty"):
         api.image_features(clip, [])
+    for wrong in (3, [3], [None], [[files[0]]]):
+        with pytest.raises(UserError, match="wanted"):
+            api.image_features(clip, wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"device is 'tpu'"):
         api.image_features(clip, files, device="tpu")
 
@@ -178,7 +185,9 @@ def test_a_template_has_one_gap_and_a_bridge_its_teachers_vectors() -> None:
 def test_a_training_that_diverged_says_what_to_lower(lr: float, warmup_lr: float) -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
     given = {**given_to_learn(clip), "params": TrainParams(epochs=4, lr=lr, warmup_lr=warmup_lr)}
-    with pytest.raises(UserError, match=r"'coop', seed 1: the training diverged in epoch \d of 4"):
+    with pytest.raises(
+        UserError, match=r"'coop', seed 1: the training diverged in epoch \d of 4, at a rate of "
+    ):
         api.learn(clip, NAMES, **given, method="coop")
 
 

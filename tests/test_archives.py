@@ -8,8 +8,10 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 
+from fdbpl.data import archives
 from fdbpl.data.archives import archive_suffix, unpack
 from fdbpl.system.errors import UserError
 
@@ -182,7 +184,7 @@ def test_an_archive_without_room_is_refused(
 ) -> None:
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr("fdbpl.data.archives.shutil.disk_usage", lambda _: usage)
-    refused(MAKERS[name](tmp_path / name, FILES), "695 bytes when unpacked, 100 are free")
+    refused(MAKERS[name](tmp_path / name, FILES), r"6\d\d bytes or more when .*, 100 are free")
 
 
 def test_archives_are_told_by_their_name() -> None:
@@ -196,3 +198,42 @@ def test_a_python_that_unpacks_no_tar_safely_says_so(
     monkeypatch.delattr(tarfile, "data_filter", raising=False)
     archive = tarred(tmp_path / "x.tar", FILES)
     refused(archive, r"to unpack it safely needs Python 3\.11\.4.*by hand")
+
+
+@EACH
+def test_what_unpacks_to_far_more_than_it_is_leaves_nothing(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.setattr(archives, "ALWAYS_ROOM", 1 << 20)
+    pictures = np.random.default_rng(0).bytes(1 << 20)
+    unpack(MAKERS[name](tmp_path / name, {"a": pictures, "b": bytes(1 << 19)}), tmp_path / "sound")
+    if name == "x.tar":  # it shrinks nothing, and is as long as what comes out
+        return
+    archive = MAKERS[name](tmp_path / name, {"a": bytes(60 << 20), "b": pictures[:9]})
+    refused(archive, r"62,914,560 bytes or more in 1 entries when unpacked, wanted at most [34],")
+
+
+@needs_filter
+def test_an_archive_of_too_many_entries_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 5)
+    for name, make in MAKERS.items():
+        refused(make(tmp_path / name, {str(i): b"" for i in range(6)}), "0 bytes or more in 6 ")
+
+
+@needs_filter
+def test_the_end_of_an_archive_may_hide_nothing_without_bound(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(archives, "ALWAYS_ROOM", 1 << 20)
+    whole = gzip.decompress(tarred(tmp_path / "x.tar.gz", FILES).read_bytes())
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(whole + bytes(50 << 20)))
+    refused(tmp_path / "x.tar.gz", r"[\d,]+ bytes or more in 3 entries")
+
+
+@needs_filter
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("././@LongLink")
+    entry.type, entry.size = kind, 1 << 40
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    whole = gzip.decompress((tmp_path / "x.tar.gz").read_bytes())[:512]
+    head = entry.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(whole + head + bytes(1 << 20)))
+    refused(tmp_path / "x.tar.gz", r"cannot be unpacked \(ReadError: a header of 1,099,511,627,776")

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import safetensors
 from conftest import unit
-from safetensors.numpy import save_file
+from harms import harms
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
 
 from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.classify.decision import Decision
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json
+from fdbpl.system.sealed import PLACE, sealed
 
 CODE = """
 import sys
@@ -73,8 +77,10 @@ def test_one_metadata_key_holds_canonical_json(tmp_path: Path) -> None:
     with safetensors.safe_open(tmp_path / "a.safetensors", framework="numpy") as file:
         metadata = file.metadata()
     assert list(metadata) == ["fdbpl"]
-    assert metadata["fdbpl"].encode() == canonical_json(dict(artifact.about))
-    assert json.loads(metadata["fdbpl"]) == artifact.about
+    told = json.loads(metadata["fdbpl"])
+    assert metadata["fdbpl"].encode() == canonical_json(told)
+    assert len(told.pop("digest")) == 64
+    assert told == artifact.about
 
 
 def test_other_views_of_memory_are_saved_right(tmp_path: Path) -> None:
@@ -105,6 +111,26 @@ def test_a_classifier_decides_as_what_it_was_made_of(tmp_path: Path) -> None:
     for arrays, told in (({}, about), (decision.arrays(), {"method": "coop"})):
         with pytest.raises(UserError, match=r"a classifier of 'coop' lacks .*train-student again"):
             decision_of(Artifact(arrays, told))
+
+
+@given(st.data())
+def test_any_other_byte_bit_or_length_is_refused(drawn: st.DataObject) -> None:
+    whole = an_artifact().data
+    harmed = drawn.draw(harms(whole))
+    with pytest.raises(UserError, match=r"^a: no prompts of fdbpl .*\. Mend it\.$"):
+        Artifact.of(harmed, Path("a"), "prompts", "Mend it.")
+
+
+@given(st.sampled_from([np.nan, np.inf, -np.inf]), st.integers(0, 31))
+def test_what_is_not_finite_is_neither_written_nor_read(value: float, place: int) -> None:
+    artifact = an_artifact()
+    artifact.arrays["negative"].ravel()[place] = value
+    with pytest.raises(UserError, match=r"prompts of method 'fdbpl', seed None: 'negative' is not"):
+        _ = artifact.data
+    about = canonical_json({**artifact.about, "digest": PLACE}).decode()
+    data = sealed(save(dict(artifact.arrays), metadata={"fdbpl": about}))
+    with pytest.raises(UserError, match=r"^a: no prompts of fdbpl \('negative' is not finite\)"):
+        Artifact.of(data, Path("a"), "prompts")
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing", b"\xff" * 100, "cut"])

@@ -33,7 +33,8 @@ FOUND = {
 def test_a_section_says_what_was_found() -> None:
     said = predict.section(FOUND)
     assert "`python -m bench.predict --pictures 16`, commit 0123456, on 2 cores." in said
-    assert "First answer 0.46 s after the command." in (said)
+    assert "First answer 0.46 s after the command" in said
+    assert "210 MiB with 16 and 216 MiB with 100,000 pictures." in said
     head, _, row = (line for line in said.splitlines() if line.startswith("|"))
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head, row)]
     shown = dict(zip(*cells, strict=True))

@@ -18,7 +18,7 @@ from fdbpl.serving.figures import HELD_OUT, weakest
 from fdbpl.serving.model_folder import CARD, About, open_model
 
 SECTIONS = ("How good it is", "Pictures of something else", "How it was learned")
-ODD = ("a|b", "x\ny", "$5 ^bill_{", "<script>", "*star*", "[link](to)", "`tick`", "雪 豹", "é" * 99)
+ODD = ("a|b", "$5 ^bill_{", "<script>", "*star*", "[link](to)", "`tick`", "雪 豹", "é" * 99)
 
 
 def tables(text: str) -> list[list[str]]:

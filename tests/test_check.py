@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdbpl.data import published
-from fdbpl.data.check import SHOTS, Check, Look, check, count, look_at
+from fdbpl.data.check import Check, Look, check, count, look_at
 from fdbpl.data.dataset import UNKNOWN, Dataset, Item
 from fdbpl.data.images import read_image
 from fdbpl.data.readers.folder import read_folder
+from fdbpl.settings.params import SHOTS
 
 NAMES = ("ant", "bee", "cat")
 
@@ -37,7 +38,7 @@ def look(found: Dataset, **changes: Any) -> Look:
 
 
 def judged(found: Dataset, wanted: dict[str, int] | None = None, **changes: Any) -> Check:
-    return check(found, look(found, **changes), wanted or {})
+    return check(found, look(found, **changes), wanted or {}, shots=SHOTS)
 
 
 def test_a_whole_dataset_is_sound() -> None:
@@ -113,7 +114,9 @@ def test_the_report_is_read_at_a_glance() -> None:
     whole = dataset()
     bad = {item.path: "cut" for item in whole.train[:5]}
     wanted = {published.CLASSES: 3, published.TRAIN: 1048}
-    checked = check(whole, look(whole, unreadable=bad), wanted, {".heic": 1200, ".txt": 1})
+    checked = check(
+        whole, look(whole, unreadable=bad), wanted, {".heic": 1200, ".txt": 1}, shots=16
+    )
     assert checked.lines() == [
         "mine: /data/mine",
         "                          found   published",
@@ -124,6 +127,7 @@ def test_the_report_is_read_at_a_glance() -> None:
         "  test images                 6           -",
         "  test images, base           4           -",
         "  test images, new            2           -",
+        "base-to-new: a single class in a half, so nothing can be told from it",
         "files that are no images: 1,200 .heic, 1 .txt",
         "counts other than published: 1",
         "  training images: 48, published 1,048",
@@ -131,11 +135,22 @@ def test_the_report_is_read_at_a_glance() -> None:
         "  train/0/0: cut",
         "  train/0/1: cut",
         "  train/0/2: cut",
-        "  and 2 more",
+        "  and 2 more (--all names them)",
         "classes with fewer than 16 training images: 1",
         "  ant: 11",
         "problems found",
     ]
+    assert checked.lines(None)[-8:-3] == [f"  train/0/{number}: cut" for number in range(5)]
+
+
+@pytest.mark.parametrize("shots", [1, 11, 12, 48])
+def test_a_class_needs_as_many_images_as_there_are_shots(shots: int) -> None:
+    whole = dataset()
+    bad = {item.path: "cut" for item in whole.train[:5]}
+    checked = check(whole, look(whole, unreadable=bad), {}, shots=shots)
+    few = checked.problems.get(f"classes with fewer than {shots} training images", ())
+    counts = {"ant": 11, "bee": 16, "cat": 16}
+    assert few == tuple(f"{name}: {count}" for name, count in counts.items() if count < shots)
 
 
 @pytest.fixture

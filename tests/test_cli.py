@@ -53,8 +53,12 @@ def test_two_classes_one_learned_and_one_new_go_through_all_methods(project: Pro
     project.change(
         data={"own": {"mine": {"folder": "pair"}}}, methods=methods, train={"batch": 4, "lr": 0.01}
     )
-    planned = project.all_stages()[0]
+    planned, _, _, evaluated, compared = project.all_stages()
     assert "mine: 2 classes (1 learned under base-to-new)" in planned
+    assert "base-to-new: a single class in base, new, so nothing can be told from it" in evaluated
+    assert "Base-to-new: a single class in base of mine, new of mine, so that every" in compared
+    assert "100.00" not in compared.partition("joint H")[0]
+    assert "Averages" not in compared
     comparison = json.loads(Path("runs/default/metrics/compare.json").read_text())
     assert list(comparison["methods"]) == methods
     for found in comparison["methods"].values():  # one class competes with none
@@ -116,6 +120,7 @@ def test_dvc_is_called_in_a_project_of_its_own_and_for_datasets_it_knows(
     Path("dvc.yaml").write_text("stages: {}")
     assert wanted in project.fails("compare", "--dvc")
     Path(".dvc").mkdir()
+    Path(".git").mkdir()
     said = project.fails("evaluate", "yours", "--dvc")
     assert "params.yaml: datasets has no 'yours', which --dvc needs; it lists mine. Add" in said
     said = project.fails("compare", "--dvc", "--params", "other.yaml")
@@ -169,6 +174,8 @@ def test_a_transfer_by_hand_tests_the_sources_prompts_unchanged(done: Project) -
     compared = done("compare").stdout
     assert "Learned on all classes of mine" in compared
     assert "shifted, average of 1" in compared
+    alone = re.findall("a single class in .*, so that", compared)
+    assert alone == ["a single class in base of fish, new of fish, so that"]
 
     work = Workspace(Path("runs/default"))
     plan = Plan.load(work.plan("mine"))

@@ -1,6 +1,9 @@
 """fdbpl data check: what it prints, and its exit codes."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from layouts import draw_layout
 
 from fdbpl.cli import main
 
+ROOT = Path(__file__).parents[1]
 MODEL = {"architecture": "ViT-B-32", "weights": "openai"}
 
 
@@ -116,3 +120,54 @@ def test_real_photographs(real: Path) -> None:
     said = run("dtd", "--root", str(real), code=1)  # they are a part of the dataset, and say so
     assert "counts other than published: 7\n" in said
     assert "images" not in said.split("and 4 more")[1]
+
+
+def test_a_class_needs_the_parameters_shots_and_all_that_is_wrong_is_named(tmp_path: Path) -> None:
+    photos = draw_folder(tmp_path / "photos", {"ant": (9, 2), "bee": (3, 2)})
+    for number in range(5):
+        (photos / f"train/ant/{number:02}.png").write_bytes(b"")
+    raw = {"datasets": ["mine"], "methods": ["coop"], "student": MODEL, "teacher": MODEL}
+    raw["data"] = {"own": {"mine": {"folder": "photos"}}}
+    for shots, few in ((2, ()), ([1, 4], ("bee",)), (5, ("ant", "bee")), ("all", ())):
+        Path("params.yaml").write_text(yaml.safe_dump({**raw, "shots": shots}))
+        said = run("mine", code=1)
+        assert [name for name in ("ant", "bee") if f"  {name}: " in said] == list(few), shots
+        assert ("fewer than" in said) == bool(few)
+        assert "  and 2 more (--all names them)\n" in said
+        whole = run("mine", "--all", code=1)
+        assert whole.count("cannot be decoded") == 5
+        assert "more (--all" not in whole
+
+
+def test_a_mistake_names_the_parameters_that_were_given() -> None:
+    for name, says in (("other.yaml", " The parameters are other.yaml.\n"), ("params.yaml", "")):
+        write_params(name, own={"mine": {"folder": "gone"}})
+        said = run("mine", "--params", name, code=2)
+        assert said.startswith("error: gone: no such folder. Correct data.own.mine.folder.")
+        assert said.endswith(says)
+        assert ("The parameters" in said) == bool(says)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_a_terminal_without_some_letters_shows_the_rest(tmp_path: Path, encoding: str) -> None:
+    draw_folder(tmp_path / "photos", {"海岸": (2, 1), "bee": (2, 1)})
+    write_params("params.yaml", own={"mine": {"folder": "photos"}})
+    done = subprocess.run(
+        [sys.executable, "-m", "fdbpl", "data", "check", "mine"],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    name = "海岸" if encoding == "utf-8" else r"\u6d77\u5cb8"
+    assert f"  {name}: 2\n" in done.stdout.decode(encoding)
+
+
+def test_a_home_is_found_wherever_a_path_stands(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    draw_folder(tmp_path / "home/photos", {"ant": (16, 1), "bee": (16, 1)})
+    draw_layout("imagenet-rendition", tmp_path / "home/disk")
+    write_params("home/own.yaml", own={"mine": {"folder": "~/photos"}})
+    assert run("mine", "--params", "~/own.yaml").endswith("no problem found\n")
+    assert "classes" in run("imagenet-rendition", "--root", "~/disk", code=1)
+    assert not Path("~").exists()

@@ -22,7 +22,10 @@ def own(**about: str) -> dict[str, Any]:
     return {"data": {"own": {"mine": {"folder": "photos", **about}}}}
 
 
-DIVERGED = "method 'coop', seed 1: the training diverged in epoch 2 of 2. Lower train.lr"
+DIVERGED = (
+    "method 'coop', seed 1: the training diverged in epoch 2 of 2, at a rate of 1e+30. Lower "
+    "train.lr (1e+30)"
+)
 IN_EVERY_STAGE = (*(f"{stage} mine" for stage in STAGES), "compare")
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({}, "prepare-crops mien", "dataset 'mien' is unknown"),
@@ -163,3 +166,14 @@ def test_a_gpu_that_is_not_there(project: Project, monkeypatch) -> None:
     project.change(device="cuda")
     project("prepare-crops", "mine")
     assert "device is 'cuda', but torch finds no GPU" in project.fails("cache-teacher", "mine")
+
+
+def test_an_interrupt_is_one_word_and_exit_code_130(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fdbpl.cli.stages.run_stage", interrupted)
+    done = project("evaluate", "mine")
+    assert (done.exit_code, done.stderr) == (130, "interrupted\n")

@@ -151,3 +151,14 @@ def test_a_ring_of_links_ends_in_an_answer(tmp_path: Path) -> None:
         except ValueError as error:
             assert "ring of links" in str(error)  # noqa: PT017
         assert not (tmp_path / path).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "#recycle", ".x"]
+)
+def test_what_systems_and_drives_add_is_no_class_and_no_picture(tmp_path: Path, name: str) -> None:
+    for path in ("cat/1.jpg", f"cat/{name}/1.jpg", f"{name}/1.jpg", "cat/Thumbs.db"):
+        touch(tmp_path / path)
+    assert class_folders(tmp_path) == ["cat"]
+    assert images_below(tmp_path) == ["cat/1.jpg"]
+    assert other_suffixes(tmp_path) == {}

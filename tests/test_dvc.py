@@ -11,6 +11,7 @@ import pytest
 
 from fdbpl.settings.project.project import project_files
 from flows import dvc
+from flows.dvc_files import RWLOCK, mend
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -75,26 +76,18 @@ def test_a_projects_code_is_written_before_dvc_looks_and_is_no_changed_stage(
     assert dvc.changed_stages() == ["compare"]
 
 
-@pytest.mark.parametrize(("left", "stays"), [("", False), ('{"re', False), ('{"read": {}}', True)])
-def test_a_half_written_lock_is_removed_and_a_whole_one_stays(
-    speaks: Callable[[str], None], left: str, stays: bool
-) -> None:
-    speaks("print('ran')")
-    dvc.RWLOCK.parent.mkdir(parents=True)
-    dvc.RWLOCK.write_text(left)
-    dvc.repro("compare", seconds=60, log=lambda line: None)
-    assert dvc.RWLOCK.exists() is stays
-
-
 def test_a_half_written_lock_stays_while_a_dvc_is_at_work(speaks: Callable[[str], None]) -> None:
     speaks("print('ready', flush=True); time.sleep(100)")
-    dvc.RWLOCK.parent.mkdir(parents=True)
-    dvc.RWLOCK.write_text("")
+    RWLOCK.parent.mkdir(parents=True)
+    RWLOCK.write_text("")
     with subprocess.Popen([sys.executable, "-m", "dvc"], stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
-        dvc._mend_lock()
-        assert dvc.RWLOCK.exists()
+        assert list(mend()) == []
+        assert RWLOCK.exists()
         other.kill()
-    dvc._mend_lock()
-    assert not dvc.RWLOCK.exists()
+    said: list[str] = []
+    speaks("print('ran')")
+    dvc.repro("compare", seconds=60, log=said.append)
+    assert said == [f"{RWLOCK}: damaged; removed, since no DVC is at work", "ran"]
+    assert not RWLOCK.exists()

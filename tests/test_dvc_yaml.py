@@ -16,6 +16,7 @@ from workspaces import empty_plan, workspace_params
 import flows.stage
 from fdbpl.methods.registry import IMPORTED
 from fdbpl.settings.params import Params
+from fdbpl.settings.resolved import RESOLVED
 from fdbpl.stages import OVER_ALL, PER_DATASET
 from fdbpl.stages.made_with import (
     Record,
@@ -31,6 +32,9 @@ from fdbpl.system.errors import UserError
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
+MAKING = set(STAGES) - {"parameters"}
+"""The stages that make results."""
+
 ALWAYS_ASIDE = {
     "fdbpl/__init__.py": "the version",
     "fdbpl/system/address.py": "refuses passwords in URLs",
@@ -38,10 +42,16 @@ ALWAYS_ASIDE = {
     "fdbpl/system/difference.py": "refuses what was made with other parameters",
     "fdbpl/system/errors.py": "what is said of a mistake",
     "fdbpl/system/files.py": "how files are written; JSON spelled otherwise is another format",
+    "fdbpl/system/locks.py": "who waits for whom",
     "fdbpl/system/processes.py": "a worker's number, which says on which GPU it works",
+    "fdbpl/system/hub.py": "says why weights did not come",
+    "fdbpl/system/installed.py": "refuses damaged weights and words",
     "fdbpl/system/kept.py": "what is made once; all that decides it is in its name",
     "fdbpl/system/progress.py": "bars on a terminal",
+    "fdbpl/settings/yaml_text.py": "reads the parameters, whose values DVC compares itself",
+    "fdbpl/system/sealed.py": "digests of files in the files; spelled otherwise is another format",
     "fdbpl/system/section.py": "refuses wrong parameters and says why",
+    "fdbpl/system/source.py": "the user's own methods as they were read",
     "fdbpl/stages/__init__.py": "loads a stage",
     "fdbpl/stages/evaluated.py": "refuses what was evaluated under other parameters",
     "fdbpl/stages/learned.py": "refuses what was learned under other parameters",
@@ -73,6 +83,13 @@ REFUSING = dict.fromkeys(
 )
 
 ASIDE = {
+    "parameters": {
+        **CHECKS,
+        **MEASURES,
+        **FOLDERS,
+        "fdbpl/protocols": "names are checked by it",
+        "fdbpl/regions": "imported with methods",
+    },
     "prepare-crops": {**CHECKS, **MEASURES},
     "cache-teacher": {**FOLDERS, **MEASURES, **OF_TEXT, **REFUSING},
     "train-student": {**FOLDERS, **MEASURES},
@@ -142,6 +159,8 @@ def lies_under(path: str, places: list[str]) -> bool:
 
 
 def module_of(stage: str) -> str:
+    if stage == "parameters":
+        return "fdbpl.settings.resolved"
     return f"fdbpl.stages.{stage.replace('-', '_')}"
 
 
@@ -171,7 +190,8 @@ def test_nothing_is_set_aside_that_no_stage_stands_on() -> None:
 def test_there_is_a_stage_for_every_module_and_dataset() -> None:
     of_datasets = {stage for stage, about in STAGES.items() if "matrix" in about}
     assert {stage.replace("_", "-") for stage in PER_DATASET} == of_datasets
-    assert {stage.replace("_", "-") for stage in OVER_ALL} == set(STAGES) - of_datasets
+    over_all = {"parameters", *(stage.replace("_", "-") for stage in OVER_ALL)}
+    assert over_all == set(STAGES) - of_datasets
 
 
 def trainings(params: Params) -> list[Record]:
@@ -224,32 +244,51 @@ def decided(stage: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def params_of(stage: str) -> list[str]:
+    """The keys of the parameters that a stage names."""
+    return [key for one in STAGES[stage]["params"] for keys in one.values() for key in keys]
+
+
 def outputs(stage: str) -> list[str]:
     entries = [*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", sorted(MAKING))
 def test_a_stage_runs_again_when_a_key_changed_that_its_outputs_are_made_with(stage: str) -> None:
     """Else what it left would be refused by its reader, and never made again."""
-    told = {key for key in decided(stage) if key.partition(".")[0] in STAGES[stage]["params"]}
-    for other in (one for one in STAGES if one not in MAYBE_NOTHING):
+    told = {key for key in decided(stage) if key.partition(".")[0] in params_of(stage)}
+    for other in (one for one in MAKING if one not in MAYBE_NOTHING):
         if any(lies_under(place, STAGES[stage]["deps"]) for place in outputs(other)):
             told |= decided(other)
     assert sorted(decided(stage) - told) == []
 
 
 def test_there_is_a_record_for_every_stage_and_it_depends_on_something() -> None:
-    assert set(WRITES) == set(STAGES)
-    for stage in STAGES:
+    assert set(WRITES) == MAKING
+    for stage in MAKING:
         assert decided(stage) >= {"shots", "seeds", "data.vocabulary", "data.own.pets.template"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", sorted(MAKING))
 def test_a_stage_runs_the_flow_of_its_name(stage: str) -> None:
-    of_dataset = " ${item.dataset}" if "matrix" in STAGES[stage] else ""
-    assert STAGES[stage]["cmd"] == f"python -m flows.stage {stage}{of_dataset}"
+    assert STAGES[stage]["cmd"] == f"python -m flows.stage {stage}"
     assert stage in flows.stage.STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_command_holds_what_params_yaml_says(stage: str) -> None:
+    """DVC runs commands by a shell."""
+    assert "$" not in STAGES[stage]["cmd"]
+
+
+@pytest.mark.parametrize("stage", sorted(MAKING))
+def test_no_stage_begins_before_the_parameters_were_checked(stage: str) -> None:
+    """DVC deletes outputs first, at paths that names of datasets are part of."""
+    [(file, keys)] = [item for one in STAGES[stage]["params"] for item in one.items()]
+    assert [file] == outputs("parameters") == [str(RESOLVED)]
+    assert set(keys) <= set(Params.model_fields)
+    assert ("methods" in keys) == ("method_files" in keys)
 
 
 def test_what_functions_and_packages_import_is_followed() -> None:

@@ -52,7 +52,8 @@ def test_weights_and_offsets_give_the_logits_of_linear_decisions(name: str) -> N
     features = unit(np.random.default_rng(2).standard_normal((30, 3)))
     linear = linear_of(decision)
     seen = features if decision.projection is None else unit(features @ decision.projection)
-    found = seen.astype(np.float64) @ linear.weights.T + linear.bias
+    judged = np.hstack([seen, features])[:, : linear.weights.shape[1]].astype(np.float64)
+    found = judged @ linear.weights.T + linear.bias
     np.testing.assert_allclose(found, decision.logits(features, range(3)), rtol=0, atol=5e-5)
 
 
@@ -108,7 +109,7 @@ def tiny_model(path: Path, decision: Decision, *, hidden: bool) -> ModelFolder:
     return open_model(path)
 
 
-def tiny_decision(*, hidden: bool) -> Decision:
+def tiny_decision(*, hidden: bool, before: bool = False) -> Decision:
     random = np.random.default_rng(4)
     vectors = unit(random.standard_normal((3, 128)))
     if hidden:
@@ -118,16 +119,22 @@ def tiny_decision(*, hidden: bool) -> Decision:
             .shape[1]
         )
         projection = random.standard_normal((width, 128)).astype(np.float32)
-        return Decision(vectors, 20.0, {}, projection, "hidden")
+        rows = 20 * random.standard_normal((3, width + 1)).astype(np.float32)
+        bridge = Discriminant(rows, np.ones(3, np.float32), 1.0, before_projection=True)
+        parts = {"bridge": bridge} if before else {}
+        return Decision(vectors, 20.0, parts, projection, "hidden")
     rows = random.standard_normal((3, 129)).astype(np.float32)
     probe = Discriminant(rows, np.ones(3, np.float32), 0.5, "adds")
     return Decision(vectors, 20.0, {"probe": probe})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hidden", [False, True])
-def test_the_script_decides_as_predict_does_without_fdbpl(hidden: bool, tmp_path: Path) -> None:
-    model = tiny_model(tmp_path / "model", tiny_decision(hidden=hidden), hidden=hidden)
+@pytest.mark.parametrize(("hidden", "before"), [(False, False), (True, False), (True, True)])
+def test_the_script_decides_as_predict_does_without_fdbpl(
+    hidden: bool, before: bool, tmp_path: Path
+) -> None:
+    decision = tiny_decision(hidden=hidden, before=before)
+    model = tiny_model(tmp_path / "model", decision, hidden=hidden)
     lines = export_open_clip(model, tmp_path / "out")
     assert "of 64 random pictures the same likeliest class" in lines[0]
     paths = sorted(draw_pictures(tmp_path / "pictures", 12).iterdir())

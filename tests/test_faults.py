@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -18,6 +18,7 @@ from bench.faults import judge_cache, judge_store, make_whole
 from bench.quick import QuickEncoder, quick_build, quick_plan
 from fdbpl.cache import build as building
 from fdbpl.cache import open_cache, place
+from fdbpl.cache import store as storing
 from fdbpl.cache.place import is_transient
 from fdbpl.system.errors import UserError
 
@@ -77,6 +78,7 @@ class Failing(MemoryFileSystem):
     store: dict = {}  # noqa: RUF012 - as the class above keeps it
     pseudo_dirs = [""]  # noqa: RUF012
     before: Callable[[str, str], None] = staticmethod(lambda call, path: None)
+    lie: Callable[["Failing", str, bytes], bytes] = staticmethod(lambda fs, path, data: data)
     half = False  # a failing write leaves half of the file
 
     def pipe_file(self, path, value, **options):
@@ -90,7 +92,8 @@ class Failing(MemoryFileSystem):
 
     def cat_file(self, path, start=None, end=None, **options):
         type(self).before("read", path)
-        return super().cat_file(path, start=start, end=end, **options)
+        data = type(self).lie(self, path, super().cat_file(path))
+        return data[start:end]
 
     def info(self, path, **options):
         type(self).before("info", path)
@@ -125,6 +128,7 @@ def failing(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Failing]]
     yield kind
     kind.store.clear()
     kind.before = staticmethod(lambda call, path: None)
+    kind.lie = staticmethod(lambda fs, path, data: data)
 
 
 class Build:
@@ -141,7 +145,8 @@ class Build:
 
     def contents(self) -> dict[str, bytes]:
         fs, path = fsspec.url_to_fs(f"{self.root}/cache")
-        return {name.rsplit("/", 1)[-1]: fs.cat_file(name) for name in fs.find(path)}
+        files = {name: fs.open(name).read() for name in fs.find(path)}
+        return {name.rsplit("/", 1)[-1]: data for name, data in files.items()}
 
 
 def raising(kind: type[Failing], error: Exception, when: Callable[[int], bool]) -> list[str]:
@@ -216,6 +221,47 @@ def test_wherever_a_build_fails_nothing_half_written_is_taken_for_whole(
         counts = build()
         assert counts.faults == ()
         assert build.contents() == wanted
+
+
+def lying(seed: int) -> Callable[[Failing, str, bytes], bytes]:
+    """Give, for one read in four, another file's bytes, a part, a changed one, or an error."""
+    random = np.random.default_rng(seed)
+
+    def lie(fs: Failing, path: str, data: bytes) -> bytes:
+        others = [one for one in fs.find(path.rpartition("/")[0]) if one != path]
+        kind = int(random.integers(16))
+        if kind == 0 and others:
+            return bytes(fs.store[others[int(random.integers(len(others)))]].getbuffer())
+        if kind == 1:
+            return data[: int(random.integers(len(data)))]
+        if kind == 2:
+            place = int(random.integers(len(data)))
+            return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        if kind == 3:
+            raise HttpError(500)
+        return data
+
+    return lie
+
+
+@pytest.mark.parametrize("spared", [0, 1 << 20])  # segments read in parts, and whole
+def test_a_store_that_lies_is_found_out(tmp_path, failing, monkeypatch, spared: int) -> None:
+    monkeypatch.setattr(storing, "SPARED_BYTES", spared)
+    build = Build(tmp_path, f"{failing.protocol}://a")
+    build()
+    wanted, faults = build.contents(), 0
+    for seed in range(20):
+        if seed % 2:
+            failing.store.clear()
+        failing.lie = staticmethod(lying(seed))
+        with suppress(UserError):
+            faults += len(build().faults)
+            assert wanted.items() <= build.contents().items()
+        failing.lie = staticmethod(lambda fs, path, data: data)
+        build()
+        assert wanted.items() <= build.contents().items()
+        assert open_cache(f"{build.root}/cache").verify() == []
+    assert faults
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.system.files import canonical_json, readable_json, whole_folder, write_whole
+from fdbpl.system.files import canonical_json, locked, readable_json, whole_folder, write_whole
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False).map(str),
@@ -81,8 +82,76 @@ def test_whole_folder_replaces_everything_and_touches_no_hard_link(linked: Path)
 
 def test_write_whole_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "b", b"x")
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o644
+    assert names(tmp_path / "a") == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "of_file", "of_folder"), [(0o077, 0o600, 0o700), (2, 0o664, 0o775)]
+)
+def test_modes_are_those_that_umask_asks_for(
+    tmp_path: Path, umask: int, of_file: int, of_folder: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "file", b"x")
+        with whole_folder(tmp_path / "folder") as aside:
+            write_whole(aside / "file", b"x")
+    finally:
+        os.umask(before)
+    for place in (tmp_path / "file", tmp_path / "folder/file"):
+        assert place.stat().st_mode & 0o777 == of_file
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == of_folder
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> dict[int, bytes | None]:
+    """What a power cut would leave: of each inode that was flushed, the content it had then."""
+    found: dict[int, bytes | None] = {}
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        sync(handle)
+        place = Path(f"/proc/self/fd/{handle}")
+        found[os.fstat(handle).st_ino] = place.read_bytes() if place.is_file() else None
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
+def test_what_gets_its_name_is_on_the_disk_before_and_its_name_after(
+    tmp_path: Path, disk: dict[int, bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, named = os.replace, []
+
+    def seen(source: Path, target: Path) -> None:
+        if target.parent != tmp_path:  # in a folder that is filled
+            return replace(source, target)
+        for file in [source] if source.is_file() else filter(Path.is_file, source.rglob("*")):
+            assert disk[file.stat().st_ino] == file.read_bytes()
+        disk.pop(tmp_path.stat().st_ino, None)
+        replace(source, target)
+        return named.append(target.name)
+
+    monkeypatch.setattr(os, "replace", seen)
+    write_whole(tmp_path / "file", b"content")
+    assert tmp_path.stat().st_ino in disk
+    with whole_folder(tmp_path / "folder") as aside:
+        (aside / "below").mkdir()
+        (aside / "below" / "b").write_bytes(b"more")
+        (aside / "a").write_bytes(b"content")
+        write_whole(aside / "c", b"content")
+    assert {tmp_path.stat().st_ino, (tmp_path / "folder/below").stat().st_ino} <= set(disk)
+    assert named == ["file", "folder"]
+
+
+def test_a_folder_of_a_longer_name_is_no_leftover(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out.v2") as aside:
+        (aside / "a").touch()
+    filled(tmp_path / ".out.v2.abc/old")
+    with whole_folder(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == [".out.v2.abc", "out", "out.v2"]
 
 
 @pytest.mark.parametrize("there_before", [False, True])
@@ -189,3 +258,39 @@ def test_what_names_no_file_names_the_target(tmp_path: Path, monkeypatch, said) 
     assert caught.value.filename == str(tmp_path / "file")
     assert names(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("there_is_none", [errno.ENOLCK, errno.EOPNOTSUPP, None])
+def test_where_there_are_no_locks_files_are_written_and_nobodys_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_is_none: int | None
+) -> None:
+    def refuse(*_: object) -> None:
+        assert there_is_none is not None
+        raise OSError(there_is_none, "no locks")
+
+    if there_is_none is None:
+        monkeypatch.setattr("fdbpl.system.locks.fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", refuse)
+    filled(tmp_path / ".out.abcd/new")  # perhaps another is filling it
+    with locked(tmp_path / "lock"), whole_folder(tmp_path / "out") as aside:
+        (aside / "a").touch()
+    assert names(tmp_path) == [".out.abcd", "lock", "out"]
+
+
+def test_only_what_is_open_for_writing_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network file systems want it."""
+    flock = fcntl.flock
+
+    def of_a_network(handle: int, operation: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, operation)
+
+    monkeypatch.setattr("fcntl.flock", of_a_network)
+    filled(tmp_path / ".out.abcd/old")
+    with locked(tmp_path / "lock"), whole_folder(tmp_path / "out") as aside:
+        (aside / "a").touch()
+    assert names(tmp_path) == ["lock", "out"]

@@ -7,7 +7,10 @@ import pytest
 import yaml
 from conftest import draw_folder
 
-from flows.stage import STAGES, run
+from fdbpl.settings.params import check_params, load_yaml
+from fdbpl.settings.resolved import RESOLVED, resolved
+from fdbpl.system.processes import MARK
+from flows.stage import STAGES, as_flow, main, run
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -70,6 +73,52 @@ def test_only_a_stage_that_dvc_started_writes_dvcs_outputs(
     assert seen == [Path(root)]
 
 
+def test_an_interrupt_is_one_word_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.stage.as_flow", lambda stage: interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("stage", ["prepare-crops@mine", "../dvc.yaml:prepare-crops@mine"])
+def test_a_stage_that_dvc_started_finds_its_dataset_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setenv("DVC_STAGE", stage)
+    monkeypatch.setattr("flows.stage.as_flow", lambda name: lambda *words: seen.append(words))
+    main(["prepare-crops"])
+    main(["prepare-crops", "yours"])
+    monkeypatch.setenv("DVC_STAGE", "compare")
+    main(["compare"])
+    assert seen == [("prepare-crops", "mine"), ("prepare-crops", "yours"), ("compare",)]
+
+
+def test_a_stage_that_dvc_started_reads_what_dvc_knows_of_the_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit of params.yaml is the next run's."""
+    text = (PROJECT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("shots: 16", "shots: 3"))
+    (tmp_path / RESOLVED).write_bytes(resolved(check_params(load_yaml(text))))
+    monkeypatch.chdir(tmp_path)
+    seen: list[object] = []
+    monkeypatch.setattr(
+        "flows.stage.run_stage", lambda stage, params, *_: seen.append(params.shots) or []
+    )
+    monkeypatch.setenv("DVC_STAGE", "compare")
+    run("compare")
+    monkeypatch.delenv("DVC_STAGE")
+    run("compare")
+    assert seen == [16, 3]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -85,3 +134,11 @@ def test_wrong_words_are_answered_with_the_usage(
     result = flow(*words, folder=tmp_path)
     assert result.returncode == 2
     assert says in result.stderr
+
+
+def test_only_the_projects_own_prefect_is_told_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.delenv(MARK, raising=False)
+    assert as_flow("compare") is run
+    monkeypatch.setenv(MARK, "up")
+    assert as_flow("compare").name == "compare"

@@ -46,6 +46,8 @@ def logits_of(predictor: Predictor, pictures: list[Path]) -> np.ndarray:
     [
         ("zero_shot", "all-classes"),
         ("prolip", "all-classes"),  # which sees the student before its last projection
+        ("template_bridge", "all-classes"),  # which sees it on both sides
+        ("template_bridge", "base-to-new"),
         ("fdbpl", "all-classes"),
         ("fdbpl", "base-to-new"),
     ],

@@ -336,6 +336,7 @@ def test_what_a_hub_announces_is_no_place_and_no_end(pushed: Hub) -> None:
         ("HF_ENDPOINT", "http://me:hf_secret@hub.example.org", "http://me:***@hub.example.org"),
         ("HTTP_PROXY", "http://127.0.0.1:9", "ConnectError: "),
         ("HTTP_PROXY", "nonsense://x", "not what a hub answers (ValueError: "),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "Install it, or unset ALL_PROXY and HTTPS_PROXY."),
     ],
 )
 def test_no_network(

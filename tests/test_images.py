@@ -4,6 +4,8 @@ import hashlib
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from fdbpl.data import images
-from fdbpl.data.images import ChangedImage, UnreadableImage, decode, read_image
+from fdbpl.data.images import (
+    ChangedImage,
+    UnreadableImage,
+    decode,
+    listed,
+    opened,
+    read_image,
+)
+from fdbpl.system.errors import UserError
 
 Colour = tuple[int, int, int]
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -207,6 +217,36 @@ def test_the_longest_image_is_read(tmp_path: Path) -> None:
     assert decode(save(tmp_path, "a.png", Image.new("RGB", (2, 1000)))).size == (2, 1000)
 
 
+def test_a_picture_in_memory_is_that_of_its_file(tmp_path: Path) -> None:
+    path = save(tmp_path, "a.png", red_left_blue_right())
+    wanted = decode(path)
+    for kind in (path, str(path), path.read_bytes(), wanted, np.asarray(wanted)):
+        assert opened(kind).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["a.png"], np.zeros((2, 2)), memoryview(b"x"), {}])
+def test_what_is_no_picture_is_told(wrong: Any) -> None:
+    with pytest.raises(UserError, match=r"a picture is .*, wanted the path of a file or its bytes"):
+        opened(wrong)
+    for harmed in (b"", b"no picture", np.zeros((2, 2, 7), np.uint8), Image.new("F", (2, 2))):
+        with pytest.raises(UnreadableImage, match="a picture in memory"):
+            opened(harmed)
+
+
+def test_one_picture_is_a_list_of_one() -> None:
+    grey, colour = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
+    for one in ("a.png", Path("a.png"), b"bytes", Image.new("L", (2, 2)), grey, colour):
+        (found,) = listed(one)
+        assert found is one
+    assert listed(np.array("a.png")) == ["a.png"]
+    for several in (["a", "b"], ("a", "b"), np.array(["a", "b"]), iter("ab")):
+        assert listed(several) == ["a", "b"]
+    assert [found.shape for found in listed(np.stack([colour] * 2))] == [(4, 5, 3)] * 2
+    for wrong in (None, 3):
+        with pytest.raises(UserError, match="wanted a list of pictures"):
+            listed(wrong)  # type: ignore[arg-type]
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "PPM", "BMP", "WEBP"]))
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -220,3 +260,59 @@ def test_damage_never_escapes_as_another_error(tmp_path_factory, data, kind) -> 
         assert decode(path).mode == "RGB"
     except UnreadableImage as error:
         assert str(path) in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", ["text", "international text", "profile"])
+def test_long_notes_beside_the_pixels_change_nothing(tmp_path: Path, name: str) -> None:
+    image, notes = red_left_blue_right(), PngImagePlugin.PngInfo()
+    options: dict[str, Any] = {"pnginfo": notes}
+    if name == "text":
+        notes.add_text("workflow", "x" * 3_000_000, zip=True)
+    elif name == "international text":
+        notes.add_itxt("XML:com.adobe.xmp", "y" * 2_000_000, zip=True)
+    else:
+        options = {"icc_profile": bytes(2_000_000)}
+    path = save(tmp_path, "a.png", image, **options)
+    assert decode(path).tobytes() == image.tobytes()
+
+
+def test_notes_without_bound_are_refused(tmp_path: Path) -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("bomb", "x" * 68_000_000, zip=True)
+    path = save(tmp_path, "a.png", red_left_blue_right(), pnginfo=notes)
+    with pytest.raises(UnreadableImage, match=r"a\.png: cannot be decoded"):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pixels: Image.fromarray(pixels, "RGBA"),
+        lambda pixels: Image.fromarray(pixels[..., :2].copy(), "LA"),
+        lambda pixels: Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+        lambda pixels: Image.fromarray(pixels[..., :3].copy()).quantize(64),
+        lambda pixels: Image.fromarray(pixels, "CMYK"),
+        lambda pixels: Image.fromarray(pixels[..., 0] > 127),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_bands_are_as_the_whole(monkeypatch, make: Callable[[Any], Any], rows: int) -> None:
+    image = make(np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8))
+    whole = images._rgb(image)
+    monkeypatch.setattr(images, "BAND_PIXELS", 30 * rows)
+    assert images._rgb_by_bands(image).tobytes() == whole.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "kind", "row"), [(8, 6, 4 * 9400), (16, 0, 2 * 9400)])
+def test_the_largest_picture_takes_bounded_memory(tmp_path: Path, bits, kind, row: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(9400, 9500, bits, kind, bytes((1 + row) * 9500)))
+    code = f"""
+from pathlib import Path
+from fdbpl.data.images import decode
+decode(Path({str(path)!r}))
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert int(done.stdout) < 1 << 20  # KiB, where 1.7 and 2.3 GiB were taken

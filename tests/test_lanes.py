@@ -2,12 +2,20 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from fdbpl.settings.params import read_params
+from fdbpl.settings.resolved import RESOLVED, resolved
 from flows import lanes
+from flows.dvc_files import HEAD
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAKE = """
@@ -17,7 +25,7 @@ if words[0] == "status":
     print(open("changed.json").read())
 else:
     with open("calls.jsonl", "a") as file:
-        file.write(json.dumps([*words[1:], "start", os.environ["OMP_NUM_THREADS"]]) + "\\n")
+        file.write(json.dumps([*words[1:], "start", os.environ.get("OMP_NUM_THREADS")]) + "\\n")
     time.sleep(float(open("seconds").read()))
     if words[-1].endswith("@bad"):
         sys.exit(f"ERROR: failed to reproduce '{words[-1]}'")
@@ -31,6 +39,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(PROJECT)]))
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
     (tmp_path / "dvc.py").write_text(FAKE)
     (tmp_path / "seconds").write_text("0")
     given = json.dumps(
@@ -127,3 +137,54 @@ def test_a_wrong_number_of_lanes_is_refused(
 ) -> None:
     assert lanes.main(words) == 2
     assert "wanted one number" in capsys.readouterr().err
+
+
+def test_a_folder_in_no_git_repository_is_told_before_anything_runs(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / ".git").rmdir()
+    assert lanes.main(["1"]) == 2
+    assert "Say git init" in capsys.readouterr().err
+    assert calls(project) == []
+
+
+def test_what_a_crash_left_is_mended_first(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(project)
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages:\n  compare:\n    deps:")
+    assert lanes.main(["1"]) == 0
+    assert capsys.readouterr().out.startswith("dvc.lock: damaged; ")
+
+
+def test_parameters_are_written_first_where_they_are_others(project: Path) -> None:
+    changed(project)
+    (project / "dvc.yaml").write_text("stages: {parameters: {cmd: python -m flows.parameters}}")
+    assert lanes.main(["1"]) == 0
+    assert ended(project) == ["--single-item parameters", ""]
+    (project / RESOLVED).write_bytes(resolved(read_params(project / "params.yaml")))
+    assert lanes.main(["1"]) == 0  # dvc.lock knows nothing of them, as after a kill
+    assert ended(project)[2:] == ["--single-item parameters", ""]
+    (project / "dvc.lock").write_bytes(HEAD + b"  parameters:\n    cmd: x\n")
+    assert lanes.main(["1"]) == 0
+    assert ended(project)[4:] == [""]
+
+
+def test_an_interrupt_is_one_line_and_leaves_no_process(project: Path) -> None:
+    changed(project, "train-student@icons", "train-student@dishes")
+    (project / "seconds").write_text("100")
+    words = [sys.executable, "-m", "flows.lanes", "2"]
+    environment = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"]}
+    # what a shell starts with & ignores interrupts, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
+        words, cwd=project, env=environment, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while not calls(project):
+            time.sleep(0.1)
+        started = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said == "interrupted; what was done stays, and the next run goes on from there\n"
+    assert psutil.wait_procs(started, timeout=30)[1] == []

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harms import harms
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_planned import changed
 from workspaces import carry, evaluated_workspace, prepare, train, workspace_params
 
@@ -11,18 +14,38 @@ from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
 from fdbpl.stages.evaluate import measure
-from fdbpl.stages.learned import open_learned
-from fdbpl.stages.tasks import tasks_of
+from fdbpl.stages.learned import open_history, open_learned
+from fdbpl.stages.tasks import Task, tasks_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 
+KINDS = ("prompts", "classifier", "history")
 OPTIONS = {"fdbpl": {"mutual_weight": 0.5}}
+
+
+def read(kind: str, params: Params, task: Task, work: Workspace, method: str, seed: int) -> None:
+    """Read a file of one training."""
+    if kind == "history":
+        open_history(task, work, method, seed)
+    else:
+        open_learned(kind, params, task, work, method, seed)
+
+
+def made_params(root: Path) -> Params:
+    protocols = ["base-to-new", "transfer"]
+    return workspace_params(root, ["pets", "ships"], protocols=protocols, objectives=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Workspace]:
+    root = tmp_path_factory.mktemp("learned")
+    params = made_params(root)
+    return params, evaluated_workspace(root / "runs" / "x", params)
 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
-    protocols = ["base-to-new", "transfer"]
-    return workspace_params(tmp_path, ["pets", "ships"], protocols=protocols, objectives=OPTIONS)
+    return made_params(tmp_path)
 
 
 @pytest.fixture
@@ -73,3 +96,56 @@ def test_another_plan_and_a_missing_file_are_named(work: Workspace, params: Para
     task, _ = tasks_of(params, Plan.load(work.plan("pets")))
     with pytest.raises(UserError, match=r"learned under plan .* Run fdbpl train-student pets"):
         open_learned("classifier", params, task, work, "coop", 1)
+
+
+def test_no_file_of_a_training_is_taken_for_anothers(work: Workspace, params: Params) -> None:
+    """Whatever is swapped: protocols, methods, seeds, datasets and kinds."""
+    plans = {name: Plan.load(work.plan(name)) for name in params.datasets}
+    trainings = [
+        (task, method, seed)
+        for plan in plans.values()
+        for task in tasks_of(params, plan)
+        for method in params.methods
+        for seed in params.seeds
+    ]
+    for kind in KINDS:
+        files = {
+            work.learned(task.plan.name, task.folder, method, seed, kind): (task, method, seed)
+            for task, method, seed in trainings
+            if kind == "classifier" or params.method(method).learns
+        }
+        contents = {path: path.read_bytes() for path in files}
+        assert len(set(contents.values())) == len(files) > 8
+        for path, (task, method, seed) in files.items():
+            for other, content in contents.items():
+                path.write_bytes(content)
+                if other == path:
+                    read(kind, params, task, work, method, seed)
+                    continue
+                with pytest.raises(UserError) as error:
+                    read(kind, params, task, work, method, seed)
+                assert str(error.value).startswith(f"{path}: of ")
+                again = f"Run fdbpl train-student {task.plan.name} --run x again."
+                assert str(error.value).endswith(again)
+            path.write_bytes(contents[path])
+
+
+@given(st.data())
+@settings(max_examples=80)
+def test_no_harm_to_a_file_of_a_training_goes_unnamed(
+    once: tuple[Params, Workspace], drawn: st.DataObject
+) -> None:
+    params, work = once
+    kind = drawn.draw(st.sampled_from(KINDS))
+    task, _ = tasks_of(params, Plan.load(work.plan("pets")))
+    path = work.learned("pets", task.folder, "fdbpl", 2, kind)
+    whole = path.read_bytes()
+    path.write_bytes(drawn.draw(harms(whole)))
+    try:
+        with pytest.raises(UserError) as error:
+            read(kind, params, task, work, "fdbpl", 2)
+    finally:
+        path.write_bytes(whole)
+    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).endswith("Run fdbpl train-student pets --run x again.")
+    assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
 """Model folders: what was written is read, and nothing else."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,18 @@ def test_a_key_missing_is_named(copied: Path, key: str) -> None:
         assert open_model(copied).about == about()
     else:
         with pytest.raises(UserError, match="damaged" if key == "format" else f"json: {key} is"):
+            open_model(copied)
+
+
+def test_pipes_and_names_that_a_terminal_would_obey_are_refused(copied: Path) -> None:
+    edited(copied, lambda told: told.update(class_names=["owl", "\x1b[2Jcat"]))
+    with pytest.raises(UserError, match=r"model.json: class_names is not as"):
+        open_model(copied)
+    edited(copied, lambda told: told.update(class_names=about().class_names))
+    for name in (TOWER, ABOUT):
+        (copied / name).unlink()
+        os.mkfifo(copied / name)
+        with pytest.raises(UserError, match=rf"{name}: a folder or device, wanted a file"):
             open_model(copied)
 
 

@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrawnRun]:
     folder = tmp_path_factory.mktemp("served")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("FDBPL_MLFLOW", raising=False)
         run = drawn_run(folder, methods=["fdbpl"], protocols=["all-classes"])
         tracking.record(read_records(run.params, run.work), "fdbpl", register=("fdbpl",))
         yield run

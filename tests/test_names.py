@@ -47,6 +47,11 @@ def test_both_places_are_named() -> None:
         require_distinct([("line 1", "car"), ("line 2", "Car")])
 
 
+def test_a_control_character_is_named() -> None:
+    with pytest.raises(UserError, match=r"line 2: class name 'c\\x1b\[2Jat' has a control char"):
+        require_distinct([("line 1", "car"), ("line 2", "c\x1b[2Jat")])
+
+
 def test_a_vocabulary_keeps_its_order_and_takes_each_name_once(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("zebra\n\n sea_lion\nZebra\ncafe\u0301\nsea lion\n_\n", encoding="utf-8-sig")

@@ -150,13 +150,20 @@ def test_no_step_waits_or_leaves_anything_behind(
     asked: list[object] = []  # what tower it is may be asked once, before the steps
     monkeypatch.setattr("fdbpl.clip.class_aware.why_plain", asked.append)
     epochs: list[int] = []
+    looked: list[int] = []  # whether all is finite is asked once an epoch
+
+    def look(*given: Any) -> None:
+        looked.append(given[3])
 
     def report(epoch: int, _of: int) -> None:
         epochs.append(epoch)
 
+    monkeypatch.setattr("fdbpl.training.loop.require_finite", look)
+
     with OneDevice(), pytest.raises(OutcomeFetchedError, match=r"\(2, 4, "):
         train(method, data, PARAMS, (1, 2), report)
     assert epochs == [1, 2, 3]
+    assert looked == [0, 1, 2]
     assert len(asked) == (name == "tcp")
 
 

@@ -10,8 +10,10 @@ from dvc.utils.serialize import parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdbpl.data.params import DataParams
 from fdbpl.playground import datasets as playground
-from fdbpl.settings.params import Params, check_params, load_yaml, read_params
+from fdbpl.settings.params import Params, check_params, read_params
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1] / "params.yaml"
@@ -105,6 +107,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("data.own", {"../up": {"folder": "x"}}, "names of letters, digits and _ . -"),
     ("data.own.mine.folder", 3, "text"),
     ("data.own.int.folder", 3, "text"),  # a name that pydantic uses for a union's branch
+    *[
+        ("datasets", [name], f"names of letters, digits and _ . -; not {name!r}")
+        for name in ("icons; rm", "$(x)", "`x`", "x\ny", "icons\n", "..", "../up", "-x", "a b", "")
+    ],
     ("development", ["dtd", "dtd"], "every entry once"),
     ("protocols", ["halves"], "among base-to-new, all-classes, transfer; not 'halves'"),
     ("protocols", [], "at least 1 of them"),
@@ -282,3 +288,36 @@ def test_every_section_forbids_unknown_keys() -> None:
         kind = field.annotation
         if isinstance(kind, type) and hasattr(kind, "model_config"):
             assert kind.model_config["extra"] == "forbid"
+
+
+def test_paths_may_begin_in_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    own = {"a": {"images": "~/a", "names": "~/n.txt", "test": "~/t"}, "b": {"table": "~/t.csv"}}
+    raw = {
+        "datasets": ["a", "b"],
+        "methods": ["coop"],
+        "method_files": {"Mine": "~/mine.py"},
+        "data": {"root": "~/data", "own": own, "picks": {"b": "~/p.csv"}, "vocabulary": "~/v.txt"},
+        "imported": {"all-classes": {"a": "~/checkpoint"}},
+        "student": {"architecture": "ViT-B-32", "weights": "~/w.safetensors"},
+        "teacher": {"architecture": "ViT-B-32", "weights": "openai"},
+    }
+    params = check_params(raw)
+    assert "~" not in str(params.model_dump())
+    assert params.data.own["a"].images == "/home/me/a"
+    assert params.method_files == {"Mine": "/home/me/mine.py"}
+    assert (params.student.weights, params.teacher.weights) == ("/home/me/w.safetensors", "openai")
+    written = params.model_dump(mode="json")  # whoever has the same below another home reads it
+    monkeypatch.setenv("HOME", "/home/you")
+    assert written == check_params(raw).model_dump(mode="json")
+    assert check_params(written).data.own["a"].images == "/home/you/a"
+
+
+@pytest.mark.parametrize("path", ["data", "/home/melon/x", "x~y", "~/a", "~", "/home/me/~"])
+def test_a_path_is_written_so_that_it_reads_as_it_was(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in ("/home/me", "/home/me/", "/"):
+        monkeypatch.setenv("HOME", home)
+        read = DataParams(root=path)
+        assert DataParams(**read.model_dump(mode="json")) == read

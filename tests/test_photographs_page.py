@@ -13,6 +13,7 @@ from test_studies_results import parameters, part, said, written_to
 from workspaces import evaluated_workspace, run_of, workspace_params
 
 from fdbpl.stages import run_stage
+from fdbpl.stages.summary import read_summary
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies import results
@@ -59,8 +60,8 @@ def json_of(path: Path) -> Any:
 
 def test_the_json_is_what_the_stages_wrote(runs: Mapping[str, Run], docs: Path) -> None:
     found = json_of(docs / "photographs.json")
-    wanted = {name: json_of(run.work.comparison("json")) for name, run in runs.items()}
-    assert found == wanted | {"ood": json_of(runs["evidence"].work.ood("json"))}
+    wanted = {name: read_summary(run.work.comparison, "") for name, run in runs.items()}
+    assert found == wanted | {"ood": read_summary(runs["evidence"].work.ood, "")}
 
 
 def test_measures_read_from_the_page_are_those_of_the_workspaces(

@@ -255,3 +255,18 @@ def test_unusable_urls_are_refused(url: str) -> None:
 def test_a_password_in_a_url_is_refused() -> None:
     with pytest.raises(UserError, match=r"sftp://me:\*\*\*@host/x: .* FSSPEC_SFTP_PASSWORD"):
         Place("sftp://me:hush@host/x")
+
+
+@pytest.mark.parametrize("name", ["what?", "100%", "50%25", "a#b", "a b", "[x]*", "{ds}", "a&b=c"])
+@pytest.mark.parametrize("kind", ["local", "file", "memory", "s3"])
+def test_letters_that_mean_something_in_urls_stand_for_themselves(
+    request, tmp_path: Path, kind: str, name: str
+) -> None:
+    start = f"{request.getfixturevalue('s3').url}" if kind == "s3" else str(tmp_path)
+    url = f"{start if kind in ('local', 's3') else f'{kind}://{start}'}/{name}"
+    Place(url).write("here", b"x")
+    assert Place(url).read("here") == b"x"
+    assert Place(url).names() == ["here"]
+    assert Place(url).holders("here") == [Place(url).url()]
+    if kind in ("local", "file"):
+        assert (tmp_path / name / "here").is_file()

@@ -149,10 +149,10 @@ def test_a_plan_that_may_not_be_read_is_not_called_damaged(
 ) -> None:
     plan.save(tmp_path / "plan")
 
-    def locked(path: Path, **_: object) -> None:
+    def locked(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(np, "load", locked)
+    monkeypatch.setattr("fdbpl.regions.plan._images", locked)
     with pytest.raises(PermissionError) as caught:
         Plan.load(tmp_path / "plan")
     assert caught.value.filename == str(tmp_path / "plan" / "images.npy")

@@ -1,15 +1,19 @@
 """A plan is used under the parameters that it was made with, and under no others."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harms import harms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspaces import draw, workspace_params
 
+from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.made_with import of_plan
 from fdbpl.stages.planned import load_planned
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
@@ -61,6 +65,31 @@ def test_any_other_law_of_regions_is_named(params: Params, work: Workspace, chan
         load_planned(other, "pets", work)
     assert any(f"made with regions.{key}" in str(error.value) for key in keys)
     assert str(error.value).endswith("Run fdbpl prepare-crops pets --run x again.")
+
+
+@given(st.data(), st.sampled_from(["plan.json", "images.npy", "regions.npy"]))
+@settings(max_examples=80)
+def test_no_harm_goes_unnamed(params: Params, work: Workspace, drawn: Any, name: str) -> None:
+    path = work.plan("pets") / name
+    whole = path.read_bytes()
+    path.write_bytes(drawn.draw(harms(whole)))
+    try:
+        with pytest.raises(UserError) as error:
+            load_planned(params, "pets", work)
+    finally:
+        path.write_bytes(whole)
+    assert str(error.value).startswith(str(work.plan("pets")))
+    assert str(error.value).endswith("Run fdbpl prepare-crops pets --run x again.")
+
+
+def test_another_datasets_plan_is_refused(params: Params, work: Workspace) -> None:
+    """Be all that decides it the same, as with two drawn datasets."""
+    drawn = {"datasets": ["icons", "vehicles"], "source": "icons"}
+    both = changed(params, **drawn, protocols=["all-classes"])
+    plan = Plan.load(work.plan("pets"))
+    replace(plan, name="vehicles", made_with=of_plan(both, "vehicles")).save(work.plan("icons"))
+    with pytest.raises(UserError, match=r"of dataset 'vehicles', wanted 'icons'\. Run fdbpl"):
+        load_planned(both, "icons", work)
 
 
 @pytest.mark.parametrize("seeds", [[3], [1, 2, 3], [2, 9]])

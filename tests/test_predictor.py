@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.data.images import decode
 from fdbpl.evaluation.calibration import Calibration
 from fdbpl.serving.make import Made, predictor_of_made, save_model
+from fdbpl.serving.model_folder import About, open_model, write_model
 from fdbpl.serving.predictor import Predictor, load_predictor
 from fdbpl.serving.stream import AT_ONCE, Answer, answers
 from fdbpl.system.errors import UserError
@@ -198,6 +199,49 @@ def test_a_classifier_of_another_student_is_refused(made_model: Made, tmp_path: 
     save_model(tmp_path / "mixed", mixed, {})
     with pytest.raises(UserError, match="learned with a student of architecture 'other'"):
         load_predictor(tmp_path / "mixed")
+
+
+def too_large(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.full_like(array, 3e38) for name, array in arrays.items()}
+
+
+def narrower(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[..., :5] for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    ("about", "files", "says"),
+    [
+        ({"class_names": ["x", "y"]}, {}, r"has the classes .*, not \['x', 'y'\]"),
+        ({"preprocessing": {"image_size": 10**6}}, {}, "takes pictures of 32 pixels, not 1000000"),
+        ({"preprocessing": {"std": [0, 1, 1]}}, {}, r"std \(0\.0, 1\.0, 1\.0\)"),
+        ({"preprocessing": {"interpolation": "x"}}, {}, "'shortest' by 'x'"),
+        ({"preprocessing": {"more": 1}}, {}, "TypeError"),
+        ({"thresholds": {"90": 1.0}}, {}, "no threshold that keeps 95 per cent"),
+        ({}, {"tower.onnx": b"no graph"}, "InvalidProtobuf"),
+        ({}, {"tower.onnx": b""}, "InvalidArgument"),
+        ({}, {"classifier.safetensors": too_large}, "gives no probabilities of 5 classes"),
+        ({}, {"classifier.safetensors": narrower}, "ValueError"),
+    ],
+)
+def test_a_model_that_somebody_else_put_together_is_refused_where_it_does_not_fit(
+    made_model: Made, model_path: Path, tmp_path: Path, about, files, says: str
+) -> None:
+    sound = open_model(model_path)
+    held = {name: sound.read(name) for name in sound.files}
+    for name, change in files.items():
+        if not isinstance(change, bytes):
+            classifier = made_model.classifier
+            change = replace(classifier, arrays=change(classifier.arrays)).data  # noqa: PLW2901
+        held[name] = change
+    told = sound.about.model_dump()
+    changed = {key: {**told[key], **one} if key == "preprocessing" else one
+               for key, one in about.items()}  # fmt: skip
+    write_model(tmp_path / "model", About.model_validate({**told, **changed}), held)
+    with pytest.raises(UserError, match=says) as error:
+        load_predictor(tmp_path / "model")
+    assert str(error.value).startswith(f"{tmp_path / 'model'}")
+    assert "\n" not in str(error.value)
 
 
 def test_a_moved_folder_predicts_as_before(predictor, model_path, files, tmp_path: Path) -> None:

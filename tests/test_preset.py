@@ -22,7 +22,8 @@ from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 ELEVEN = ("eleven", "eleven-b16")
-ON_DEMAND = ("linear_probe_text", "tip_adapter_f", "prolip", "tcp")  # baselines to be asked for
+ON_DEMAND = ("linear_probe_text", "tip_adapter_f", "prolip", "tcp", "template_bridge")
+"""To be asked for."""
 CURVES = ("few-shot", "few-shot-drawn")
 
 

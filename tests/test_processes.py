@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fdbpl.cache.workers import process_pool
 from fdbpl.system import processes
 from fdbpl.system.processes import Started
 
@@ -79,3 +80,11 @@ def test_a_deaf_process_is_made_to_end(tmp_path: Path) -> None:
         time.sleep(0.05)
     processes.end([psutil.Process(started.pid)], grace=0.4)
     assert started.process() is None
+
+
+def test_cores_are_counted_where_the_system_tells_none_of_this_process(monkeypatch) -> None:
+    assert 1 <= processes.cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
+    assert processes.cores() == os.cpu_count()
+    with process_pool(1) as pool:
+        assert pool.count == 1

@@ -16,7 +16,7 @@ from fdbpl.settings.project.project import changed_definitions, definitions, pro
 CLONE = Path(__file__).resolve().parents[1]
 COPIES = {"dvc.yaml": "stages.yaml", "prefect.yaml": "deployments.yaml"}
 FILES = [
-    *(".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore"),
+    *(".dvc-state/repo/.gitignore", ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore"),
     *("dvc.yaml", "params.yaml", "prefect.yaml"),
 ]
 TAKEN = [*FILES, ".dvc", "dvc.lock", "plans", "caches", "prompts", "metrics", "code"]
@@ -78,7 +78,7 @@ def test_a_projects_stages_read_as_the_clones_do() -> None:
 
 def test_dvc_and_git_look_past_what_they_look_past_in_a_clone() -> None:
     made = project_files("")
-    for name in (".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in (".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc-state/repo/.gitignore"):
         assert made[name] == (CLONE / name).read_text()
     assert set(made[".gitignore"].splitlines()) <= set((CLONE / ".gitignore").read_text().split())
     assert sorted(made) == FILES
@@ -88,7 +88,7 @@ def test_definitions_that_are_not_this_versions_are_named() -> None:
     stages = stages_of(definitions((CLONE / "dvc.yaml").read_text()))
     stages["report"] = {"cmd": "echo of the user's own"}
     assert changed_definitions(stages) == []
-    stages["evaluate"]["params"].remove("device")
+    stages["evaluate"]["deps"].remove("prompts/${source}")
     del stages["ood"]
     assert changed_definitions(stages) == ["evaluate", "ood"]
 
@@ -163,6 +163,13 @@ def test_a_folder_in_a_git_repository_becomes_none_of_its_own(elsewhere: Path) -
     assert init("outer/inner").exit_code == 0
     assert (elsewhere / "outer" / ".git").is_dir()
     assert not (elsewhere / "outer" / "inner" / ".git").exists()
+
+
+def test_a_folder_that_a_git_repository_ignores_becomes_one_of_its_own(elsewhere: Path) -> None:
+    assert init("outer").exit_code == 0
+    (elsewhere / "outer" / ".gitignore").write_text("/tries/\n")
+    assert init("outer/tries/one").exit_code == 0
+    assert (elsewhere / "outer" / "tries" / "one" / ".git").is_dir()
 
 
 def test_a_missing_or_failing_git_is_one_line(

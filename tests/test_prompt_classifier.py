@@ -93,9 +93,12 @@ def test_pictures_of_any_kind_teach_and_are_judged_alike(untaught, fitted, paths
     images = [opened(path) for path in paths]
     arrays = np.stack([np.asarray(image) for image in images])
     wanted = fitted.decision_function(paths)
-    for kind in (images, arrays, list(map(str, paths))):
+    files = [path.read_bytes() for path in paths]
+    for kind in (images, arrays, list(map(str, paths)), np.array(list(map(str, paths))), files):
         assert (fitted.decision_function(kind) == wanted).all()
-    for kind in (arrays, images[:6] + paths[6:]):
+    for kind in (images[0], arrays[0], str(paths[0]), paths[0], files[0]):
+        assert np.allclose(fitted.decision_function(kind), wanted[:1], atol=1e-5)
+    for kind in (arrays, images[:3] + files[3:6] + paths[6:]):
         again = clone(untaught).fit(kind, labels)
         assert (again.decision_function(paths) == wanted).all()
         assert dict(again.measured_) == dict(fitted.measured_)

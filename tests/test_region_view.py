@@ -125,3 +125,24 @@ def test_users_mistakes(
     result = CliRunner().invoke(main, ["regions", "pets", "0", "--run", "none", "--out", "x.png"])
     assert result.exit_code == 2
     assert "Run fdbpl prepare-crops pets --run none first" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["$5 bill$", "$x_1_2$", "a$b$c", "\\frac$"])
+def test_names_stand_as_they_are_and_are_no_formulas(monkeypatch, name: str) -> None:
+    from matplotlib.text import Text
+
+    texts: list[Text] = []
+    keep = Text.draw
+
+    def draw_and_keep(self, *arguments, **more):
+        texts.append(self)
+        return keep(self, *arguments, **more)
+
+    monkeypatch.setattr(Text, "draw", draw_and_keep)
+    image, file = Image.new("RGB", (40, 30)), io.BytesIO()
+    guesses = (Guess(name, 0.5),)
+    draw(name, image, [replace(region((0, 0, 9, 9)), teacher=guesses)], "energy", file)
+    draw_sheet(name, [(image, TileCaption(name, 0.5, guesses))], file)
+    named = [one for one in texts if name in one.get_text()]
+    assert len(named) >= 5
+    assert not any(one.get_parse_math() for one in named)

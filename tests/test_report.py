@@ -25,6 +25,7 @@ from fdbpl.stages.learned import open_learned
 from fdbpl.stages.report import report
 from fdbpl.stages.tasks import task_of, wanted
 from fdbpl.system.errors import UserError
+from fdbpl.system.sealed import sealed_json, unsealed_json
 from fdbpl.system.workspace import Workspace
 
 DATASETS = ["pets", "ships"]
@@ -182,12 +183,13 @@ def test_a_history_of_other_prompts_is_refused(tmp_path: Path) -> None:
     params = workspace_params(tmp_path, ["pets"])
     work = evaluated_workspace(tmp_path, params)
     path = work.learned("pets", "base-to-new", "coop", 2, "history")
-    history = json.loads(path.read_text())
+    history = unsealed_json(path.read_bytes())
     for damage, says in (
-        (json.dumps({**history, "prompts": "x"}), "of other prompts"),
-        ("{", "missing or damaged"),
+        (sealed_json({**history, "prompts": "x"}), "not of the prompts that were evaluated"),
+        (sealed_json({**history, "seed": 1}), "of seed 1, wanted 2"),
+        (b"{", "damaged"),
     ):
-        path.write_text(damage)
+        path.write_bytes(damage)
         with pytest.raises(UserError, match=says):
             report(params, work, tmp_path / "report.html", "coop")
     assert not (tmp_path / "report.html").exists()

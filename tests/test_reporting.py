@@ -21,6 +21,7 @@ from fdbpl.reporting.tables import (
     joint_table,
     markdown,
     plot,
+    telling,
 )
 from fdbpl.system.files import readable_json
 
@@ -88,6 +89,16 @@ def test_the_numbers_by_hand(comparison) -> None:
     assert teacher["avg"]["h_mean"] == pytest.approx((textures["h"] + flowers["h"]) / 2)
 
 
+def test_a_dataset_with_a_single_class_in_a_half_has_no_part_in_averages(comparison) -> None:
+    lone = RECORDS["textures"].model_copy(update={"classes": {"base": 2, "new": 1}})
+    found = compare({**RECORDS, "lone": lone}, KNOWN, SEEDS)["methods"]
+    assert telling({**RECORDS, "lone": lone}) == ["textures", "flowers"]
+    for method, result in comparison["methods"].items():
+        assert found[method]["avg"] == result["avg"]
+        assert list(found[method]["datasets"]) == ["textures", "flowers", "lone"]
+    assert compare({"lone": lone}, KNOWN, SEEDS)["methods"]["zero_shot"]["avg"]["new"] == 48.5
+
+
 def test_only_what_was_asked_for_is_compared() -> None:
     comparison = compare(RECORDS, ["fdbpl", "coop"], [2])
     assert list(comparison["methods"]) == ["fdbpl", "coop"]
@@ -114,10 +125,12 @@ def test_the_tables(comparison) -> None:
         "38.50",
         "50.05",
     ]
-    lines = datasets_table(few).splitlines()
+    lines = datasets_table(few, ["textures", "flowers"]).splitlines()
     assert lines[0].split() == ["|", "H", "|", "textures", "|", "flowers", "|"]
     assert lines[2] == "| zero-shot | 54.23 ± 0.17 | 50.05 ± 0.42 |"
-    assert len({len(line) for line in datasets_table(comparison).splitlines()}) == 1
+    only = datasets_table(few, ["flowers"]).splitlines()
+    assert only[2] == "| zero-shot |        - | 50.05 ± 0.42 |"
+    assert len({len(line) for line in datasets_table(comparison, []).splitlines()}) == 1
     assert joint_table(few).splitlines()[2] == "| zero-shot |    27.12 |   25.02 |"
 
 
@@ -130,7 +143,7 @@ def test_equal_seeds_show_no_deviation() -> None:
     same = {**halves, "joint": halves}
     cells = {str(seed): Cell(measures=same) for seed in (1, 2, 3)}
     records = {"a": run_of({"zero_shot": cells}, {})}
-    assert "±" not in datasets_table(compare(records, ["zero_shot"], [1, 2, 3]))
+    assert "±" not in datasets_table(compare(records, ["zero_shot"], [1, 2, 3]), ["a"])
 
 
 def test_the_plot_is_the_same_picture_every_time(comparison) -> None:

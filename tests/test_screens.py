@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("screens")
     with pytest.MonkeyPatch.context() as patch, socket.socket() as probe:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("FDBPL_MLFLOW", raising=False)
         params = workspace_params(Path(), ELEVEN)
         records = read_records(params, evaluated_workspace(Path(), params))
         assert record(records, "fdbpl").written == 11 * 3 * 2 + 3

@@ -1,17 +1,10 @@
 """The page of a served model, in a real browser."""
 
-import os
-import re
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from models import write_colours
-from served import png
+from served import png, serving, wait_until
 
 from bench.screens import Page, browser, chromium
 
@@ -20,7 +13,6 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium to look at the page with"),
 ]
 
-SECONDS = 30
 VERDICTS = "[...document.querySelectorAll('.verdict')].map(one => one.textContent).join()"
 
 
@@ -31,40 +23,10 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture
-def serving(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def served(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a served model; its parameter is the environment's token."""
-    write_colours(tmp_path / "colours")
-    token = {"FDBPL_TOKEN": request.param} if hasattr(request, "param") else {}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fdbpl", "serve", str(tmp_path / "colours"), "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **token},
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+/", process.stdout.readline())
-        assert found
-        wait_until(lambda: answers(f"{found[0]}healthz"))
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url).close()
-    except OSError:
-        return False
-    return True
-
-
-def wait_until(holds) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    with serving(tmp_path / "colours", getattr(request, "param", "")) as address:
+        yield address
 
 
 @pytest.fixture
@@ -76,9 +38,9 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("width", [1280, 380])
-def test_pictures_are_told_the_newest_first(page: Page, serving: str, files, width: int) -> None:
+def test_pictures_are_told_the_newest_first(page: Page, served: str, files, width: int) -> None:
     page.resize(width, 1200)
-    page.open(serving, ["colours", "red, green, blue"])
+    page.open(served, ["colours", "red, green, blue"])
     page.choose("#files", files)
     wait_until(lambda: page.evaluate(VERDICTS).count(",") == 2)
     assert page.evaluate(VERDICTS) == "blue,no picture that can be read,red"
@@ -87,9 +49,9 @@ def test_pictures_are_told_the_newest_first(page: Page, serving: str, files, wid
     assert page.evaluate(VERDICTS) == ""
 
 
-@pytest.mark.parametrize("serving", ["a secret"], indirect=True)
-def test_a_token_is_asked_for_and_used(page: Page, serving: str, files) -> None:
-    page.open(serving, ["This server wants a token."])
+@pytest.mark.parametrize("served", ["a secret"], indirect=True)
+def test_a_token_is_asked_for_and_used(page: Page, served: str, files) -> None:
+    page.open(served, ["This server wants a token."])
     for token, said in (("wrong", "That was not the token."), ("a secret", "red, green, blue")):
         page.evaluate(
             f"document.querySelector('[name=token]').value = {token!r};"

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import COLOURS, SIZE
+from models import COLOURS, SIZE, write_colours
 from served import colour_predictor, png
 from starlette.testclient import TestClient
 
+from fdbpl.cli import main
 from fdbpl.serving import server
 from fdbpl.serving.server import Settings, create_app
 from fdbpl.serving.stream import answers
@@ -80,7 +82,7 @@ def test_a_picture_of_nothing_known_is_called_so() -> None:
         (b"x" * 7000, IMAGE, 413, "6,000 bytes"),
         (png("red"), {**IMAGE, "origin": "http://elsewhere"}, 403, "another origin"),
         (png("red"), {**IMAGE, "origin": "null"}, 403, "another origin"),
-        (png("red"), {**IMAGE, "host": "elsewhere"}, 400, "elsewhere"),
+        (png("red"), {**IMAGE, "host": "elsewhere"}, 403, "elsewhere"),
     ],
 )
 def test_what_is_no_request_for_it_is_refused(body, headers, status: int, said: str) -> None:
@@ -184,3 +186,11 @@ def test_logits_in_a_batch_are_those_of_one_by_one() -> None:
     whole = predictor.logits(pixels)
     single = np.concatenate([predictor.logits(pixels[row : row + 1]) for row in range(5)])
     np.testing.assert_allclose(whole, single, atol=1e-4)
+
+
+def test_where_nobody_can_listen_is_told_in_a_line(tmp_path: Path) -> None:
+    model = str(write_colours(tmp_path / "colours"))
+    done = CliRunner().invoke(main, ["serve", model, "--host", "192.0.2.1"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: 192.0.2.1, port 8000: ")
+    assert done.stderr.count("\n") == 1

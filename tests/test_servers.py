@@ -1,8 +1,8 @@
 """Real servers, a real worker, real kills: in a clone of the project, on two small datasets."""
 
+import base64
 import json
 import re
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from test_pipeline import Clone
 
 from fdbpl.system import processes
-from flows.servers import STATE, _free_port
+from flows.servers import STATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,8 +36,8 @@ def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 class Project(Clone):
     """A clone with servers; knows its processes and speaks to Prefect's API."""
 
-    def up(self) -> dict[str, Any]:
-        done = self.run("fdbpl", "up", "--prefect-port", "14200", "--mlflow-port", "15000")
+    def up(self, *words: str) -> dict[str, Any]:
+        done = self.run("fdbpl", "up", "--prefect-port", "14200", "--mlflow-port", "15000", *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return self.servers
 
@@ -45,7 +45,7 @@ class Project(Clone):
     def servers(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / STATE).read_text()))
 
-    def at_work(self, words: str = r"prefect\.engine|dvc |flows\.") -> list[int]:
+    def at_work(self, words: str = r"prefect\.engine|dvc |flows\.(leash|stage)") -> list[int]:
         """Ids of processes that came of `fdbpl up`, by words of their command lines."""
         found = []
         for process in processes.marked(self.servers["mark"]):
@@ -54,12 +54,22 @@ class Project(Clone):
                     found.append(process.pid)
         return found
 
+    def at_stage(self, stage: str) -> list[psutil.Process]:
+        """Processes of a stage of DVC's, which finds its dataset in its environment."""
+        found = []
+        for pid in self.at_work(r"flows\.stage"):
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                if process.environ().get("DVC_STAGE") == stage:
+                    found.append(process)
+        return found
+
     def api(self, path: str, body: object = None) -> Any:
         url = self.servers["urls"]["Prefect"]
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{url}/api/{path}", data, {"Content-Type": "application/json"}
-        )
+        shown = base64.b64encode(self.servers["secret"].encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {shown}"}
+        request = urllib.request.Request(f"{url}/api/{path}", data, headers)
         for _ in range(30):  # a server that has just started may find its database busy
             try:
                 with urllib.request.urlopen(request) as answer:
@@ -140,14 +150,6 @@ def test_another_host_is_refused_while_servers_run(project: Project) -> None:
     assert done.stderr == "error: running on 127.0.0.1, wanted 0.0.0.0. Run fdbpl down first.\n"
 
 
-def test_a_taken_port_is_left_alone() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        taken = other.getsockname()[1]
-        assert _free_port("127.0.0.1", taken) > taken
-
-
 def test_nothing_listens_to_other_machines(project: Project) -> None:
     addresses = [
         connection.laddr.ip
@@ -194,7 +196,7 @@ def test_a_killed_worker_leaves_nothing_at_work(project: Project) -> None:
 
 def test_a_killed_server_leaves_nothing_that_stops_the_next_run(project: Project) -> None:
     project.in_training()
-    psutil.Process(project.at_work("server start")[0]).kill()
+    psutil.Process(project.at_work("guarded prefect")[0]).kill()
     project.up()
     until(lambda: not project.at_work())
     project.check_whole()
@@ -203,8 +205,7 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next_run(project: Project
 def test_a_killed_stage_fails_its_dataset_alone(project: Project) -> None:
     """Icons is killed: every test of transfer rests on the prompts of the source, textures."""
     run = project.in_training()
-    icons = until(lambda: project.at_work(r"flows\.stage train-student icons"))
-    psutil.Process(icons[0]).kill()
+    until(lambda: project.at_stage("train-student@icons"))[0].kill()
     assert project.finished(run) == ("FAILED", "1 of 2 datasets failed: icons.")
     until(lambda: not project.at_work(), 60)
     project.check_whole()

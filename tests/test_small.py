@@ -251,6 +251,6 @@ def test_what_is_damaged_is_one_line(
         (tmp_path / "models").mkdir()
         for _, file in small.TOWERS.values():
             (tmp_path / "models" / file).write_bytes(damage)
-    with pytest.raises(UserError, match=r"'small' of .* cannot be read .*Install") as said:
+    with pytest.raises(UserError, match=r"student\.weights: .*damaged .* Install") as said:
         load_model(params(model), "student")
     assert "\n" not in str(said.value)

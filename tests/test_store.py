@@ -8,7 +8,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fdbpl.cache import store as storing
-from fdbpl.cache.format import encode_shard
+from fdbpl.cache.format import Shard, encode_shard
 from fdbpl.cache.place import Place
 from fdbpl.cache.store import RegionStore
 from fdbpl.system.files import canonical_json, sha256
@@ -176,6 +176,49 @@ def test_segments_put_together_by_a_cleaning_stand_in_for_those_they_were(tmp_pa
     found, rows = lookup.find(keys)
     assert found.all()
     assert (rows == features).all()
+
+
+OTHERS = {
+    "swapped with a sibling": lambda data, other: other,
+    "cut": lambda data, other: data[: len(data) // 2],
+    "empty": lambda data, other: b"",
+    "with fewer rows": lambda data, other: encode_shard(
+        {name: values[:1] for name, values in Shard(other).read().items()}
+    ),
+    "of another encoder": lambda data, other: encode_shard(
+        {"key": Shard(data).read()["key"], "feature": np.zeros((10, 7), "<f2")}
+    ),
+    "of a cache": lambda data, other: encode_shard({"values": np.zeros((10, 6), "<f4")}),
+}
+
+
+@pytest.mark.parametrize("spared", [0, 1 << 20])  # read in parts, and whole
+@pytest.mark.parametrize("kept", [0, 100])
+@pytest.mark.parametrize("is_own", [False, True])
+@pytest.mark.parametrize("damage", OTHERS)
+def test_a_segment_that_is_another_when_it_is_read_again_is_lost_not_believed(
+    url: str, monkeypatch, spared: int, kept: int, is_own: bool, damage: str
+) -> None:
+    monkeypatch.setattr(storing, "SPARED_BYTES", spared)
+    monkeypatch.setattr(storing, "KEPT_KEYS", kept)
+    keys, features = some(30)
+    writer, place = RegionStore(url), Place(url)
+    writer.lookup(DIGEST, keys)
+    names = [
+        writer.add(DIGEST, FIELDS, keys[part], features[part])
+        for part in (slice(0, 10), slice(10, 20), slice(20, 30))
+    ]
+    store = writer if is_own else RegionStore(url)
+    lookup = store.lookup(DIGEST, keys)
+    whole, other = (place.read(f"{DIGEST}/{name}") for name in names[:2])
+    place.write(f"{DIGEST}/{names[0]}", OTHERS[damage](whole, other))
+    found, rows = lookup.find(keys)
+    assert found.tolist() == [False] * 10 + [True] * 20
+    assert (rows[10:] == features[10:]).all()
+    assert len(store.faults) == 1
+    assert f"{DIGEST}/{names[0]}: damaged shard" in store.faults[0]
+    place.write(f"{DIGEST}/{names[0]}", whole)
+    assert (find(RegionStore(url), DIGEST, keys)[1] == features).all()
 
 
 def test_what_others_add_is_seen_after_a_refresh(url: str) -> None:

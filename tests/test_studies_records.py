@@ -1,6 +1,5 @@
 """Records read, and means and differences of what they hold."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from result_records import DATASETS, LIFT, comparison
 from test_studies_results import parameters, written_to
 
 from fdbpl.evaluation.accuracy import harmonic_mean
+from fdbpl.stages.summary import write_summary
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
@@ -68,11 +68,13 @@ def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
         read_measures(work, parameters())
     written_to(work, parameters(), transfer=None, ood=None)
     assert read_measures(work, parameters()).source is None
-    for name, place, text in (
-        ("ood", work.ood("json"), "{"),
-        ("compare", work.comparison("json"), json.dumps(comparison() | {"transfer": {}})),
-        ("compare", work.comparison("json"), json.dumps(without_joint())),
+    for name, place, record in (
+        ("ood", work.ood, None),
+        ("compare", work.comparison, comparison() | {"transfer": {}}),
+        ("compare", work.comparison, without_joint()),
     ):
-        place.write_text(text)
-        with pytest.raises(UserError, match=rf"\.json: damaged or old .*Run .*{name} again"):
+        write_summary(place, record or {}, "", b"")
+        if record is None:
+            place("json").write_text("{")
+        with pytest.raises(UserError, match=rf"\.json: damaged .*Run .*{name} again"):
             read_measures(work, parameters())

@@ -1,6 +1,5 @@
 """The page of results, from small records in the stages' formats."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from result_records import DATASETS, LIFT, comparison, ood, transfer
 from fdbpl.evaluation.statistics import Interval, linearised_h, t_interval
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages.made_with import of_all
+from fdbpl.stages.summary import write_summary
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies import results
@@ -40,11 +40,9 @@ def written_to(work: Workspace, params: Params, **changes: Any) -> Workspace:
         records["comparison"] = {**records["comparison"], "transfer": moved}
         if moved is None:
             del records["comparison"]["transfer"]
-    work.comparison("json").parent.mkdir(parents=True, exist_ok=True)
-    places = {"comparison": work.comparison("json"), "ood": work.ood("json")}
-    for name, place in places.items():
+    for name, place in {"comparison": work.comparison, "ood": work.ood}.items():
         if records[name] is not None:
-            place.write_text(json.dumps({**records[name], "made_with": of_all(params)}))
+            write_summary(place, {**records[name], "made_with": of_all(params)}, "", b"")
     return work
 
 

@@ -154,3 +154,20 @@ def test_files_that_are_no_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match="needs the package pyarrow"):
         read_table("mine", table, "{}.")
+
+
+@pytest.mark.parametrize("row", [",,", " , ,", ",,,,", ",", '"",,""'])
+def test_rows_that_say_nothing_are_none(tmp_path: Path, row: str) -> None:
+    text = f"image,class,split\n{row}\na.jpg,car,train\nb.jpg,bus,test\n{row}\n{row}\n"
+    (tmp_path / "t.csv").write_text(text)
+    dataset = read_table("mine", tmp_path / "t.csv", "{}.")
+    assert (dataset.train, dataset.test) == ((("a.jpg", 1),), (("b.jpg", 0),))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("class", "split", "image"):
+        (tmp_path / "t.csv").write_text(f"image,class,split,{name}\na.jpg,car,train,x\n")
+        with pytest.raises(UserError, match=rf"t\.csv: two columns '{name}', wanted one"):
+            read_table("mine", tmp_path / "t.csv", "{}.")
+    (tmp_path / "t.csv").write_text("image,class,,\na.jpg,car,,\nb.jpg,bus,,\n")
+    assert len(read_table("mine", tmp_path / "t.csv", "{}.").class_names) == 2

@@ -22,7 +22,7 @@ from fdbpl.serving.predictor import load_predictor
 from fdbpl.serving.stream import answers
 from fdbpl.stages import run_stage
 from fdbpl.system.workspace import Workspace
-from fdbpl.tracking import models
+from fdbpl.tracking import database, models
 from fdbpl.tracking import runs as tracking
 from fdbpl.tracking.models import FORMAT_TAG
 from fdbpl.tracking.records import Records, read_records
@@ -42,7 +42,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Workspace:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv(tracking.SETTING, raising=False)
     tracking.FOLDER.mkdir(parents=True)
     shutil.copy(empty_database, tracking.FOLDER / "mlflow.db")
     monkeypatch.setattr(models, "_load", lambda params: student())
@@ -270,10 +270,30 @@ def test_a_deleted_database_is_restored(work: Workspace, monkeypatch: pytest.Mon
     # another process: this one still holds the deleted file open
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert f"{RUNS} runs written, 0 were there" in done.stdout
-    Path(".fdbpl/mlflow/mlflow.db").rename("restored.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///restored.db")
+    Path("restored/.fdbpl").mkdir(parents=True)
+    Path(".fdbpl/mlflow").rename("restored/.fdbpl/mlflow")
+    monkeypatch.chdir("restored")
     assert content(all_runs()) == before
     assert len(aliases()) == 4
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_full_disk_is_one_line_and_the_rest_is_recorded_later(
+    work: Workspace, is_there: bool
+) -> None:
+    write_params()
+    if is_there:
+        database.prepare(tracking.FOLDER)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from fdbpl.cli import main; main(['record'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: .fdbpl/mlflow")
+    assert "Make room" in done.stderr or "make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert record().written == RUNS
 
 
 def write_params(**changes: Any) -> None:

@@ -326,3 +326,46 @@ def test_a_build_that_a_sweep_interrupts_ends_as_any(tmp_path: Path) -> None:
     build(plan, folder, Swept(), RegionStore(tmp_path / "b"), tmp_path / "swept")
     assert swept[0].dropped > 0
     assert contents(tmp_path / "swept") == contents(tmp_path / "alone")
+
+
+def test_segments_that_change_places_during_a_sweep_end_it_before_anything_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    fill(store, (1, 2), (3, 4))
+    hold(tmp_path / "c", 1, 4)
+    held = held_keys([tmp_path / "c"])
+    first, second = sorted((store / DIGEST).glob("*.segment"))
+    judge = sweeping._judged
+
+    def swap_then_judge(*arguments):
+        was = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(was)
+        return judge(*arguments)
+
+    monkeypatch.setattr(sweeping, "_judged", swap_then_judge)
+    with pytest.raises(UserError, match=r"changed while the store was cleaned .*its SHA-256 is"):
+        sweep(store, held, delete=True)
+    assert found(store, 1, 2, 3, 4) == [True] * 4
+
+
+@pytest.mark.parametrize("lies", [1, 2])
+def test_a_segment_goes_for_two_bad_answers_of_the_store_and_not_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: int
+) -> None:
+    fill(tmp_path / "store", (1, 2), (3, 4))
+    hold(tmp_path / "c", 1, 2, 3, 4)
+    held, (bad, _), left = held_keys([tmp_path / "c"]), segments(tmp_path / "store"), [lies]
+    read = Place.read
+
+    def lie(place: Place, name: str) -> bytes:
+        if name == bad and left[0]:
+            left[0] -= 1
+            return read(place, name)[:-1]
+        return read(place, name)
+
+    monkeypatch.setattr(Place, "read", lie)
+    (done,) = sweep(tmp_path / "store", held, delete=True)
+    assert len(done.faults) == lies - 1
+    assert sum(found(tmp_path / "store", 1, 2, 3, 4)) == (4 if lies == 1 else 2)

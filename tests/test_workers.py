@@ -230,17 +230,17 @@ def test_the_stage_writes_the_same_caches_by_processes(tmp_path, monkeypatch) ->
 
 
 @pytest.mark.slow
-@pytest.mark.kills
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("kind", "seconds"), [("threads", 0.004), ("processes", 0.004), ("dask", 0.02), ("ray", 0.02)]
+    ("kind", "seconds", "kills"),  # each of Dask's and Ray's builds starts servers first
+    [("threads", 0.004, 10), ("processes", 0.004, 10), ("dask", 0.02, 4), ("ray", 0.02, 2)],
 )
-def test_killed_at_ten_random_moments_a_build_resumes(tmp_path, kind, seconds) -> None:
+def test_killed_at_random_moments_a_build_resumes(tmp_path, kind, seconds, kills) -> None:
     if kind in ("dask", "ray"):  # extras
         pytest.importorskip(f"prefect_{kind}")
-    tally = disturb(tmp_path, kind, kills=10, seconds=seconds)
+    tally = disturb(tmp_path, kind, kills=kills, seconds=seconds)
     assert tally.faults == []
-    assert tally.kills == 10
+    assert tally.kills == kills
     assert tally.builds >= 1
 
 

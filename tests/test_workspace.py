@@ -26,6 +26,16 @@ def test_it_runs_the_stage_where_the_workspace_is(stage: str, run: str | None) -
     assert parsed.params.get("dataset") == dataset
 
 
+def test_what_a_stage_of_dvcs_finds_wrong_is_run_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For DVC takes it for up to date, or it would have run it before."""
+    monkeypatch.setenv("DVC_STAGE", "evaluate@mine")
+    project, by_hand = Workspace(Path()), Workspace(Path("runs/default"))
+    forced = "dvc repro --force --single-item train-student@mine"
+    assert project.command("train-student", "mine") == forced
+    assert project.command("evaluate", "mine", force=False) == "dvc repro evaluate@mine"
+    assert by_hand.command("train-student", "mine") == "fdbpl train-student mine"
+
+
 def test_what_is_missing_names_the_run_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

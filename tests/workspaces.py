@@ -25,7 +25,7 @@ from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.evaluate import measure
 from fdbpl.stages.made_with import Record, of_training
 from fdbpl.stages.tasks import Task, tasks_of
-from fdbpl.system.files import readable_json
+from fdbpl.system.sealed import sealed_json
 from fdbpl.system.workspace import Workspace
 
 DIM = 8
@@ -177,17 +177,15 @@ def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
         for seed in params.seeds:
             name, sides = method.name, SIDES[: len(getattr(method, "starts", ()))]
             about = {
-                "method": name,
+                **task.identity(name, seed),
                 "options": method.options.model_dump(mode="json"),
                 "student": student,
                 "template": plan.template,
                 "logit_scale": SCALE,
-                "dataset": dataset,
                 "plan": plan.digest,
                 "class_names": list(plan.class_names),
                 "learned_classes": list(task.names) if method.learns else [],
                 "made_with": of_training(params, task, name, seed),
-                "seed": seed,
             }
             said = f"{dataset} {task.folder} {name} {seed} {params.train.lr} {draw}"
             rng = np.random.default_rng(zlib.crc32(said.encode()))
@@ -202,13 +200,14 @@ def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
                 place = work.learned(dataset, task.folder, name, seed, "prompts")
                 about["prompts"] = prompts.save(place)
                 history = {
+                    **task.identity(name, seed),
                     "prompts": prompts.digest,
                     "inactive": [],
                     "terms": {"cross_entropy": rng.random(params.train.epochs).tolist()},
                     "gradients": {"0": {"cross_entropy": rng.random(1).tolist()}},
                 }
                 path = work.learned(dataset, task.folder, name, seed, "history")
-                path.write_bytes(readable_json(history))
+                path.write_bytes(sealed_json(history))
             known = {"kind": "classifier", **about, "decision": decision.spec()}
             file = Artifact({**vectors, **decision.arrays()}, known)
             file.save(work.learned(dataset, task.folder, name, seed, "classifier"))

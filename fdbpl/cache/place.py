@@ -10,11 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
+from fsspec.implementations.memory import MemoryFileSystem
 
+from fdbpl.cache.deadline import within
 from fdbpl.system.address import require_no_password
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
@@ -35,6 +37,14 @@ LEFT_SECONDS = 24 * 60 * 60.0
 # that failed together do not come back together: 15 s in all.
 BACKOFF_SECONDS = (0.2, 0.8, 2.0, 4.0, 8.0)
 
+# A remote store is looked after when a call takes longer: it is asked for something small, and
+# given up when it does not answer that for as long. Twice this is how long a call may fail.
+PATIENCE_SECONDS = 30.0
+
+# While a store answers, a call may take as long as its bytes do over a slow line (1 Mbit/s).
+SLOWEST_BYTES = 1 << 17
+LONGEST_BYTES = 64 << 20  # for calls of an unknown size, as the listing of a large folder
+
 # What marks a failure as transient: its number, its HTTP status, or the name of its class, which is
 # all that the clients' errors of connections have in common.
 ERRNOS = frozenset(
@@ -53,7 +63,7 @@ STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 NAMES = ("Timeout", "ConnectionError", "ConnectionClosed", "Disconnected", "PayloadError")
 
 READING = "read ({}); check the rights, the credentials and the connection to it"
-WRITING = "written ({}); free space or mend the rights there"
+WRITING = "written ({}); free space, or mend the rights there or the connection to it"
 
 Result = TypeVar("Result")
 
@@ -62,13 +72,19 @@ class Place:
     """The folder at `url`; `name` below may hold slashes and is relative to it.
 
     What fails for a moment (a timeout, a lost connection, a busy server) is tried again, six times
-    in all; what fails for good is a UserError that names the file.
+    in all; what fails for good, or for a minute, is a UserError that names the file.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        """Open the folder, which need not exist. Raises UserError for an unusable URL."""
+    def __init__(self, url: str | Path, *, patience: float = PATIENCE_SECONDS) -> None:
+        """Open the folder, which need not exist. Raises UserError for an unusable URL.
+
+        patience: seconds after which a remote store that does not answer is looked after; after
+        twice as many it is given up.
+        """
         self._fs, self._root = _opened(str(url))
+        self._patience = patience
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._may_hang = not self._is_local and type(self._fs) is not MemoryFileSystem
         whole = (self._root, "") if self._is_local else _around_names(str(url), self._root)
         self._before, self._after = whole
 
@@ -123,7 +139,8 @@ class Place:
         def fetch(start: int, stop: int) -> bytes:
             read = partial(self._fs.cat_file, path, start=start, end=stop)
             data: bytes = self._tried(name, read)
-            return data
+            first = start if len(data) == size else 0  # some servers of HTTP know no ranges
+            return data[first : first + stop - start]
 
         return io.BufferedReader(_Ranges(fetch, size), PART_BYTES)
 
@@ -134,7 +151,8 @@ class Place:
         """
         for _ in range(WRITE_TRIES):
             try:
-                return self._tried(name, lambda: self._write(self._path(name), data), WRITING)
+                write = partial(self._write, self._path(name), data)
+                return self._tried(name, write, WRITING, size=len(data))
             except (FileNotFoundError, NotADirectoryError) as error:
                 lost = error
         raise self._refused(name, WRITING, lost) from lost
@@ -176,30 +194,56 @@ class Place:
         """
         listing = _local_listing if self._is_local else partial(_remote_listing, self._fs)
         try:
-            return self._tried(folder, lambda: listing(self._path(folder)))
+            list_it = partial(listing, self._path(folder))
+            return self._tried(folder, list_it, size=LONGEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if name else self._root
 
-    def _tried(self, name: str, action: Callable[[], Result], doing: str = READING) -> Result:
+    def _tried(
+        self,
+        name: str,
+        action: Callable[[], Result],
+        doing: str = READING,
+        *,
+        size: int | None = None,
+    ) -> Result:
         """Return action(), tried again after waiting while its failures are transient.
 
+        size: bytes that it may move; by default as many as the file has.
         Raises UserError for a failure that lasts, but of a missing file what the system raises.
         """
         failures = OSError if self._is_local else Exception  # remote ones raise their client's own
-        waits = iter(BACKOFF_SECONDS)
+        waits, until = iter(BACKOFF_SECONDS), time.monotonic() + 2 * self._patience
         while True:
             try:
-                return action()
+                return self._answered(name, action, size) if self._may_hang else action()
             except (FileNotFoundError, NotADirectoryError):
                 raise
             except failures as error:
-                seconds = next(waits, None) if is_transient(error) else None
+                is_over = not is_transient(error) or time.monotonic() >= until
+                seconds = None if is_over else next(waits, None)
                 if seconds is None:
                     raise self._refused(name, doing, error) from error
             time.sleep(seconds * random.uniform(0.5, 1))
+
+    def _answered(self, name: str, action: Callable[[], Result], size: int | None) -> Result:
+        """Return action(), given up when the store gives no sign of life, or takes far too long."""
+
+        def more() -> float:
+            # over another connection, since not every client takes two calls at once
+            fs, _ = fsspec.url_to_fs(self.url(), use_listings_cache=False, skip_instance_cache=True)
+            found: dict[str, Any] = {}
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found = fs.info(self._path(name))
+            return (found.get("size") or 0 if size is None else size) / SLOWEST_BYTES
+
+        try:
+            return within(self._patience, action, more)
+        except TimeoutError as error:
+            raise TimeoutError(_words(error) + _endpoint(self._fs)) from error
 
     def _refused(self, name: str, doing: str, error: Exception) -> UserError:
         why = f"cannot be {doing.format(_words(error))}"
@@ -335,6 +379,13 @@ def _remote_listing(fs: fsspec.AbstractFileSystem, path: str) -> list[tuple[str,
         for entry in fs.ls(path, detail=True)
         if entry["name"].strip("/") != path.strip("/")  # some stores list a folder's own mark
     ]
+
+
+def _endpoint(fs: Any) -> str:
+    """Say which server a filesystem asks, where its client tells, as that of S3 does."""
+    client = getattr(fs, "s3", None)
+    address = getattr(getattr(client, "meta", None), "endpoint_url", None)
+    return f" from {address}" if address else ""
 
 
 def _words(error: Exception) -> str:

@@ -122,7 +122,7 @@ class Lookup:
             features = np.zeros((len(keys), self._segments.dim), self._segments.dtype)
             for here in _grouped(np.flatnonzero(segments >= 0), segments):
                 number = int(segments[here[0]])
-                values = self._segments.features(number, rows[here])
+                values = self._segments.features(number, rows[here], keys[here])
                 if values is None:
                     self._segment[self._segment == number] = -1
                     # Look again: another segment may hold the same keys, one of those known, or
@@ -165,6 +165,7 @@ class _Segments:
         self._keys: list[Keys | None] = []  # None: not kept
         self._kept = 0
         self._rows: list[int] = []
+        self._crcs: list[int | None] = []  # which stand for a segment's content
         self.names: list[str] = []
         self.dim = 0
         self.dtype: np.dtype[Any] = np.dtype("<f2")
@@ -176,46 +177,71 @@ class _Segments:
                 found = self._read(name, self._like_others)
                 self._known.add(name)
                 if found is not None:
-                    keys, feature = found
-                    self.add(name, keys, feature.row_items, feature.dtype)
+                    keys, feature, crc = found
+                    self.add(name, keys, feature.row_items, feature.dtype, crc)
 
-    def add(self, name: str, keys: Keys, dim: int, dtype: np.dtype[Any]) -> None:
-        """Take up a segment with (n, 16) keys."""
+    def add(
+        self, name: str, keys: Keys, dim: int, dtype: np.dtype[Any], crc: int | None = None
+    ) -> None:
+        """Take up a segment with (n, 16) keys; crc: its own, None of one that was only written."""
         self._known.add(name)
         self.names.append(name)
         self._rows.append(len(keys))
+        self._crcs.append(crc)
         keep = self._kept + len(keys) <= KEPT_KEYS
         self._kept += len(keys) if keep else 0
         self._keys.append(keys.copy() if keep else None)  # of a view only these rows
         self.dim, self.dtype = dim, dtype
 
-    def features(self, number: int, rows: NDArray[np.int32]) -> Features | None:
-        """Return the features of some rows of a segment; None when it is lost, and its keys too."""
+    def features(self, number: int, rows: NDArray[np.int32], keys: Keys) -> Features | None:
+        """Return the features of some rows of a segment; None when it is lost, and its keys too.
+
+        keys: (n, 16), of these rows as they were looked up.
+        """
+
+        def take(shard: Shard) -> Features:
+            if self._crcs[number] is None:  # never read yet, only written
+                found, *_ = self._like_others(shard)
+                if not (int(rows.max()) < len(found) and (found[rows] == keys).all()):
+                    raise damaged(shard.name, "not the segment that was written")
+            self._require_same(number, shard)
+            features: Features = shard.read(["feature"], rows)["feature"]
+            return features
+
         spared = (self._rows[number] - len(rows)) * self.dim * self.dtype.itemsize
-        found: Features | None = self._read(
-            self.names[number],
-            lambda shard: shard.read(["feature"], rows)["feature"],
-            whole=spared < SPARED_BYTES,
-        )
+        found = self._read(self.names[number], take, whole=spared < SPARED_BYTES)
         if found is None:
             self._keys[number] = NO_KEYS
         return found
 
     def keys(self, number: int) -> Keys:
         """Return the keys of a segment, read again if they are not kept; none when it is lost."""
+
+        def take(shard: Shard) -> Keys:
+            keys, *_ = self._like_others(shard)
+            self._require_same(number, shard)
+            return keys
+
         kept = self._keys[number]
         if kept is None:
-            found = self._read(self.names[number], segment_columns)
+            found = self._read(self.names[number], take)
             if found is not None:
-                return found[0]
+                return found
             kept = self._keys[number] = NO_KEYS
         return kept
 
-    def _like_others(self, shard: Shard) -> tuple[Keys, Column]:
+    def _require_same(self, number: int, shard: Shard) -> None:
+        """Raise DamagedShard when a segment is not the one that was read under its name before."""
+        if self._crcs[number] is None:
+            self._crcs[number] = shard.crc
+        elif self._crcs[number] != shard.crc:
+            raise damaged(shard.name, "another segment than was read before")
+
+    def _like_others(self, shard: Shard) -> tuple[Keys, Column, int]:
         keys, feature = segment_columns(shard)
         if self.names and (feature.dtype, feature.row_items) != (self.dtype, self.dim):
             raise damaged(shard.name, "its features are unlike those of other segments")
-        return keys, feature
+        return keys, feature, shard.crc
 
     def _read(
         self, name: str, take: Callable[[Shard], Result], *, whole: bool = False

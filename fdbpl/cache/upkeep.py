@@ -109,21 +109,29 @@ def _checked(place: Place) -> Iterator[tuple[str, int, Keys | str]]:
     """Read every byte of the segments directly in a folder.
 
     Yields name, bytes and keys of each that is what its name says, with all blocks whole; of any
-    other its name, 0 and its fault.
+    other its name, 0 and its fault. Such a one is read twice: it is not removed for a single bad
+    answer of the store.
     Raises UserError when one is of an unknown version or cannot be read.
     """
     for name in segment_names(place):
         try:
-            data = place.read(name)
-            shard = Shard(data, place.url(name))
-            shard.require_sha256(name.removesuffix(SUFFIX))
-            keys, _ = segment_columns(shard)
-            shard.read(["feature"])
-            yield name, len(data), keys
+            try:
+                yield _whole_segment(place, name)
+            except DamagedShard:
+                yield _whole_segment(place, name)
         except DamagedShard as error:
             yield name, 0, str(error)
         except FileNotFoundError:
             continue  # tidied away since it was listed
+
+
+def _whole_segment(place: Place, name: str) -> tuple[str, int, Keys]:
+    data = place.read(name)
+    shard = Shard(data, place.url(name))
+    shard.require_sha256(name.removesuffix(SUFFIX))
+    keys, _ = segment_columns(shard)
+    shard.read(["feature"])
+    return name, len(data), keys
 
 
 def held_keys(urls: Iterable[str | Path]) -> Keys:
@@ -230,7 +238,9 @@ def _packed(place: Place, segments: Sequence[Segment]) -> Iterator[tuple[str, in
     for number, segment in enumerate(ordered, start=1):
         name = place.url(segment.name)
         try:
-            columns = Shard(place.read(segment.name), name).read(rows=np.flatnonzero(segment.stays))
+            shard = Shard(place.read(segment.name), name)
+            shard.require_sha256(segment.name.removesuffix(SUFFIX))  # still what was judged
+            columns = shard.read(rows=np.flatnonzero(segment.stays))
         except (DamagedShard, FileNotFoundError) as error:
             raise UserError(
                 f"{name}: changed while the store was cleaned ({error}); nothing was removed: run "

@@ -35,7 +35,7 @@ from fdbpl.cache.store import RegionStore
 from fdbpl.data.images import DECODER
 from fdbpl.system.difference import difference, short
 from fdbpl.system.errors import UserError
-from fdbpl.system.processes import WORKER
+from fdbpl.system.processes import WORKER, cores
 
 TRIES = 5  # of one chunk, each ended by the death of the worker that had it
 
@@ -75,7 +75,7 @@ class _Processes:
     def _start(self) -> ProcessPoolExecutor:
         # spawn: a forked child of a process with threads may find their locks held for ever
         spawn = multiprocessing.get_context("spawn")
-        share = max(1, len(os.sched_getaffinity(0)) // self.count)
+        share = max(1, cores() // self.count)
         begin = share, spawn.Value("i", 0)
         return ProcessPoolExecutor(self.count, spawn, initializer=_begin, initargs=begin)
 

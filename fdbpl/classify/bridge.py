@@ -58,11 +58,37 @@ class Moments:
 
         Both covariances are divided by the total variance of x.
         """
+        means, about = self._scaled()
+        return np.hstack([means[: len(about), None], about])
+
+    def regression(self, ridge: float) -> Doubles:
+        """Return (D + 1, E): the weights, then the offsets, of the ridge regression of y on x.
+
+        With Sxx and Sxy the covariances, the weights are
+
+            M = (Sxx + ridge tr(Sxx) / D I)^-1 Sxy
+
+        and the offsets the mean of y minus M times that of x.
+
+        Args:
+            ridge: in mean variances of x.
+        """
+        means, about = self._scaled()
+        width = len(about)
+        with one_thread():
+            flat = ridge / width * np.eye(width)
+            weights = np.linalg.solve(about[:, :width] + flat, about[:, width:])
+            return np.vstack([weights, means[width:] - means[:width] @ weights])
+
+    def _scaled(self) -> tuple[Doubles, Doubles]:
+        """Return the means (D + E,) of x and y, and the covariances (D, D + E) of x with both.
+
+        These are divided by the total variance of x.
+        """
         total, width = max(self._sums[0, 0], 1e-12), len(self._sums) - 1
         means = self._sums[0, 1:] / total
         about = self._sums[1:, 1:] / total - np.outer(means[:width], means)
-        variance = max(float(np.trace(about[:, :width])), 1e-12)
-        return np.hstack([means[:width, None], about / variance])
+        return means, about / max(float(np.trace(about[:, :width])), 1e-12)
 
 
 def across(bridge: Floats, student: Floats, teacher: Floats, ridge: float = RIDGE) -> Doubles:

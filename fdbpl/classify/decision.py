@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,14 @@ class Discriminant:
         unseen: what it does where classes compete that it does not know: it is "silent", so that
             no class wins by being known; it "adds" to the known ones all the same; or its values
             "replace" the logits of the known ones, there and everywhere.
+        before_projection: whether it judges features as they are before the decision's projection.
     """
 
     rows: Floats
     seen: Floats
     share: float
     unseen: Literal["silent", "adds", "replaces"] = "adds"
+    before_projection: bool = False
 
     def applied(self, logits: Floats, features: Floats, classes: NDArray[Any]) -> Floats:
         """Return the logits (n, L) of features (n, D) for classes (L,), with its own in them."""
@@ -63,6 +65,7 @@ class KeyValueCache:
     labels: Floats
     alpha: float
     beta: float
+    before_projection: ClassVar[bool] = False
 
     def applied(self, logits: Floats, features: Floats, classes: NDArray[Any]) -> Floats:
         """Return the logits (n, L) of features (n, D) for classes (L,), with its own in them."""
@@ -87,8 +90,8 @@ class Decision:
         vectors: (C, D) unit vectors, by label.
         scale: of the cosines: exp(logit_scale) of the student.
         parts: by name, each applied to the logits of what stands before it.
-        projection: (E, D), through which features (n, E) come before all else, brought to unit
-            length then; None where they are judged as they are.
+        projection: (E, D), through which features (n, E) come, brought to unit length then, before
+            all but the parts that judge them as they are; None where all does.
         sees: whose features it judges.
     """
 
@@ -100,12 +103,13 @@ class Decision:
 
     def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
         """Return the logits (n, len(among)) of unit features (n, D) for the labels that compete."""
-        classes, seen = np.asarray(among), np.asarray(features, np.float32)
+        classes, before = np.asarray(among), np.asarray(features, np.float32)
+        seen = before
         if self.projection is not None:
-            seen = unit(seen @ np.asarray(self.projection, np.float32))
+            seen = unit(before @ np.asarray(self.projection, np.float32))
         found: Floats = self.scale * (seen @ np.asarray(self.vectors[classes], np.float32).T)
         for part in self.parts.values():
-            found = part.applied(found, seen, classes)
+            found = part.applied(found, before if part.before_projection else seen, classes)
         return found
 
     def arrays(self) -> dict[str, Floats]:

@@ -1,5 +1,7 @@
 """The command line: one file a group of commands."""
 
+from typing import Any
+
 import click
 
 from fdbpl import __version__
@@ -14,16 +16,23 @@ from fdbpl.cli import (
     preset,
     push,
     record,
+    repair,
     report,
     serve,
     servers,
     stages,
 )
 from fdbpl.cli.options import Command
+from fdbpl.system.terminal import replace_unknown_letters
 
 
 class _Commands(Command, click.Group):
-    """Commands that answer what the user can mend with one line."""
+    """Commands that answer what the user can mend with one line, on any terminal."""
+
+    def main(self, *arguments: Any, **more: Any) -> Any:
+        """Run what the command line says."""
+        replace_unknown_letters()
+        return super().main(*arguments, **more)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,7 +55,7 @@ for command in (
     *stages.STAGES,
     *(stages.regions, stages.estimate),
     *(init.init, preset.preset, data.data, cache.cache),
-    *(record.record, report.report),
+    *(record.record, report.report, repair.repair),
     *(servers.up, servers.down),
 ):
     main.add_command(command)

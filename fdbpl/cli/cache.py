@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli.options import params_option
+from fdbpl.cli.options import UserPath, params_option
 
 DAMAGED = 1
 
@@ -49,7 +49,7 @@ def ls(url: str) -> None:
 @click.argument("url")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Draw regions into this PNG, with the model's likeliest classes and w.",
 )
 @click.option(
@@ -61,7 +61,7 @@ def ls(url: str) -> None:
 )
 @click.option(
     "--plan",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Folder of the cache's plan; by default plans/NAME where caches/NAME is a part of URL.",
 )
 @params_option("Say where images are; only drawing reads them.")

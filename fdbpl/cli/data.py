@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli.options import params_option, shots_of, whole_numbers
+from fdbpl.cli.options import UserPath, params_option, shots_of, whole_numbers
 from fdbpl.data.params import DataParams
 from fdbpl.settings.params import DEFAULT_PATH, SEEDS, SHOTS, Params, read_params
 from fdbpl.system.errors import UserError
@@ -20,7 +20,10 @@ def data() -> None:
 
 
 _ROOT = click.option(
-    "--root", metavar="DIR", help="Holds CoOp's dataset folders, instead of data.root."
+    "--root",
+    type=UserPath(path_type=str),
+    metavar="DIR",
+    help="Holds CoOp's dataset folders, instead of data.root.",
 )
 _PARAMS = params_option(f"The parameters; {DEFAULT_PATH} where there is one.", default=None)
 
@@ -29,33 +32,38 @@ _PARAMS = params_option(f"The parameters; {DEFAULT_PATH} where there is one.", d
 @click.argument("dataset")
 @_ROOT
 @_PARAMS
+@click.option("--all", "every", is_flag=True, help="Name every case of a problem, not three.")
 @click.pass_context
 def data_check(
-    context: click.Context, dataset: str, root: str | None, params_path: Path | None
+    context: click.Context, dataset: str, root: str | None, params_path: Path | None, every: bool
 ) -> None:
     """Say what there is of DATASET, what is missing and what is wrong.
 
     Opens every image; reads the vocabulary and the table of picks, where the parameters name one.
+    A class needs as many training images as the parameters have shots.
     Ends with exit code 0 when all is well, 1 when problems were found, 2 when
     the dataset cannot be read.
     """
-    from fdbpl.data.check import check, look_at
+    from fdbpl.data.check import SHOWN, check, look_at
     from fdbpl.data.disk import other_suffixes
     from fdbpl.data.names import read_vocabulary
     from fdbpl.data.published import PUBLISHED
     from fdbpl.data.registry import given_picks, open_dataset
     from fdbpl.system.progress import progress
 
-    params = _data_params(dataset, root, _read(params_path))
-    found = open_dataset(dataset, params)
-    given_picks(found, params)
-    if params.vocabulary is not None:
-        read_vocabulary(params.vocabulary)
+    params = _read(params_path)
+    where = _data_params(dataset, root, params)
+    found = open_dataset(dataset, where)
+    given_picks(found, where)
+    if where.vocabulary is not None:
+        read_vocabulary(where.vocabulary)
     with progress(f"{dataset}: looking at images") as report:
         look = look_at(found, report)
-    others = other_suffixes(found.folder) if dataset in params.own else {}
-    checked = check(found, look, PUBLISHED.get(dataset, {}), others)
-    click.echo("\n".join(checked.lines()))
+    others = other_suffixes(found.folder) if dataset in where.own else {}
+    counts = params.counts if params else [SHOTS]
+    shots = max((count for count in counts if count != "all"), default=1)
+    checked = check(found, look, PUBLISHED.get(dataset, {}), others, shots=shots)
+    click.echo("\n".join(checked.lines(None if every else SHOWN)))
     context.exit(0 if checked.is_sound else PROBLEMS_FOUND)
 
 
@@ -96,7 +104,7 @@ def data_fetch(
 @click.argument("dataset")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     required=True,
     help="The CSV file to write.",
 )

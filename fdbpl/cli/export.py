@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fdbpl.cli.options import model_option
+from fdbpl.cli.options import UserPath, model_option
 from fdbpl.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ _THEN = {
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=UserPath())
 @click.option("--to", type=click.Choice([ONNX, OPEN_CLIP, WEB]), required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--out", type=UserPath(), required=True, help="The folder to write.")
 @click.option(
     "--pictures",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="A folder of pictures to try the export on; by default some are made at random.",
 )
 @click.option(
@@ -34,7 +34,7 @@ _THEN = {
 @model_option("student", "The student, where its weights were a file; only open_clip needs it.")
 @click.option(
     "--ort-web",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="With web: a folder of the npm package onnxruntime-web; by default npm fetches it.",
 )
 def export(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from fdbpl.cli.options import UserPath
 from fdbpl.cli.preset import datasets_of, only_option, root_option
 from fdbpl.settings.presets import preset as presets
 from fdbpl.settings.project.project import make_project
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 @click.option(
     "--preset",
     "name",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fdbpl.cli.options import model_option, shots_of, words
+from fdbpl.cli.options import UserPath, model_option, shots_of, words
 from fdbpl.system.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -18,21 +18,21 @@ WORK = Path(".fdbpl") / "learn"
 
 
 @click.command()
-@click.argument("pictures", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model to write.")
+@click.argument("pictures", type=UserPath())
+@click.option("--out", type=UserPath(), required=True, help="The model to write.")
 @click.option(
     "--names",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Class names, one a line, of pictures whose classes nobody has told.",
 )
 @click.option(
     "--test",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Beside --names: a folder of class folders to measure on.",
 )
 @click.option(
     "--unknown",
-    type=click.Path(path_type=Path, exists=True),
+    type=UserPath(exists=True),
     help="Pictures that show none of the classes, to measure how many are refused.",
 )
 @click.option("--template", default="a photo of a {}.", show_default=True, help="Around a name.")
@@ -93,9 +93,10 @@ def learn(
     )
     outcome = learn_pictures(request, Workspace(WORK / re.sub(r"[^\w.-]", "_", out.name)))
     plan = outcome.plan
+    how = "of your test to choose by" if outcome.chosen_by_test else "held out by turns"
     click.echo(
         f"{pictures}: {len(plan.class_names)} classes, {len(plan.shots[seed]):,} pictures to learn "
-        f"from, {len(outcome.held_out.labels):,} held out by turns"
+        f"from, {len(outcome.held_out.labels):,} {how}"
     )
     for note in outcome.notes:
         click.echo(f"  {note}")

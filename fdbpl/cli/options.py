@@ -1,5 +1,6 @@
 """What commands share: options of several, and how what the user can mend is answered."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,11 @@ import click
 
 from fdbpl.clip.params import named_model
 from fdbpl.settings.params import DEFAULT_PATH
-from fdbpl.system.errors import UserError, told
+from fdbpl.system.errors import INTERRUPTED, USER_MISTAKE, UserError, told
 from fdbpl.system.workspace import Workspace
 
-USER_MISTAKE = 2
+PARAMS = "fdbpl.params"
+"""Under which a command's context keeps the file that --params names, where it is not the usual."""
 
 Function = Callable[..., Any]
 
@@ -28,15 +30,38 @@ class Command(click.Command):
             line = told(error)
             if line is None:
                 raise
+            given = context.meta.get(PARAMS)
+            if given is not None and given not in line:
+                line += f" The parameters are {given}."
             click.echo(f"error: {line}", err=True)
             context.exit(USER_MISTAKE)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            context.exit(INTERRUPTED)
+
+
+class UserPath(click.Path):
+    """A path; where the shell left ~ as it was, as in --out=~/model, it is the home here."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{"path_type": Path, **more})
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path, expanded and checked."""
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - or bytes
 
 
 def params_option(about: str = "The parameters.", **more: Any) -> Callable[[Function], Function]:
     """Return the option `--params`, which a command takes as `params_path`."""
     given = {"default": DEFAULT_PATH, "show_default": True, **more}
-    kind = click.Path(path_type=Path)
-    return click.option("--params", "params_path", type=kind, help=about, **given)
+    kind = UserPath()
+
+    def note(context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+        if path not in (None, DEFAULT_PATH):
+            context.meta[PARAMS] = str(path)
+        return path
+
+    return click.option("--params", "params_path", type=kind, callback=note, help=about, **given)
 
 
 def run_option(about: str, default: str | None = None) -> Callable[[Function], Function]:
@@ -87,3 +112,12 @@ def run_workspace(run: str) -> Workspace:
 def workspace(run: str | None) -> Workspace:
     """Return runs/RUN, or DVC's outputs where no run is given."""
     return Workspace(Path()) if run is None else run_workspace(run)
+
+
+def repair_first() -> None:
+    """Mend what a crash left, in a folder that is a project."""
+    from flows import repair
+
+    if repair.DVC_YAML.is_file():
+        for line in repair.repair():
+            click.echo(line)

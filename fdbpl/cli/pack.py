@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fdbpl.cli.options import params_option, run_option, workspace
+from fdbpl.cli.options import UserPath, params_option, run_option, workspace
 from fdbpl.settings.params import read_params
 from fdbpl.system.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("dataset")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model to write.")
+@click.option("--out", type=UserPath(), required=True, help="The model to write.")
 @click.option("--method", default="fdbpl", show_default=True, help="Whose classifier it is.")
 @click.option("--seed", type=int, default=None, help="Of its training; the first by default.")
 @click.option(

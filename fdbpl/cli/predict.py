@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fdbpl.cli.options import model_option
+from fdbpl.cli.options import UserPath, model_option
 from fdbpl.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ UNREAD = 1
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("model", type=UserPath())
+@click.argument("paths", nargs=-1, required=True, type=UserPath(path_type=str, readable=False))
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes named.")
 @click.option("--none", "say_none", is_flag=True, help='Say "none of these" of unknown pictures.')
 @click.option(
@@ -31,7 +31,7 @@ UNREAD = 1
 )
 @click.option(
     "--classes",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="A file of other class names, one a line.",
 )
 @model_option("student", "The student, where its weights were a file; only --classes needs it.")

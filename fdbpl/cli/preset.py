@@ -7,8 +7,8 @@ import click
 from ruamel.yaml.error import YAMLError
 
 from fdbpl.cli.options import params_option
-from fdbpl.settings.params import load_yaml
 from fdbpl.settings.presets import preset as presets
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import write_whole
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 
+from fdbpl.cli.options import UserPath
+
 _ADDRESS = "hf://OWNER/NAME[@REVISION]"
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=UserPath())
 @click.argument("address", metavar=_ADDRESS)
 @click.option("--public", is_flag=True, help="Everybody may see it; by default you alone.")
 def push(model: Path, address: str, public: bool) -> None:
@@ -36,7 +38,7 @@ def push(model: Path, address: str, public: bool) -> None:
 
 @click.command()
 @click.argument("address", metavar=_ADDRESS)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model to write.")
+@click.option("--out", type=UserPath(), required=True, help="The model to write.")
 def pull(address: str, out: Path) -> None:
     """Download a model that fdbpl push uploaded, and check it.
 

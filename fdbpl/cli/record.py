@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli.options import params_option, run_option, words, workspace
+from fdbpl.cli.options import params_option, repair_first, run_option, words, workspace
 from fdbpl.settings.params import Params, read_params
 from fdbpl.system.errors import UserError
 
@@ -27,8 +27,12 @@ def record(params_path: Path, run: str | None, register: list[str]) -> None:
     from fdbpl.system.progress import progress
     from fdbpl.tracking import EXPERIMENT, REGISTERED, record, store_uri
     from fdbpl.tracking.records import read_records
+    from fdbpl.tracking.uris import unused
 
+    for line in unused():
+        click.echo(line)
     params = read_params(params_path)
+    repair_first()
     asked = [] if register == NONE else _of_the_student(register, params)
     if run is not None and asked:  # a model's name says no run
         raise UserError(f"--register is for DVC's outputs, not for runs/{run}. Leave out one.")

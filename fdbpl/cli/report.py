@@ -4,21 +4,21 @@ from pathlib import Path
 
 import click
 
-from fdbpl.cli.options import params_option, run_option, workspace
+from fdbpl.cli.options import UserPath, params_option, run_option, workspace
 from fdbpl.settings.params import read_params
 from fdbpl.system.errors import UserError
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML to write.")
+@click.argument("model", required=False, type=UserPath())
+@click.option("--out", type=UserPath(), required=True, help="The HTML to write.")
 @params_option()
 @run_option("Of runs/RUN, not DVC's outputs.")
 @click.option("--method", help="Looked at closely; fdbpl by default.")
 @click.option("--seed", type=int, help="Of its training; the first by default.")
 @click.option(
     "--pictures",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Of a MODEL: a folder of class folders, whose surest mistakes are shown.",
 )
 def report(

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import click
 
+from fdbpl.cli.options import UserPath
+from fdbpl.system.address import bound
 from fdbpl.system.errors import UserError
 
 TOKEN = "FDBPL_TOKEN"
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=UserPath())
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--allow-host", "names", multiple=True, help="A name it is asked under; * for any.")
 @click.option(
     "--token-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help=f"Holds a token that requests must show; or set {TOKEN}.",
 )
 @click.option(
@@ -44,13 +46,14 @@ def serve(
     """
     import uvicorn
 
+    from fdbpl.serving.guard import hosts_of
     from fdbpl.serving.predictor import load_predictor
-    from fdbpl.serving.server import LOOPBACK, Settings, create_app
+    from fdbpl.serving.server import Settings, create_app
 
     count = threads or os.cpu_count() or 1
     settings = Settings(
         name=model.resolve().name,
-        hosts=(*LOOPBACK, *names, *(() if host in ("0.0.0.0", "::") else (host.lower(),))),
+        hosts=(*hosts_of(host), *names),
         token=_token(token_file),
         picture_bytes=max_mb * 1_000_000,
         room=queue,
@@ -59,7 +62,7 @@ def serve(
     # a thread a batch: several batches at once leave no core waiting for another
     app = create_app(load_predictor(model, threads=1), settings)
     config = uvicorn.Config(app, host, port, log_level="warning", server_header=False)
-    listening = config.bind_socket()  # before the address is told, which --port 0 leaves open
+    listening = bound(host, port)  # before the address is told, which --port 0 leaves open
     # asyncio does not do this for a socket that it is given, and answers then wait for 40 ms
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     shown = f"[{host}]" if ":" in host else host

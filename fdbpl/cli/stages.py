@@ -10,9 +10,17 @@ from typing import Any
 import click
 
 from fdbpl.cache.params import WorkerParams
-from fdbpl.cli.options import params_option, run_option, run_workspace, workspace
+from fdbpl.cli.options import (
+    UserPath,
+    params_option,
+    repair_first,
+    run_option,
+    run_workspace,
+    workspace,
+)
 from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.stages import PER_DATASET, run_stage
+from fdbpl.stages.started import started
 from fdbpl.system.errors import UserError
 
 DVC_YAML = Path("dvc.yaml")
@@ -37,9 +45,11 @@ def _command(stage: str, about: str) -> click.Command:
     @run_option("Work in runs/RUN.", "default")
     @params_option()
     def command(params_path: Path, run: str, dvc: bool, dataset: str | None = None) -> None:
+        named = stage.replace("_", "-")
         if dvc:
-            sys.exit(_dvc_repro(stage.replace("_", "-"), dataset, params_path))
-        lines = run_stage(stage, read_params(params_path), run_workspace(run), dataset, _open_pool)
+            sys.exit(_dvc_repro(named, dataset, params_path))
+        params, work = started(named, params_path, run_workspace(run), dataset)
+        lines = run_stage(stage, params, work, dataset, _open_pool)
         click.echo("\n".join(lines))
 
     if stage in PER_DATASET:
@@ -70,6 +80,10 @@ def _dvc_repro(stage: str, dataset: str | None, params_path: Path) -> int:
             f"{params_path}: datasets has no {dataset!r}, which --dvc needs; it lists "
             f"{', '.join(listed)}. Add it, or leave out --dvc."
         )
+    from flows import dvc_files
+
+    dvc_files.require_git()
+    repair_first()
     target = stage if dataset is None else f"{stage}@{dataset}"
     command = [sys.executable, "-m", "dvc", "repro", target]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -87,7 +101,7 @@ STAGES = [_command(stage, about) for stage, about in ABOUT.items()]
 @run_option("Of runs/RUN, not DVC's outputs.")
 @click.option("--method", default="fdbpl", show_default=True, help="Whose student is asked.")
 @click.option("--seed", type=int, default=None, help="Of its training; the first by default.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.option("--out", type=UserPath(), required=True, help="The PNG to write.")
 def regions(
     dataset: str,
     image: str,

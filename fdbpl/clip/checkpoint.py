@@ -6,53 +6,22 @@ that say what stands around it, `token_prefix` and `token_suffix`. KgCoOp's and 
 same; what holds more is another method's.
 """
 
-import io
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.tokens import tokenize_prompts
+from fdbpl.clip.weights_file import read_weights, shown
 from fdbpl.system.errors import UserError
-from fdbpl.system.files import sha256
 
 BUFFERS = ("token_prefix", "token_suffix")
 CLOSE = 1e-4
 """CoOp trains in half precision: how far, beside a thousandth, its copy of an embedding may be."""
-
-
-class _LeftOut:
-    """Stands for an object beside the weights, of which nothing is read and nothing runs."""
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
-# Dassl's schedule with a warm-up holds torch's own schedule and optimiser as objects, so every
-# checkpoint of CoOp's configurations names them. They are left out, not made.
-BESIDE_WEIGHTS: list[Any] = [
-    *(
-        (_LeftOut, f"torch.optim.{name}")
-        for name in (
-            "lr_scheduler.CosineAnnealingLR",
-            "lr_scheduler.MultiStepLR",
-            "lr_scheduler.StepLR",
-            "adam.Adam",
-            "adamw.AdamW",
-            "sgd.SGD",
-        )
-    ),
-    (_plain_dict, "collections.defaultdict"),
-    (dict, "builtins.dict"),
-]
 
 
 @dataclass(frozen=True)
@@ -80,22 +49,18 @@ def read_checkpoint(path: Path, clip: ClipModel, class_names: Sequence[str]) -> 
             one for each class, or other learned tensors; or the context is of another width or
             text tower, or has no room, or is not finite.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}. Wanted a checkpoint of CoOp's kind.") from None
-    state = _state(path, data)
+    state = read_weights(path, str(path), ("ctx", *BUFFERS))
     if "ctx" not in state:
         raise UserError(
-            f"{path}: no tensor 'ctx' among {_some(state)}. Wanted a checkpoint of CoOp's kind."
+            f"{path}: no tensor 'ctx' among {shown(state)}. Wanted a checkpoint of CoOp's kind."
         )
     others = sorted(set(state) - {"ctx", *BUFFERS})
     if others:
         raise UserError(
-            f"{path}: holds {_some(others)} beside 'ctx'. Wanted a method that learns a context "
+            f"{path}: holds {shown(others)} beside 'ctx'. Wanted a method that learns a context "
             "alone, such as CoOp or KgCoOp."
         )
-    context = state["ctx"].float()
+    context = state["ctx"]
     if context.ndim == 3:
         raise UserError(
             f"{path}: 'ctx' has shape {list(context.shape)}, a context for each of "
@@ -108,45 +73,18 @@ def read_checkpoint(path: Path, clip: ClipModel, class_names: Sequence[str]) -> 
             f"{path}: 'ctx' has shape {list(context.shape)}, wanted (M, {width}) for "
             f"{clip.identity['architecture']}."
         )
+    if not context.is_floating_point():
+        raise UserError(f"{path}: 'ctx' is of {context.dtype}, wanted floating-point numbers.")
+    context = context.float()
     if not torch.isfinite(context).all():
         raise UserError(f"{path}: 'ctx' has values that are not finite. Get a sound copy.")
     prefix = state.get("token_prefix")
     if prefix is not None:
         _require_same_tower(path, prefix, clip)
     _require_room(path, len(context), clip, class_names)
-    return LearnedElsewhere(context, sha256(data), None if prefix is None else len(prefix))
-
-
-def _state(path: Path, data: bytes) -> dict[str, Tensor]:
-    """Return the checkpoint's tensors by name, without the name of the module around them."""
-    try:
-        with torch.serialization.safe_globals(BESIDE_WEIGHTS):
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(
-            f"{path}: holds more than plain weights ({_refused(error)}), and nothing else is "
-            "unpickled. Where you trust it, save its weights alone: "
-            'torch.save({"state_dict": {"ctx": ...}}, file).'
-        ) from None
-    except Exception as error:  # torch raises types of its own for damage
-        raise UserError(
-            f"{path}: not readable as a checkpoint ({type(error).__name__}). Get a sound copy."
-        ) from None
-    state = found.get("state_dict", found) if isinstance(found, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
-        raise UserError(f"{path}: no state_dict of tensors. Wanted a checkpoint of CoOp's kind.")
-    return {
-        name.removeprefix("module.").removeprefix("prompt_learner."): tensor
-        for name, tensor in state.items()
-    }
-
-
-def _refused(error: UnpicklingError) -> str:
-    """Return what torch says it refused, without its advice to load the file unsafely."""
-    _, found, rest = str(error).partition("Unsupported global: GLOBAL ")
-    return rest.split()[0] if found else "an object that is no tensor"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return LearnedElsewhere(context, digest, None if prefix is None else len(prefix))
 
 
 def _require_same_tower(path: Path, prefix: Tensor, clip: ClipModel) -> None:
@@ -172,8 +110,3 @@ def _require_room(path: Path, tokens: int, clip: ClipModel, class_names: Sequenc
         tokenize_prompts(clip, words, tuple(class_names))
     except UserError as error:
         raise UserError(f"{path}: 'ctx' has {tokens} tokens, and {error}") from None
-
-
-def _some(names: Any) -> str:
-    found = [repr(name) for name in names]
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,20 @@ from open_clip import convert, factory, pretrained
 from open_clip.model import CLIP
 
 from fdbpl.clip import packaged
+from fdbpl.clip.download import download
 from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.preprocessing import Preprocessing
 from fdbpl.clip.weights import weights_source
+from fdbpl.clip.weights_file import SCALARS, read_weights, shown
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
+
+DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
+"""What files of other programs hold beside weights: nothing learned, and made anew here."""
+
+LARGEST_SCALE = 7.0
+"""Of `logit_scale`: CLIP's is at most ln 100. A file that holds 100 has no logarithm."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,9 @@ def load_model(params: ModelParams, role: str) -> ClipModel:
     activation = _activation(params, role, config, path, registry)
     network, tokenizer = _build(params, role, activation)
     source = f"{role}.weights: {path or params.weights}"
-    _fill(network, _read(path, source) if path else _packaged(params, role), source)
+    parts = {name.partition(".")[0] for name in network.state_dict()}
+    found = read_weights(path, source, parts) if path else _packaged(params, role)
+    _fill(network, found, source)
     network.eval().requires_grad_(requires_grad=False)
     size = network.visual.image_size
     special = packaged.preprocessing(params.architecture)
@@ -159,13 +170,8 @@ def _find_weights(params: ModelParams, role: str) -> tuple[Path | None, Mapping[
         return None, {}
     registry = pretrained.get_pretrained_cfg(params.architecture, params.weights)
     if registry:
-        try:
-            return Path(pretrained.download_pretrained(registry)), registry
-        except Exception as error:  # any failure of any downloader means the same to the user
-            raise UserError(
-                f"{role}.weights: {params.architecture} {params.weights!r} could not be fetched "
-                f"({type(error).__name__}). Connect to the network once, or give a local file."
-            ) from error
+        what = f"{role}.weights: {params.architecture} {params.weights!r}"
+        return download(registry, what), registry
     path = Path(params.weights)
     if not path.is_file():
         tags = open_clip.list_pretrained_tags_by_model(params.architecture)
@@ -228,53 +234,61 @@ def _packaged(params: ModelParams, role: str) -> Mapping[str, torch.Tensor]:
     """Return the tensors of packaged weights."""
     try:
         return PACKAGED[params.weights].state(params.architecture)
-    except Exception as error:  # safetensors and torch raise types of their own for damage
-        reason = str(error).split("\n", 1)[0]
+    except UserError as error:
+        raise UserError(f"{role}.weights: {error}") from error
+    except ImportError as error:
         raise UserError(
-            f"{role}.weights: {params.weights!r} of {params.architecture} cannot be read "
-            f"({type(error).__name__}: {reason}). Install fdbpl again, with what it depends on."
+            f"{role}.weights: {params.weights!r} of {params.architecture} cannot be read: {error}. "
+            "Install fdbpl again, with what it depends on."
         ) from error
-
-
-def _read(path: Path, source: str) -> Mapping[str, torch.Tensor]:
-    """Return the tensors of a file, of whatever kind open_clip reads."""
-    try:
-        state: dict[str, torch.Tensor] = factory.load_state_dict(
-            str(path), device="cpu", weights_only=True
-        )
-    except Exception as error:  # safetensors and torch raise types of their own for damage
-        reason = str(error).split("\n", 1)[0]
-        raise UserError(
-            f"{source}: not readable as weights ({reason}). "
-            "Wanted a safetensors file, or a state dict that torch loads with weights_only."
-        ) from error
-    return state
 
 
 def _fill(network: torch.nn.Module, found: Mapping[str, torch.Tensor], source: str) -> None:
     """Copy the tensors `found` into `network`; every tensor must have its place."""
-    state = convert.convert_state_dict(network, dict(found))
     wanted = network.state_dict()
-    if "logit_scale" in state and state["logit_scale"].numel() == 1:  # some files have shape (1,)
-        state["logit_scale"] = state["logit_scale"].reshape(wanted["logit_scale"].shape)
-    for problem, names in (
-        ("lacks", wanted.keys() - state.keys()),
-        ("has in excess", state.keys() - wanted.keys()),
-    ):
-        if names:
-            raise UserError(
-                f"{source} {problem} {len(names)} tensors, the first {min(names)!r}. "
-                "Wanted the weights of exactly this architecture."
-            )
-    for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
+    try:
+        named = convert.convert_state_dict(network, dict(found))
+    except Exception as error:  # half of MobileCLIP's names, from which open_clip makes its own
+        raise UserError(
+            f"{source}: names of MobileCLIP that do not fit ({type(error).__name__}). "
+            "Wanted the weights of exactly this architecture, by open_clip's names."
+        ) from error
+    state = {
+        name: tensor
+        for name, tensor in named.items()
+        if name in wanted or name.rpartition(".")[2] not in DERIVED
+    }
+    lacking, excess = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if lacking or excess:
+        lacks = [f"lacks {len(lacking)} tensors, the first {lacking[0]!r}"] if lacking else []
+        has = [f"has in excess {len(excess)} tensors, {shown(excess)}"] if excess else []
+        raise UserError(
+            f"{source} {' and '.join(lacks + has)}. "
+            "Wanted the weights of exactly this architecture, by open_clip's names."
+        )
+    for name, place in wanted.items():
+        tensor = state[name]
+        if name in SCALARS and tensor.numel() == 1:  # some files have shape (1,)
+            tensor = tensor.reshape(place.shape)
+        if tensor.shape != place.shape:
             raise UserError(
                 f"{source}: {name!r} has shape {list(tensor.shape)}, wanted "
-                f"{list(wanted[name].shape)}. Wanted the weights of exactly this architecture."
+                f"{list(place.shape)}. Wanted the weights of exactly this architecture."
             )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if not tensor.is_floating_point() and tensor.dtype != place.dtype:
+            raise UserError(
+                f"{source}: {name!r} is of {tensor.dtype}, wanted {place.dtype}. Save it as that."
+            )
+        place.copy_(tensor)  # which is the network's own
+        is_sound = torch.isfinite(place) if place.is_floating_point() else place == tensor
+        if not is_sound.all():
             raise UserError(f"{source}: {name!r} has values that are not finite. Get a sound copy.")
-    network.load_state_dict(state, strict=True)
+    scale = float(wanted["logit_scale"])
+    if scale > LARGEST_SCALE:
+        raise UserError(
+            f"{source}: 'logit_scale' is {scale:g}, wanted the scale's natural logarithm, at most "
+            f"{LARGEST_SCALE}. Where {scale:g} is the scale itself, save {math.log(scale):.4f}."
+        )
 
 
 @contextmanager

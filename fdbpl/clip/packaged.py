@@ -1,11 +1,13 @@
 """Models whose weights come with the installation, each pair by the name its weights have."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fdbpl.clip import small
 from fdbpl.playground import tiny
+from fdbpl.system.installed import read_installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +36,14 @@ completed after it has been read."""
 
 
 def register() -> None:
-    """Make all packaged models known to open_clip by name."""
+    """Make all packaged models known to open_clip by name.
+
+    Raises:
+        UserError: a configuration, or a list of words that texts are split by, is damaged.
+    """
+    from open_clip.tokenizer import default_bpe
+
+    read_installed(Path(default_bpe()), "open_clip_torch")
     for one in PACKAGED.values():
         one.register()
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from fdbpl.system.errors import UserError
-from fdbpl.system.section import Section
+from fdbpl.system.section import PathText, Section
 
 
 class ModelParams(Section):
@@ -14,7 +14,7 @@ class ModelParams(Section):
     """
 
     architecture: str
-    weights: str
+    weights: PathText
     activation: Literal["gelu", "quickgelu"] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 

@@ -13,6 +13,7 @@ from fdbpl.regions.boxes import Box
 
 Floats = NDArray[np.float32]
 
+INTERPOLATIONS = ("bicubic", "bilinear")
 TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}
 
 
@@ -41,9 +42,14 @@ class Preprocessing:
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> "Preprocessing":
-        """Return the one that gave this `spec`; raise KeyError or TypeError for any other."""
+        """Return the one that gave this `spec`; raise Key-, Type- or ValueError for any other."""
         mean, std = (tuple(map(float, spec[key])) for key in ("mean", "std"))
-        return cls(**{**spec, "mean": mean, "std": std})
+        found = cls(**{**spec, "mean": mean, "std": std})
+        if found.resize_mode not in TEST_VIEWS or found.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"{found.resize_mode!r} by {found.interpolation!r}")
+        if len(mean) != 3 or len(std) != 3 or not all(one > 0 for one in std):
+            raise ValueError(f"mean {mean}, std {std}")
+        return found
 
     def pixels(self, image: Image.Image, box: Box | None = None, flip: bool = False) -> Floats:
         """Cut a region out of a decoded RGB image and normalise it.

@@ -16,6 +16,11 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.system.errors import UserError
 
 
+def shows_hidden(clip: ClipModel) -> bool:
+    """Tell whether there are features before a last projection, as `last_projection` wants it."""
+    return not _why_not(clip.network.get_submodule("visual"))
+
+
 def last_projection(clip: ClipModel) -> Tensor:
     """Return a copy of W (E, D): from features before the projection to features.
 

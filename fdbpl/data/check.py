@@ -10,7 +10,7 @@ from pathlib import Path
 from fdbpl.data import published
 from fdbpl.data.dataset import UNKNOWN, Dataset
 from fdbpl.data.images import UnreadableImage, read_image
-from fdbpl.data.published import Counts
+from fdbpl.data.published import BASE, NEW, Counts
 from fdbpl.data.splits import base_and_new
 from fdbpl.system.progress import Report, silent
 
@@ -59,9 +59,6 @@ def _look(folder: Path, path: str) -> bytes | str | None:
         return str(error).removeprefix(f"{folder / path}: ")
 
 
-SHOTS = 16
-"""Training images that a class needs for the 16 shots of the field's protocol."""
-
 SHOWN = 3
 
 
@@ -86,8 +83,8 @@ class Check:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def lines(self) -> list[str]:
-        """Return the report as text: counts, then each problem with its first cases."""
+    def lines(self, shown: int | None = SHOWN) -> list[str]:
+        """Return the report as text: counts, then each problem with its first cases, None: all."""
         width = max(len(kind) for kind in self.found)
         heads = ("found", "published") if self.wanted else ("found",)
         rows = [("", *heads)]
@@ -97,26 +94,37 @@ class Check:
         lines = [f"{self.name}: {self.folder}"]
         for kind, *cells in rows:
             lines.append(f"  {kind:{width}}" + "".join(f"{cell:>12}" for cell in cells))
+        if 1 in (self.found.get(BASE), self.found.get(NEW)):
+            lines.append("base-to-new: a single class in a half, so nothing can be told from it")
         if self.others:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.others.items())
             lines.append(f"files that are no images: {kinds}")
         for title, cases in self.problems.items():
-            lines += [f"{title}: {len(cases):,}", *(f"  {case}" for case in cases[:SHOWN])]
-            lines += [f"  and {len(cases) - SHOWN:,} more"] if len(cases) > SHOWN else []
+            lines += [f"{title}: {len(cases):,}", *(f"  {case}" for case in cases[:shown])]
+            more = len(cases) - len(cases[:shown])
+            lines += [f"  and {more:,} more (--all names them)"] if more else []
         return [*lines, "no problem found" if self.is_sound else "problems found"]
 
 
 def check(
-    dataset: Dataset, look: Look, wanted: Counts, others: Mapping[str, int] | None = None
+    dataset: Dataset,
+    look: Look,
+    wanted: Counts,
+    others: Mapping[str, int] | None = None,
+    *,
+    shots: int,
 ) -> Check:
-    """Judge a dataset by its file lists and by what was seen of its images."""
+    """Judge a dataset by its file lists and by what was seen of its images.
+
+    `shots`: training images that a class needs.
+    """
     found = count(dataset)
     cases: dict[str, Iterable[str]] = {
         "counts other than published": _differing(found, wanted),
         "images missing": look.missing,
         "images that do not decode": (f"{path}: {why}" for path, why in look.unreadable.items()),
         "test images that are training images too": _in_both(dataset, look),
-        f"classes with fewer than {SHOTS} training images": _few(dataset, look),
+        f"classes with fewer than {shots} training images": _few(dataset, look, shots),
         "classes without a test image": _untested(dataset, look),
     }
     problems = {title: told for title, every in cases.items() if (told := tuple(every))}
@@ -161,11 +169,11 @@ def _in_both(dataset: Dataset, look: Look) -> Iterator[str]:
             yield f"{item.path} is {twin}"
 
 
-def _few(dataset: Dataset, look: Look) -> Iterator[str]:
+def _few(dataset: Dataset, look: Look, shots: int) -> Iterator[str]:
     counts = Counter(item.label for item in dataset.train if item.path in look.hashes)
     if any(item.label != UNKNOWN for item in dataset.train):
         for label, name in enumerate(dataset.class_names):
-            if counts[label] < SHOTS:
+            if counts[label] < shots:
                 yield f"{name}: {counts[label]}"
 
 

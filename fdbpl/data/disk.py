@@ -14,6 +14,15 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jp2", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 
+ADDED = frozenset(
+    {
+        *("__macosx", "desktop.ini", "thumbs.db", "$recycle.bin", "system volume information"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb"),
+        *("lost+found", "__pycache__"),
+    }
+)
+"""What systems and network drives add to folders, in small letters."""
+
 
 def dataset_folder(name: str, folder: Path) -> Path:
     """Return the folder of a published dataset; raise `UserError` when there is none."""
@@ -26,14 +35,14 @@ def dataset_folder(name: str, folder: Path) -> Path:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, sorted, hidden ones left out.
+    """Return the names of the folders in `folder`, sorted, without what `is_shown` leaves out.
 
     Raises:
         UserError: `folder` is missing, or holds no folder.
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and _is_shown(entry.name)]
+            names = [entry.name for entry in entries if entry.is_dir() and is_shown(entry.name)]
     except OSError as error:
         raise UserError(
             f"{folder}: {error.strerror}. Wanted a folder with one folder of images per class."
@@ -46,9 +55,8 @@ def class_folders(folder: Path) -> list[str]:
 def images_below(folder: Path, under: str = ".") -> list[str]:
     """Return the images in and below `folder / under`, as POSIX paths relative to `folder`, sorted.
 
-    An image is told by its suffix. Hidden files and folders are left out, as macOS adds them;
-    a broken link is listed, so that whoever reads it names it. Without `folder / under` there are
-    none.
+    An image is told by its suffix. What `is_shown` leaves out is no image; a broken link is listed,
+    so that whoever reads it names it. Without `folder / under` there are none.
 
     Raises:
         UserError: a folder cannot be opened, or a name is not UTF-8.
@@ -83,10 +91,10 @@ def _files(folder: Path, under: str) -> Iterator[str]:
     if not (folder / under).exists():
         return
     for place, folders, files in os.walk(folder / under, onerror=_fail):
-        folders[:] = [name for name in folders if _is_shown(name)]
+        folders[:] = [name for name in folders if is_shown(name)]
         below = Path(place).relative_to(folder)
         prefix = "" if below == Path() else f"{below.as_posix()}/"
-        yield from (f"{prefix}{name}" for name in files if _is_shown(name))
+        yield from (f"{prefix}{name}" for name in files if is_shown(name))
 
 
 def _fail(error: OSError) -> None:
@@ -97,8 +105,9 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a million times, a path is slow
 
 
-def _is_shown(name: str) -> bool:
-    return not name.startswith(".")
+def is_shown(name: str) -> bool:
+    """Tell whether a file or folder is the user's, neither hidden nor a system's or a NAS's own."""
+    return not name.startswith(".") and name.lower() not in ADDED
 
 
 def numbered_lines(path: Path, wanted: str) -> list[tuple[int, str]]:
@@ -131,17 +140,19 @@ def read_text(path: Path, wanted: str) -> str:
 def csv_rows(
     table: Path, columns: Iterable[str], wanted: str
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield where each row of a CSV file stands, and its cells by column.
+    """Yield where each row of a CSV file stands, and its cells by column; none of empty rows.
 
     Raises:
-        UserError: the file cannot be read or is no CSV, lacks one of `columns`, or a row has more
-            or fewer cells than the header.
+        UserError: the file cannot be read or is no CSV, lacks one of `columns` or has a column
+            twice, or a row has more or fewer cells than the header.
     """
     reader = csv.DictReader(io.StringIO(read_text(table, wanted), newline=""), strict=True)
     try:
         require_columns(table, list(reader.fieldnames or ()), columns, wanted)
         for cells in reader:
             where = f"{table}, line {reader.line_num}"
+            if not any(map(_has_text, cells.values())):
+                continue  # spreadsheets leave such rows at the end
             if None in cells or None in cells.values():
                 raise UserError(
                     f"{where}: not as many cells as the header has. "
@@ -155,10 +166,18 @@ def csv_rows(
 
 
 def require_columns(table: Path, found: list[str], columns: Iterable[str], wanted: str) -> None:
-    """Raise `UserError` when a table lacks one of `columns`."""
+    """Raise `UserError` when a table lacks one of `columns`, or has two of one name."""
     if not set(columns).issubset(found):
         hint = " Separate cells by commas." if len(found) == 1 and ";" in found[0] else ""
         raise UserError(f"{table}: found columns {', '.join(found)}; wanted {wanted}.{hint}")
+    twice = sorted({name for name in found if name.strip() and found.count(name) > 1})
+    if twice:
+        raise UserError(f"{table}: two columns {twice[0]!r}, wanted one. Take the other out.")
+
+
+def _has_text(cell: str | list[str] | None) -> bool:
+    """Tell whether a cell says something; a list is of what stands beyond the last column."""
+    return any(one.strip() for one in cell or ())
 
 
 def inside(path: object) -> str:

@@ -4,12 +4,15 @@ import errno
 import hashlib
 import io
 import os
+import threading
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from fdbpl.system.errors import UserError
 
@@ -23,6 +26,16 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 # The size from which Pillow suspects a decompression bomb: 0.27 GB of RGB pixels.
 MAX_PIXELS = 89_478_485
+
+# Decoding takes 8 to 24 bytes a pixel: larger pictures than a camera's are decoded one at a time,
+# and turned into RGB band after band.
+LARGE_PIXELS = 1 << 25
+BAND_PIXELS = 1 << 22
+_large = threading.Lock()
+
+# Texts and colour profiles beside the pixels of a PNG, in bytes: programs that draw pictures write
+# many megabytes of them, and Pillow would refuse one of more than 1 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
 
 MAX_RATIO = 500
 """Of an image's longer side to its shorter, which is enlarged to the size that a model sees."""
@@ -39,8 +52,11 @@ UPRIGHT = {
 }
 
 
-Picture = str | Path | Image.Image | NDArray[np.uint8]
-"""A picture as a program has it: the path of a file, an image of Pillow's, or its bytes."""
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""A picture as a program has it: a file's path or its bytes, an image of Pillow's, or pixels."""
+
+Pictures = Picture | Iterable[Picture]
+"""One picture, or several in order; an array (n, H, W, 3) is n of them."""
 
 
 class UnreadableImage(UserError):  # noqa: N818 - a state of the file
@@ -81,7 +97,8 @@ def opened(picture: Picture) -> Image.Image:
     """Return a picture of any kind as `decode` returns those of files.
 
     Args:
-        picture: the path of a file; an image of Pillow's; or an array of bytes (H, W) or (H, W, 3).
+        picture: the path of a file; the bytes of one; an image of Pillow's; or an array of bytes
+            (H, W) or (H, W, 3).
 
     Raises:
         UnreadableImage: see `decode`; or an image that this turns into no RGB.
@@ -89,6 +106,8 @@ def opened(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, str | Path):
         return decode(Path(picture))
+    if isinstance(picture, bytes):
+        return decode_bytes(picture, "a picture in memory")
     try:
         if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
             return _upright_rgb(Image.fromarray(picture))
@@ -98,9 +117,25 @@ def opened(picture: Picture) -> Image.Image:
         raise UnreadableImage(f"a picture in memory: {error}; wanted RGB or grey") from error
     what = getattr(picture, "dtype", type(picture).__name__)
     raise UserError(
-        f"a picture is {what}, wanted the path of a file, an image of Pillow's, or an array of "
-        "bytes (uint8) of shape (H, W) or (H, W, 3)."
+        f"a picture is {what}, wanted the path of a file or its bytes, an image of Pillow's, or an "
+        "array of bytes (uint8) of shape (H, W) or (H, W, 3)."
     )
+
+
+def listed(pictures: Pictures) -> list[Picture]:
+    """Return one picture or several as a list.
+
+    Raises:
+        UserError: they are neither.
+    """
+    if isinstance(pictures, np.ndarray):
+        is_one = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] in (3, 4))
+        return [pictures] if is_one else list(np.atleast_1d(pictures))
+    if isinstance(pictures, str | Path | bytes | Image.Image):
+        return [pictures]
+    if isinstance(pictures, Iterable):
+        return list(pictures)
+    raise UserError(f"images is {type(pictures).__name__}, wanted a list of pictures.")
 
 
 def decode_bytes(data: bytes, name: object, pixels: int = MAX_PIXELS) -> Image.Image:
@@ -157,13 +192,14 @@ def _pixels(data: bytes, most: int) -> Image.Image:
             raise ValueError(f"{width:,} x {height:,} pixels")
         if max(width, height) > MAX_RATIO * min(width, height):  # resized by its shorter side
             raise ValueError(f"{width:,} x {height:,} pixels, over {MAX_RATIO:,} to 1")
-        image.load()
-        return _upright_rgb(image)
+        with _large if width * height > LARGE_PIXELS else nullcontext():
+            image.load()
+            return _upright_rgb(image)
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     turn = UPRIGHT.get(_orientation(image))
-    rgb = _rgb(image)
+    rgb = _rgb_by_bands(image)
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -174,6 +210,18 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a broken EXIF block says nothing about the pixels, which are whole
         return 1
     return value if isinstance(value, int) else 1
+
+
+def _rgb_by_bands(image: Image.Image) -> Image.Image:
+    """Return what _rgb does, without the memory that it takes for a whole large image."""
+    rows = max(1, BAND_PIXELS // max(1, image.width))
+    if image.height <= rows or (image.mode == "RGB" and not image.has_transparency_data):
+        return _rgb(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb.paste(_rgb(band), (0, top))
+    return rgb
 
 
 def _rgb(image: Image.Image) -> Image.Image:

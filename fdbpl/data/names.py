@@ -17,6 +17,11 @@ def spoken(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
 
 
+def has_control_character(name: str) -> bool:
+    """Tell whether a name holds what a terminal would obey, or end a line at."""
+    return any(unicodedata.category(letter) == "Cc" for letter in name)
+
+
 def require_distinct(names: Iterable[tuple[str, str]]) -> None:
     """Refuse two classes of one name, in a dataset of the user's own.
 
@@ -26,12 +31,15 @@ def require_distinct(names: Iterable[tuple[str, str]]) -> None:
         names: where each class name stands, and the name as `spoken`.
 
     Raises:
-        UserError: a name is empty, or two are the same to CLIP, which reads lower case only.
+        UserError: a name is empty or has control characters, or two are the same to CLIP, which
+            reads lower case only.
     """
     first: dict[str, tuple[str, str]] = {}
     for where, name in names:
         if not name:
             raise UserError(f"{where}: an empty class name, wanted letters to put in a prompt.")
+        if has_control_character(name):
+            raise UserError(f"{where}: class name {name!r} has a control character. Rename it.")
         place, known = first.setdefault(name.lower(), (where, name))
         if place != where:
             raise UserError(

@@ -1,11 +1,12 @@
 """The section `data` of the parameters, and the user's own datasets in it."""
 
 import re
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fdbpl.system.section import Section
+from fdbpl.system.section import PathText, Section
 
 TEMPLATE = "a template with one {} for the class name, and no other braces"
 
@@ -16,6 +17,13 @@ def has_one_gap(text: str) -> bool:
     return len(around) == 2 and not any(brace in "".join(around) for brace in "{}")
 
 
+def require_plain(names: Iterable[str]) -> None:
+    """Refuse names of datasets that could not name files and DVC's stages."""
+    for name in names:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"names of letters, digits and _ . -; not {name!r}")
+
+
 class OwnDataset(Section):
     """A dataset of the user's own, in exactly one of three forms.
 
@@ -24,11 +32,11 @@ class OwnDataset(Section):
     `data.vocabulary` without. Beside `images`, `test` is a folder of class folders to test on.
     """
 
-    folder: str | None = None
-    table: str | None = None
-    images: str | None = None
-    names: str | None = None
-    test: str | None = None
+    folder: PathText | None = None
+    table: PathText | None = None
+    images: PathText | None = None
+    names: PathText | None = None
+    test: PathText | None = None
     template: str = "a photo of a {}."
 
     @field_validator("template")
@@ -56,11 +64,11 @@ class DataParams(Section):
     `vocabulary`, "imagenet" or a file of names, makes training class-agnostic.
     """
 
-    root: str = "data"
+    root: PathText = "data"
     world: int = Field(1, ge=1)
     own: dict[str, OwnDataset] = Field(default_factory=dict)
-    picks: dict[str, str] = Field(default_factory=dict)
-    vocabulary: str | None = None
+    picks: dict[str, PathText] = Field(default_factory=dict)
+    vocabulary: PathText | None = None
     allow_unreadable_test_images: bool = False
 
     @model_validator(mode="after")
@@ -73,7 +81,5 @@ class DataParams(Section):
     @field_validator("own")
     @classmethod
     def _plain_names(cls, own: dict[str, OwnDataset]) -> dict[str, OwnDataset]:
-        for name in own:  # names files and DVC's stages
-            if not re.fullmatch(r"\w[\w.-]*", name):
-                raise ValueError(f"names of letters, digits and _ . -; not {name!r}")
+        require_plain(own)
         return own

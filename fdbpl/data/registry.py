@@ -59,7 +59,7 @@ def open_dataset(name: str, data: DataParams) -> Dataset:
         raise UserError(
             f"dataset {name!r} is unknown. Wanted one of the playground "
             f"({', '.join(playground.DATASETS + playground.SHIFTED)}), one in CoOp's layout "
-            f"({', '.join(LAYOUTS)}), or a name under data.own in params.yaml."
+            f"({', '.join(LAYOUTS)}), or a name under data.own in the parameters."
         )
     if len(dataset.class_names) < 2:
         found = f"one class, {dataset.class_names[0]!r}" if dataset.class_names else "no class"

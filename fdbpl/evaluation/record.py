@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.files import write_whole
+from fdbpl.system.sealed import sealed_json
 
 Measures = dict[str, float | dict[str, float]]
 """Accuracies in per cent by name; nested where label spaces are tested in several ways."""
@@ -19,7 +20,7 @@ Kind = Literal["own", "shifted", "cross-dataset"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Cell(_Record):
@@ -82,10 +83,15 @@ class DatasetRecord(_Record):
         """Return the run of a protocol; None where the dataset takes no part in it."""
         return self.protocols.get(protocol, {}).get(str(shots))
 
+    def single_classes(self, protocol: str) -> list[str]:
+        """Return a protocol's label spaces of one class, from which nothing can be told."""
+        runs = self.protocols.get(protocol, {}).values()
+        return sorted({name for run in runs for name, count in run.classes.items() if count == 1})
+
 
 def write_record(path: Path, record: DatasetRecord) -> None:
-    """Write it whole or not at all."""
-    write_whole(path, readable_json(record.model_dump(exclude_none=True)))
+    """Write it whole or not at all, with its digest."""
+    write_whole(path, sealed_json(record.model_dump(exclude_none=True)))
 
 
 def runs_of(

@@ -74,8 +74,8 @@ def linearised_h(base: ArrayLike, new: ArrayLike) -> NDArray[Any]:
         new: (n,) on new classes, of the same datasets.
     """
     base, new = np.asarray(base, np.float64), np.asarray(new, np.float64)
-    if not (base.any() or new.any()):
-        return np.zeros(len(base))
     b, n = base.mean(), new.mean()
+    if b + n == 0:
+        return np.zeros(len(base))
     by_base, by_new = 2 * np.square(np.array([n, b]) / (b + n))
     return 2 * b * (n / (b + n)) + by_base * (base - b) + by_new * (new - n)

@@ -22,14 +22,16 @@ def figures(outcome: Outcome, calibration: Calibration) -> dict[str, Any]:
     """Return what was measured, as a model keeps it: what `figures_of` does, and more.
 
     `labels` is "told" where people told the classes, else "teacher"; `own_test`, whether the
-    pictures are test pictures of the user's own; `tried`, the accuracy in per cent of every method
-    among which one was chosen.
+    pictures are test pictures of the user's own; `chosen_by_test`, whether the method was chosen
+    and the model calibrated by these; `tried`, the accuracy in per cent of every method among which
+    one was chosen.
     """
     tested = outcome.own_test or outcome.held_out
     return {
         **figures_of(tested.logits, tested.labels, outcome.plan.class_names, calibration),
         "labels": "told" if tested.told else "teacher",
         "own_test": outcome.own_test is not None,
+        "chosen_by_test": outcome.chosen_by_test,
         "tried": dict(outcome.tried),
     }
 
@@ -63,12 +65,13 @@ def lines_of(
     wide = max(len(title_of(name)) for name, _ in tried)
     told = measured["labels"] == "told"
     what = "accuracy" if told else "agreement with the teacher"
-    lines = [f"{what} on held-out pictures, all {len(measured['classes'])} classes competing:"]
+    judged = "your test" if measured["chosen_by_test"] else "held-out"
+    lines = [f"{what} on {judged} pictures, all {len(measured['classes'])} classes competing:"]
     lines += [
         f"  {title_of(name):<{wide}}  {value:5.1f} %{'  taken' if name == method else ''}"
         for name, value in tried
     ]
-    if measured["own_test"]:
+    if measured["own_test"] and not measured["chosen_by_test"]:
         lines.append("on your test pictures, which nothing was chosen by:")
     lines.append(
         f"  {title_of(method)}: {measured['accuracy']:.1f} % of {measured['pictures']:,} pictures "

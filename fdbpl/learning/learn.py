@@ -71,6 +71,7 @@ class Outcome:
         tried: by method, per cent of the held-out pictures whose class it found.
         held_out: by which the method was chosen, and is calibrated.
         own_test: test pictures of the user's own, if there are any.
+        chosen_by_test: whether these are the `held_out`, since nobody has told what others show.
         notes: what a person should know.
     """
 
@@ -83,6 +84,7 @@ class Outcome:
     tried: Mapping[str, float]
     held_out: Judged
     own_test: Judged | None
+    chosen_by_test: bool
     notes: tuple[str, ...]
 
 
@@ -152,6 +154,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
         tried=tried,
         held_out=judged(best.name, choice),
         own_test=judged(best.name, own) if len(own) else None,
+        chosen_by_test=choice is own,
         notes=(*lines, *_notes(plan)),
     )
 

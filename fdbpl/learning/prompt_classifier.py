@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fdbpl.clip.params import named_model
-from fdbpl.data.images import Picture, opened
+from fdbpl.data.images import Picture, Pictures, listed, opened
 from fdbpl.data.names import require_distinct, spoken
 from fdbpl.evaluation.calibration import KEPT
 from fdbpl.evaluation.logits import logsumexp
@@ -30,7 +30,6 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]
-Pictures = Sequence[Picture] | NDArray[Any]
 
 AT_ONCE = 8
 CLASSES = "classes"
@@ -40,7 +39,7 @@ CLASSES = "classes"
 class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifies pictures by what `fdbpl learn` learns from them.
 
-    Pictures are paths, images of Pillow's, or arrays of bytes (H, W, 3).
+    Pictures are paths of files, bytes of files, images of Pillow's, or arrays of bytes (H, W, 3).
 
     Args:
         student: ARCHITECTURE:WEIGHTS of the model whose image tower looks; by default the small
@@ -103,7 +102,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            request = self._request(root, images, labels, names)
+            request = self._request(root, listed(images), labels, names)
             outcome = learn_pictures(request, Workspace(root / "work"))
             made = made_of(type(self).__name__, request, outcome)
         self.classes_: NDArray[Any] = (
@@ -128,7 +127,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         def judged(group: tuple[Picture, ...]) -> Floats:
             return predictor.logits(np.stack([predictor.pixels(opened(one)) for one in group]))
 
-        found = list(ahead(judged, _groups(images), os.cpu_count() or 1))
+        found = list(ahead(judged, _groups(listed(images)), os.cpu_count() or 1))
         return np.concatenate(found) if found else np.empty((0, len(self.classes_)), np.float32)
 
     def predict_proba(self, images: Pictures) -> Floats:
@@ -185,7 +184,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _request(
         self,
         root: Path,
-        images: Pictures,
+        images: Sequence[Picture],
         labels: Sequence[Any] | NDArray[Any] | None,
         names: Sequence[str] | Mapping[Any, str] | None,
     ) -> Request:
@@ -256,7 +255,7 @@ def _distinct(labels: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[Any], NDArr
     return known, of_image
 
 
-def _lay_out(place: Path, images: Pictures, folders: Iterable[str]) -> None:
+def _lay_out(place: Path, images: Sequence[Picture], folders: Iterable[str]) -> None:
     """Write pictures as files into the folders of their classes; files are linked to.
 
     Raises:
@@ -278,7 +277,7 @@ def _lay_out(place: Path, images: Pictures, folders: Iterable[str]) -> None:
         pass
 
 
-def _groups(images: Pictures) -> Iterator[tuple[Picture, ...]]:
+def _groups(images: Iterable[Picture]) -> Iterator[tuple[Picture, ...]]:
     rest = iter(images)
     while group := tuple(islice(rest, AT_ONCE)):
         yield group

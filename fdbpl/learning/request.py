@@ -20,6 +20,7 @@ LABELLED = (
     "zero_shot_ensemble",
     "gda",
     "gda_teacher",
+    "template_bridge",
     "template_memory",
     "linear_probe_text",
 )
@@ -33,6 +34,7 @@ UNLABELLED = (
     "zero_shot",
     "zero_shot_ensemble",
     "gda_teacher",
+    "template_bridge",
     "template_memory",
 )
 """Methods tried where nobody has told what pictures show."""

@@ -42,7 +42,7 @@ class Gda(Method):
 
 
 @dataclass(frozen=True)
-class LabelledRegions:
+class LabelledRegions(ClosedForm):
     """The discriminant (C, D + 1) of the regions of a seed's shots by their labels."""
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fdbpl.classify.bridge import HeldOut, Pairs, held_out
 from fdbpl.classify.discriminant import discriminant
 from fdbpl.methods.batch import Floats
+from fdbpl.methods.method import ClosedForm
 
 if TYPE_CHECKING:
     from fdbpl.methods.training_data import TrainingData
@@ -24,7 +25,7 @@ Ints = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class RegionMemory:
+class RegionMemory(ClosedForm):
     """The discriminant (C, D + 1) of the student's features of the classes learned.
 
     Attributes:
@@ -43,7 +44,7 @@ class RegionMemory:
 
 
 @dataclass(frozen=True)
-class Bridge:
+class Bridge(ClosedForm):
     """The bridge (D, 1 + D + E) of a seed's regions, if it helps on classes held out.
 
     There is none where it does no better than the student's own class vectors. An image's class is

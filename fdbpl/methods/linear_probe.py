@@ -56,7 +56,7 @@ class LinearProbe(Method):
 
 
 @dataclass(frozen=True)
-class ProbeWeights:
+class ProbeWeights(ClosedForm):
     """Weights and bias (C, D + 1) of the classes learned.
 
     Attributes:

@@ -7,7 +7,7 @@ So a method works on tensors by their own operations, and imports torch where it
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ValidationError
 
@@ -52,6 +52,22 @@ class Classes:
     clip: "ClipModel | None" = None
     same_domain: bool = True
 
+    def teacher_of(self, width: int) -> Floats:
+        """Return the teacher's class vectors (C, E), where E is this width.
+
+        Raises:
+            UserError: nobody gave them, or others.
+        """
+        wanted = [len(self.names), width]
+        shape = None if self.teacher is None else list(self.teacher.shape)
+        if self.teacher is None or shape != wanted:
+            raise UserError(
+                f"this method has a bridge to its teacher; teacher_vectors has shape {shape}, "
+                f"wanted {wanted}: the teacher's template_vectors of the same classes. Pass "
+                "teacher_vectors=..."
+            )
+        return self.teacher
+
     def text(self, name: str) -> Floats:
         """Return the student's class features (C, D) under one of the hand-written prompts.
 
@@ -77,11 +93,18 @@ class Start:
     fixed: Mapping[str, "Tensor"] = field(default_factory=dict)
 
 
-class ClosedForm(Protocol):
-    """Arrays that follow from one seed's regions without steps: a frozen dataclass of options."""
+class ClosedForm:
+    """Arrays that follow from one seed's regions without steps: a frozen dataclass of options.
+
+    Attributes:
+        reads_classes: whether it needs to know the classes: not those of a vocabulary, then.
+    """
+
+    reads_classes: ClassVar[bool] = True
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
         """Return the arrays by name, and what a history tells of them, as plain values."""
+        raise NotImplementedError
 
 
 class NoOptions(Section):
@@ -148,6 +171,19 @@ class Method:
     def learns(self) -> bool:
         """Whether there is anything to keep of a training."""
         return self.takes_steps or bool(self.closed_form)
+
+    def require_student(self, clip: "ClipModel") -> None:
+        """Look whether this student can be learned with, before anything is encoded.
+
+        A method that sees "hidden" wants one that shows such features.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if self.sees == "hidden":
+            from fdbpl.clip.projection import last_projection
+
+            last_projection(clip)
 
     def start(self, data: "TrainingData", seed: int) -> Start:
         """Return where a seed's training begins."""

@@ -103,14 +103,8 @@ class Inference:
 
     def _bridged(self, bridge: Floats, classes: Classes) -> Discriminant:
         width = bridge.shape[1] - 1 - bridge.shape[0]
-        shape = None if classes.teacher is None else list(classes.teacher.shape)
-        if classes.teacher is None or shape != [len(classes.names), width]:
-            raise UserError(
-                f"this method has a bridge to its teacher; teacher_vectors has shape {shape}, "
-                f"wanted [{len(classes.names)}, {width}]: the teacher's template_vectors of the "
-                "same classes. Pass teacher_vectors=..."
-            )
-        rows = self.bridge_share * across(bridge, classes.text("template"), classes.teacher)
+        teacher = classes.teacher_of(width)
+        rows = self.bridge_share * across(bridge, classes.text("template"), teacher)
         every = np.ones(len(classes.names), np.float32)
         return Discriminant(rows.astype(np.float32), every, classes.scale)
 

@@ -21,10 +21,12 @@ from fdbpl.methods.options import PRESETS
 from fdbpl.methods.prolip import ProLip
 from fdbpl.methods.prompts import ClosedFormOnly, Inference
 from fdbpl.methods.tcp import Tcp
+from fdbpl.methods.template_bridge import TemplateBridge
 from fdbpl.methods.tip_adapter import TipAdapter
 from fdbpl.methods.tip_adapter_f import TipAdapterF
 from fdbpl.methods.zero_shot import Teacher, ZeroShot
 from fdbpl.system.errors import UserError
+from fdbpl.system.source import source
 
 IMPORTED = "imported"
 _OURS = PRESETS["fdbpl"]
@@ -51,6 +53,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             ProLip("prolip", "ProLIP"),
             Gda("gda", "GDA, labels"),
             ClosedFormOnly("gda_teacher", "GDA, teacher", inference=_GDA),
+            TemplateBridge("template_bridge", "template + hidden bridge"),
             ClosedFormOnly("template_memory", "template + memory + bridge", inference=_REGIONS),
             CoOp("coop", "CoOp"),
             CoOp("coop_memory", "CoOp + memory + bridge", inference=_REGIONS),
@@ -126,7 +129,8 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and `inspect` look for it
     try:
-        spec.loader.exec_module(module)
+        file = Path(str(spec.origin))
+        exec(compile(source(file), file, "exec"), vars(module))  # what training keys are made of
     except Exception as error:  # whatever a user's file raises, it is his to mend
         raise UserError(f"{path}: {type(error).__name__}: {error}. Mend the file.") from error
     return module

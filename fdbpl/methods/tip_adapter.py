@@ -42,7 +42,7 @@ class TipAdapter(Method):
 
 
 @dataclass(frozen=True)
-class ShotKeys:
+class ShotKeys(ClosedForm):
     """Keys (I, D) of the shots, and their labels (I,) among the classes learned."""
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:

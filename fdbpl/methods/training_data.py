@@ -176,20 +176,25 @@ class TrainingData:
             yield from zip(rows, in_order(self.features, rows), strict=True)
 
     def samples(self, seed: int) -> Iterator[tuple[Pairs, Floats]]:
-        """Yield features and weights of a seed's regions, and their class probabilities, by parts.
+        """Yield what `pairs` does, and the regions' class probabilities: those of its image.
 
-        A weight is the share of its image that a region shows; the classes are those of its image
-        as `refined` has them.
+        See `refined`.
         """
         done, refined = 0, self.refined[seed]
-        for regions, (student, teacher) in self.read(
-            torch.from_numpy(np.asarray(self.picks[seed]))
-        ):
-            rows = regions.flatten()
-            part = slice(done, done + len(regions))
+        for pairs in self.pairs(seed):
+            part = slice(done, done + len(pairs[0]) // self.crops)
             classes = refined[part].exp().repeat_interleave(self.crops, dim=0)
-            done += len(regions)
+            done = part.stop
+            yield pairs, classes.cpu().numpy()
+
+    def pairs(self, seed: int) -> Iterator[Pairs]:
+        """Yield both models' features of a seed's regions and their weights, by parts.
+
+        A weight is the share of its image that a region shows.
+        """
+        images = torch.from_numpy(np.asarray(self.picks[seed]))
+        for regions, (student, teacher) in self.read(images):
+            rows = regions.flatten()
             weights = torch.ones(len(rows)) if self.areas is None else self.areas(rows)
             flat = student.flatten(0, 1), teacher.flatten(0, 1)
-            pairs = flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()
-            yield pairs, classes.cpu().numpy()
+            yield flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()

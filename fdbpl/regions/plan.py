@@ -6,6 +6,7 @@ image paths are relative to the dataset's folder.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,14 @@ from numpy.typing import NDArray
 from fdbpl.data.dataset import UNKNOWN
 from fdbpl.protocols.protocol import Labels, Shots
 from fdbpl.regions.file_rows import Rows
-from fdbpl.regions.region_file import NO_NPY, Regions, in_parts, open_regions, write_regions
+from fdbpl.regions.region_file import (
+    NO_NPY,
+    Regions,
+    in_parts,
+    npy_header,
+    open_regions,
+    write_regions,
+)
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 from fdbpl.system.workspace import Workspace
@@ -160,12 +168,13 @@ class Plan:
             "paths": list(self.paths),
         }
 
+    def _spelled(self) -> bytes:
+        return readable_json({**self._text(), "digest": self.digest})
+
     def save(self, folder: Path) -> None:
         """Write the plan as a folder, whole or not at all; equal plans give equal bytes."""
         with whole_folder(folder) as aside:
-            (aside / "plan.json").write_bytes(
-                readable_json({**self._text(), "digest": self.digest})
-            )
+            (aside / "plan.json").write_bytes(self._spelled())
             np.save(aside / "images.npy", self.images, allow_pickle=False)
             write_regions(aside / "regions.npy", self.regions)
 
@@ -178,7 +187,8 @@ class Plan:
         """
         command = Workspace(folder.parent.parent).command("prepare-crops", folder.name)
         try:
-            text = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            spelled = (folder / "plan.json").read_bytes()
+            text = json.loads(spelled)
             if text["version"] != VERSION:
                 raise UserError(
                     f"{folder}: a plan of version {text['version']!r}, wanted {VERSION}. "
@@ -190,7 +200,7 @@ class Plan:
                 template=text["template"],
                 labels=tuple(text["labels"]),
                 paths=tuple(text["paths"]),
-                images=np.load(folder / "images.npy", allow_pickle=False),
+                images=_images(folder / "images.npy"),
                 shots={int(seed): tuple(rows) for seed, rows in text["shots"].items()},
                 ranks={int(seed): tuple(ranks) for seed, ranks in text["ranks"].items()},
                 regions=open_regions(folder / "regions.npy"),
@@ -199,7 +209,7 @@ class Plan:
                 vocabulary=tuple(text["vocabulary"]),
                 made_with=text["made_with"],
             )
-            sound = plan.images.dtype == IMAGE and text["digest"] == plan.digest
+            sound = spelled == plan._spelled()
         except FileNotFoundError as error:
             raise UserError(f"{error.filename}: no such file. Run {command} first.") from None
         except PermissionError:
@@ -209,3 +219,16 @@ class Plan:
         if not sound:
             raise UserError(f"{folder}: a damaged plan. Run {command} again.")
         return plan
+
+
+def _images(path: Path) -> NDArray[np.void]:
+    """Read IMAGE records.
+
+    Raises:
+        ValueError: the file is no .npy of such, or another of NO_NPY.
+    """
+    data = path.read_bytes()
+    images = np.load(io.BytesIO(data), allow_pickle=False)
+    if data != npy_header(IMAGE, len(images)) + images.tobytes():
+        raise ValueError(f"{path}: {images.dtype}, wanted {IMAGE}")
+    return images

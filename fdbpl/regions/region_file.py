@@ -1,10 +1,11 @@
 """A plan's regions in a file, so that nobody has to hold all of them: a .npy of REGION records."""
 
+import io
 import os
 from collections.abc import Iterator, Sized
 from pathlib import Path
 from tokenize import TokenError
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,11 +33,18 @@ def in_parts(regions: Regions) -> Iterator[NDArray[np.void]]:
 
 def write_regions(path: Path, regions: Regions) -> None:
     """Write the regions as numpy.save writes an array of them."""
-    header = {"descr": npy.dtype_to_descr(REGION), "fortran_order": False, "shape": (len(regions),)}
     with path.open("wb") as file:
-        npy.write_array_header_1_0(file, header)
+        file.write(npy_header(REGION, len(regions)))
         for part in in_parts(regions):
             file.write(part.tobytes())
+
+
+def npy_header(dtype: np.dtype[Any], count: int) -> bytes:
+    """Return what stands before `count` records in a .npy."""
+    about = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, about)
+    return header.getvalue()
 
 
 def open_regions(path: Path) -> FileRows:
@@ -54,7 +62,8 @@ def open_regions(path: Path) -> FileRows:
         shape, _, dtype = npy.read_array_header_1_0(file)
         start = file.tell()
         count, rest = divmod(os.fstat(file.fileno()).st_size - start, REGION.itemsize)
-        if rest or (shape, dtype) != ((count,), REGION):
+        file.seek(0)
+        if rest or file.read(start) != npy_header(REGION, count):
             raise ValueError(f"{path}: shape {shape} of {dtype}, wanted ({count},) of {REGION}")
     except BaseException:
         file.close()

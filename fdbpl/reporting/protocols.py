@@ -1,6 +1,7 @@
 """What each protocol shows of what was measured; one that has no report of its own, a table."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
@@ -20,8 +21,23 @@ Records = Mapping[str, DatasetRecord]
 
 def sections(params: Params, protocols: Iterable[Protocol], records: Records) -> list[Section]:
     """Return the sections of the protocols that any dataset takes part in."""
-    found = (REPORTS.get(one.name, plain)(params, one, records) for one in protocols)
-    return [one for one in found if one is not None]
+    found = []
+    for protocol in protocols:
+        section = REPORTS.get(protocol.name, plain)(params, protocol, records)
+        if section is not None:
+            found.append(replace(section, tables=[*_doubts(protocol, records), *section.tables]))
+    return found
+
+
+def _doubts(protocol: Protocol, records: Records) -> list[str]:
+    """Say which label spaces are of a single class."""
+    alone = [
+        f"{space} of {name}"
+        for name, record in records.items()
+        for space in record.single_classes(protocol.name)
+    ]
+    said = f"{protocol.title}: a single class in {', '.join(alone)}, so that every answer is right"
+    return [f"{said} and nothing can be told from it."] if alone else []
 
 
 def measured(params: Params, runs: Iterable[Run]) -> list[str]:
@@ -36,13 +52,17 @@ def evidence(datasets: Iterable[str], params: Params) -> list[str]:
 
 
 def base_to_new(params: Params, protocol: Protocol, records: Records) -> Section | None:
-    """Return base, new and H: averages, those of development datasets apart, then every H."""
+    """Return base, new and H: averages, those of development datasets apart, then every H.
+
+    A dataset with a single class in a half has no H and no part in averages.
+    """
     runs = runs_of(records, protocol.name, params.counts[-1])
     if not runs:
         return None
     comparison = tables.compare(runs, measured(params, runs.values()), params.seeds)
-    shown = evidence(runs, params)
-    developed = [name for name in runs if name not in shown]
+    telling = tables.telling(runs)
+    shown = evidence(telling, params)
+    developed = [name for name in telling if name not in shown]
     parts = []
     for names, note in ((shown, ""), (developed, "; choices were made on these, no evidence")):
         if names:
@@ -52,14 +72,17 @@ def base_to_new(params: Params, protocol: Protocol, records: Records) -> Section
                 f"{seeds} seed{'s' * (seeds > 1)}, per cent{note}:",
                 tables.averages_table(comparison, names),
             ]
-    parts += [tables.JOINT, tables.datasets_table(comparison), tables.joint_table(comparison)]
-    height = 1.4 + 0.32 * len(comparison["methods"])
+    parts += [
+        tables.JOINT,
+        tables.datasets_table(comparison, telling),
+        tables.joint_table(comparison),
+    ]
     return Section(
         "methods",
         comparison["methods"],
         parts,
-        height,
-        lambda figure: tables.plot(comparison, shown or list(runs), figure),
+        1.4 + 0.32 * len(comparison["methods"]),
+        (lambda figure: tables.plot(comparison, shown or telling, figure)) if telling else None,
     )
 
 

@@ -72,7 +72,7 @@ def draw(
     height = max(3.9, 1.25 * rows + 0.9)
     figure: Any = Figure(figsize=(3.6 + 4.1 * COLUMNS, height), dpi=100)
     left, right = figure.subfigures(1, 2, width_ratios=(3.6, 4.1 * COLUMNS))
-    figure.text(0.01, 1 - 0.1 / height, title, va="top", fontsize=11)
+    figure.text(0.01, 1 - 0.1 / height, title, parse_math=False, va="top", fontsize=11)
     figure.text(0.01, 1 - 0.32 / height, _legend(score), va="top", fontsize=8, color="0.4")
     _draw_boxes(left, height, image, regions)
     tiles = _grid(right, height, rows, COLUMNS, (1.15, 2.95))
@@ -137,7 +137,7 @@ def draw_sheet(
     rows = -(-len(tiles) // columns)
     height = 1.25 * rows + 0.9
     figure: Any = Figure(figsize=(3.4 * columns, height), dpi=100)
-    figure.text(0.01, 1 - 0.1 / height, title, va="top", fontsize=11)
+    figure.text(0.01, 1 - 0.1 / height, title, parse_math=False, va="top", fontsize=11)
     legend = "w: how sure the model is, 0 to 1. Above each: the class of the image."
     figure.text(0.01, 1 - 0.32 / height, legend, va="top", fontsize=8, color="0.4")
     grid = _grid(figure, height, rows, columns, (1.15, 2.25))
@@ -149,7 +149,7 @@ def draw_sheet(
         words.set_xlim(0, 1)
         words.set_ylim(0, 1)
         head = f"{_short(known.label)}    w {known.w:.2f}"
-        words.text(0, 1, head, fontsize=8.5, va="top", fontweight="bold")
+        words.text(0, 1, head, parse_math=False, fontsize=8.5, va="top", fontweight="bold")
         _draw_guesses(words, 0, 0.9, known.guesses)
     _save(figure, file)
 
@@ -230,5 +230,5 @@ def _draw_guesses(axes: Any, x: float, width: float, guesses: Sequence[Guess]) -
         axes.barh(
             y - 0.07, width * guess.probability, height=0.18, left=x, color="#c6dbef", zorder=0
         )
-        axes.text(x, y, f" {_short(guess.name)}", fontsize=8, va="top")
+        axes.text(x, y, f" {_short(guess.name)}", parse_math=False, fontsize=8, va="top")
         axes.text(x + width, y, f"{guess.probability:.2f}", fontsize=8, va="top", ha="right")

@@ -18,6 +18,8 @@ JOINT = (
 def compare(runs: Mapping[str, Run], methods: Iterable[str], seeds: list[int]) -> dict[str, Any]:
     """Join the datasets' runs to `{"methods": {method: {"avg", "datasets"}}}`, in per cent.
 
+    `avg` is over the datasets that tell something, and over all where none does.
+
     Raises:
         KeyError: a run lacks one of the methods or seeds.
     """
@@ -27,8 +29,14 @@ def compare(runs: Mapping[str, Run], methods: Iterable[str], seeds: list[int]) -
         for dataset, run in runs.items():
             by_seed: Mapping[str, Any] = run.measures(method, seeds)
             datasets[dataset] = {**over_seeds(by_seed), "seeds": by_seed}
-        joined[method] = {"avg": over_datasets(datasets), "datasets": datasets}
+        averaged = {name: datasets[name] for name in telling(runs) or runs}
+        joined[method] = {"avg": over_datasets(averaged), "datasets": datasets}
     return {"methods": joined}
+
+
+def telling(runs: Mapping[str, Run]) -> list[str]:
+    """Return the datasets with at least two classes in each half; of one, every answer is right."""
+    return [name for name, run in runs.items() if 1 not in run.classes.values()]
 
 
 def averages_table(comparison: Mapping[str, Any], datasets: Collection[str]) -> str:
@@ -46,23 +54,27 @@ def averages_table(comparison: Mapping[str, Any], datasets: Collection[str]) -> 
     return markdown(rows)
 
 
-def datasets_table(comparison: Mapping[str, Any]) -> str:
-    """Return H of every method (rows) and dataset (columns) as a Markdown table."""
-    return _datasets_table("H", comparison, lambda cell: with_deviation(cell["h"], cell["h_std"]))
+def datasets_table(comparison: Mapping[str, Any], shown: Collection[str]) -> str:
+    """Return H of every method (rows) and dataset (columns), if shown, as a Markdown table."""
+    return _datasets_table(
+        "H",
+        comparison,
+        lambda name, cell: with_deviation(cell["h"], cell["h_std"]) if name in shown else "-",
+    )
 
 
 def joint_table(comparison: Mapping[str, Any]) -> str:
     """Return H where all classes compete, of every method and dataset, as a Markdown table."""
-    return _datasets_table("joint H", comparison, lambda cell: number(cell["joint"]["h"]))
+    return _datasets_table("joint H", comparison, lambda _, cell: number(cell["joint"]["h"]))
 
 
 def _datasets_table(
-    title: str, comparison: Mapping[str, Any], spell: Callable[[Mapping[str, Any]], str]
+    title: str, comparison: Mapping[str, Any], spell: Callable[[str, Mapping[str, Any]], str]
 ) -> str:
     methods = comparison["methods"]
     rows = [(title, *next(iter(methods.values()))["datasets"])]
     for method, result in methods.items():
-        rows.append((title_of(method), *map(spell, result["datasets"].values())))
+        rows.append((title_of(method), *(spell(*one) for one in result["datasets"].items())))
     return markdown(rows)
 
 

@@ -97,6 +97,11 @@ def origin(about: About) -> str:
             "Nothing was learned from them, but the probabilities and thresholds below are fitted "
             "on them."
         )
+    if about.measured.get("chosen_by_test"):
+        return (
+            "They were set apart by whoever gave them. Nothing was learned from them, but the "
+            "method was chosen, and the probabilities and thresholds below are fitted, on them."
+        )
     if about.measured["own_test"]:
         return "They were set apart by whoever gave them; nothing was learned or chosen by them."
     return (

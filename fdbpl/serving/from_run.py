@@ -100,6 +100,7 @@ def made_of_run(
             **measured,
             "labels": "told" if plan.tests_labels else "teacher",
             "own_test": True,
+            "chosen_by_test": False,
             "tried": {method.name: measured["accuracy"]},
             "protocol": tested.measures(task.protocol, decision),
         },

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from fdbpl.data.names import has_control_character
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
 
@@ -55,6 +56,13 @@ class About(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("class_names")
+    @classmethod
+    def _without_control_characters(cls, names: list[str]) -> list[str]:
+        if any(map(has_control_character, names)):
+            raise ValueError("a control character, which a terminal would obey")
+        return names
 
     format: Literal[1] = FORMAT
     fdbpl: str
@@ -95,15 +103,16 @@ class ModelFolder:
             UserError: the file is missing, or another than the one that was written.
         """
         path = self.path / name
+        _require_file(path)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file, and the model needs it. {_AGAIN}") from None
+            raise UserError(f"{path}: no such file, and the model needs it. {AGAIN}") from None
         found = sha256(data)
         if found != self.files.get(name):
             raise UserError(
                 f"{path}: damaged or exchanged: SHA-256 {found[:12]}, wanted "
-                f"{self.files.get(name, 'none')[:12]}. {_AGAIN}"
+                f"{self.files.get(name, 'none')[:12]}. {AGAIN}"
             )
         return data
 
@@ -115,7 +124,7 @@ class ModelFolder:
         return frozenset(self.read(LEARNED).decode().split())
 
 
-_AGAIN = "Get a sound copy of the model, or learn it again."
+AGAIN = "Get a sound copy of the model, or learn it again."
 
 
 def write_model(path: Path, about: About, files: Mapping[str, bytes]) -> None:
@@ -186,6 +195,7 @@ def open_unread(path: Path) -> ModelFolder:
         UserError: see `open_model`.
     """
     file = path / ABOUT
+    _require_file(file)
     try:
         data = file.read_bytes()
         told = json.loads(data.decode())
@@ -195,29 +205,35 @@ def open_unread(path: Path) -> ModelFolder:
             f"{path}: no model of fdbpl: no {ABOUT} in it. Wanted a folder that fdbpl learn wrote."
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{file}: damaged. {_AGAIN}") from None
+        raise UserError(f"{file}: damaged. {AGAIN}") from None
     if form != FORMAT:
         raise UserError(
             f"{file}: format {form!r}, wanted {FORMAT}. Another version of fdbpl "
             "wrote it: install that one, or learn the model again."
         )
     if not _is_as_written(data, told):
-        raise UserError(f"{file}: damaged or edited: its digest is another. {_AGAIN}")
+        raise UserError(f"{file}: damaged or edited: its digest is another. {AGAIN}")
     del told["digest"]
     files = told.pop("files", None)
     try:
         about = About.model_validate(told)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"{file}: {key} is not as this fdbpl wants it. {_AGAIN}") from None
+        raise UserError(f"{file}: {key} is not as this fdbpl wants it. {AGAIN}") from None
     _require_plain(file, files)
     return ModelFolder(path, about, files)
+
+
+def _require_file(path: Path) -> None:
+    """Refuse a pipe or device in a model, of which no end would come."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: a folder or device, wanted a file. Do not trust this model.")
 
 
 def _require_plain(file: Path, files: object) -> None:
     """Refuse names that lead out of the folder, or hide in it: a model may come from anybody."""
     if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
-        raise UserError(f"{file}: files is not as this fdbpl wants it. {_AGAIN}")
+        raise UserError(f"{file}: files is not as this fdbpl wants it. {AGAIN}")
     for name in files:
         if name == ABOUT or not _PLAIN.fullmatch(name):
             raise UserError(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from fdbpl.data.disk import IMAGE_SUFFIXES
+from fdbpl.data.disk import IMAGE_SUFFIXES, is_shown
 
 LIST = "-"
 """In place of a path: a list of paths, one a line, on standard input."""
@@ -36,9 +36,7 @@ def _below(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
         about = os.stat(folder)  # noqa: PTH116
         with os.scandir(folder) as entries:
             found = sorted(
-                (entry.name, _is_folder(entry))
-                for entry in entries
-                if not entry.name.startswith(".")
+                (entry.name, _is_folder(entry)) for entry in entries if is_shown(entry.name)
             )
     except OSError:
         yield folder

@@ -13,9 +13,9 @@ from fdbpl.classify.artifact import Artifact, decision_of
 from fdbpl.classify.decision import Decision
 from fdbpl.clip.onnx_tower import OnnxTower
 from fdbpl.clip.preprocessing import Preprocessing
-from fdbpl.evaluation.calibration import Calibration
+from fdbpl.evaluation.calibration import KEPT, Calibration
 from fdbpl.evaluation.logits import logsumexp
-from fdbpl.serving.model_folder import CLASSIFIER, TOWER, ModelFolder, open_model
+from fdbpl.serving.model_folder import AGAIN, CLASSIFIER, TOWER, ModelFolder, open_model
 from fdbpl.system.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -138,13 +138,43 @@ def predictor_of(model: ModelFolder, threads: int | None = None) -> Predictor:
     about = model.about
     classifier = Artifact.of(model.read(CLASSIFIER), model.path / CLASSIFIER, "classifier")
     require_same_student(model, classifier)
-    return Predictor(
-        tower=OnnxTower(model.read(TOWER), threads),
-        preprocessing=Preprocessing.of(about.preprocessing),
-        decision=decision_of(classifier),
-        class_names=tuple(about.class_names),
-        calibration=Calibration(about.temperature, about.thresholds),
-    )
+    try:
+        found = Predictor(
+            tower=OnnxTower(model.read(TOWER), threads),
+            preprocessing=Preprocessing.of(about.preprocessing),
+            decision=decision_of(classifier),
+            class_names=tuple(about.class_names),
+            calibration=Calibration(about.temperature, about.thresholds),
+        )
+        problem = _problem(found, classifier)
+    except UserError:
+        raise
+    except Exception as error:  # of ONNX Runtime, or for values that are no preprocessing
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if problem is not None:
+        raise UserError(f"{model.path}: its files do not belong together: {problem}. {AGAIN}")
+    return found
+
+
+def _problem(predictor: Predictor, classifier: Artifact) -> str | None:
+    """Return what does not fit in a model that anybody may have made; None where all does."""
+    names = tuple(classifier.about.get("class_names", ()))
+    if names != predictor.class_names:
+        return f"{CLASSIFIER} has the classes {list(names)}, not {list(predictor.class_names)}"
+    sizes = predictor.tower.image_size, predictor.preprocessing.image_size
+    if len(set(sizes)) != 1:
+        return f"{TOWER} takes pictures of {sizes[0]} pixels, not {sizes[1]}"
+    missing = sorted(set(KEPT) - set(predictor.calibration.thresholds))
+    if missing:
+        return f"no threshold that keeps {missing[0]} per cent"
+    width = predictor.tower.width
+    feature = np.full((1, width), width**-0.5, np.float32)  # touches every number of the decision
+    with np.errstate(all="ignore"):  # the result tells
+        logits = predictor.decision.logits(feature, range(len(names)))
+        probabilities = predictor.calibration.probabilities(logits)
+    if probabilities.shape != (1, len(names)) or not np.isfinite(probabilities).all():
+        return f"{CLASSIFIER} gives no probabilities of {len(names)} classes"
+    return None
 
 
 def require_same_student(model: ModelFolder, learned: Artifact) -> None:

@@ -55,7 +55,7 @@ def _accuracy(about: About) -> Html:
     measured = about.measured
     what = "Accuracy" if measured["labels"] == "told" else "Agreement with the teacher"
     whence = origin(about)
-    if not measured["own_test"]:
+    if measured.get("chosen_by_test") or not measured["own_test"]:
         whence += " The method was chosen on these pictures: on new ones it may do a little worse."
     number = element("b", f"{measured['accuracy']:.1f} %")
     interval = f" ({measured['low']:.1f} to {measured['high']:.1f}, 95 % interval)"

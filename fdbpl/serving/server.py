@@ -17,14 +17,15 @@ import fdbpl
 from fdbpl.data.images import UnreadableImage, decode_bytes
 from fdbpl.serving.batching import BATCH, WAIT, Batcher, QueueFull
 from fdbpl.serving.formats import as_object
-from fdbpl.serving.guard import Guard, Limits
+from fdbpl.serving.guard import LOOPBACK, Access, Bounded, Guard
 from fdbpl.serving.metrics import Measured, Metrics
 from fdbpl.serving.predictor import KEEP, Predictor
 from fdbpl.serving.stream import Answer
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PREDICT, FORM, RAW = "/predict", "multipart/form-data", ("image/", "application/octet-stream")
 PAGE = {"/": "index.html", **{f"/{one}": one for one in ("app.js", "answers.js", "style.css")}}
+OPEN = (*PAGE, "/healthz")
+"""What is answered without a token: the page, which asks for it, and whether the server lives."""
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 FILES = Path(__file__).parent / "page"
 
@@ -132,7 +133,8 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     body = settings.pictures * settings.picture_bytes
-    app.add_middleware(Guard, limits=Limits(settings.hosts, settings.token, body))
+    app.add_middleware(Bounded, body=body)
+    app.add_middleware(Guard, access=Access(settings.hosts, settings.token, OPEN))
     app.add_middleware(Measured, metrics=metrics, path=PREDICT)
 
     @app.post(

@@ -11,21 +11,21 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from fdbpl.cache.params import CacheParams, WorkerParams
 from fdbpl.clip.params import StudentParams, TeacherParams
-from fdbpl.data.params import DataParams
+from fdbpl.data.params import DataParams, require_plain
 from fdbpl.methods.method import Method
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.registry import IMPORTED, METHODS, find_method
 from fdbpl.protocols.protocol import Shots
 from fdbpl.protocols.registry import PROTOCOLS
 from fdbpl.regions.params import RegionParams
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.errors import UserError
-from fdbpl.system.section import Section, explain
+from fdbpl.system.section import PathText, Section, explain
 
 DEFAULT_PATH = Path("params.yaml")
 
@@ -49,7 +49,7 @@ class Params(Section):
     protocols: list[str] = Field(min_length=1)
     source: str
     shifted: list[str] = Field(default_factory=list)
-    method_files: dict[str, str] = Field(default_factory=dict)
+    method_files: dict[str, PathText] = Field(default_factory=dict)
     methods: list[str] = Field(min_length=1)
     seeds: list[StrictInt] = Field(default=SEEDS, min_length=1)
     shots: StrictInt | Literal["all"] | list[StrictInt | Literal["all"]] = SHOTS
@@ -60,7 +60,7 @@ class Params(Section):
     cache: CacheParams = CacheParams()
     workers: WorkerParams = WorkerParams()
     train: TrainParams = TrainParams()
-    imported: dict[str, dict[str, str]] = Field(default_factory=dict)
+    imported: dict[str, dict[str, PathText]] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     development: list[str] = Field(default_factory=list)
@@ -141,6 +141,12 @@ class Params(Section):
             raise ValueError("ascending numbers, each once, 'all' at the end at most")
         return shots
 
+    @field_validator("datasets")
+    @classmethod
+    def _plain_names(cls, names: list[str]) -> list[str]:
+        require_plain(names)
+        return names
+
     @field_validator("seeds")
     @classmethod
     def _natural(cls, seeds: list[int]) -> list[int]:
@@ -203,15 +209,6 @@ def _each_once(names: list[Any]) -> list[Any]:
     return names
 
 
-def load_yaml(text: str) -> Any:
-    """Return what a text says in YAML 1.2, as DVC reads it: there `1e-3` is a number, `no` a word.
-
-    Raises:
-        YAMLError: it is no YAML, or a key stands twice in one mapping.
-    """
-    return YAML(typ="safe", pure=True).load(text)
-
-
 def read_params(path: Path = DEFAULT_PATH) -> Params:
     """Read and check `params.yaml`.
 
@@ -234,7 +231,8 @@ def read_params(path: Path = DEFAULT_PATH) -> Params:
         )  # values are not read yet
         raise UserError(f"{where}: {why}, wanted once. Take one out.") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as YAML: {why}. Mend it there.") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found {type(raw).__name__}, wanted keys with values.")
     return check_params(raw, source=str(path))

@@ -51,6 +51,7 @@ def run_stage(
 def learn_nothing(params: Params, dataset: str, work: Workspace) -> list[str]:
     """Write the empty folder of a dataset that is only tested on."""
     with whole_folder(work.prompts_of(dataset)):
+        work.before_writing()
         return [f"{dataset}: nothing is learned here under {', '.join(params.protocols)}"]
 
 

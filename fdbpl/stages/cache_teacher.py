@@ -7,6 +7,7 @@ from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import load_model
+from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
@@ -42,6 +43,9 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
     for role in roles_of(params):
         encoder = image_encoder(params, role)
         clip = encoder.clip
+        if role == "student":
+            for method in params.chosen_methods:
+                method.require_student(clip)
         clip.move_text(choose_device(params.device))
         left_out = without_room(plan, clip) if role == "student" else []
         lines += [f"{plan.name}: no room in the ensemble for {one!r}" for one in left_out]
@@ -61,21 +65,24 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
             )
         lines.append(f"{plan.name}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
         lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
+    work.before_writing()  # a cache says of which plan and models it is, and may stand
     return lines
 
 
 def image_encoder(params: Params, role: Role) -> ImageEncoder:
     """Load a role's model and return its image tower, as the parameters run it.
 
+    A student that shows no features before its last projection is encoded for "hidden" as it is.
+
     Raises:
-        UserError: weights that do not fit, a device that is not there, or a student whose last
-            projection cannot be left out, for "hidden".
+        UserError: weights that do not fit, or a device that is not there.
     """
     model = model_of(params, role)
+    clip = load_model(model, "teacher" if role == "teacher" else "student")
     return ImageEncoder(
-        load_model(model, "teacher" if role == "teacher" else "student"),
+        clip,
         precision=model.precision,
         batch_size=params.cache.batch,
         device=choose_device(params.device),
-        before_projection=role == "hidden",
+        before_projection=role == "hidden" and shows_hidden(clip),
     )

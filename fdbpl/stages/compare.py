@@ -12,8 +12,8 @@ from fdbpl.reporting.section import Section, plot
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from fdbpl.stages.made_with import of_all
+from fdbpl.stages.summary import write_summary
 from fdbpl.stages.tasks import wanted
-from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace
 
 
@@ -31,9 +31,8 @@ def compare(params: Params, work: Workspace) -> list[str]:
     picture = io.BytesIO()
     plot(found, picture)
     comparison["made_with"] = of_all(params)
-    write_whole(work.comparison("json"), readable_json(comparison))
-    write_whole(work.comparison("md"), text.encode())
-    write_whole(work.comparison("png"), picture.getvalue())
+    work.before_writing()
+    write_summary(work.comparison, comparison, text, picture.getvalue())
     return [text, f"Written: {work.comparison('json')}, .md, .png"]
 
 

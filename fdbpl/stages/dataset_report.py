@@ -1,7 +1,6 @@
 """What one method and seed made of a dataset's test pictures, read from plan, caches and files."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_caches
 from fdbpl.stages.carried import Carry
 from fdbpl.stages.evaluate import Tested
+from fdbpl.stages.learned import open_history
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.tasks import Task, classes_of, testing
 from fdbpl.stages.view_regions import can_view, class_of, open_viewer
@@ -225,25 +225,13 @@ def _curves(params: Params, choice: Choice, work: Workspace) -> Curves:
     Raises:
         UserError: a history is missing, damaged, or not that of the prompts that were measured.
     """
-    plan, task, method = choice.task.plan, choice.task, choice.method
+    task, method = choice.task, choice.method
     found: dict[str, dict[int, list[float]]] = {}
     for seed in params.seeds:
         cell = choice.run.methods[method][str(seed)]
         if cell.prompts is None:
             continue
-        path = work.learned(plan.name, task.folder, method, seed, "history")
-        try:
-            history: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            of_prompts, terms = history["prompts"], dict(history["terms"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{path}: missing or damaged. Run {work.command('train-student', plan.name)} again."
-            ) from None
-        if of_prompts != cell.prompts:
-            raise UserError(
-                f"{path}: of other prompts than those that were measured. Run "
-                f"{work.command('train-student', plan.name)} again."
-            )
+        terms = open_history(task, work, method, seed, cell.prompts)["terms"]
         for term, values in terms.items():
             if values:
                 found.setdefault(term, {})[seed] = values

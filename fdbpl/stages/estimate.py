@@ -25,7 +25,7 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
-from fdbpl.clip.projection import last_projection
+from fdbpl.clip.projection import last_projection, shows_hidden
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.vectors import template_vectors
 from fdbpl.data.dataset import GENERIC_TEMPLATE
@@ -133,7 +133,7 @@ def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tup
         clip,
         precision=model.precision,
         device=choose_device(params.device),
-        before_projection=role == "hidden",
+        before_projection=role == "hidden" and shows_hidden(clip),
     )
     encoder, payload = tower(batch_size=params.cache.batch), params.cache.payload
     tests = sum(len(plan.test) for plan, _ in plans)
@@ -236,6 +236,6 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
 
 def _as_seen(clip: ClipModel, method: Method, vectors: Floats) -> Floats:
     """Return unit vectors (C, D) as a method sees features, (C, E) before a last projection."""
-    if method.sees != "hidden":
+    if method.sees != "hidden" or not shows_hidden(clip):
         return vectors
     return unit(vectors @ last_projection(clip).numpy().T)

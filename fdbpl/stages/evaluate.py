@@ -49,17 +49,16 @@ def measure(params: Params, dataset: str, work: Workspace, carry: Carry) -> list
         }
         for protocol in testing(params, plan)
     }
-    write_record(
-        work.metrics(dataset),
-        DatasetRecord(
-            dataset=dataset,
-            plan=plan.digest,
-            student=about_model(params.student),
-            protocols=protocols,
-            made_with=of_evaluation(params, dataset),
-        ),
+    record = DatasetRecord(
+        dataset=dataset,
+        plan=plan.digest,
+        student=about_model(params.student),
+        protocols=protocols,
+        made_with=of_evaluation(params, dataset),
     )
-    return list(_lines(params, plan, protocols))
+    work.before_writing()
+    write_record(work.metrics(dataset), record)
+    return list(_lines(params, plan, record))
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,9 @@ class Tested:
         return np.asarray(teacher.argmax(axis=1))
 
 
-def _lines(params: Params, plan: Plan, protocols: Mapping[str, Mapping[str, Run]]) -> list[str]:
-    """Say what was measured, and what was left out for want of labels."""
+def _lines(params: Params, plan: Plan, record: DatasetRecord) -> list[str]:
+    """Say what was measured, what tells nothing, and what was left out for want of labels."""
+    protocols = record.protocols
     runs = [run for by_shots in protocols.values() for run in by_shots.values()]
     methods = {method for run in runs for method in run.methods}
     images, under = f"{len(plan.test):,}", ", ".join(protocols)
@@ -187,6 +187,11 @@ def _lines(params: Params, plan: Plan, protocols: Mapping[str, Mapping[str, Run]
         ]
     else:
         lines = [f"{plan.name}: {len(methods)} methods evaluated on {images} test images: {under}"]
+    lines += [
+        f"  {protocol}: a single class in {', '.join(alone)}, so nothing can be told from it"
+        for protocol in record.protocols
+        if (alone := record.single_classes(protocol))
+    ]
     labelled = [one.title for one in params.chosen_methods if one.labelled]
     if plan.labels and not plan.teaches_labels and labelled:
         lines.append(f"  left out, since they learn from labels: {', '.join(labelled)}")

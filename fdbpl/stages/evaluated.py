@@ -8,6 +8,7 @@ from fdbpl.evaluation.record import DatasetRecord
 from fdbpl.settings.params import Params
 from fdbpl.stages.made_with import MORE_SERVES, of_evaluation, require_made_with
 from fdbpl.system.errors import UserError
+from fdbpl.system.sealed import unsealed_json
 from fdbpl.system.workspace import Workspace
 
 
@@ -19,7 +20,7 @@ def read_record(params: Params, dataset: str, work: Workspace) -> DatasetRecord:
     """
     path, command = work.metrics(dataset), partial(work.command, "evaluate", dataset)
     try:
-        record = DatasetRecord.model_validate_json(path.read_bytes())
+        record = DatasetRecord.model_validate(unsealed_json(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. Run {command()} first, or take the dataset off the list in "
@@ -29,8 +30,13 @@ def read_record(params: Params, dataset: str, work: Workspace) -> DatasetRecord:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path}: damaged, or of another fdbpl ({place or 'no JSON'}: {first['msg']}). "
-            f"Run {command()} again."
+            f"{path}: of another fdbpl ({place}: {first['msg']}). Run {command()} again."
         ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}). Run {command()} again.") from None
+    if record.dataset != dataset:
+        raise UserError(
+            f"{path}: of dataset {record.dataset!r}, wanted {dataset!r}. Run {command()} again."
+        )
     require_made_with(path, record.made_with, of_evaluation(params, dataset), command, MORE_SERVES)
     return record

@@ -118,7 +118,7 @@ def require_made_with(
     differs = differing(found, wanted, more)
     if differs is not None:
         key, have, want = differs
-        again = command(force=want.startswith(f'"{A_FILE}'))
+        again = command(force=want.startswith(f'"{A_FILE}') or None)
         raise UserError(f"{path}: made with {key} {have}, wanted {want}. Run {again} again.")
 
 

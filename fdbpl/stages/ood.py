@@ -29,8 +29,8 @@ from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_all
 from fdbpl.stages.ood_data import far_images, images_of, region_pairs
 from fdbpl.stages.planned import load_planned
+from fdbpl.stages.summary import write_summary
 from fdbpl.stages.tasks import Task, task_of, testing
-from fdbpl.system.files import readable_json, write_whole
 from fdbpl.system.workspace import Workspace
 
 Sides = tuple[Floats, Floats]
@@ -61,9 +61,9 @@ def ood(params: Params, work: Workspace) -> list[str]:
     nothing = "" if methods else NO_METHOD if found else NO_DATASET
     picture = io.BytesIO()
     ood_report.plot(record, picture)
-    write_whole(work.ood("json"), readable_json({**record, "made_with": of_all(params)}))
-    write_whole(work.ood("md"), f"{nothing or ood_report.text(record)}\n".encode())
-    write_whole(work.ood("png"), picture.getvalue())
+    text = f"{nothing or ood_report.text(record)}\n"
+    work.before_writing()
+    write_summary(work.ood, {**record, "made_with": of_all(params)}, text, picture.getvalue())
     if nothing:
         return [nothing]
     table = ood_report.scores_table(record).splitlines()

@@ -22,6 +22,7 @@ def prepare_crops(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     with progress(f"{dataset}: looking at images") as report:
         plan = plan_of(params, dataset, report=report)
+    work.before_writing()
     plan.save(work.plan(dataset))
     lines = [f"{dataset}: {', '.join(_parts(params, plan))}"]
     for title, notes in plan.notes.items():

@@ -13,6 +13,7 @@ from fdbpl.cache.manifest import Identity, require_identity
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
 from fdbpl.methods.features import Lookup, cached_features
 from fdbpl.regions.plan import Plan
@@ -82,11 +83,14 @@ def hidden_source(
 ) -> Source:
     """Return the student's side with its features before its last projection, in unit length.
 
+    Of a student that shows none, those it has.
+
     Raises:
-        UserError: as of `student_source`, or this student's projection cannot be left out.
+        UserError: as of `student_source`.
     """
     if params.student.features == "online":
-        tower, digest = _tower(params, plan, clip, params.student.precision, before_projection=True)
+        before, precision = shows_hidden(clip), params.student.precision
+        tower, digest = _tower(params, plan, clip, precision, before_projection=before)
         return replace(student, features=tower, digest=digest)
     cache = _checked("hidden", params, plan, work, {"encoder": dict(clip.identity)})
     digest = _digest(cache.manifest.identity)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from fdbpl.protocols.protocol import Classes, Labels, Protocol, Shots
 from fdbpl.protocols.registry import PROTOCOLS
@@ -45,6 +46,10 @@ class Task:
     def picks(self) -> Mapping[int, tuple[int, ...]]:
         """Return for each seed the rows of the plan's images to learn from, ascending."""
         return self.plan.picks(self.labels, self.shots)
+
+    def identity(self, method: str, seed: int) -> dict[str, Any]:
+        """Return what the files of one training say that they are of."""
+        return {"dataset": self.plan.name, "task": self.folder, "method": method, "seed": seed}
 
 
 def classes_of(protocol: Protocol, plan: Plan) -> Classes:

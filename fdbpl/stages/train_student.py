@@ -14,6 +14,7 @@ import torch
 from fdbpl.classify.artifact import Artifact, classifier_of
 from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel, load_model
+from fdbpl.clip.projection import shows_hidden
 from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.registry import IMPORTED, usable
@@ -27,9 +28,11 @@ from fdbpl.stages.sources import Source, sources_of
 from fdbpl.stages.tasks import Task, checkpoint, tasks_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.errors import UserError
-from fdbpl.system.files import canonical_json, readable_json, sha256, whole_folder
+from fdbpl.system.files import canonical_json, sha256, whole_folder
 from fdbpl.system.progress import Report, progress
+from fdbpl.system.sealed import sealed_json
 from fdbpl.system.workspace import Workspace, learned_name
+from fdbpl.training.checks import diverged
 from fdbpl.training.learning import Floats, Learned, classes_of, learn_method, training_data
 from fdbpl.training.store import TrainingStore, syntax_digest
 
@@ -66,7 +69,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         progress(f"{dataset}: training") as report,
     ):
         for done, task in enumerate(tasks):
-            learner = Learner(params, task, clip, sources, classes, work.trainings)
+            learner = Learner(params, task, clip, sources, classes, work)
             (folder / task.folder).mkdir()
             own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
             part = _part_of(report, done, len(tasks))
@@ -74,6 +77,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
             found = learner.learn(tested, own, folder / task.folder, part)
             notes += [f"  {task.folder}:", *found] if found and len(tasks) > 1 else found
             stores += learner.stores
+        work.before_writing()
     of_tasks = f" x {len(tasks)} tasks" if len(tasks) > 1 else ""
     return [
         f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds{of_tasks}: "
@@ -94,7 +98,7 @@ class Learner:
         clip: the student.
         sources: regions' features by role.
         classes: of the task's dataset, all of them.
-        trainings: folder of all that was ever learned.
+        work: which keeps all that was ever learned.
     """
 
     def __init__(
@@ -104,16 +108,17 @@ class Learner:
         clip: ClipModel,
         sources: Mapping[Role, Source],
         classes: Classes,
-        trainings: Path,
+        work: Workspace,
     ) -> None:
         """Nothing is learned yet."""
+        self._work = work
         self._params, self._task, self._clip = params, task, clip
         self._classes = replace(classes, learned=() if task.plan.vocabulary else task.names)
         teacher = sources["teacher"]
         self._sides: dict[Role, tuple[TrainingData, TrainingStore]] = {
             role: (
                 data_of(params, task, clip, source, teacher, role),
-                TrainingStore(trainings, content_of(params, task, source, teacher)),
+                TrainingStore(work.trainings, content_of(params, task, source, teacher)),
             )
             for role, source in sources.items()
             if role != "teacher"
@@ -138,6 +143,7 @@ class Learner:
         """
         notes = []
         for done, method in enumerate(methods):
+            self._work.before_writing()  # what is learned is kept under a key, too
             part = _part_of(report, done, len(methods))
             if method.name == IMPORTED:
                 runs = {seed: found for seed, (found, _) in brought.items()}
@@ -148,7 +154,7 @@ class Learner:
             inactive: set[str] = set()
             for seed, learned in runs.items():
                 origin = brought[seed][1] if method.name == IMPORTED else {}
-                _save(learned, self._classes, {**self._about(method, seed), **origin}, folder)
+                self._save(learned, {**self._about(method, seed), **origin}, folder)
                 inactive.update(learned.history.get("inactive", ()))
             if inactive:
                 terms = ", ".join(sorted(inactive))
@@ -161,18 +167,52 @@ class Learner:
             notes += doubts(origin, seed, len(self._task.labels))
         return notes
 
+    def _save(self, learned: Learned, about: Mapping[str, Any], folder: Path) -> None:
+        """Write the files of one training: what was learned, its history, and what classifies.
+
+        Raises:
+            UserError: a class vector is not finite, or the method's decision sees another model.
+        """
+        method, seed, classes = learned.method, about["seed"], self._classes
+        decision = method.decision(learned.arrays, classes)
+        sees = method.sees if shows_hidden(self._clip) or method.sees != "hidden" else "student"
+        if decision.sees != sees:
+            raise UserError(
+                f"method {method.name!r} sees {sees!r}, and its decision {decision.sees!r}. "
+                "Let it return Decision(..., sees=self.sees)."
+            )
+        vectors = method.vectors(learned.arrays, classes)
+        decides = (*vectors.values(), *decision.arrays().values())
+        if method.takes_steps and not all(np.isfinite(one).all() for one in decides):
+            schedule = method.recipe(self._params.train)
+            raise diverged(method.name, seed, schedule.epochs - 1, schedule)
+        known = dict(about)
+        if method.learns:
+            known["trainings"] = list(learned.keys)
+            prompts = Artifact(learned.arrays, {"kind": "prompts", **known})
+            known["prompts"] = prompts.save(folder / learned_name(method.name, seed, "prompts"))
+            history = {
+                **self._task.identity(method.name, seed),
+                "trainings": known["trainings"],
+                "prompts": known["prompts"],
+                **{"inactive": [], "terms": {}, "gradients": {}, "diagnoses": {}},
+                **learned.history,
+            }
+            path = folder / learned_name(method.name, seed, "history")
+            path.write_bytes(sealed_json(history))
+        classifier = classifier_of(decision, known, vectors)
+        classifier.save(folder / learned_name(method.name, seed, "classifier"))
+
     def _about(self, method: Method, seed: int) -> dict[str, Any]:
         plan = self._task.plan
         return {
-            "method": method.name,
             "options": method.options.model_dump(mode="json"),
             "student": dict(self._clip.identity),
             "logit_scale": self._clip.logit_scale,
-            "dataset": plan.name,
+            **self._task.identity(method.name, seed),
             "plan": plan.digest,
             "class_names": list(plan.class_names),
             "template": plan.template,
-            "seed": seed,
             "made_with": of_training(self._params, self._task, method.name, seed),
             **(_learned_from(self._task) if method.learns else {"learned_classes": []}),
         }
@@ -271,30 +311,3 @@ def _learned_from(task: Task) -> dict[str, Any]:
         return {"learned_classes": names}
     about = {"names": len(names), "sha256": sha256(canonical_json(names))}
     return {"learned_classes": [], "vocabulary": about}
-
-
-def _save(learned: Learned, classes: Classes, about: Mapping[str, Any], folder: Path) -> None:
-    """Write the files of one training: what was learned, its history, and what classifies."""
-    method, seed = learned.method, about["seed"]
-    decision = method.decision(learned.arrays, classes)
-    if decision.sees != method.sees:
-        raise UserError(
-            f"method {method.name!r} sees {method.sees!r}, and its decision {decision.sees!r}. Let "
-            "it return Decision(..., sees=self.sees)."
-        )
-    known = dict(about)
-    if method.learns:
-        prompts = Artifact(learned.arrays, {"kind": "prompts", **about})
-        known["prompts"] = prompts.save(folder / learned_name(method.name, seed, "prompts"))
-        history = {
-            "method": method.name,
-            "seed": seed,
-            "prompts": known["prompts"],
-            **{"inactive": [], "terms": {}, "gradients": {}, "diagnoses": {}},
-            **learned.history,
-        }
-        path = folder / learned_name(method.name, seed, "history")
-        path.write_bytes(readable_json(history))
-    vectors = method.vectors(learned.arrays, classes)
-    classifier = classifier_of(decision, known, vectors)
-    classifier.save(folder / learned_name(method.name, seed, "classifier"))

@@ -1,6 +1,12 @@
 """The errors a user can mend, and the line that tells each."""
 
 import errno
+import re
+import sys
+from collections.abc import Callable
+
+USER_MISTAKE, INTERRUPTED = 2, 130
+"""Exit codes."""
 
 _REMEDIES = {
     errno.EACCES: "Change the rights there, or name another place",
@@ -29,8 +35,29 @@ def told(error: UserError | OSError) -> str | None:
     None for an error of the system that names no file: nobody could say from it what to mend.
     """
     if isinstance(error, UserError):
-        return str(error)
+        return _one_line(str(error))
     if error.filename is None:
         return None
     remedy = _REMEDIES.get(error.errno or 0, "Check that place and its disk")
-    return f"{error.filename}: {error.strerror or error}. {remedy}, then run again."
+    return _one_line(f"{error.filename}: {error.strerror or error}. {remedy}, then run again.")
+
+
+def _one_line(text: str) -> str:
+    """Return a text in which a path's line ends and other control characters are escaped."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+
+
+def exit_code(action: Callable[[], None]) -> int:
+    """Run what a command does; return the exit code, after a line about what the user can mend."""
+    try:
+        action()
+    except (UserError, OSError) as error:
+        line = told(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0

@@ -1,16 +1,29 @@
-"""Writing whole or not at all, and the one spelling of JSON that digests are taken of."""
+"""Writing whole or not at all, and the one spelling of JSON that digests are taken of.
 
-import fcntl
+What is written is on the disk before it gets its name: after a power cut it is whole or not there.
+"""
+
 import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+from fdbpl.system.locks import is_named, lock
+
+DAMAGED = Path(".fdbpl/damaged")
+FLUSHES_AT_ONCE = 16
+
+_filling: set[Path] = set()
+"""Folders of `whole_folder`: what is written in them is brought to the disk at once in the end."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -31,22 +44,29 @@ def sha256(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write `data` beside `path`, then rename: a reader sees the old file or the new one.
 
-    Works over read-only hard links too, as DVC leaves them, since it replaces the name.
+    Works over read-only hard links too, as DVC leaves them, since it replaces the name. The file
+    gets `mode`, less what the process's umask takes away.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    is_flushed_now = _filling.isdisjoint(path.parents)
     with _naming(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        aside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         try:
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            Path(name).chmod(0o644)
-            os.replace(name, path)
+                file.flush()
+                if is_flushed_now:
+                    os.fsync(file.fileno())
+            os.replace(aside, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
             raise
+        if is_flushed_now:
+            flush_folder(path.parent)
 
 
 @contextmanager
@@ -57,16 +77,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
     and put back if it was on its way out.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    turn = path.parent / f".{path.name}.lock"
     with _naming(path), ExitStack() as held:
-        with _holding(path.parent):
+        with _holding(turn):
             _remove_left(path)
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            held.enter_context(_holding(aside))
+            held.enter_context(_holding(aside / "lock"))
         new, old = aside / "new", aside / "old"
         new.mkdir()
+        _filling.add(new)
         try:
             yield new
-            with _holding(path.parent):
+            _flush_all(new)
+            with _holding(turn):
                 if path.exists():
                     os.replace(path, old)
                 try:
@@ -75,32 +98,81 @@ def whole_folder(path: Path) -> Iterator[Path]:
                     if old.exists():
                         os.replace(old, path)
                     raise
+                flush_folder(path.parent)
         finally:
+            _filling.discard(new)
+            held.close()  # a network file system removes no folder with an open file in it
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Move what is damaged to `.fdbpl/damaged`, whence nobody removes it; return where it is."""
+    DAMAGED.mkdir(parents=True, exist_ok=True)
+    free = (DAMAGED / f"{path.name}-{number}" for number in count(1))
+    place = next(one for one in free if not os.path.lexists(one))
+    shutil.move(path, place)
+    return place
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where its file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _remove_left(path: Path) -> None:
     """Remove folders beside `path` that were filled for it and that no process holds any more."""
     for aside in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        with suppress(BlockingIOError, FileNotFoundError), _holding(aside, wait=False):
-            if (aside / "old").exists() and not path.exists():
-                os.replace(aside / "old", path)
-            shutil.rmtree(aside, ignore_errors=True)
+        if "." in aside.name.removeprefix(f".{path.name}.") or not aside.is_dir():
+            continue  # of another name, or the lock
+        with suppress(BlockingIOError, FileNotFoundError):
+            with _holding(aside / "lock", wait=False) as held:
+                if held and (aside / "old").exists() and not path.exists():
+                    os.replace(aside / "old", path)
+            if held:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
-def _holding(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a folder against others that do; the system frees it when the process ends.
+def _holding(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file, which is gone afterwards; tell whether there are locks at all.
 
     Raises:
         BlockingIOError: another holds it, and this does not wait.
     """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            held = lock(handle, wait=wait)
+        except BaseException:
+            os.close(handle)
+            raise
+        if not held or is_named(handle, path):
+            break
+        os.close(handle)  # who held it has removed it meanwhile
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield held
     finally:
+        path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def _flush_all(folder: Path) -> None:
+    """Bring a folder and all below it to the disk, its files side by side: far sooner."""
+    with ThreadPoolExecutor(FLUSHES_AT_ONCE) as pool:
+        list(pool.map(_flush_file, filter(Path.is_file, folder.rglob("*"))))
+    for below in filter(Path.is_dir, folder.rglob("*")):
+        flush_folder(below)
+    flush_folder(folder)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -119,5 +191,5 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting for it; the system frees it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno())
         yield

@@ -83,6 +83,10 @@ class Hub:
             wrapped = error.__cause__ if isinstance(error, RuntimeError) else None
             why = wrapped or error
             raise UserError(f"{what}: {self._why(why)}. {_remedy(why) or remedy}") from None
+        except ImportError as error:  # of the HTTP library: a SOCKS proxy takes another package
+            raise UserError(
+                f"{what}: {self._why(error)}. Install it, or unset ALL_PROXY and HTTPS_PROXY."
+            ) from None
         except _STRANGE as error:
             raise UserError(
                 f"{what}: not what a hub answers ({self._why(error)}). {CHECK}"

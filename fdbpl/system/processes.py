@@ -22,6 +22,13 @@ WORKER = "FDBPL_WORKER"
 GRACE_SECONDS = 15.0
 
 
+def cores() -> int:
+    """Return how many cores this process may use; all, where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):  # Linux, where containers have some of the machine's
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Started:
     """A process: its id, and the mark it carries."""
@@ -60,6 +67,16 @@ def marked(mark: str) -> list[psutil.Process]:
     """Return all living processes that carry `mark`, this one excepted."""
     others = (process for process in psutil.process_iter() if process.pid != os.getpid())
     return [process for process in others if _carries(process, mark)]
+
+
+def started_here() -> list[psutil.Process]:
+    """Return all living processes of every mark that a process in the current folder carries."""
+    marks = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if MARK in (environment := process.environ()) and Path(process.cwd()) == Path.cwd():
+                marks.add(environment[MARK])
+    return [process for mark in marks for process in marked(mark)]
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:

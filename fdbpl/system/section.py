@@ -1,9 +1,32 @@
 """The base of all typed parameters, and the sentence that says what is wrong with one."""
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+
+def _from_home(path: str) -> str:
+    """Return a path as anybody with the same files in his home would write it."""
+    home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111 - of a text, not of a Path
+    return f"~{path.removeprefix(home)}" if home and f"{path}/".startswith(f"{home}/") else path
+
+
+PathText = Annotated[
+    str, AfterValidator(os.path.expanduser), PlainSerializer(_from_home, when_used="json")
+]
+"""A path as people write it: one that begins with ~ lies in a home, and is so written again."""
+
+SHOWN = 300  # letters of a value
 
 _KINDS = {
     "int": "a whole number",
@@ -56,7 +79,15 @@ def explain(error: ValidationError, model: type[BaseModel], above: Sequence[str]
     if first["type"] == "missing":
         return f"'{key}' is missing, and has no default. Add it."
     branches = [_wanted(other) for other in errors if _keys(other) == keys]
-    return f"'{key}' is {first['input']!r}, wanted {' or '.join(branches)}."
+    return f"'{key}' is {_shown(first['input'])}, wanted {' or '.join(branches)}."
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _keys(error: Mapping[str, Any]) -> list[str]:

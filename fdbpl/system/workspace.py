@@ -1,16 +1,29 @@
 """Where a run keeps what: the one place that names folders and files."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdbpl.system.errors import UserError
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with plans, caches, prompts and metrics: the project under DVC, else runs/NAME."""
+    """A folder with plans, caches, prompts and metrics: the project under DVC, else runs/NAME.
+
+    Attributes:
+        root: the folder.
+        before_writing: what stages call before what they made takes its place; it raises UserError
+            where that would not be right any more (`fdbpl.stages.started`).
+    """
 
     root: Path
+    before_writing: Callable[[], None] = field(default=nothing, compare=False, repr=False)
 
     def plan(self, dataset: str) -> Path:
         """Folder of a dataset's plan."""
@@ -40,13 +53,15 @@ class Workspace:
         """File of a dataset's accuracies."""
         return self.root / "metrics" / "datasets" / f"{dataset}.json"
 
-    def command(self, stage: str, dataset: str | None = None, *, force: bool = False) -> str:
+    def command(self, stage: str, dataset: str | None = None, *, force: bool | None = None) -> str:
         """Return the command that runs a stage here: DVC's in the project's folder, else by hand.
 
-        With `force` DVC runs that stage whether or not it knows why.
+        With `force` DVC runs that stage whether or not it knows why. By default it does so where
+        a stage of DVC's own asks: what that finds wrong, DVC takes for up to date.
         """
         if self.root == Path():
-            options = "--force --single-item " if force else ""
+            forced = "DVC_STAGE" in os.environ if force is None else force
+            options = "--force --single-item " if forced else ""
             return f"dvc repro {options}{stage}" + (f"@{dataset}" if dataset else "")
         words = ["fdbpl", stage, *([dataset] if dataset else [])]
         if self.root.parent.name == "runs" and self.root.name != "default":

@@ -4,7 +4,6 @@ A record is known by its key, a digest of the outputs it is made of. Equal outpu
 whoever made them, where and how often.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from fdbpl.cache.cache import open_cache
-from fdbpl.classify.artifact import Artifact
 from fdbpl.evaluation.record import DatasetRecord, Run, runs_of
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.protocols.protocol import Protocol, Shots
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
+from fdbpl.stages.learned import load_learned, open_history
+from fdbpl.stages.summary import read_summary
 from fdbpl.stages.tasks import Task, task_of, wanted
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, sha256
@@ -304,27 +304,25 @@ def _learned(
     command = work.command("train-student", dataset)
     kinds = ("prompts", "classifier", "history")
     files = {kind: work.learned(dataset, task.folder, method, seed, kind) for kind in kinds}
-    prompts = Artifact.load(files["prompts"], "prompts")
-    classifier = Artifact.load(files["classifier"], "classifier")
-    history = _read_json(files["history"], command)
+    prompts, classifier = (load_learned(kind, task, work, method, seed) for kind in kinds[:2])
+    history = open_history(task, work, method, seed, evaluated)
     with _shape_known(work.prompts_of(dataset), command):
-        for name, found in (
-            (files["prompts"], prompts.digest),
-            (files["classifier"], classifier.about["prompts"]),
-            (files["history"], history["prompts"]),
+        for kind, found in (
+            ("prompts", prompts.digest),
+            ("classifier", classifier.about["prompts"]),
         ):
             if found != evaluated:
                 raise UserError(
-                    f"{name}: not of the prompts that were evaluated. Run {command} again."
+                    f"{files[kind]}: not of the prompts that were evaluated. Run {command} again."
                 )
         made_with = prompts.about["made_with"]
         options = made_with.get("objectives", {}).get(method, {})
-        params = {
+        told = {
             **{f"train.{name}": value for name, value in made_with.get("train", {}).items()},
             **{f"option.{name}": value for name, value in options.items()},
         }
         return _Learned(
-            params,
+            told,
             {"prompts": prompts.digest},
             history["terms"],
             tuple(history["inactive"]),
@@ -335,7 +333,7 @@ def _learned(
 def _summaries(seeds: list[SeedRecord], work: Workspace) -> Iterator[SummaryRecord]:
     files = tuple(work.comparison(suffix) for suffix in ("json", "md", "png"))
     command = work.command("compare")
-    comparison = _read_json(files[0], command)
+    comparison = read_summary(work.comparison, command)
     with _shape_known(files[0], command):
         yield from _of_comparison(comparison, files, seeds, command)
 
@@ -376,15 +374,6 @@ def _measured(cell: Mapping[str, Any]) -> dict[str, float]:
         elif name not in ("seeds", "h_std"):
             found[name] = value
     return found
-
-
-def _read_json(path: Path, command: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Run {command} first.") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}). Run {command} again.") from None
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 A run carries the key of its record as a tag, and another tag, set last, that says it is whole.
 Recording looks for the keys first, writes what is missing, and replaces what a kill left half
 written; so it restores a deleted database, and adds nothing to a whole one.
-
-Without MLFLOW_TRACKING_URI the runs lie in a SQLite database below `.fdbpl/mlflow`.
 """
 
 import json
@@ -13,22 +11,25 @@ import os
 import platform
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fdbpl.system.errors import UserError
 from fdbpl.system.files import locked
 from fdbpl.system.machine import commit, git
 from fdbpl.system.progress import Report, silent
+from fdbpl.tracking import database
 from fdbpl.tracking.contents import Content, of_seed, of_summary
 from fdbpl.tracking.models import register_models
 from fdbpl.tracking.records import Records, SeedRecord
+from fdbpl.tracking.uris import FOLDER, SETTING, artifacts_uri, store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-FOLDER = Path(".fdbpl/mlflow")
 EXPERIMENT = "fdbpl"
 KEY, COMPLETE, FOLDER_TAG, CURRENT = "fdbpl.key", "fdbpl.complete", "fdbpl.folder", "current"
 METRICS_A_BATCH = 1000
@@ -59,16 +60,6 @@ class Counts:
     notes: tuple[str, ...] = ()
 
 
-def store_uri(folder: Path = FOLDER) -> str:
-    """Return where runs are kept: MLFLOW_TRACKING_URI, else SQLite in `folder`, absolute."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
-
-
-def artifacts_uri(folder: Path = FOLDER) -> str:
-    """Return where runs keep their files, unless a tracking server decides."""
-    return (folder / "artifacts").absolute().as_uri()
-
-
 def record(
     records: Records, experiment: str, *, register: Collection[str] = (), report: Report = silent
 ) -> Counts:
@@ -80,11 +71,13 @@ def record(
         register: methods whose classifiers become registered models, one a dataset and method;
             those that learned no prompts have none.
         report: follows the runs that are written.
+
+    Raises:
+        UserError: MLflow cannot be reached, or refuses.
     """
     contents = [of_seed(one) for one in (*records.seeds, *records.transfers)]
     contents += [of_summary(one) for one in records.summaries]
-    with locked(FOLDER / "record.lock"):
-        client = _client()
+    with locked(FOLDER / "record.lock"), _opened() as client:
         experiment_id = _experiment(client, experiment)
         runs, broken = _whole_and_broken(client, experiment_id)
         for run in broken:
@@ -99,21 +92,36 @@ def record(
     return Counts(len(contents) - len(missing), len(missing), len(broken), tuple(notes))
 
 
-def _client() -> "MlflowClient":
+@contextmanager
+def _opened() -> Iterator["MlflowClient"]:
+    """Open what keeps runs; tell an error of MLflow's in one line."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seconds, not minutes
     from mlflow import MlflowClient  # takes three seconds
+    from mlflow.exceptions import MlflowException
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(store_uri())
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # it raises what it logs
+    place = store_uri()
+    if not os.environ.get(SETTING):
+        database.prepare(FOLDER)
+    try:
+        yield MlflowClient(place, registry_uri=place)
+    except MlflowException as error:
+        where, remedy = place, f"Start it, or check {SETTING}"
+        if not os.environ.get(SETTING):
+            where, remedy = str(FOLDER), "Check its files, and make room on their disk"
+        raise UserError(
+            f"{where}: MLflow fails: {database.cause(error)}. {remedy}, then record again."
+        ) from error
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        own = not os.environ.get("MLFLOW_TRACKING_URI")
+        own = not os.environ.get(SETTING)
         place = artifacts_uri() if own else None
         identifier: str = client.create_experiment(
             name, artifact_location=place, tags=EXPERIMENT_TAGS

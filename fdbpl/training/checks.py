@@ -1,15 +1,17 @@
-"""What a training is given, checked before anything is learned from it."""
+"""What a training is given, checked before anything is learned, and what each epoch leaves."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fdbpl.methods.batch import Floats
 from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
+from fdbpl.training.schedule import learning_rate
 
 Ints = NDArray[np.integer[Any]]
 
@@ -115,17 +117,18 @@ def require_fitting(
 
 
 def require_finite(
-    method: str, runs: Mapping[int, tuple[dict[str, Floats], dict[str, Any]]], params: TrainParams
+    method: str, seeds: Sequence[int], values: Iterable[Tensor], epoch: int, params: TrainParams
 ) -> None:
-    """Refuse what diverged; looked for once at the end, since no step shall wait for the answer."""
-    for seed, (arrays, history) in runs.items():
-        losses = zip(*history["terms"].values(), strict=True)
-        finite = [all(map(math.isfinite, of_epoch)) for of_epoch in losses]
-        if all(finite) and all(np.isfinite(one).all() for one in arrays.values()):
-            continue
-        epoch = finite.index(False) if not all(finite) else len(finite) - 1
-        raise UserError(
-            f"method {method!r}, seed {seed}: the training diverged in epoch {epoch + 1} of "
-            f"{params.epochs}. Lower train.lr ({params.lr:g}) or train.warmup_lr "
-            f"({params.warmup_lr:g})."
-        )
+    """Refuse an epoch, from 0, that left a value (S, ...) of a seed that is not finite."""
+    sound = torch.stack([one.isfinite().reshape(len(one), -1).all(1) for one in values]).all(0)
+    if not bool(sound.all()):  # asked once an epoch, since on a GPU no step shall wait for it
+        raise diverged(method, seeds[sound.tolist().index(False)], epoch, params)
+
+
+def diverged(method: str, seed: int, epoch: int, params: TrainParams) -> UserError:
+    """Return what is said of a training whose numbers are not finite after an epoch, from 0."""
+    return UserError(
+        f"method {method!r}, seed {seed}: the training diverged in epoch {epoch + 1} of "
+        f"{params.epochs}, at a rate of {learning_rate(params, epoch):g}. Lower train.lr "
+        f"({params.lr:g}) or train.warmup_lr ({params.warmup_lr:g})."
+    )

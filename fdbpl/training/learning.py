@@ -1,7 +1,7 @@
 """From features and class names to what a method learns, and to what decides."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
-from fdbpl.clip.projection import last_projection
+from fdbpl.clip.projection import last_projection, shows_hidden
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.clip.vectors import class_vectors, template_vectors
@@ -25,15 +25,13 @@ from fdbpl.methods.training_data import TrainingData
 from fdbpl.methods.vocabulary import VocabularyText
 from fdbpl.system.device import require_device, resident
 from fdbpl.system.progress import Report, silent
-from fdbpl.training.checks import require_finite, require_fitting, require_images, require_rows
-from fdbpl.training.loop import train
+from fdbpl.training.checks import require_fitting, require_images, require_rows
+from fdbpl.training.once import by_steps, in_closed_form, joined
 from fdbpl.training.store import TrainingStore
 from fdbpl.training.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
-
-EXACT = ("memory_mb",)  # of the schedule: what no result depends on but by rounding
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,14 @@ class Learned:
         arrays: its tensors by name, and what followed from its regions in closed form.
         history: the loss's "terms" by epoch, "gradients", "diagnoses" and "inactive" terms, as
             `fdbpl.training.loop.Trained` has them, and what closed forms tell.
+        keys: under which a store has them, those of the closed forms first; none without a store.
     """
 
     method: Method
     names: tuple[str, ...]
     arrays: Mapping[str, Floats]
     history: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
 
 
 def text_encoder(
@@ -183,8 +183,8 @@ def learn(
     Raises:
         UserError: an unknown method or option, a class name too long for the student, no anchors
             for a method that needs them, arrays that do not fit together or are not of unit rows,
-            seeds that learn from unequally many images, a device that is not there, or a
-            training that diverged.
+            seeds that learn from unequally many images, a device that is not there, or what is
+            learned is not finite any more.
     """
     chosen = find_method(method, options) if isinstance(method, str) else method
     params = params or TrainParams()
@@ -237,7 +237,8 @@ def training_data(
         clip.move_text(device)
     here = clip.text_device
     width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
-    before = len(last_projection(clip)) if sees == "hidden" else width
+    is_hidden = sees == "hidden" and shows_hidden(clip)
+    before = len(last_projection(clip)) if is_hidden else width
     require_fitting(
         (len(class_names), len(labels) * crops, width, before),
         student=student,
@@ -271,85 +272,12 @@ def learn_method(
     """Learn a method from data that others may learn from, too; see `learn`."""
     with threads_for(len(data.picks) * _names_at_once(data) * 4 * data.teacher.vectors.shape[1]):
         # closed forms before the steps, since a full disk is better told before them
-        found = {seed: _in_closed_form(method, data, seed, store) for seed in data.picks}
+        found = {seed: in_closed_form(method, data, seed, store) for seed in data.picks}
         if method.takes_steps:
-            for seed, (arrays, history) in _by_steps(method, data, params, store, report).items():
-                found[seed][0].update(arrays)
-                found[seed][1].update(history)
+            for seed, steps in by_steps(method, data, params, store, report).items():
+                found[seed] = joined(found[seed], steps)
     names = tuple(data.names) if data.knows_classes else ()
-    return {
-        seed: Learned(method, names, arrays, history) for seed, (arrays, history) in found.items()
-    }
-
-
-def _in_closed_form(
-    method: Method, data: TrainingData, seed: int, store: TrainingStore | None
-) -> tuple[dict[str, Floats], dict[str, Any]]:
-    """Return what follows from a seed's regions; nothing where no class is known."""
-    arrays: dict[str, Floats] = {}
-    history: dict[str, Any] = {}
-    for form in method.closed_form if data.knows_classes else ():
-        options = asdict(form)  # type: ignore[call-overload]
-        what = [type(form).__name__, options]
-        more, told = _once(store, what, type(form), seed, data, partial(form.fit, data, seed))
-        arrays.update(more)
-        history.update(told)
-    return arrays, history
-
-
-def _once(
-    store: TrainingStore | None,
-    what: object,
-    code_of: type,
-    seed: int,
-    data: TrainingData,
-    fit: Callable[[], tuple[dict[str, Floats], dict[str, Any]]],
-) -> tuple[dict[str, Floats], dict[str, Any]]:
-    if store is None:
-        return fit()
-    key = store.key(what, code_of, seed, data.device.type)
-    known = store.get(key)
-    if known is None:
-        known = fit()
-        store.put(key, *known)
-    return known
-
-
-def _by_steps(
-    method: Method,
-    data: TrainingData,
-    params: TrainParams,
-    store: TrainingStore | None,
-    report: Report,
-) -> dict[int, tuple[dict[str, Floats], dict[str, Any]]]:
-    """Return every seed's tensors and history; those that the store lacks are learned in a pass."""
-    recipe = method.recipe(params)
-    what = ["steps", method.training, recipe.model_dump(mode="json", exclude=set(EXACT))]
-    found: dict[int, tuple[dict[str, Floats], dict[str, Any]]] = {}
-    keys: dict[int, str] = {}
-    for seed in data.picks:
-        if store is not None:
-            keys[seed] = store.key(what, type(method), seed, data.device.type)
-            known = store.get(keys[seed])
-            if known is not None:
-                found[seed] = known
-    missing = [seed for seed in data.picks if seed not in found]
-    if not missing:
-        return found
-    checkpoint = None if store is None else store.checkpoint([keys[seed] for seed in missing])
-    trained = train(method, data, recipe, missing, report, checkpoint)
-    for seed, one in trained.items():
-        arrays = {name: tensor.numpy() for name, tensor in one.tensors.items()}
-        history = {key: value for key, value in vars(one).items() if key != "tensors"}
-        found[seed] = arrays, {**history, "inactive": list(one.inactive)}
-    require_finite(method.name, found, recipe)
-    if store is not None and checkpoint is not None:
-        for seed in missing:
-            store.put(keys[seed], *found[seed])
-        if checkpoint.resumed is not None:
-            store.resumed[method.name] = checkpoint.resumed
-        checkpoint.remove()
-    return found
+    return {seed: Learned(method, names, *parts) for seed, parts in found.items()}
 
 
 def _names_at_once(data: TrainingData) -> int:

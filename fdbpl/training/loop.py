@@ -14,6 +14,7 @@ from fdbpl.methods.params import TrainParams
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.progress import Report, silent
 from fdbpl.training.checkpoint import Checkpoint, State
+from fdbpl.training.checks import require_finite
 from fdbpl.training.schedule import epoch_steps, learning_rate
 
 INACTIVE_SHARE = 0.01
@@ -60,6 +61,9 @@ def train(
 
     Returns:
         The outcome for each seed.
+
+    Raises:
+        UserError: a loss or a tensor is not finite any more; named as soon as its epoch is over.
     """
     starts = [method.start(data, seed) for seed in seeds]
     learned = _stacked([start.learned for start in starts], data.device)
@@ -96,6 +100,8 @@ def train(
             if checkpoint is not None:
                 checkpoint.save_if_due(run.state)
         run.close_epoch()
+        last = [values[-1] for values in run.means.values()]
+        require_finite(method.name, seeds, [*last, *learned.values()], epoch, params)
         report(epoch + 1, params.epochs)
     if checkpoint is not None:
         checkpoint.finish(run.state)

@@ -8,7 +8,8 @@ anew; neither do two methods that learn the same.
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 import fdbpl
 from fdbpl.system.files import canonical_json, sha256
+from fdbpl.system.source import source
 from fdbpl.training.checkpoint import Checkpoint
 from fdbpl.training.tensor_file import read_tensors, write_tensors
 
@@ -27,6 +29,15 @@ Arrays = dict[str, NDArray[Any]]
 ROOMS = ("fdbpl.classify", "fdbpl.clip", "fdbpl.methods", "fdbpl.training")
 """Where code lies that a training can depend on beyond the values it is given."""
 _NAMING = ("fdbpl.methods.registry",)  # says which methods there are, and nothing of any
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a store has: arrays by name, their history, and the keys of the pass that learned it."""
+
+    arrays: Arrays
+    history: dict[str, Any]
+    together: frozenset[str]
 
 
 class TrainingStore:
@@ -62,19 +73,27 @@ class TrainingStore:
         decides = [what, self._data[seed], seed, device, torch.__version__, code, own]
         return sha256(canonical_json(decides))
 
-    def get(self, key: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """Return what was learned, and its history, if it was."""
+    def get(self, key: str) -> Kept | None:
+        """Return what was learned, if it was."""
         found = read_tensors(self._path(key), key)
         if found is None:
             return None
         self.looked_up += 1
         tensors, about = found
-        return {name: one.numpy() for name, one in tensors.items()}, about["history"]
+        arrays = {name: one.numpy() for name, one in tensors.items()}
+        return Kept(arrays, about["history"], frozenset(about["together"]))
 
-    def put(self, key: str, arrays: Mapping[str, NDArray[Any]], history: object) -> None:
-        """Keep what was learned."""
+    def put(
+        self,
+        key: str,
+        arrays: Mapping[str, NDArray[Any]],
+        history: object,
+        together: Collection[str] = (),
+    ) -> None:
+        """Keep what was learned, and the keys of all that were learned in one pass with it."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-        write_tensors(self._path(key), key, tensors, {"history": history})
+        about = {"history": history, "together": sorted(together)}
+        write_tensors(self._path(key), key, tensors, about)
         self.learned += 1
 
     def checkpoint(self, keys: Iterable[str]) -> Checkpoint:
@@ -118,7 +137,7 @@ def syntax_digest(path: Path) -> str:
 
 
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return ast.parse(source(path))
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -144,3 +163,8 @@ def _file_of(module: str) -> Path | None:
     place = Path(fdbpl.__file__).parent.joinpath(*module.split(".")[1:])
     files = (place.with_suffix(".py"), place / "__init__.py")
     return next((file for file in files if file.is_file()), None)
+
+
+for _room in ROOMS:  # now: a key asked for in hours stands for what was loaded, not for an edit
+    for _path in Path(fdbpl.__file__).parents[1].joinpath(*_room.split(".")).rglob("*.py"):
+        source(_path)

@@ -9,7 +9,8 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from fdbpl.methods.options import PRESETS
-from fdbpl.settings.params import Params, check_params, load_yaml
+from fdbpl.settings.params import Params, check_params
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.errors import UserError
 
 REFERENCE = "reference"

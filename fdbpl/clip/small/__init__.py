@@ -10,11 +10,14 @@ with w_t (50) its word vector, one table for both models; A (50, W) learned; and
 the tokens of captions, nothing for all others. See docs/small.md.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fdbpl.system.installed import read_installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +56,7 @@ TRUNK = "visual.trunk."
 
 def config(model: str) -> dict[str, Any]:
     """Return a small model's configuration."""
-    loaded: dict[str, Any] = json.loads((HERE / f"{model}.json").read_text())
+    loaded: dict[str, Any] = json.loads(read_installed(HERE / f"{model}.json"))
     return loaded
 
 
@@ -68,6 +71,7 @@ def register() -> None:
 
     if not set(MODELS) <= set(open_clip.list_models()):
         for model in MODELS:
+            config(model)  # which sees that it is whole
             open_clip.add_model_config(HERE / f"{model}.json")
 
 
@@ -76,12 +80,12 @@ def state(model: str) -> dict[str, "Tensor"]:
 
     Raises:
         ImportError: the package of its image tower is not installed.
-        Exception: that package's file or the model's own is missing or damaged.
+        UserError: that package's file or the model's own is missing or damaged.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     tower = config(model)["vision_cfg"]["timm_model_name"]
-    return assemble(load_file(weights(model)), image_trunk(tower))
+    return assemble(load(read_installed(weights(model))), image_trunk(tower))
 
 
 def assemble(own: Mapping[str, "Tensor"], trunk: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -92,9 +96,9 @@ def assemble(own: Mapping[str, "Tensor"], trunk: Mapping[str, "Tensor"]) -> dict
         trunk: of `image_trunk`.
     """
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    words = load_file(WORDS)
+    words = load(read_installed(WORDS))
     vectors = words["vectors"].double() * words["scale"].double()
     embedding = vectors @ own[EXPAND].double()
     embedding[own[ROWS].long()] += own[DELTA].double()
@@ -112,7 +116,7 @@ def image_trunk(tower: str) -> dict[str, "Tensor"]:
 
     Raises:
         ImportError: its package is not installed.
-        Exception: the package's file is missing or damaged.
+        UserError: the package's file is missing or damaged.
     """
     import timm
     import torch
@@ -135,5 +139,6 @@ def _file_of(tower: str) -> dict[str, "Tensor"]:
 
     package, file = TOWERS[tower]
     with resources.as_file(resources.files(package) / "models" / file) as path:
-        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        data = io.BytesIO(read_installed(path, package))
+    loaded: dict[str, Tensor] = torch.load(data, map_location="cpu", weights_only=True)
     return loaded

@@ -23,7 +23,7 @@ def read_folder(name: str, folder: Path, template: str) -> Dataset:
             classes differ, or two class names are the same.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Correct data.own.{name}.folder in params.yaml.")
+        raise UserError(f"{folder}: no such folder. Correct data.own.{name}.folder.")
     found = class_folders(folder)
     is_split = "train" in found or "test" in found
     classes = _split_classes(folder, found) if is_split else _classes(folder, found)

@@ -38,7 +38,7 @@ def read_unlabelled(
     """
     key = f"data.own.{name}"
     if not images.is_dir():
-        raise UserError(f"{images}: no such folder. Correct {key}.images in params.yaml.")
+        raise UserError(f"{images}: no such folder. Correct {key}.images.")
     below = None if test is None else _below(images, test, f"{key}.test")
     tests = {} if test is None else {name: spoken(name) for name in class_folders(test)}
     if names is not None:
@@ -76,7 +76,7 @@ def read_unlabelled(
 def _below(images: Path, test: Path, key: str) -> str:
     """Return the path of `test` relative to `images`, which may begin with one step up."""
     if not test.is_dir():
-        raise UserError(f"{test}: no such folder. Correct {key} in params.yaml.")
+        raise UserError(f"{test}: no such folder. Correct {key}.")
     here, there = images.resolve(), test.parent.resolve() / test.name
     if not there.is_relative_to(here.parent) or here.is_relative_to(there):
         raise UserError(

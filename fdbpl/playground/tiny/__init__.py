@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fdbpl.system.installed import read_installed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,7 +22,7 @@ PREPROCESSING: Mapping[str, Any] = {}
 
 def config(model: str) -> dict[str, Any]:
     """Return a tiny model's configuration, its merges file as an absolute path."""
-    loaded: dict[str, Any] = json.loads((HERE / f"{model}.json").read_text())
+    loaded: dict[str, Any] = json.loads(read_installed(HERE / f"{model}.json"))
     loaded["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(MERGES)}
     return loaded
 
@@ -36,10 +38,14 @@ def weights(model: str) -> Path:
 
 
 def state(model: str) -> dict[str, "Tensor"]:
-    """Return all tensors of a tiny model by open_clip's names."""
-    from safetensors.torch import load_file
+    """Return all tensors of a tiny model by open_clip's names.
 
-    return load_file(weights(model))
+    Raises:
+        UserError: its file is missing or damaged.
+    """
+    from safetensors.torch import load
+
+    return load(read_installed(weights(model)))
 
 
 def register() -> None:
@@ -47,12 +53,16 @@ def register() -> None:
 
     open_clip reads configurations from files only, and a file in the package cannot hold the
     absolute path of the merges: the path is filled in after it has been read.
+
+    Raises:
+        UserError: a configuration or the merges are missing or damaged.
     """
     import open_clip
     from open_clip import factory
 
+    configs = {model: config(model) for model in MODELS}
+    read_installed(MERGES)
     if not set(MODELS) <= set(open_clip.list_models()):
         for model in MODELS:
             open_clip.add_model_config(HERE / f"{model}.json")
-    for model in MODELS:
-        factory._MODEL_CONFIGS[model] = config(model)
+    factory._MODEL_CONFIGS.update(configs)

@@ -106,7 +106,8 @@ def _logits(nodes: _Nodes, decision: Decision) -> str:
             if part.unseen == "silent" and not np.asarray(part.seen, bool).all():
                 continue
             logits = logits if is_double else nodes.double(logits)
-            logits, is_double = _with_discriminant(nodes, part, logits, features), True
+            judged = FEATURES if part.before_projection else features
+            logits, is_double = _with_discriminant(nodes, part, logits, judged), True
         else:
             near = _near(nodes, part, features, len(decision.vectors))
             logits = nodes.add("Add", logits, nodes.double(near) if is_double else near)

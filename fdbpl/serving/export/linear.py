@@ -13,10 +13,12 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Linear:
-    """Logits f W^T + b of unit features f (n, D), after the decision's projection if it has one.
+    """Logits z W^T + b of features z: unit f (D), perhaps with unit h (E) after them.
+
+    f are those after the decision's projection, if it has one, and h those before it.
 
     Attributes:
-        weights: W (C, D).
+        weights: W (C, D), or (C, D + E) where a part of the decision judges h.
         bias: b (C,).
     """
 
@@ -25,12 +27,17 @@ class Linear:
 
 
 def linear_of(decision: Decision) -> Linear:
-    """Return what a decision computes among all its classes, behind its projection.
+    """Return what a decision computes among all its classes.
 
     Raises:
         UserError: a part of it is not linear.
     """
-    weights = decision.scale * np.asarray(decision.vectors, np.float64)
+    width, before = decision.vectors.shape[1], 0
+    for part in decision.parts.values():
+        if isinstance(part, Discriminant) and part.before_projection:
+            before = part.rows.shape[1] - 1
+    weights = np.zeros((len(decision.vectors), width + before))
+    weights[:, :width] = decision.scale * np.asarray(decision.vectors, np.float64)
     bias = np.zeros(len(weights))
     for name, part in decision.parts.items():
         if not isinstance(part, Discriminant):
@@ -42,10 +49,12 @@ def linear_of(decision: Decision) -> Linear:
         seen = np.asarray(part.seen, bool)
         if part.unseen == "silent" and not seen.all():
             continue
-        rows = part.share * np.asarray(part.rows, np.float64)
+        offsets, own = part.share * np.asarray(part.rows[:, -1], np.float64), np.zeros_like(weights)
+        place = slice(width, None) if part.before_projection else slice(width)
+        own[:, place] = part.share * np.asarray(part.rows[:, :-1], np.float64)
         if part.unseen == "replaces":
-            weights = np.where(seen[:, None], rows[:, :-1], weights)
-            bias = np.where(seen, rows[:, -1], bias)
+            weights = np.where(seen[:, None], own, weights)
+            bias = np.where(seen, offsets, bias)
         else:
-            weights, bias = weights + rows[:, :-1], bias + rows[:, -1]
+            weights, bias = weights + own, bias + offsets
     return Linear(weights, bias)

@@ -83,6 +83,8 @@ def export_open_clip(
         (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))
         (folder / CONFIG).write_bytes(readable_json(_config(clip)))
         arrays = {"weights": linear.weights, "bias": linear.bias}
+        if linear.weights.shape[1] > predictor.decision.vectors.shape[1]:
+            arrays["projection"] = np.asarray(predictor.decision.projection, np.float64)
         (folder / DECISION).write_bytes(safetensors.numpy.save(arrays))
         write_labels(folder, model.about)
         shutil.copyfile(SCRIPTS / SCRIPT, folder / SCRIPT)

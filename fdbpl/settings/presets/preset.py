@@ -7,7 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fdbpl.settings.params import check_params, load_yaml
+from fdbpl.settings.params import check_params
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.errors import UserError
 
 NAMES = ("playground", "eleven", "eleven-b16", "few-shot", "few-shot-drawn", "folder")

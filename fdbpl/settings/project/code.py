@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import fdbpl
+from fdbpl.settings.yaml_text import load_yaml
 from fdbpl.system.files import canonical_json, sha256, write_whole
 
 INSTALLED = Path(fdbpl.__file__).parents[1]
@@ -57,12 +58,14 @@ def shipped_stages(installed: Path = INSTALLED) -> dict[str, Any]:
     an environment with this package included.
     """
     path = installed / "fdbpl" / "settings" / "project" / "stages.yaml"
-    return stages_of(path.read_text(encoding="utf-8"))
+    # of the package's own every stage asks, so by the quick reader
+    stages: dict[str, Any] = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
+    return stages
 
 
 def stages_of(definitions: str) -> dict[str, Any]:
     """Return the stages that the text of a `dvc.yaml` defines."""
-    stages: dict[str, Any] = YAML(typ="safe").load(definitions)["stages"]
+    stages: dict[str, Any] = load_yaml(definitions)["stages"]
     return stages
 
 
@@ -84,12 +87,14 @@ def digest(place: Path) -> str:
     """
     if not place.is_dir():
         return sha256(place.read_bytes())
-    files = [[file.relative_to(place).as_posix(), sha256(file.read_bytes())] for file in _in(place)]
+    files = [
+        [file.relative_to(place).as_posix(), sha256(file.read_bytes())] for file in files_in(place)
+    ]
     return sha256(canonical_json(sorted(files)))
 
 
-def _in(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder but those that Python writes there when it imports."""
-    for path in folder.rglob("*"):
+def files_in(place: Path) -> Iterator[Path]:
+    """Yield a file, or those below a folder but what Python writes there when it imports."""
+    for path in (place, *place.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path

@@ -25,7 +25,7 @@ HEADER = """\
 
 GITIGNORE = """\
 __pycache__/
-.venv/
+.venv
 /data/
 /runs/
 /.fdbpl/
@@ -43,13 +43,23 @@ __pycache__
 runs
 /data
 .fdbpl
+.dvc-state
 """
 DVC_CONFIG = """\
 [core]
     analytics = false
     autostage = false
+    site_cache_dir = .dvc-state
 [cache]
     type = "reflink,hardlink,copy"
+"""
+DVC_STATE = ".dvc-state/repo"
+"""What DVC knows of files, kept by pickle, and else where every user of the machine may write. The
+folder is there from the beginning, since DVC would make one that is open to all."""
+
+STATE_GITIGNORE = """\
+*
+!.gitignore
 """
 DVC_GITIGNORE = """\
 /config.local
@@ -61,7 +71,7 @@ DVC_GITIGNORE = """\
 def make_project(folder: Path, params: str) -> None:
     """Make a folder a project, with this text as its `params.yaml`.
 
-    Where it lies in no git repository it becomes one.
+    Where it lies in no git repository, or in one that ignores it, it becomes one.
 
     Raises:
         UserError: something is there already that the project or its stages would overwrite, or
@@ -77,10 +87,14 @@ def make_project(folder: Path, params: str) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     here = folder.absolute()
-    if not any((one / ".git").exists() for one in (here, *here.parents)):
-        _init_git(folder)
+    is_inside = any((one / ".git").exists() for one in (here, *here.parents))
+    if not is_inside or _git(folder, "check-ignore", "--quiet", ".").returncode == 0:
+        done = _git(folder, "init", "--quiet")
+        if done.returncode:
+            raise UserError(f"{folder}: git init failed: {' '.join(done.stderr.split())}")
     for place, text in files.items():
         write_whole(folder / place, text.encode())
+    (folder / DVC_STATE).parent.chmod(0o700)
 
 
 def project_files(params: str) -> dict[str, str]:
@@ -93,6 +107,7 @@ def project_files(params: str) -> dict[str, str]:
         ".dvcignore": DVCIGNORE,
         ".dvc/.gitignore": DVC_GITIGNORE,
         ".dvc/config": DVC_CONFIG,
+        f"{DVC_STATE}/.gitignore": STATE_GITIGNORE,
     }
 
 
@@ -153,12 +168,15 @@ def _folders_of_outputs() -> Iterator[str]:
     yield from dict.fromkeys(place.partition("/")[0] for place in outputs)
 
 
-def _init_git(folder: Path) -> None:
+def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a folder.
+
+    Raises:
+        UserError: there is no git.
+    """
     try:
-        done = subprocess.run(
-            ["git", "init", "--quiet"], cwd=folder, capture_output=True, text=True, check=False
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         raise UserError("git: not found, and DVC needs it. Install it, then run again.") from None
-    if done.returncode:
-        raise UserError(f"{folder}: git init failed: {' '.join(done.stderr.split())}")

@@ -15,14 +15,21 @@ labels, about = (
 )
 decision = load_file(HERE / "decision.safetensors")
 model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{HERE}")
+if "projection" in decision:  # what decides judges features before the image tower's last, too
+    end = model.visual if hasattr(model.visual, "proj") else model.visual.head
+    end.proj = None if end is model.visual else torch.nn.Identity()
 
 
 @torch.inference_mode()
 def logits(paths: list[str]) -> torch.Tensor:
     """Return the logits (n, C) of pictures."""
     pictures = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in paths]
-    features = model.eval().encode_image(torch.stack([*map(preprocess, pictures)]), normalize=True)
-    return features.double() @ decision["weights"].T + decision["bias"]
+    pixels = torch.stack([*map(preprocess, pictures)])
+    features = model.eval().encode_image(pixels, normalize=True).double()
+    if "projection" in decision:
+        after = torch.nn.functional.normalize(features @ decision["projection"], dim=1)
+        features = torch.cat([after, features], dim=1)
+    return features @ decision["weights"].T + decision["bias"]
 
 
 for path in sys.argv[1:]:
