@@ -20,7 +20,7 @@ from fdbpl.methods.registry import title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
-from fdbpl.stages.sources import student_source, teacher_source
+from fdbpl.stages.sides import student_side, teacher_side
 from fdbpl.stages.tasks import tasks_of
 from fdbpl.stages.train_student import data_of
 from fdbpl.system.workspace import Workspace
@@ -44,8 +44,8 @@ def timed(
 ) -> tuple[float, dict[int, Learned]]:
     """Learn on all seeds of the parameters in one pass; return the seconds, and what came of it."""
     plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
-    sources = student_source(params, plan, work, clip), teacher_source(params, plan, work)
-    data = data_of(params, tasks_of(params, plan)[0], clip, *sources)
+    sides = student_side(params, plan, work, clip), teacher_side(params, plan, work)
+    data = data_of(params, tasks_of(params, plan)[0], clip, *sides)
     start = time.perf_counter()
     learned = learn_method(params.method(method), data, params.train)
     return time.perf_counter() - start, learned

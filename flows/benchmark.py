@@ -54,19 +54,10 @@ def bring_parameters_up_to_date(seconds: float) -> None:
     dvc.bring_parameters_up_to_date(get_run_logger().info, seconds)
 
 
-@task(name="learn", task_run_name="learn {dataset}", **_WHEN_BUSY)
-def learn(dataset: str, seconds: float) -> None:
-    """Run what changed of a dataset's plan, caches and training."""
-    dvc.repro(*dvc.learning(dataset), seconds=seconds, log=get_run_logger().info)
-
-
-@task(name="evaluate", task_run_name="evaluate {dataset}", **_WHEN_BUSY)
-def evaluate(dataset: str, seconds: float) -> None:
-    """Evaluate a dataset, if anything of it or of the source's prompts changed.
-
-    A single item, because a DVC that looked at all it rests on would want to write the source's.
-    """
-    dvc.repro("--single-item", f"evaluate@{dataset}", seconds=seconds, log=get_run_logger().info)
+@task(**_WHEN_BUSY)
+def bring_up_to_date(dataset: str, words: Sequence[str], seconds: float) -> None:
+    """Run what changed of a dataset's stages, as `dvc repro` is told by these words."""
+    dvc.repro(*words, seconds=seconds, log=get_run_logger().info)
 
 
 @task(name="compare", **_WHEN_BUSY)
@@ -147,23 +138,36 @@ def _among(key: str, wanted: Choice | None, listed: Choice) -> list[Any]:
 
 
 def _bring_all_up_to_date(params: Params, datasets: list[str], seconds: float) -> dict[str, str]:
-    """Learn on all datasets and a transfer's source, then evaluate; return what failed, and why."""
+    """Cache the source, learn on all datasets, then evaluate; return what failed, and why.
+
+    The source of a transfer is learned on, too.
+    """
     bar: Any = create_progress_artifact(0.0, key="datasets", description="Datasets that are done")
-    sources = {str(one.learned_on(params, name)) for one in wanted(params) for name in datasets}
+    source, sources = (
+        params.source,
+        {one.learned_on(params, name) for one in wanted(params) for name in datasets},
+    )
     listed = [name for name in params.datasets if name in {*datasets, *sources}]
     failures: dict[str, str] = {}
-    for step, names in ((learn, listed), (evaluate, datasets)):
+    for step, words in (
+        ("cache", {source: dvc.single_items(dvc.CACHING, source)}),
+        ("learn", {name: dvc.learning(name, source) for name in listed}),
+        ("evaluate", {name: dvc.single_items(["evaluate"], name) for name in datasets}),
+    ):
+        run = bring_up_to_date.with_options(name=step, task_run_name=f"{step} {{dataset}}")
         futures: dict[PrefectFuture[None], str] = {
-            step.submit(name, seconds): name for name in names if name not in failures
+            run.submit(name, one, seconds): name
+            for name, one in words.items()
+            if name not in failures
         }
         for done, future in enumerate(as_completed(list(futures)), start=1):
             dataset, result = futures[future], future.result(raise_on_failure=False)
             if isinstance(result, BaseException):
                 failures[dataset] = str(result)
                 print(f"{dataset} failed. The others go on.")
-            if step is evaluate:
+            if step == "evaluate":
                 update_progress_artifact(bar, 100 * done / len(futures))
-    return {dataset: failures[dataset] for dataset in listed if dataset in failures}
+    return {name: failures[name] for name in dict.fromkeys([source, *listed]) if name in failures}
 
 
 def _final_state(

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from flows.code import bring_code_up_to_date, has_stage
 
 TAIL = 30
 BUSY = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
-LEARNING = ("prepare-crops", "cache-teacher", "train-student")
+CACHING = ("prepare-crops", "cache-teacher")
+TRAINING = ("train-student",)
 _held: set["subprocess.Popen[str]"] = set()
 _ending = threading.Event()
 
@@ -44,13 +45,21 @@ def repro(*words: str, seconds: float, log: Callable[[str], None]) -> None:
     _run("repro", *words, seconds=seconds, log=log)
 
 
-def learning(dataset: str) -> list[str]:
-    """Return the words for `repro` that bring a dataset's plan, caches and training up to date.
+def learning(dataset: str, source: str) -> list[str]:
+    """Return the words for `repro` that learn on a dataset, when the source's caches are there.
+
+    Every training may read those, so that nobody may write them then.
+    """
+    return single_items(TRAINING if dataset == source else (*CACHING, *TRAINING), dataset)
+
+
+def single_items(stages: Sequence[str], dataset: str) -> list[str]:
+    """Return the words for `repro` that bring these stages of a dataset up to date.
 
     Single items, in order: a DVC that looked at what datasets have in common, as they have a
     project's stage `code`, would want to write it, which only one at a time may.
     """
-    return ["--single-item", *(f"{stage}@{dataset}" for stage in LEARNING)]
+    return ["--single-item", *(f"{stage}@{dataset}" for stage in stages)]
 
 
 def bring_parameters_up_to_date(log: Callable[[str], None], seconds: float = 600) -> None:

@@ -1,10 +1,10 @@
 """All of DVC's stages, datasets side by side: python -m flows.lanes [LANES].
 
 What `dvc repro` does, in as many lanes as there are cores, two at most unless LANES says another
-number: lanes learn on one dataset after another, then evaluate one after another, and whatever
-depends on all of them follows. They bring up single items, because a lane that looked at all that
-they rest on would want to write it. Stages of small models keep one core busy at best, so that
-lanes are what uses the others.
+number. The source's caches come first, which every training may read. Then lanes learn on one
+dataset after another, then evaluate one after another, and whatever depends on all of them follows.
+They bring up single items, because a lane that looked at all that they rest on would want to write
+it. Stages of small models keep one core busy at best, so that lanes are what uses the others.
 """
 
 import os
@@ -68,17 +68,22 @@ def _together(pool: ThreadPoolExecutor, wave: Sequence[Sequence[str]]) -> dict[s
 def _waves(params: Params, changed: set[str]) -> list[list[list[str]]]:
     """Return the targets of every wave: each reads what the one before it writes.
 
-    The source of a transfer is learned on first, since all its classes take longest. Evaluating
-    waits for that: every dataset's rests on the source's prompts.
+    Learning waits for the source's caches. The source is learned on first, since all its classes
+    take longest. Evaluating waits for that: every dataset's rests on the source's prompts.
     """
-    learned = [f"{stage}@" for stage in dvc.LEARNING]
-    ordered = sorted(params.datasets, key=lambda name: name != params.source)
-    learning = [name for name in ordered if changed & {stage + name for stage in learned}]
+    source = params.source
+    ordered = sorted(params.datasets, key=lambda name: name != source)
+    is_cached = not changed & {f"{stage}@{source}" for stage in dvc.CACHING}
+    learned = [f"{stage}@" for stage in (*dvc.CACHING, *dvc.TRAINING)]
+    learning = [
+        name for name in ordered if not is_cached or changed & {stage + name for stage in learned}
+    ]
     evaluating = [name for name in ordered if name in learning or f"evaluate@{name}" in changed]
-    if params.source in learning:
+    if source in learning:
         evaluating = ordered
     return [
-        [dvc.learning(name) for name in learning],
+        [] if is_cached else [dvc.single_items(dvc.CACHING, source)],
+        [dvc.learning(name, source) for name in learning],
         [["--single-item", f"evaluate@{name}"] for name in evaluating],
         [["--single-item", stage] for stage in ("compare", "ood")],
     ]

@@ -92,6 +92,9 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
     e = u
     if o.similarity == "difference":
         e = [plain_unit(less(a, b, o.negative_share)) for a, b in zip(u, v, strict=True)]
+    if o.similarity == "difference" and o.template_share:
+        t = batch.require("anchors").tolist()
+        e = [plain_unit(less(a, b, -o.template_share)) for a, b in zip(e, t, strict=True)]
     s = plain_differences(batch, text, o)
     margins = plain_margins(o)
     values: dict[str, list[float]] = {key: [] for key in ("sim", "rej", "mut", "dif")}
@@ -130,6 +133,7 @@ def as_each_alone(objective: Objective, runs: list[tuple[Batch, Tensor]]) -> Non
     parts = {
         field.name: torch.stack([getattr(batch, field.name) for batch, _ in runs])
         for field in fields(Batch)
+        if getattr(runs[0][0], field.name) is not None
     }
     together = objective(Batch(**parts), torch.stack([text for _, text in runs]), SCALE)
     for run, (batch, text) in enumerate(runs):

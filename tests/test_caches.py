@@ -21,7 +21,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import caches
 from fdbpl.stages.caches import open_role
-from fdbpl.stages.sources import Source, teacher_source
+from fdbpl.stages.sides import Side, teacher_side
 from fdbpl.stages.tasks import tasks_of
 from fdbpl.stages.train_student import data_of
 from fdbpl.system.errors import UserError
@@ -145,8 +145,8 @@ def test_prompts_learned_from_int8_are_near_those_of_float16(made, make_model: M
         rng = np.random.default_rng(0)
         vectors = unit(rng, len(plan.class_names), 32)
         regions = unit(rng, len(plan.regions), 32)
-        student = Source(regions, {"template": vectors}, 10.0, "drawn")
-        teacher = teacher_source(chosen, plan, works[payload])
+        student = Side(lambda found=regions: found, {"template": vectors}, 10.0, "drawn")
+        teacher = teacher_side(chosen, plan, works[payload])
         task = tasks_of(chosen, plan)[0]
         data = data_of(chosen, task, clip, student, teacher)
         found[payload] = contexts(learn_method(find_method("kdpl"), data, chosen.train)[1])

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fdbpl.classify.bridge import Moments
 from fdbpl.classify.discriminant import discriminant
-from fdbpl.methods import training_data
-from fdbpl.methods.features import CachedColumn, Teacher
+from fdbpl.methods import region_pairs
+from fdbpl.methods.features import CachedColumn, Lookup, Teacher
 from fdbpl.methods.knowledge import Bridge, RegionMemory
 from fdbpl.methods.refinement import image_knowledge
+from fdbpl.methods.region_pairs import RegionPairs
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.errors import UserError
 
@@ -22,7 +23,9 @@ IMAGES, CROPS, CLASSES = 12, 3, 4
 PICKS = {1: np.array([7, 2, 9, 4]), 2: np.array([2, 0, 11, 5])}
 
 
-def data_of(student: np.ndarray, told: np.ndarray, vectors: np.ndarray, **more) -> TrainingData:
+def data_of(
+    student: np.ndarray, told: np.ndarray, vectors: np.ndarray, areas: Lookup | None = None, **more
+) -> TrainingData:
     images = len(student) // CROPS
 
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,8 +36,7 @@ def data_of(student: np.ndarray, told: np.ndarray, vectors: np.ndarray, **more) 
         clip=None,
         names=[str(label) for label in range(len(vectors))],
         labels=torch.zeros(images, dtype=torch.int64),
-        crops=CROPS,
-        features=features,
+        regions=RegionPairs(features, CROPS, areas),
         text=lambda contexts: contexts,
         **{**given, **more},
     )
@@ -55,7 +57,7 @@ def rows_of(images: np.ndarray) -> Tensor:
 def test_what_is_refined_is_of_a_seeds_own_images_in_their_order(data: TrainingData) -> None:
     found = data.refined
     for seed, pick in PICKS.items():
-        features = data.features(rows_of(pick))[1]
+        features = data.regions.features(rows_of(pick))[1]
         known = image_knowledge(features, data.teacher.log_probabilities(features))
         assert torch.equal(found[seed][:], refined(*known))
         assert torch.allclose(found[seed][:].exp().sum(-1), torch.ones(4))
@@ -72,10 +74,10 @@ def test_how_many_images_are_held_at_once_changes_nothing(
 
     def features(rows: Tensor) -> tuple[Tensor, Tensor]:
         asked.append(rows.numel())
-        return data.features(rows)
+        return data.regions.features(rows)
 
-    monkeypatch.setattr(training_data, "REGIONS_AT_ONCE", at_once * CROPS + 1)
-    monkeypatch.setattr(training_data, "PARTS_AHEAD", 2)
+    monkeypatch.setattr(region_pairs, "REGIONS_AT_ONCE", at_once * CROPS + 1)
+    monkeypatch.setattr(region_pairs, "PARTS_AHEAD", 2)
     parts = replace(data, features=features).refined
     assert max(asked) == at_once * CROPS
     assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it
@@ -90,8 +92,8 @@ def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(
     for seed, pick in PICKS.items():
         rows = rows_of(pick).flatten()
         classes = np.repeat(data.refined[seed][:].exp().numpy(), CROPS, axis=0)
-        areas = data.areas(rows).numpy() if by_area else np.ones(len(rows))
-        wanted = discriminant([(data.features(rows)[0].numpy(), classes, areas)])
+        areas = data.regions.areas(rows).numpy() if by_area else np.ones(len(rows))
+        wanted = discriminant([(data.regions.features(rows)[0].numpy(), classes, areas)])
         found, told = RegionMemory(by_area).fit(data, seed)
         np.testing.assert_allclose(found["memory"], wanted, rtol=1e-4)
         assert told == {}
@@ -127,7 +129,7 @@ def test_a_bridge_is_built_where_held_out_classes_gain_by_it() -> None:
     assert told["bridge"]["built"]
     assert told["bridge"]["without"] < told["bridge"]["with"] <= 1
     rows = torch.arange(len(data.labels) * CROPS)
-    pairs = [one.numpy() for one in data.features(rows)]
+    pairs = [one.numpy() for one in data.regions.features(rows)]
     wanted = Moments.of(*pairs, np.ones(len(rows))).bridge()
     assert wanted.shape == (8, 1 + 8 + 6)
     np.testing.assert_allclose(found["bridge"], wanted, atol=1e-6)
@@ -154,7 +156,7 @@ def test_no_label_is_read_and_the_parts_make_the_whole(
     ((name, whole),) = found.items()
     relabelled = replace(data, labels=torch.arange(len(data.labels)))
     assert np.array_equal(form.fit(relabelled, 1)[0][name], whole)
-    monkeypatch.setattr(training_data, "REGIONS_AT_ONCE", 7 * CROPS)
+    monkeypatch.setattr(region_pairs, "REGIONS_AT_ONCE", 7 * CROPS)
     found, told_in_parts = form.fit(replace(data), 1)  # `replace` forgets what was refined
     np.testing.assert_allclose(found[name], whole, rtol=1e-4, atol=1e-6)
     assert told_in_parts.get("bridge", {}) == pytest.approx(told.get("bridge", {}))

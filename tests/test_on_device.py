@@ -25,6 +25,7 @@ from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.methods.features import CachedColumn, PairedFeatures, Teacher
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.region_pairs import RegionPairs
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.system.device import resident
@@ -94,12 +95,14 @@ def data_there(there: ClipModel, *, resident: bool) -> TrainingData:
         names=NAMES,
         picks={seed: np.arange(IMAGES) for seed in (1, 2)},
         labels=torch.arange(IMAGES) % classes,
-        crops=CROPS,
-        features=PairedFeatures(column(32), column(WIDTH), META),
+        regions=RegionPairs(
+            PairedFeatures(column(32), column(WIDTH), META),
+            CROPS,
+            CachedColumn(torch.rand(regions, generator=torch.Generator().manual_seed(0))),
+        ),
         teacher=Teacher(torch.from_numpy(unit(rng, classes, WIDTH)).to(META), 18.7),
         text=SharedPrefixText(there.text_tower, tokenize_prompts(there, POSITIVE, NAMES)),
         anchors=torch.empty(classes, 32, device=META),
-        areas=CachedColumn(torch.rand(regions, generator=torch.Generator().manual_seed(0))),
     )
 
 

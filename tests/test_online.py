@@ -22,6 +22,7 @@ from fdbpl.methods.features import CachedColumn, FeatureSource, PairedFeatures, 
 from fdbpl.methods.method import Batch
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
+from fdbpl.methods.region_pairs import RegionPairs
 from fdbpl.methods.registry import TRAINED, find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.params import RegionParams
@@ -91,12 +92,12 @@ def data_of(setting: Setting, features: FeatureSource) -> TrainingData:
         names=names,
         picks={1: np.asarray(plan.shots[1])},
         labels=torch.from_numpy(plan.images["label"].astype(np.int64)),
-        crops=plan.crops,
-        features=features,
+        regions=RegionPairs(
+            features, plan.crops, lambda rows: torch.from_numpy(plan.areas(rows.numpy()))
+        ),
         teacher=Teacher(torch.from_numpy(vectors), setting.teacher.logit_scale),
         text=text_encoder(setting.student, names),
         anchors=torch.from_numpy(template_vectors(setting.student, names, plan.template)),
-        areas=lambda rows: torch.from_numpy(plan.areas(rows.numpy())),
     )
 
 

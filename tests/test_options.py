@@ -62,7 +62,7 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "memory_share": 0.5,
         "bridge_share": 0.75,
     }
-    assert PRESETS["fdbpl"].model_dump() == ours
+    assert PRESETS["fdbpl_prompts"].model_dump() == ours
     alone = {**ours, "template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
     assert PRESETS["fdbpl_prompts"].model_dump() == alone
 

@@ -22,7 +22,10 @@ from fdbpl.system.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 ELEVEN = ("eleven", "eleven-b16")
-ON_DEMAND = ("linear_probe_text", "tip_adapter_f", "prolip", "tcp", "template_bridge")
+ON_DEMAND = (
+    *("linear_probe_text", "tip_adapter_f", "prolip", "tcp", "kgcoop_bridge", "tcp_bridge"),
+    *("template_memory", "coop_memory", "kdpl_memory"),
+)
 """To be asked for."""
 CURVES = ("few-shot", "few-shot-drawn")
 

@@ -17,6 +17,7 @@ from fdbpl.methods.features import Teacher
 from fdbpl.methods.gda import SHARE
 from fdbpl.methods.linear_probe import Shots
 from fdbpl.methods.method import Classes
+from fdbpl.methods.region_pairs import RegionPairs
 from fdbpl.methods.registry import METHODS
 from fdbpl.methods.tip_adapter import cache_model
 from fdbpl.methods.training_data import TrainingData
@@ -38,8 +39,7 @@ def decided(method: str, shots: Shots, vectors: np.ndarray) -> Decision:
         names=LEARNED,
         labels=torch.cat([torch.from_numpy(shots.labels), torch.zeros(3, dtype=torch.int64)]),
         picks={7: np.arange(images)},
-        crops=crops,
-        features=read,
+        regions=RegionPairs(read, crops),
         teacher=Teacher(torch.zeros(len(LEARNED), width), 1.0),
         text=lambda contexts: contexts,
         anchors=torch.from_numpy(vectors[BASE].astype(np.float32)),

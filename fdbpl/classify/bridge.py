@@ -53,6 +53,15 @@ class Moments:
         """Return the sums over the regions of both."""
         return Moments(self._sums + other._sums)
 
+    def scaled_to(self, other: "Moments", share: float) -> "Moments":
+        """Return the sums as if these regions together weighed `share` of what the other's do."""
+        return Moments(self._sums * (share * other.total / max(self.total, 1e-12)))
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights."""
+        return float(self._sums[0, 0])
+
     def bridge(self) -> Doubles:
         """Return (D, 1 + D + E): the mean of x, its covariance, and that of x with y.
 
@@ -61,24 +70,24 @@ class Moments:
         means, about = self._scaled()
         return np.hstack([means[: len(about), None], about])
 
+    def means(self) -> tuple[Doubles, Doubles]:
+        """Return the means of x (D,) and of y (E,)."""
+        means = self._scaled()[0]
+        return means[: len(self._sums) - 1], means[len(self._sums) - 1 :]
+
     def regression(self, ridge: float) -> Doubles:
-        """Return (D + 1, E): the weights, then the offsets, of the ridge regression of y on x.
+        """Return the weights (D, E) of the ridge regression of y on x, both about their means.
 
-        With Sxx and Sxy the covariances, the weights are
-
-            M = (Sxx + ridge tr(Sxx) / D I)^-1 Sxy
-
-        and the offsets the mean of y minus M times that of x.
+        With Sxx and Sxy the covariances, they are (Sxx + ridge tr(Sxx) / D I)^-1 Sxy.
 
         Args:
             ridge: in mean variances of x.
         """
-        means, about = self._scaled()
+        about = self._scaled()[1]
         width = len(about)
         with one_thread():
             flat = ridge / width * np.eye(width)
-            weights = np.linalg.solve(about[:, :width] + flat, about[:, width:])
-            return np.vstack([weights, means[width:] - means[:width] @ weights])
+            return np.asarray(np.linalg.solve(about[:, :width] + flat, about[:, width:]))
 
     def _scaled(self) -> tuple[Doubles, Doubles]:
         """Return the means (D + E,) of x and y, and the covariances (D, D + E) of x with both.

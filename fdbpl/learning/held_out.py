@@ -13,7 +13,7 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.learning.folds import OWN_TEST
 from fdbpl.methods.method import Classes, Method
 from fdbpl.settings.params import Params
-from fdbpl.stages.sources import Source
+from fdbpl.stages.sides import Side
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.train_student import content_of, data_of
 from fdbpl.training.learning import Learned, learn_method
@@ -32,7 +32,7 @@ class Trainer:
             all pictures.
         task: what is learned.
         clip: the student.
-        sources: regions' features by role.
+        sides: regions' features by role.
         classes: of the task, as the frozen models know their names.
         trainings: folder of all that was ever learned.
     """
@@ -40,15 +40,15 @@ class Trainer:
     params: Params
     task: Task
     clip: ClipModel
-    sources: Mapping[Role, Source]
+    sides: Mapping[Role, Side]
     classes: Classes
     trainings: Path
 
     def learned(self, method: Method, key: int) -> Learned:
         """Return what a method learns from the pictures of a seed of the task."""
         own = self.params.model_copy(update={"seeds": [key]})
-        role: Role = method.sees if method.sees in self.sources else "student"
-        student, teacher = self.sources[role], self.sources["teacher"]
+        role: Role = method.sees if method.sees in self.sides else "student"
+        student, teacher = self.sides[role], self.sides["teacher"]
         data = data_of(own, self.task, self.clip, student, teacher, role)
         store = TrainingStore(self.trainings, content_of(own, self.task, student, teacher))
         return learn_method(method, data, own.train, store)[key]

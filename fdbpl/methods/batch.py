@@ -33,8 +33,9 @@ class Batch:
         anchors: (..., C, D) the student's unit class features under a hand-written template, which
             some methods keep near to.
         areas: (..., B) the share of its image that a region shows.
+        beside: (..., B, C) logits of what decides beside the class vectors.
 
-    The last two are None where nobody gave them.
+    The last three are None where nobody gave them.
     """
 
     student: "Tensor"
@@ -42,9 +43,15 @@ class Batch:
     labels: "Tensor"
     anchors: "Tensor | None" = None
     areas: "Tensor | None" = None
+    beside: "Tensor | None" = None
+
+    def logits(self, vectors: "Tensor", scale: float) -> "Tensor":
+        """Return s f U^T (..., B, C) of unit class vectors U (..., C, D), and what is beside."""
+        found = scale * self.student @ vectors.mT
+        return found if self.beside is None else found + self.beside
 
     def require(self, extra: Literal["anchors", "areas"]) -> "Tensor":
-        """Return one of the last two.
+        """Return the anchors or the areas.
 
         Raises:
             UserError: there is none.

@@ -10,8 +10,8 @@
 
 That total is the paper's. z+ = s f U^T and z- = s f V^T are the logits under the positive and the
 negative context. p is p+ in the paper; with `similarity: difference` it is the softmax of
-s f . e_c, where e_c is the direction of u_c - lambda v_c: then the negative context takes part in
-what is distilled, and what is subtracted is learned with what it is from. w may also be the share
+s f . e_c, where e_c is the direction of u_c - lambda v_c, with a share of the template's t_c: then
+all that decides takes part in what is distilled. w may also be the share
 of its image that the region shows. The options name what the public record leaves open; the presets
 fix them: `second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_floor` stands inside
 w's logarithm.
@@ -47,22 +47,24 @@ class Fdbpl(PromptMethod):
 
     @property
     def inference(self) -> Inference:
-        """By the difference of both contexts or the positive one, the template and the regions."""
+        """By the difference of both contexts or the positive one, and the template."""
         o = self.options
         negative = o.negative_share if o.inference == "difference" else 0.0
-        return Inference(negative, o.template_share, o.memory_share, o.bridge_share)
+        return Inference(negative, o.template_share)
 
     @property
     def training(self) -> list[Any]:
         """All options but those that no training step reads."""
-        return ["Fdbpl", self.options.model_dump(mode="json", exclude=set(OF_INFERENCE))]
+        return ["Fdbpl", self.options.model_dump(mode="json", exclude={OF_INFERENCE})]
 
     def objective(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
         """Return the weighted terms; those of weight 0 are left out."""
         o = self.options
         w = self.weights(batch)
-        vectors = self._difference(text) if o.similarity == "difference" else text[..., 0, :, :]
-        log_p = (scale * batch.student @ vectors.mT).log_softmax(-1)
+        vectors = (
+            self._difference(batch, text) if o.similarity == "difference" else text[..., 0, :, :]
+        )
+        log_p = batch.logits(vectors, scale).log_softmax(-1)
         return {
             "similarity": self._mean(symmetric_kl(batch.teacher, log_p), w),
             **self._negative_terms(batch, text, scale, w),
@@ -138,11 +140,15 @@ class Fdbpl(PromptMethod):
             w = informativeness(batch.teacher, o.weight_floor)
         return w**o.weight_power
 
-    def _difference(self, text: "Tensor") -> "Tensor":
-        """Return e (..., C, D): the directions of u - lambda v."""
-        share = self.options.negative_share
-        apart = text[..., 0, :, :] - share * text[..., 1, :, :]
-        return apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    def _difference(self, batch: Batch, text: "Tensor") -> "Tensor":
+        """Return e (..., C, D): the directions of u - lambda v, with the template's share."""
+        from torch.nn.functional import normalize
+
+        o = self.options
+        e = normalize(text[..., 0, :, :] - o.negative_share * text[..., 1, :, :], dim=-1)
+        if not o.template_share:
+            return e
+        return normalize(e + o.template_share * batch.require("anchors"), dim=-1)
 
     def _first_order(self, batch: Batch, text: "Tensor", scale: float) -> "tuple[Tensor, Tensor]":
         """Return S (..., B, C) with S[b, c] = f_b . d_c in the chosen unit, and y (..., B)."""

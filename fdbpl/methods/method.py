@@ -98,9 +98,11 @@ class ClosedForm:
 
     Attributes:
         reads_classes: whether it needs to know the classes: not those of a vocabulary, then.
+        reads_source: whether it may also read the regions of the source dataset.
     """
 
     reads_classes: ClassVar[bool] = True
+    reads_source: bool = False
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
         """Return the arrays by name, and what a history tells of them, as plain values."""
@@ -124,7 +126,7 @@ class Method:
     """
 
     Options: ClassVar[type[Section]] = NoOptions
-    labelled: ClassVar[bool] = False
+    labelled: bool = False
     transfers: ClassVar[bool] = True
     sees: Role = "student"
 
@@ -168,9 +170,19 @@ class Method:
         return type(self).loss is not Method.loss
 
     @property
+    def learned_by(self) -> Sequence[type]:
+        """The classes whose modules learn it: where these change, it is learned anew."""
+        return (type(self),)
+
+    @property
     def learns(self) -> bool:
         """Whether there is anything to keep of a training."""
         return self.takes_steps or bool(self.closed_form)
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether anything of it also follows from the regions of the source dataset."""
+        return any(form.reads_source for form in self.closed_form)
 
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether this student can be learned with, before anything is encoded.

@@ -16,7 +16,7 @@ MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 """Margins (m1, m2) where none are given, by the unit of the differences."""
 
-OF_INFERENCE = ("inference", "template_share", "memory_share", "bridge_share")
+OF_INFERENCE = "inference"
 """What no training step reads."""
 
 
@@ -42,8 +42,6 @@ class FdbplOptions(Section):
     inference: Literal["positive", "difference"] = "positive"
     negative_share: float = Field(0.5, ge=0)
     template_share: float = Field(0.0, ge=0)
-    memory_share: float = Field(0.0, ge=0)
-    bridge_share: float = Field(0.0, ge=0)
 
     @property
     def margins(self) -> tuple[float, float]:
@@ -55,8 +53,8 @@ class FdbplOptions(Section):
         )
 
 
-# Chosen on the playground's development sets (icons, vehicles, dishes, scenes, landcover) with
-# seeds 11 to 13; `studies.ablation` measures what each choice gains there.
+# Of what is learned: chosen on the playground's development sets (icons, vehicles, dishes, scenes,
+# landcover) with seeds 11 to 13; `studies.ablation` measures what each choice gains there.
 _OURS = FdbplOptions(
     weight="area",
     normalise="sum",
@@ -67,9 +65,7 @@ _OURS = FdbplOptions(
     first_weight=0.0,
     second_weight=0.0,
     inference="difference",
-    template_share=8.0,
-    memory_share=0.5,
-    bridge_share=0.75,
+    template_share=1.0,
 )
 
 PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
@@ -78,11 +74,7 @@ PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
             weight_floor=1e-6, rejection="entropy", first_weight=0.0, second="released"
         ),
         "paper": FdbplOptions(),
-        "fdbpl_prompts": _OURS.model_copy(
-            update={"template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
-        ),
-        "fdbpl": _OURS,
+        "fdbpl_prompts": _OURS,
     }
 )
-"""`fdbpl_prompts` is `fdbpl` by its learned numbers alone, with the template's share that was best
-so."""
+"""By the name of the method that is these prompts alone."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from fdbpl.methods.bridged import Bridged
 from fdbpl.methods.coop import CoOp
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.gda import Gda
@@ -21,7 +22,6 @@ from fdbpl.methods.options import PRESETS
 from fdbpl.methods.prolip import ProLip
 from fdbpl.methods.prompts import ClosedFormOnly, Inference
 from fdbpl.methods.tcp import Tcp
-from fdbpl.methods.template_bridge import TemplateBridge
 from fdbpl.methods.tip_adapter import TipAdapter
 from fdbpl.methods.tip_adapter_f import TipAdapterF
 from fdbpl.methods.zero_shot import Teacher, ZeroShot
@@ -29,20 +29,17 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.source import source
 
 IMPORTED = "imported"
-_OURS = PRESETS["fdbpl"]
-_REGIONS = Inference(
-    template_share=_OURS.template_share,
-    memory_share=_OURS.memory_share,
-    bridge_share=_OURS.bridge_share,
-)
-"""What `fdbpl` decides by beside its two contexts: rows that have it show what contexts add."""
-_GDA = Inference(template_share=1.0, memory_share=_OURS.memory_share, gda=True)
+_REGIONS = Inference(template_share=8.0, memory_share=0.5, bridge_share=0.75)
+"""Memory and bridge of the learned classes, chosen on drawings; silent where others compete."""
+_GDA = Inference(template_share=1.0, memory_share=0.5, gda=True)
+
+_TEMPLATE = ZeroShot("zero_shot", "zero-shot", "template")
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         one.name: one
         for one in (
-            ZeroShot("zero_shot", "zero-shot", "template"),
+            _TEMPLATE,
             ZeroShot("zero_shot_generic", 'zero-shot, "a photo of a"', "generic"),
             ZeroShot("zero_shot_ensemble", "zero-shot, ensemble", "ensemble"),
             Teacher("teacher", "teacher"),
@@ -53,19 +50,24 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             ProLip("prolip", "ProLIP"),
             Gda("gda", "GDA, labels"),
             ClosedFormOnly("gda_teacher", "GDA, teacher", inference=_GDA),
-            TemplateBridge("template_bridge", "template + hidden bridge"),
+            Bridged("template_own_bridge", "template + own bridge", _TEMPLATE, with_source=False),
+            Bridged("template_bridge", "template + bridge", _TEMPLATE),
             ClosedFormOnly("template_memory", "template + memory + bridge", inference=_REGIONS),
             CoOp("coop", "CoOp"),
+            Bridged("coop_bridge", "CoOp + bridge", CoOp("coop", "CoOp")),
             CoOp("coop_memory", "CoOp + memory + bridge", inference=_REGIONS),
             KgCoOp("kgcoop", "KgCoOp"),
+            Bridged("kgcoop_bridge", "KgCoOp + bridge", KgCoOp("kgcoop", "KgCoOp")),
             Tcp("tcp", "TCP"),
+            Bridged("tcp_bridge", "TCP + bridge", Tcp("tcp", "TCP")),
             Kdpl("kdpl", "KDPL"),
+            Bridged("kdpl_bridge", "KDPL + bridge", Kdpl("kdpl", "KDPL")),
             Kdpl("kdpl_memory", "KDPL + memory + bridge", inference=_REGIONS),
             KdplW("kdpl_w", "KDPL + w"),
             Fdbpl("released", "FDBPL, released", PRESETS["released"]),
             Fdbpl("paper", "FDBPL, paper", PRESETS["paper"]),
             Fdbpl("fdbpl_prompts", "FDBPL, ours, prompts alone", PRESETS["fdbpl_prompts"]),
-            Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl"]),
+            Bridged("fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl_prompts"])),
             Imported(IMPORTED, "imported"),
         )
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def positive_logits(batch: Batch, text: "Tensor", scale: float) -> "Tensor":
     """Return z+ = s f U^T (..., B, C) under the first context of text (..., K, C, D)."""
-    return scale * batch.student @ text[..., 0, :, :].mT
+    return batch.logits(text[..., 0, :, :], scale)
 
 
 def kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":

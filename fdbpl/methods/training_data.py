@@ -10,22 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.classify.bridge import Pairs
+from fdbpl.classify.bridge import Moments, Pairs
+from fdbpl.classify.decision import unit
 from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.projection import last_projection
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
 from fdbpl.methods.batch import Batch, Floats
-from fdbpl.methods.features import FeatureSource, Lookup, Teacher, in_order
+from fdbpl.methods.features import Teacher
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
+from fdbpl.methods.region_pairs import RegionPairs, SourceRegions
 from fdbpl.methods.scratch import Parts, ScratchRows
 from fdbpl.methods.vocabulary import VocabularyText
 from fdbpl.system.device import moved
 from fdbpl.system.errors import UserError
-
-REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time
-PARTS_AHEAD = 64  # that a source is told of at a time: all regions' rows would be 8 bytes each
 
 Ints = NDArray[np.integer[Any]]
 
@@ -42,27 +42,27 @@ class TrainingData:
         names: of the C classes learned.
         labels: (N,) for every image its position among them.
         picks: for each seed the images (I,) it learns from, equally many.
-        crops: regions of each image; region `image * crops + k` is crop k of an image.
-        features: where regions' features come from.
+        regions: of all images, as both models see them.
         teacher: class vectors over the classes learned, and the scale of its logits.
         text: contexts (K, M, W) to class features (K, C, D) over the same classes; or, of a
             vocabulary, over the likeliest of each batch.
         knows_classes: whether the names are those of classes, not a vocabulary's.
         anchors: (C, D) the student's unit class features under a hand-written template.
-        areas: rows (...) of regions to the share (...) of its image that each shows.
+        source: regions of the source dataset, where that is another one.
+        sees_hidden: whether the student's features are those before its last projection.
     """
 
     clip: ClipModel
     names: Sequence[str]
     labels: Tensor
     picks: Mapping[int, Ints]
-    crops: int
-    features: FeatureSource
+    regions: RegionPairs
     teacher: Teacher
     text: TextEncoder | VocabularyText
     knows_classes: bool = True
     anchors: Tensor | None = None
-    areas: Lookup | None = None
+    source: SourceRegions | None = None
+    sees_hidden: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +100,7 @@ class TrainingData:
 
     def batch(self, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
         """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
-        areas = None if self.areas is None else self.areas(rows)
+        areas = None if self.regions.areas is None else self.regions.areas(rows)
         return Batch(
             student=student,
             teacher=self.teacher.log_probabilities(teacher),
@@ -128,7 +128,7 @@ class TrainingData:
         For methods whose data are few: all are held.
         """
         images = torch.from_numpy(np.asarray(self.picks[seed]))
-        parts = [student.cpu().numpy() for _, (student, _) in self.read(images)]
+        parts = [student.cpu().numpy() for _, (student, _) in self.regions.read(images)]
         return np.concatenate(parts), self.labels[images].numpy()
 
     @cached_property
@@ -157,23 +157,12 @@ class TrainingData:
         """
         classes, width = self.teacher.vectors.shape
         means, verdicts = ScratchRows(width), ScratchRows(classes)
-        for _, (_, features) in self.read(images):
+        for _, (_, features) in self.regions.read(images):
             log_p = self.teacher.log_probabilities(features)
             mean, verdict = image_knowledge(features, log_p)
             means.append(mean)
             verdicts.append(verdict)
         return means, verdicts
-
-    def read(self, images: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
-        """Yield the rows (n, crops) of images' regions and both models' features of them.
-
-        What a part holds is bounded, and so is what is told of the parts to come.
-        """
-        parts = torch.split(images, max(1, REGIONS_AT_ONCE // self.crops))
-        for start in range(0, len(parts), PARTS_AHEAD):
-            some = parts[start : start + PARTS_AHEAD]
-            rows = [part[:, None] * self.crops + torch.arange(self.crops) for part in some]
-            yield from zip(rows, in_order(self.features, rows), strict=True)
 
     def samples(self, seed: int) -> Iterator[tuple[Pairs, Floats]]:
         """Yield what `pairs` does, and the regions' class probabilities: those of its image.
@@ -182,19 +171,41 @@ class TrainingData:
         """
         done, refined = 0, self.refined[seed]
         for pairs in self.pairs(seed):
-            part = slice(done, done + len(pairs[0]) // self.crops)
-            classes = refined[part].exp().repeat_interleave(self.crops, dim=0)
+            part = slice(done, done + len(pairs[0]) // self.regions.crops)
+            classes = refined[part].exp().repeat_interleave(self.regions.crops, dim=0)
             done = part.stop
             yield pairs, classes.cpu().numpy()
 
-    def pairs(self, seed: int) -> Iterator[Pairs]:
-        """Yield both models' features of a seed's regions and their weights, by parts.
+    @cached_property
+    def projection(self) -> Floats | None:
+        """The student's last projection W (H, D), where `regions` show its features before it."""
+        if not self.sees_hidden:
+            return None
+        return last_projection(self.clip).float().cpu().numpy()
 
-        A weight is the share of its image that a region shows.
+    def moments(self, seed: int) -> Moments:
+        """Return the moments of a seed's regions; see `source_moments`."""
+        return self._moments(self.pairs(seed))
+
+    @cached_property
+    def source_moments(self) -> Moments | None:
+        """The moments of the source's regions, read when first asked for, and let go of.
+
+        x are the student's features, y the teacher's, behind them the student's after W.
         """
-        images = torch.from_numpy(np.asarray(self.picks[seed]))
-        for regions, (student, teacher) in self.read(images):
-            rows = regions.flatten()
-            weights = torch.ones(len(rows)) if self.areas is None else self.areas(rows)
-            flat = student.flatten(0, 1), teacher.flatten(0, 1)
-            yield flat[0].cpu().numpy(), flat[1].cpu().numpy(), weights.cpu().numpy()
+        if self.source is None:
+            return None
+        regions, images = self.source.open()
+        return self._moments(regions.weighted(images))
+
+    def _moments(self, pairs: Iterator[Pairs]) -> Moments:
+        w = self.projection
+        first, *others = (
+            Moments.of(x, np.hstack([y, x if w is None else unit(x @ w)]), weights)
+            for x, y, weights in pairs
+        )
+        return sum(others, first)
+
+    def pairs(self, seed: int) -> Iterator[Pairs]:
+        """Yield both models' features of a seed's regions and their weights, by parts."""
+        return self.regions.weighted(self.picks[seed])

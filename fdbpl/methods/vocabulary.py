@@ -65,4 +65,5 @@ def restrict(batch: Batch, names: Tensor) -> Batch:
         batch,
         teacher=batch.teacher.gather(-1, columns).log_softmax(dim=-1),
         anchors=None if batch.anchors is None else batch.anchors[names],
+        beside=None if batch.beside is None else batch.beside.gather(-1, columns),
     )

@@ -1,30 +1,29 @@
 """Stage 3: learn every method for every seed, from both models' features of regions."""
 
-import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fdbpl.classify.artifact import Artifact, classifier_of
 from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.projection import shows_hidden
-from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
+from fdbpl.methods.region_pairs import SourceRegions
 from fdbpl.methods.registry import IMPORTED, usable
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
+from fdbpl.stages.plan_content import areas_of, shown_by
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.sources import Source, sources_of
+from fdbpl.stages.sides import Side, sides_of
+from fdbpl.stages.source_regions import regions_of_source
 from fdbpl.stages.tasks import Task, checkpoint, tasks_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.errors import UserError
@@ -33,11 +32,8 @@ from fdbpl.system.progress import Report, progress
 from fdbpl.system.sealed import sealed_json
 from fdbpl.system.workspace import Workspace, learned_name
 from fdbpl.training.checks import diverged
-from fdbpl.training.learning import Floats, Learned, classes_of, learn_method, training_data
+from fdbpl.training.learning import Learned, classes_of, learn_method, training_data
 from fdbpl.training.store import TrainingStore, syntax_digest
-
-REGIONS_AT_ONCE = 1 << 20  # of which boxes are read at a time
-IMAGE, REGION = ("hash", "label", "width", "height"), ("box", "flip")  # what of them decides
 
 
 def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
@@ -59,9 +55,10 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         for task in tasks
         for seed in (params.seeds if IMPORTED in params.methods else ())
     }
-    sources = sources_of(params, plan, work, clip)
-    teacher = sources["teacher"].texts["template"]
-    classes = classes_of(clip, plan.class_names, texts=sources["student"].texts, teacher=teacher)
+    sides = sides_of(params, plan, work, clip)
+    teacher = sides["teacher"].texts["template"]
+    classes = classes_of(clip, plan.class_names, texts=sides["student"].texts, teacher=teacher)
+    source = regions_of_source(params, plan, work, clip)
     notes: list[str] = []
     stores: list[TrainingStore] = []
     with (
@@ -69,7 +66,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         progress(f"{dataset}: training") as report,
     ):
         for done, task in enumerate(tasks):
-            learner = Learner(params, task, clip, sources, classes, work)
+            learner = Learner(params, task, clip, sides, classes, work, source)
             (folder / task.folder).mkdir()
             own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
             part = _part_of(report, done, len(tasks))
@@ -96,9 +93,10 @@ class Learner:
         params: the schedule, the seeds, the device.
         task: what is learned.
         clip: the student.
-        sources: regions' features by role.
+        sides: regions' features by role.
         classes: of the task's dataset, all of them.
         work: which keeps all that was ever learned.
+        source: of which methods may know the regions, too.
     """
 
     def __init__(
@@ -106,21 +104,22 @@ class Learner:
         params: Params,
         task: Task,
         clip: ClipModel,
-        sources: Mapping[Role, Source],
+        sides: Mapping[Role, Side],
         classes: Classes,
         work: Workspace,
+        source: SourceRegions | None = None,
     ) -> None:
         """Nothing is learned yet."""
         self._work = work
         self._params, self._task, self._clip = params, task, clip
         self._classes = replace(classes, learned=() if task.plan.vocabulary else task.names)
-        teacher = sources["teacher"]
+        teacher = sides["teacher"]
         self._sides: dict[Role, tuple[TrainingData, TrainingStore]] = {
             role: (
-                data_of(params, task, clip, source, teacher, role),
-                TrainingStore(work.trainings, content_of(params, task, source, teacher)),
+                data_of(params, task, clip, side, teacher, role, source),
+                TrainingStore(work.trainings, content_of(params, task, side, teacher)),
             )
-            for role, source in sources.items()
+            for role, side in sides.items()
             if role != "teacher"
         }
 
@@ -222,9 +221,10 @@ def data_of(
     params: Params,
     task: Task,
     clip: ClipModel,
-    student: Source,
-    teacher: Source,
+    student: Side,
+    teacher: Side,
     role: Role = "student",
+    source: SourceRegions | None = None,
 ) -> TrainingData:
     """Return what methods learn from of a task, those that see a role's features."""
     plan = task.plan
@@ -239,20 +239,21 @@ def data_of(
         teacher_scale=_scale(params, clip, teacher),
         labels=np.searchsorted(task.labels, labels) % len(task.labels),  # of others, any
         anchors=student.learned(task),
-        areas=_areas(plan, held=isinstance(student.features, np.ndarray)),
+        areas=areas_of(plan, held=isinstance(student.features, np.ndarray)),
         crops=plan.crops,
         picks={seed: task.picks[seed] for seed in params.seeds},
         params=params.train,
         device=choose_device(params.device),
         sees=role,
+        source=source if role == "hidden" else None,
     )
 
 
-def _scale(params: Params, clip: ClipModel, teacher: Source) -> float:
+def _scale(params: Params, clip: ClipModel, teacher: Side) -> float:
     return teacher.logit_scale if params.teacher.logit_scale == "own" else clip.logit_scale
 
 
-def content_of(params: Params, task: Task, student: Source, teacher: Source) -> dict[int, str]:
+def content_of(params: Params, task: Task, student: Side, teacher: Side) -> dict[int, str]:
     """Return for each seed a digest of what it learns from.
 
     Of the plan that is the content of the task's images, their regions and labels, and the names:
@@ -260,27 +261,14 @@ def content_of(params: Params, task: Task, student: Source, teacher: Source) -> 
     is made of these on the way, such as areas, is in it by the code that does so.
     """
     found, plan = {}, task.plan
-    code = [syntax_digest(Path(inspect.getfile(one))) for one in (content_of, Plan)]
+    code = [syntax_digest(Path(inspect.getfile(one))) for one in (content_of, shown_by, Plan)]
     for seed in params.seeds:
-        shown = hashlib.sha256()
-        for part in np.array_split(task.picks[seed], 1 + len(plan.regions) // REGIONS_AT_ONCE):
-            rows = (part[:, None] * plan.crops + np.arange(plan.crops)).ravel()
-            for records, fields in ((plan.images[part], IMAGE), (plan.regions[rows], REGION)):
-                for field in fields:
-                    shown.update(np.ascontiguousarray(records[field]).tobytes())
         names = [list(task.names), bool(plan.vocabulary), plan.template, plan.crops]
         models = [student.digest, teacher.digest, params.teacher.logit_scale]
-        found[seed] = sha256(canonical_json([shown.hexdigest(), names, models, code]))
+        found[seed] = sha256(
+            canonical_json([shown_by(plan, task.picks[seed]), names, models, code])
+        )
     return found
-
-
-def _areas(plan: Plan, *, held: bool) -> Floats | Lookup:
-    """Return the share of its image that each region shows; in memory where features are, too."""
-    if not held:
-        return lambda rows: torch.from_numpy(plan.areas(rows.numpy()))
-    count = len(plan.regions)
-    bounds = [*range(0, count, REGIONS_AT_ONCE), count]
-    return np.concatenate([plan.areas(np.arange(*part)) for part in pairwise(bounds)])
 
 
 def _resumed(resumed: Mapping[str, int], epochs: int) -> list[str]:

@@ -20,6 +20,7 @@ from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
+from fdbpl.methods.region_pairs import RegionPairs, SourceRegions
 from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.methods.vocabulary import VocabularyText
@@ -227,6 +228,7 @@ def training_data(
     params: TrainParams,
     device: str | None = None,
     sees: Role = "student",
+    source: SourceRegions | None = None,
 ) -> TrainingData:
     """Return what methods learn from that see a role's features; the rest as of `learn`."""
     labels = np.asarray(labels, np.int64)
@@ -247,19 +249,32 @@ def training_data(
         anchors=anchors,
         areas=areas,
     )
+    regions = region_pairs(student, teacher, areas, crops, here)
     return TrainingData(
         clip=clip,
         names=tuple(class_names),
         labels=torch.from_numpy(labels),
         picks={seed: np.asarray(images) for seed, images in chosen.items()},
-        crops=crops,
-        features=PairedFeatures(_lookup(student, here), _lookup(teacher, here), here),
+        regions=regions,
         teacher=Teacher(torch.from_numpy(teacher_vectors).float().to(here), teacher_scale),
         text=_text(clip, class_names, params, likeliest),
         knows_classes=likeliest is None,
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
-        areas=_whole if areas is None else _lookup(areas, here),
+        source=source,
+        sees_hidden=is_hidden,
     )
+
+
+def region_pairs(
+    student: Floats | Lookup,
+    teacher: Floats | Lookup,
+    areas: Floats | Lookup | None,
+    crops: int,
+    device: torch.device,
+) -> RegionPairs:
+    """Return regions as both models see them, given as of `learn`, for training on a device."""
+    features = PairedFeatures(_lookup(student, device), _lookup(teacher, device), device)
+    return RegionPairs(features, crops, _whole if areas is None else _lookup(areas, device))
 
 
 def learn_method(

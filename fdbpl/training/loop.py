@@ -81,9 +81,9 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(params, epoch)
         steps = epoch_steps(
-            picks, crops=data.crops, batch=params.batch, epoch=epoch, start=run.step
+            picks, crops=data.regions.crops, batch=params.batch, epoch=epoch, start=run.step
         )
-        found = in_order(data.features, [torch.from_numpy(rows) for _, rows in steps])
+        found = in_order(data.regions.features, [torch.from_numpy(rows) for _, rows in steps])
         for (images, rows), (student, teacher) in zip(steps, found, strict=True):
             batch = data.batch(torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
             terms = method.loss(tensors, batch, data)

@@ -46,9 +46,10 @@ def _once(
     Raises:
         UserError: its arrays are not finite.
     """
-    what, keys = [type(form).__name__, asdict(form)], tuple[str, ...]()  # type: ignore[call-overload]
+    what = [type(form).__name__, asdict(form), *_source(form, data)]  # type: ignore[call-overload]
+    keys = tuple[str, ...]()
     if store is not None:
-        keys = (store.key(what, type(form), seed, data.device.type),)
+        keys = (store.key(what, [type(form)], seed, data.device.type),)
         known = store.get(keys[0])
         if known is not None:
             return known.arrays, known.history, keys
@@ -80,8 +81,9 @@ def by_steps(
     if store is None:
         trained = train(method, data, recipe, list(data.picks), report)
         return {seed: (*_told(one), ()) for seed, one in trained.items()}
-    what = ["steps", method.training, recipe.model_dump(mode="json", exclude=set(EXACT))]
-    keys = {seed: store.key(what, type(method), seed, data.device.type) for seed in data.picks}
+    schedule = recipe.model_dump(mode="json", exclude=set(EXACT))
+    what = ["steps", method.training, schedule, *_source(method, data)]
+    keys = {seed: store.key(what, method.learned_by, seed, data.device.type) for seed in data.picks}
     known = {seed: kept for seed, key in keys.items() if (kept := store.get(key))}
     found: dict[int, Parts] = {
         seed: (kept.arrays, kept.history, (keys[seed],)) for seed, kept in known.items()
@@ -101,6 +103,11 @@ def by_steps(
         store.resumed[method.name] = checkpoint.resumed
     checkpoint.remove()
     return found
+
+
+def _source(learner: ClosedForm | Method, data: TrainingData) -> list[str]:
+    """Return the digest of the source's regions, where they are read."""
+    return [data.source.digest] if learner.reads_source and data.source is not None else []
 
 
 def _told(trained: Trained) -> tuple[dict[str, Floats], dict[str, Any]]:

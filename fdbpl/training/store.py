@@ -8,7 +8,7 @@ anew; neither do two methods that learn the same.
 
 import ast
 import inspect
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,20 +56,22 @@ class TrainingStore:
         self.resumed: dict[str, int] = {}
         """By method the epoch, from 0, in which an interrupted training went on."""
 
-    def key(self, what: object, code_of: type, seed: int, device: str) -> str:
+    def key(self, what: object, code_of: Sequence[type], seed: int, device: str) -> str:
         """Return the key of what a seed learns.
 
         Args:
             what: plain values that tell it from others learned from the same data.
-            code_of: the class whose module learns it.
+            code_of: the classes whose modules learn it.
             seed: of the training.
             device: kind of it.
         """
-        module, own, below = code_of.__module__, "", list[str]()
-        if not module.startswith("fdbpl."):  # of the user's own, in a file somewhere
-            file = Path(inspect.getfile(code_of))
-            own, below = syntax_digest(file), sorted(set(_imported(_tree(file))))
-        code = code_digest((module, *below, "fdbpl.training.learning"))
+        own, below = "", list[str]()
+        for one in code_of:
+            if not one.__module__.startswith("fdbpl."):  # of the user's own, in a file somewhere
+                file = Path(inspect.getfile(one))
+                own, below = syntax_digest(file), sorted(set(_imported(_tree(file))))
+        modules = (one.__module__ for one in code_of)
+        code = code_digest((*modules, *below, "fdbpl.training.learning"))
         decides = [what, self._data[seed], seed, device, torch.__version__, code, own]
         return sha256(canonical_json(decides))
 

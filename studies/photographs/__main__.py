@@ -97,7 +97,7 @@ def _compare(name: str, path: Path) -> None:
 def _page(out: Path, student: Path) -> None:
     """Write docs/photographs.md and .json of what was run, and the contact sheet, kept in OUT."""
     found = {
-        name: Run(runs.parameters(run, out, student), work)
+        name: Run(runs.measured(runs.parameters(run, out, student), run), work)
         for name, run in runs.RUNS.items()
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }

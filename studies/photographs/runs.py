@@ -37,6 +37,8 @@ class Run:
         shots: of each class.
         shifted: whether the first dataset, the source, is tested in its shifted versions too.
         with_ood: whether OOD detection is measured.
+        source: a dataset whose cached regions methods may know, and nothing else of it; without,
+            that is the first of those learned on.
     """
 
     datasets: tuple[str, ...]
@@ -45,10 +47,11 @@ class Run:
     shots: tuple[int, ...] = (16,)
     shifted: bool = False
     with_ood: bool = False
+    source: str | None = None
 
 
 RUNS: Mapping[str, Run] = {
-    "development": Run(DEVELOPMENT, (BASE_TO_NEW.name,), seeds=(11, 12, 13)),
+    "development": Run(DEVELOPMENT, (BASE_TO_NEW.name,), seeds=(11, 12, 13), source=EVIDENCE[0]),
     "evidence": Run(EVIDENCE, (BASE_TO_NEW.name, TRANSFER.name), shifted=True, with_ood=True),
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True),
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16)),
@@ -56,7 +59,7 @@ RUNS: Mapping[str, Run] = {
 
 
 def parameters(run: Run, out: Path, student: Path) -> Params:
-    """Return a run's parameters.
+    """Return a run's parameters; its datasets alone are named by `measured`.
 
     Args:
         run: which.
@@ -64,9 +67,10 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
         student: the weights of the evidence's student.
     """
     shifted = [f"{run.datasets[0]}-{shift}" for shift in SHIFTS] if run.shifted else []
+    datasets = list(dict.fromkeys([*run.datasets, run.source or run.datasets[0]]))
     own: dict[str, Any] = {
         name: {"folder": str(out / "data" / name), "template": DATASETS[name].template}
-        for name in run.datasets
+        for name in datasets
     }
     own |= {
         name: {
@@ -77,9 +81,9 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
     }
     return check_params(
         {
-            "datasets": [*run.datasets, *shifted],
+            "datasets": [*datasets, *shifted],
             "protocols": list(run.protocols),
-            "source": run.datasets[0],
+            "source": run.source or run.datasets[0],
             "shifted": shifted,
             "development": [name for name in run.datasets if name in DEVELOPMENT],
             "methods": list(EVERY),
@@ -94,6 +98,12 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
             "device": "cpu",
         }
     )
+
+
+def measured(params: Params, run: Run) -> Params:
+    """Return a run's parameters without a dataset of which it only knows regions."""
+    names = [one for one in params.datasets if one in run.datasets or one in params.shifted]
+    return params.model_copy(update={"datasets": names})
 
 
 def unpack_all(photos: Path, out: Path, say: Callable[[str], None]) -> None:
@@ -126,14 +136,20 @@ def execute(
     """
     work = workspace(name, out)
     datasets = [params.source, *(one for one in params.datasets if one != params.source)]
+    whole = measured(params, RUNS[name])
     with processes(jobs) as pool:
         for stage in PER_DATASET:
-            waiting = [pool.submit(run_stage, stage, params, work, one) for one in datasets]
+            of_stage = (
+                datasets
+                if stage in ("prepare_crops", "cache_teacher")
+                else [one for one in datasets if one in whole.datasets]
+            )
+            waiting = [pool.submit(run_stage, stage, params, work, one) for one in of_stage]
             for future in waiting:
                 for line in future.result():
                     say(f"{name}, {stage.replace('_', ' ')}: {line}")
-    compare(params, work)
+    compare(whole, work)
     if RUNS[name].with_ood:
-        ood(params, work)
+        ood(whole, work)
     say(f"{name}: compared")
     return work

@@ -1,7 +1,8 @@
 """What a dataset's training knows of student and teacher: from a cache, or from the model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,26 @@ from fdbpl.training.online import OnlineTower
 
 
 @dataclass(frozen=True)
-class Source:
+class Side:
     """One model's side of training.
 
     Attributes:
-        features: (R, D) of the plan's regions, or a function from rows to them.
+        read: returns the features (R, D) of the plan's regions, or a function from rows to them.
         texts: its class vectors (C, D) by prompt, all classes by label: "template" the dataset's,
             what else a cache has of this model, and (L, D) of the plan's "vocabulary", if any.
         logit_scale: of the model.
         digest: of all that decides the features.
     """
 
-    features: NDArray[np.floating[Any]] | Lookup
+    read: Callable[[], NDArray[np.floating[Any]] | Lookup]
     texts: Mapping[str, NDArray[np.floating[Any]]]
     logit_scale: float
     digest: str
+
+    @cached_property
+    def features(self) -> NDArray[np.floating[Any]] | Lookup:
+        """What `read` gives, read once and held."""
+        return self.read()
 
     def learned(self, task: Task) -> NDArray[np.floating[Any]]:
         """Return the class vectors (L, D) of a task's `names`."""
@@ -50,24 +56,24 @@ class Source:
         return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
 
 
-def sources_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> dict[Role, Source]:
+def sides_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> dict[Role, Side]:
     """Return what training knows of regions, by role.
 
     Raises:
         UserError: a cache is missing, damaged, or made from another plan or model; or online a
             model cannot be had.
     """
-    student = student_source(params, plan, work, clip)
-    found: dict[Role, Source] = {
+    student = student_side(params, plan, work, clip)
+    found: dict[Role, Side] = {
         "student": student,
-        "teacher": teacher_source(params, plan, work),
+        "teacher": teacher_side(params, plan, work),
     }
     if "hidden" in roles_of(params):
-        found["hidden"] = hidden_source(params, plan, work, clip, student)
+        found["hidden"] = hidden_side(params, plan, work, clip, student)
     return found
 
 
-def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Source:
+def student_side(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Side:
     """Return the student's side.
 
     Raises:
@@ -78,26 +84,26 @@ def student_source(params: Params, plan: Plan, work: Workspace, clip: ClipModel)
     return _cached("student", params, plan, work, {"encoder": dict(clip.identity)})
 
 
-def hidden_source(
-    params: Params, plan: Plan, work: Workspace, clip: ClipModel, student: Source
-) -> Source:
+def hidden_side(
+    params: Params, plan: Plan, work: Workspace, clip: ClipModel, student: Side
+) -> Side:
     """Return the student's side with its features before its last projection, in unit length.
 
     Of a student that shows none, those it has.
 
     Raises:
-        UserError: as of `student_source`.
+        UserError: as of `student_side`.
     """
     if params.student.features == "online":
         before, precision = shows_hidden(clip), params.student.precision
         tower, digest = _tower(params, plan, clip, precision, before_projection=before)
-        return replace(student, features=tower, digest=digest)
+        return replace(student, read=lambda: tower, digest=digest)
     cache = _checked("hidden", params, plan, work, {"encoder": dict(clip.identity)})
     digest = _digest(cache.manifest.identity)
-    return replace(student, features=_held(params, cache), digest=digest)
+    return replace(student, read=partial(_held, params, cache), digest=digest)
 
 
-def teacher_source(params: Params, plan: Plan, work: Workspace) -> Source:
+def teacher_side(params: Params, plan: Plan, work: Workspace) -> Side:
     """Return the teacher's side.
 
     Raises:
@@ -115,12 +121,12 @@ def _cached(
     plan: Plan,
     work: Workspace,
     identity: Mapping[str, Any],
-) -> Source:
+) -> Side:
     cache = _checked(role, params, plan, work, identity)
     names = [*(TEXTS if role == "student" else TEXTS[:1])]
     names += ["vocabulary"] if plan.vocabulary else []
-    return Source(
-        features=_held(params, cache),
+    return Side(
+        read=partial(_held, params, cache),
         texts={name: cache.text(name) for name in names},
         logit_scale=cache.manifest.identity.model["logit_scale"],
         digest=_digest(cache.manifest.identity),
@@ -140,10 +146,10 @@ def _held(params: Params, cache: Cache) -> NDArray[Any] | Lookup:
     return cached_features(cache, half)
 
 
-def _online(role: Role, params: Params, plan: Plan, clip: ClipModel) -> Source:
+def _online(role: Role, params: Params, plan: Plan, clip: ClipModel) -> Side:
     clip.move_text(choose_device(params.device))
     tower, digest = _tower(params, plan, clip, model_of(params, role).precision)
-    return Source(tower, texts_of(plan, clip, role), clip.logit_scale, digest)
+    return Side(lambda: tower, texts_of(plan, clip, role), clip.logit_scale, digest)
 
 
 def _tower(

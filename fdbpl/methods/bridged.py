@@ -1,0 +1,199 @@
+"""A method's class vectors, and the teacher's across a bridge from the student's hidden features.
+
+    logit of class c = s (f - f0) . e_c + SHARE (h - h0) M . v_c
+
+e_c are another method's class vectors: the template's, or those of its learned contexts. h is the
+student's unit feature before its last projection W, f = unit(h W), v_c the teacher's class vector
+under the dataset's template, and s the student's logit scale. M is the ridge regression of the
+teacher's features, times its logit scale, on h over regions, each counted with the share of its
+image that it shows; h0 and f0 are the regions' means. So the mean region has the logit 0 for every
+class: what is common to all that was shown speaks for no class, learned or not.
+
+The regions are those that a seed learns from, and with `with_source` all of the source dataset too,
+in sum as heavy. No label is read, no name takes part in M, and nothing asks which classes were
+learned: a new name needs both text towers once, its images never. Contexts are learned on what the
+bridge leaves: the other method's loss has the whole logit in it.
+
+A student that ends without a projection, or in one with a bias, shows no h: f takes its place.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fdbpl.classify.decision import Decision, Discriminant, Role
+from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
+from fdbpl.methods.method import Classes, ClosedForm, Method, Start
+from fdbpl.methods.prolip import projected
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from fdbpl.clip.model import ClipModel
+    from fdbpl.methods.params import TrainParams
+    from fdbpl.methods.training_data import TrainingData
+
+# Chosen on development photographs: `studies.photographs.bridges` shows what each gains there.
+SHARE = 2.0
+RIDGE = 0.3  # in mean variances of the hidden features
+SOURCE = 1.0  # of the source's regions together, in the weight of the seed's
+
+BRIDGE, PROJECTION = "bridge", "projection"
+HIDDEN_MEAN, FEATURE_MEAN = "hidden_mean", "feature_mean"
+
+
+@dataclass(frozen=True)
+class HiddenBridge(ClosedForm):
+    """M (H, E), h0 (H,) and f0 (D,); and W (H, D), if there is one.
+
+    Attributes:
+        ridge: in mean variances of the hidden features.
+        source: weight of the source's regions beside the seed's own; 0 leaves them out.
+    """
+
+    ridge: float = RIDGE
+    source: float = 0.0
+    reads_classes = False
+
+    @property
+    def reads_source(self) -> bool:
+        """Where it has a weight."""
+        return self.source > 0
+
+    def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
+        """Read the features of the seed's regions once; the source's once for all seeds."""
+        moments, width = data.moments(seed), data.teacher.vectors.shape[1]
+        if self.reads_source and data.source_moments is not None:
+            moments += data.source_moments.scaled_to(moments, self.source)
+        hidden_mean, means = moments.means()
+        found: dict[str, Floats] = {
+            BRIDGE: data.teacher.scale * moments.regression(self.ridge)[:, :width],
+            HIDDEN_MEAN: hidden_mean,
+            FEATURE_MEAN: means[width:],
+        }
+        if data.projection is not None:
+            found[PROJECTION] = data.projection
+        return {name: one.astype(np.float32) for name, one in found.items()}, {}
+
+
+class Bridged(Method):
+    """Another method with a bridge beside it.
+
+    Attributes:
+        inner: the other method: one that decides by class vectors alone.
+        with_source: whether the bridge is also of the source's regions.
+    """
+
+    sees = "hidden"
+
+    def __init__(self, name: str, title: str, inner: Method, *, with_source: bool = True) -> None:
+        """Name the two together; the options are the other method's."""
+        super().__init__(name, title, inner.options)
+        self.inner, self.with_source, self.labelled = inner, with_source, inner.labelled
+
+    def with_options(self, changes: Mapping[str, Any]) -> Self:
+        """Return both with some of the other method's options changed."""
+        changed = copy(self)
+        changed.inner = self.inner.with_options(changes)
+        changed.options = changed.inner.options
+        return changed
+
+    @property
+    def bridge(self) -> HiddenBridge:
+        """What the bridge is of."""
+        return HiddenBridge(source=SOURCE if self.with_source else 0.0)
+
+    @property
+    def closed_form(self) -> Sequence[ClosedForm]:
+        """The bridge, where no steps are taken on what it leaves."""
+        return () if self.takes_steps else (self.bridge,)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the other method does."""
+        return self.inner.takes_steps
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether the bridge does."""
+        return self.with_source
+
+    @property
+    def training(self) -> list[Any]:
+        """The other method's, and the bridge."""
+        return [type(self).__name__, SHARE, vars(self.bridge), *self.inner.training]
+
+    @property
+    def learned_by(self) -> Sequence[type]:
+        """Both classes."""
+        return type(self), type(self.inner)
+
+    def require_student(self, clip: "ClipModel") -> None:
+        """Take any that the other method does."""
+        self.inner.require_student(clip)
+
+    def start(self, data: "TrainingData", seed: int) -> Start:
+        """Return the other method's start; the bridge is fixed beside it."""
+        import torch
+
+        start = self.inner.start(data, seed)
+        bridge = {
+            name: torch.from_numpy(one) for name, one in self.bridge.fit(data, seed)[0].items()
+        }
+        return Start(start.learned, {**start.fixed, **bridge})
+
+    def recipe(self, params: "TrainParams") -> "TrainParams":
+        """Return the other method's schedule."""
+        return self.inner.recipe(params)
+
+    def optimiser(self, learned: Sequence["Tensor"], params: "TrainParams") -> "Optimizer":
+        """Return the other method's."""
+        return self.inner.optimiser(learned, params)
+
+    def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
+        """Return the other method's loss of the whole logits."""
+        return self.inner.loss(tensors, self._bridged(tensors, batch, data), data)
+
+    def diagnose(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
+        """Return the other method's diagnosis."""
+        return self.inner.diagnose(tensors, self._bridged(tensors, batch, data), data)
+
+    def vectors(self, arrays: Mapping[str, Floats], classes: Classes) -> dict[str, Floats]:
+        """Return the other method's."""
+        return self.inner.vectors(arrays, classes)
+
+    def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
+        """Return the other method's cosines and the teacher's logits as the bridge has them.
+
+        Raises:
+            UserError: nobody gave the teacher's class vectors, or they are of another width; or as
+                of the other method.
+        """
+        bridge, projection = arrays[BRIDGE], arrays.get(PROJECTION)
+        vectors = self.inner.decision(arrays, classes).vectors
+        weights = classes.teacher_of(bridge.shape[1]).astype(np.float64) @ bridge.T
+        offsets = weights @ arrays[HIDDEN_MEAN] * SHARE
+        offsets += classes.scale * (vectors.astype(np.float64) @ arrays[FEATURE_MEAN])
+        part = Discriminant(
+            np.hstack([weights, -offsets[:, None] / SHARE]).astype(np.float32),
+            np.ones(len(vectors), np.float32),
+            SHARE,
+            before_projection=projection is not None,
+        )
+        sees: Role = "student" if projection is None else "hidden"
+        return Decision(vectors, classes.scale, {BRIDGE: part}, projection, sees)
+
+    def _bridged(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Batch:
+        """Return the batch of centred features f - f0, beside it what the bridge says."""
+        hidden = batch.student
+        features = projected(hidden, tensors[PROJECTION]) if PROJECTION in tensors else hidden
+        across = (hidden - tensors[HIDDEN_MEAN][:, None]) @ tensors[BRIDGE]
+        return replace(
+            batch,
+            student=features - tensors[FEATURE_MEAN][:, None],
+            beside=SHARE * across @ data.teacher.vectors.T,
+        )
