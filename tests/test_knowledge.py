@@ -9,15 +9,15 @@ from conftest import unit
 from test_refinement import refined
 from torch import Tensor
 
-from fdbpl.classify.bridge import Moments
 from fdbpl.classify.discriminant import discriminant
+from fdbpl.clip.model import ClipModel
+from fdbpl.clip.projection import last_projection
 from fdbpl.methods import region_pairs
 from fdbpl.methods.features import CachedColumn, Lookup, Teacher
-from fdbpl.methods.knowledge import Bridge, RegionMemory
+from fdbpl.methods.knowledge import RegionMemory
 from fdbpl.methods.refinement import image_knowledge
 from fdbpl.methods.region_pairs import RegionPairs
 from fdbpl.methods.training_data import TrainingData
-from fdbpl.system.errors import UserError
 
 IMAGES, CROPS, CLASSES = 12, 3, 4
 PICKS = {1: np.array([7, 2, 9, 4]), 2: np.array([2, 0, 11, 5])}
@@ -78,7 +78,7 @@ def test_how_many_images_are_held_at_once_changes_nothing(
 
     monkeypatch.setattr(region_pairs, "REGIONS_AT_ONCE", at_once * CROPS + 1)
     monkeypatch.setattr(region_pairs, "PARTS_AHEAD", 2)
-    parts = replace(data, features=features).refined
+    parts = replace(data, regions=replace(data.regions, features=features)).refined
     assert max(asked) == at_once * CROPS
     assert sum(asked) == 7 * CROPS  # each picked image once, whoever picked it
     for seed in PICKS:
@@ -100,63 +100,49 @@ def test_a_memory_is_the_discriminant_of_a_seeds_own_regions(
 
 
 def test_regions_show_the_whole_of_their_image_where_nobody_says_otherwise(data) -> None:
-    without = replace(data, areas=None)
+    without = replace(data, regions=replace(data.regions, areas=None))
     wanted = RegionMemory(by_area=False).fit(data, 1)[0]["memory"]
     assert np.array_equal(RegionMemory().fit(without, 1)[0]["memory"], wanted)
 
 
-def bridging(teacher_sees: bool) -> TrainingData:
-    """Regions whose class the teacher tells, and the student only across a turned space."""
+def told_apart() -> TrainingData:
+    """Regions whose class both models tell."""
     rng = np.random.default_rng(5)
     images, classes, width = 60, 8, 6
     vectors = unit(rng, classes, width)
     told = np.arange(images) % classes
     teacher = unit_rows(vectors[np.repeat(told, CROPS)] + 0.1 * rng.standard_normal((180, width)))
-    seen = teacher if teacher_sees else unit(rng, images * CROPS, width)
-    student = unit_rows(np.hstack([seen, 0.2 * rng.standard_normal((180, 2))]))
-    anchors = unit_rows(np.hstack([vectors, np.zeros((classes, 2))]) + 1.2 * unit(rng, classes, 8))
-    sharp = Teacher(torch.from_numpy(vectors), 30.0)
-    return data_of(student, teacher, vectors, teacher=sharp, anchors=torch.from_numpy(anchors))
+    student = unit_rows(np.hstack([teacher, 0.2 * rng.standard_normal((180, 2))]))
+    return data_of(student, teacher, vectors, teacher=Teacher(torch.from_numpy(vectors), 30.0))
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_a_bridge_is_built_where_held_out_classes_gain_by_it() -> None:
-    data = bridging(teacher_sees=True)
-    found, told = Bridge(0.75).fit(data, 1)
-    assert told["bridge"]["built"]
-    assert told["bridge"]["without"] < told["bridge"]["with"] <= 1
-    rows = torch.arange(len(data.labels) * CROPS)
-    pairs = [one.numpy() for one in data.regions.features(rows)]
-    wanted = Moments.of(*pairs, np.ones(len(rows))).bridge()
-    assert wanted.shape == (8, 1 + 8 + 6)
-    np.testing.assert_allclose(found["bridge"], wanted, atol=1e-6)
-
-
-def test_no_bridge_is_built_where_they_do_not() -> None:
-    found, told = Bridge(0.75).fit(bridging(teacher_sees=False), 1)
-    assert found == {}
-    assert not told["bridge"]["built"]
-    assert told["bridge"]["with"] <= told["bridge"]["without"]
-
-
-def test_a_bridge_needs_the_students_own_class_vectors() -> None:
-    with pytest.raises(UserError, match=r"builds a bridge and needs anchors.*bridge_share to 0"):
-        Bridge(0.75).fit(replace(bridging(teacher_sees=True), anchors=None), 1)
-
-
-@pytest.mark.parametrize("form", [RegionMemory(), Bridge(0.75)])
-def test_no_label_is_read_and_the_parts_make_the_whole(
-    monkeypatch: pytest.MonkeyPatch, form: RegionMemory | Bridge
-) -> None:
-    data = bridging(teacher_sees=True)
-    found, told = form.fit(data, 1)
-    ((name, whole),) = found.items()
+def test_no_label_is_read_and_the_parts_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, form = told_apart(), RegionMemory()
+    whole = form.fit(data, 1)[0]["memory"]
     relabelled = replace(data, labels=torch.arange(len(data.labels)))
-    assert np.array_equal(form.fit(relabelled, 1)[0][name], whole)
+    assert np.array_equal(form.fit(relabelled, 1)[0]["memory"], whole)
     monkeypatch.setattr(region_pairs, "REGIONS_AT_ONCE", 7 * CROPS)
-    found, told_in_parts = form.fit(replace(data), 1)  # `replace` forgets what was refined
-    np.testing.assert_allclose(found[name], whole, rtol=1e-4, atol=1e-6)
-    assert told_in_parts.get("bridge", {}) == pytest.approx(told.get("bridge", {}))
+    found, _ = form.fit(replace(data), 1)  # `replace` forgets what was refined
+    np.testing.assert_allclose(found["memory"], whole, rtol=1e-4, atol=1e-6)
+
+
+def test_of_features_before_the_projection_it_remembers_those_after(clip: ClipModel) -> None:
+    data, w = told_apart(), last_projection(clip).numpy()
+    hidden = unit(np.random.default_rng(3), len(data.labels) * CROPS, len(w))
+    student = data.regions.features
+
+    def before(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(hidden)[rows], student(rows)[1]
+
+    def after(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(unit_rows(hidden @ w))[rows], student(rows)[1]
+
+    found = [
+        RegionMemory().fit(replace(data, clip=clip, regions=RegionPairs(one, CROPS), **more), 1)
+        for one, more in ((before, {"sees_hidden": True}), (after, {}))
+    ]
+    np.testing.assert_allclose(found[0][0]["memory"], found[1][0]["memory"], atol=1e-4)

@@ -10,7 +10,6 @@ from conftest import unit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdbpl.classify.bridge import Moments, across
 from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.vectors import class_vectors
@@ -95,44 +94,30 @@ def classes(**changes: Any) -> Classes:
 
 
 def learned() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(2)
-    bridge = Moments.of(unit(rng, 40, 8), unit(rng, 40, 6), np.ones(40)).bridge()
-    return {"bridge": bridge, "memory": rng.standard_normal((3, 9))}
+    return {"memory": np.random.default_rng(2).standard_normal((3, 9))}
 
 
-def test_memory_and_bridge_decide_where_they_have_a_share_and_were_built() -> None:
+def test_a_memory_decides_where_it_has_a_share_and_was_built() -> None:
     sides, here = unit(np.random.default_rng(0), 1, 3, 8), classes()
-    both = Inference(memory_share=0.5, bridge_share=0.25)
-    found = both.decision(sides, learned(), here)
-    assert list(found.parts) == ["bridge", "memory"]
-    bridge = across(learned()["bridge"], here.text("template"), here.teacher)
-    np.testing.assert_allclose(found.parts["bridge"].rows, 0.25 * bridge, rtol=1e-5)
-    assert found.parts["bridge"].share == 10.0  # as the cosines
-    np.testing.assert_allclose(found.parts["memory"].rows, np.float32(learned()["memory"]))
-    assert found.parts["memory"].unseen == "silent"
+    remembering = Inference(memory_share=0.5)
+    memory = remembering.decision(sides, learned(), here).parts["memory"]
+    np.testing.assert_allclose(memory.rows, np.float32(learned()["memory"]))
+    assert memory.unseen == "silent"
     gda = Inference(memory_share=0.5, gda=True).decision(sides, learned(), here)
     assert gda.parts["memory"].unseen == "adds"
     for plain in (
         POSITIVE_ONLY.decision(sides, learned(), here),
-        both.decision(sides, {}, here),
-        both.decision(sides, learned(), classes(same_domain=False)),  # be its names the same
+        remembering.decision(sides, {}, here),
+        remembering.decision(sides, learned(), classes(same_domain=False)),  # be its names the same
     ):
         assert plain.parts == {}
 
 
 def test_what_is_lacking_to_decide_is_named() -> None:
-    rng = np.random.default_rng(0)
-    sides, bridging = unit(rng, 2, 3, 8), Inference(bridge_share=0.5)
-    for teacher in (None, unit(rng, 3, 7)):
-        with pytest.raises(UserError, match=r"has a bridge.*wanted \[3, 6\].*teacher_vectors="):
-            bridging.decision(sides, learned(), classes(teacher=teacher))
-    for inference, contexts, arrays in (
-        (bridging, sides, learned()),
-        (Inference(0.5, 0.5), sides, {}),
-        (Inference(0.5), [], {}),
-    ):
+    sides = unit(np.random.default_rng(0), 2, 3, 8)
+    for inference, contexts in ((Inference(0.5, 0.5), sides), (Inference(0.5), [])):
         with pytest.raises(UserError, match=r"'template', and none is given\. Pass template="):
-            inference.decision(contexts, arrays, classes(texts={}))
+            inference.decision(contexts, {}, classes(texts={}))
     assert Inference(0.5).decision(sides, {}, classes(texts={})).vectors.shape == (3, 8)
 
 
@@ -145,7 +130,7 @@ def test_without_a_context_the_template_alone_decides() -> None:
 
 
 def test_a_method_decides_by_the_class_features_of_its_contexts(clip: ClipModel) -> None:
-    method = find_method("fdbpl", {"memory_share": 0, "bridge_share": 0})
+    method = find_method("fdbpl_prompts")
     start = starting_contexts(clip, method.starts)
     arrays = {side: one.numpy() for side, one in zip(SIDES, start, strict=True)}
     here = classes_of(clip, NAMES, "a drawing of a {}.")

@@ -84,7 +84,7 @@ class Bridged(Method):
     """Another method with a bridge beside it.
 
     Attributes:
-        inner: the other method: one that decides by class vectors alone.
+        inner: the other method, which sees the student's features.
         with_source: whether the bridge is also of the source's regions.
     """
 
@@ -109,8 +109,8 @@ class Bridged(Method):
 
     @property
     def closed_form(self) -> Sequence[ClosedForm]:
-        """The bridge, where no steps are taken on what it leaves."""
-        return () if self.takes_steps else (self.bridge,)
+        """The other method's; the bridge, too, where no steps are taken on what it leaves."""
+        return (*self.inner.closed_form, *(() if self.takes_steps else (self.bridge,)))
 
     @property
     def takes_steps(self) -> bool:
@@ -167,14 +167,15 @@ class Bridged(Method):
         return self.inner.vectors(arrays, classes)
 
     def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
-        """Return the other method's cosines and the teacher's logits as the bridge has them.
+        """Return the other method's logits and the teacher's as the bridge has them.
 
         Raises:
             UserError: nobody gave the teacher's class vectors, or they are of another width; or as
                 of the other method.
         """
         bridge, projection = arrays[BRIDGE], arrays.get(PROJECTION)
-        vectors = self.inner.decision(arrays, classes).vectors
+        inner = self.inner.decision(arrays, classes)
+        vectors = inner.vectors
         weights = classes.teacher_of(bridge.shape[1]).astype(np.float64) @ bridge.T
         offsets = weights @ arrays[HIDDEN_MEAN] * SHARE
         offsets += classes.scale * (vectors.astype(np.float64) @ arrays[FEATURE_MEAN])
@@ -185,7 +186,8 @@ class Bridged(Method):
             before_projection=projection is not None,
         )
         sees: Role = "student" if projection is None else "hidden"
-        return Decision(vectors, classes.scale, {BRIDGE: part}, projection, sees)
+        parts = {**inner.parts, BRIDGE: part}
+        return Decision(vectors, classes.scale, parts, projection, sees)
 
     def _bridged(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Batch:
         """Return the batch of centred features f - f0, beside it what the bridge says."""

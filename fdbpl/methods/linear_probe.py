@@ -69,7 +69,7 @@ class ProbeWeights(ClosedForm):
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
         """Choose the penalty by cross-validation on the seed's shots, and fit to all of them."""
-        prior = data.scale * data.class_vectors()[0] if self.from_text else None
+        prior = data.scale * data.class_vectors() if self.from_text else None
         found = fit_chosen(Shots(*data.labelled(seed), prior))
         rows = np.hstack([found.weights, found.bias[:, None]])
         return {PROBE: rows}, {"penalty": found.penalty}

@@ -98,11 +98,14 @@ class ClosedForm:
 
     Attributes:
         reads_classes: whether it needs to know the classes: not those of a vocabulary, then.
-        reads_source: whether it may also read the regions of the source dataset.
     """
 
     reads_classes: ClassVar[bool] = True
-    reads_source: bool = False
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether it may also read the regions of the source dataset."""
+        return False
 
     def fit(self, data: "TrainingData", seed: int) -> tuple[dict[str, Floats], dict[str, Any]]:
         """Return the arrays by name, and what a history tells of them, as plain values."""

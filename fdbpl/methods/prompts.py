@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fdbpl.classify.bridge import across
 from fdbpl.classify.decision import Decision, Discriminant, Part, by_name, unit
 from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
-from fdbpl.methods.knowledge import BRIDGE, MEMORY, Bridge, RegionMemory
+from fdbpl.methods.knowledge import MEMORY, RegionMemory
 from fdbpl.methods.method import Classes, ClosedForm, Method, Start
 from fdbpl.methods.options import POSITIVE
 from fdbpl.system.errors import UserError
@@ -40,8 +39,6 @@ class Inference:
         template_share: weight of the hand-written prompt beside the learned; 0 ignores it.
         memory_share: of the discriminant of the classes learned (`fdbpl.methods.knowledge`), in
             the logits; 0 fits none.
-        bridge_share: of what the teacher's class vectors say across a bridge, beside the cosines
-            (`fdbpl.classify.bridge`); 0 builds none.
         gda: whether the memory is plain Gaussian discriminant analysis: every region counts alike,
             and it speaks whatever competes.
     """
@@ -49,14 +46,12 @@ class Inference:
     negative_share: float = 0.0
     template_share: float = 0.0
     memory_share: float = 0.0
-    bridge_share: float = 0.0
     gda: bool = False
 
     @property
     def closed_form(self) -> list[ClosedForm]:
         """What it takes beside contexts."""
-        memory = [RegionMemory(by_area=not self.gda)] if self.memory_share else []
-        return [*memory, *([Bridge(self.bridge_share)] if self.bridge_share else [])]
+        return [RegionMemory(by_area=not self.gda)] if self.memory_share else []
 
     def classifier(self, sides: Sequence[Floats], template: Floats | None) -> NDArray[np.float32]:
         """Return the unit vectors (C, D) that decide.
@@ -82,31 +77,18 @@ class Inference:
 
         Args:
             sides: as of `classifier`.
-            arrays: "memory" (L, D + 1) of the classes learned and "bridge" (D, 1 + D + E), where
-                there are any.
+            arrays: "memory" (L, D + 1) of the classes learned, where there is one.
             classes: their hand-written prompts.
-
-        Raises:
-            UserError: there is a bridge, and no class vectors of the teacher, or of another width.
         """
         needs_template = self.template_share or not len(sides)
         template = classes.text("template") if needs_template else None
         parts: dict[str, Part] = {}
-        if classes.same_domain and self.bridge_share and BRIDGE in arrays:
-            parts[BRIDGE] = self._bridged(arrays[BRIDGE], classes)
         if classes.same_domain and self.memory_share and MEMORY in arrays:
             rows, seen = by_name(arrays[MEMORY], classes.learned, classes.names)
             parts[MEMORY] = Discriminant(
                 rows, seen, self.memory_share, "adds" if self.gda else "silent"
             )
         return Decision(self.classifier(sides, template), classes.scale, parts)
-
-    def _bridged(self, bridge: Floats, classes: Classes) -> Discriminant:
-        width = bridge.shape[1] - 1 - bridge.shape[0]
-        teacher = classes.teacher_of(width)
-        rows = self.bridge_share * across(bridge, classes.text("template"), teacher)
-        every = np.ones(len(classes.names), np.float32)
-        return Discriminant(rows.astype(np.float32), every, classes.scale)
 
 
 POSITIVE_ONLY = Inference()
@@ -144,7 +126,7 @@ class PromptMethod(Method):
 
     @property
     def closed_form(self) -> Sequence[ClosedForm]:
-        """Memory and bridge, where they count."""
+        """The memory, where it counts."""
         return self.inference.closed_form
 
     def objective(self, batch: Batch, text: "Tensor", scale: float) -> Terms:
@@ -181,7 +163,7 @@ class PromptMethod(Method):
         return dict(zip(names, found, strict=True))
 
     def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
-        """Return what decides by the contexts, the template, memory and bridge."""
+        """Return what decides by the contexts, the template and the memory."""
         vectors = self.vectors(arrays, classes)
         sides = [vectors[side] for side in SIDES if side in vectors]
         return self.inference.decision(sides, arrays, classes)

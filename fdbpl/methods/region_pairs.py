@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.classify.bridge import Pairs
+from fdbpl.classify.moments import Pairs
 from fdbpl.methods.features import FeatureSource, Lookup, in_order
 
 REGIONS_AT_ONCE = 10240  # of which features and probabilities are held at any time

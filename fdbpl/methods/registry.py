@@ -29,11 +29,12 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.source import source
 
 IMPORTED = "imported"
-_REGIONS = Inference(template_share=8.0, memory_share=0.5, bridge_share=0.75)
-"""Memory and bridge of the learned classes, chosen on drawings; silent where others compete."""
+_MEMORY = Inference(memory_share=0.5)
+"""A memory of the classes learned, silent where others compete; its share chosen on drawings."""
 _GDA = Inference(template_share=1.0, memory_share=0.5, gda=True)
 
 _TEMPLATE = ZeroShot("zero_shot", "zero-shot", "template")
+_TEMPLATE_MEMORY = ClosedFormOnly("template_memory", "template + memory", inference=_MEMORY)
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -52,22 +53,24 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             ClosedFormOnly("gda_teacher", "GDA, teacher", inference=_GDA),
             Bridged("template_own_bridge", "template + own bridge", _TEMPLATE, with_source=False),
             Bridged("template_bridge", "template + bridge", _TEMPLATE),
-            ClosedFormOnly("template_memory", "template + memory + bridge", inference=_REGIONS),
+            Bridged("template_memory", "template + memory + bridge", _TEMPLATE_MEMORY),
             CoOp("coop", "CoOp"),
             Bridged("coop_bridge", "CoOp + bridge", CoOp("coop", "CoOp")),
-            CoOp("coop_memory", "CoOp + memory + bridge", inference=_REGIONS),
+            Bridged("coop_memory", "CoOp + memory + bridge", CoOp("", "", inference=_MEMORY)),
             KgCoOp("kgcoop", "KgCoOp"),
             Bridged("kgcoop_bridge", "KgCoOp + bridge", KgCoOp("kgcoop", "KgCoOp")),
             Tcp("tcp", "TCP"),
             Bridged("tcp_bridge", "TCP + bridge", Tcp("tcp", "TCP")),
             Kdpl("kdpl", "KDPL"),
             Bridged("kdpl_bridge", "KDPL + bridge", Kdpl("kdpl", "KDPL")),
-            Kdpl("kdpl_memory", "KDPL + memory + bridge", inference=_REGIONS),
+            Bridged("kdpl_memory", "KDPL + memory + bridge", Kdpl("", "", inference=_MEMORY)),
             KdplW("kdpl_w", "KDPL + w"),
             Fdbpl("released", "FDBPL, released", PRESETS["released"]),
             Fdbpl("paper", "FDBPL, paper", PRESETS["paper"]),
             Fdbpl("fdbpl_prompts", "FDBPL, ours, prompts alone", PRESETS["fdbpl_prompts"]),
-            Bridged("fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl_prompts"])),
+            Bridged(
+                "fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl_prompts"])
+            ),
             Imported(IMPORTED, "imported"),
         )
     }

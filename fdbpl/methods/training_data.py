@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdbpl.classify.bridge import Moments, Pairs
 from fdbpl.classify.decision import unit
+from fdbpl.classify.moments import Moments, Pairs
 from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection
@@ -109,18 +109,17 @@ class TrainingData:
             areas=None if areas is None else moved(areas, self.device),
         )
 
-    def class_vectors(self) -> tuple[Floats, Floats]:
-        """Return both models' unit class vectors under a hand-written prompt, (C, D) and (C, E).
+    def class_vectors(self) -> Floats:
+        """Return the student's unit class vectors (C, D) under a hand-written prompt.
 
         Raises:
             UserError: nobody gave the student's.
         """
         if self.anchors is None:
             raise UserError(
-                "this method builds a bridge and needs anchors, and none were given. Pass "
-                "learn(anchors=...), or set its bridge_share to 0."
+                "this method needs anchors, and none were given. Pass learn(anchors=...)."
             )
-        return self.anchors.cpu().numpy(), self.teacher.vectors.cpu().numpy()
+        return self.anchors.cpu().numpy()
 
     def labelled(self, seed: int) -> tuple[Floats, Ints]:
         """Return the student's features (I, K, D) of K regions of a seed's images, and labels (I,).
@@ -167,14 +166,14 @@ class TrainingData:
     def samples(self, seed: int) -> Iterator[tuple[Pairs, Floats]]:
         """Yield what `pairs` does, and the regions' class probabilities: those of its image.
 
-        See `refined`.
+        The student's features are those after its last projection. See `refined`.
         """
         done, refined = 0, self.refined[seed]
-        for pairs in self.pairs(seed):
-            part = slice(done, done + len(pairs[0]) // self.regions.crops)
+        for student, teacher, weights in self.pairs(seed):
+            part = slice(done, done + len(student) // self.regions.crops)
             classes = refined[part].exp().repeat_interleave(self.regions.crops, dim=0)
             done = part.stop
-            yield pairs, classes.cpu().numpy()
+            yield (self._projected(student), teacher, weights), classes.cpu().numpy()
 
     @cached_property
     def projection(self) -> Floats | None:
@@ -199,12 +198,14 @@ class TrainingData:
         return self._moments(regions.weighted(images))
 
     def _moments(self, pairs: Iterator[Pairs]) -> Moments:
-        w = self.projection
         first, *others = (
-            Moments.of(x, np.hstack([y, x if w is None else unit(x @ w)]), weights)
-            for x, y, weights in pairs
+            Moments.of(x, np.hstack([y, self._projected(x)]), weights) for x, y, weights in pairs
         )
         return sum(others, first)
+
+    def _projected(self, student: Floats) -> Floats:
+        """Return the student's features (n, D) after its last projection."""
+        return student if self.projection is None else unit(student @ self.projection)
 
     def pairs(self, seed: int) -> Iterator[Pairs]:
         """Yield both models' features of a seed's regions and their weights, by parts."""

@@ -11,7 +11,7 @@ from fdbpl.clip.model import load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import hand_written_vectors, template_vectors
 from fdbpl.clip.weights import about_model
-from fdbpl.methods.knowledge import BRIDGE
+from fdbpl.methods.bridged import BRIDGE
 from fdbpl.methods.registry import METHODS, find_method
 from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, ModelFolder
 from fdbpl.serving.predictor import Predictor, predictor_of

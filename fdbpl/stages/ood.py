@@ -117,13 +117,15 @@ def open_scorer(
     Raises:
         UserError: see `open_learned`.
     """
-    base, student = list(task.labels), caches["student"]
+    base = list(task.labels)
     decision = decision_of(open_learned("classifier", params, task, work, method, seed))
-    negative = student.text("negative")[base] if method == "zero_shot_generic" else None
+    negative = None
+    if method == "zero_shot_generic":
+        negative = caches["student"].text("negative")[base]
     gaussians = None
     if MEMORY in decision.parts:  # of the same regions, by area, and without labels like it
         rows = learned_regions(task, seed)
-        features = student.features("train", rows)
+        features = caches[decision.sees].features("train", rows)
         seen_as = np.exp(log_softmax(decision.logits(features, base)))
         gaussians = ClassGaussians.fit(features, seen_as, task.plan.areas(rows))
     return decision.sees, Scorer(decision, base, gaussians, negative)
