@@ -38,7 +38,7 @@ MUTATIONS = (
     Mutation(
         "areas dropped",
         "fdbpl/stages/train_student.py",
-        "areas=_areas(plan, held=isinstance(student.features, np.ndarray)),",
+        "areas=areas_of(plan, held=isinstance(student.features, np.ndarray)),",
         "areas=None,",
     ),
     Mutation(
@@ -72,10 +72,22 @@ MUTATIONS = (
         "crops=plan.crops - 1,",
     ),
     Mutation(
-        "the student's template decides in place of the teacher's vectors across the bridge",
-        "fdbpl/methods/prompts.py",
-        'across(bridge, classes.text("template"), teacher)',
-        'across(bridge, classes.text("template")[::-1], teacher)',
+        "the mean region speaks across the bridge for the classes it shows",
+        "fdbpl/methods/bridged.py",
+        "offsets = weights @ arrays[HIDDEN_MEAN] * self.share",
+        "offsets = np.zeros(len(weights))",
+    ),
+    Mutation(
+        "the bridge knows nothing of the source's regions",
+        "fdbpl/methods/bridged.py",
+        "if self.reads_source and data.source_moments is not None:",
+        "if False:",
+    ),
+    Mutation(
+        "contexts are learned as if no bridge stood beside them",
+        "fdbpl/methods/batch.py",
+        "found if self.beside is None else found + self.beside",
+        "found",
     ),
     Mutation(
         "no warm-up epoch",
@@ -102,7 +114,7 @@ MUTATIONS = (
         '"silent"',
     ),
     Mutation(
-        "memory and bridge of another domain speak",
+        "the memory of another domain speaks",
         "fdbpl/stages/evaluate.py",
         'same_domain=protocol.kind(self.params, self.plan.name) != "cross-dataset"',
         "same_domain=True",

@@ -19,7 +19,7 @@ STAGES = (
 )
 SHOWN = (
     *("zero_shot", "coop", "kgcoop", "kdpl", "released", "paper"),
-    *("fdbpl_prompts", "template_memory", "fdbpl", "teacher"),
+    *("fdbpl_prompts", "template_bridge", "fdbpl", "teacher"),
 )
 INK, SOFT, APART, JOINT, BOX = "#1f2933", "#7b8794", "#4c78a8", "#f2a65a", "#eef2f7"
 

@@ -20,15 +20,16 @@ from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.stages.summary import read_summary
 from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
+from studies.contrasts import BARE, OURS, OWN, TEMPLATE
 from studies.measures import Measures
 from studies.records import read_measures, read_photographs
 from studies.results import PHOTOGRAPHS
 
 CROPS = (1, 10, 50)
-OURS, BARE, TEMPLATE = "fdbpl", "template_memory", "zero_shot"
 PARTS = {
-    "learned prompts: ours, less the same without any learned context": (OURS, BARE),
-    "memory and bridge: that, less the template": (BARE, TEMPLATE),
+    "learned contexts: ours, less the same without any": (OURS, BARE),
+    "the source's regions: that, less the same without these": (BARE, OWN),
+    "the bridge of own regions: that, less the template": (OWN, TEMPLATE),
     "ours, less the template": (OURS, TEMPLATE),
     "ours, less KDPL": (OURS, "kdpl"),
 }
@@ -36,8 +37,16 @@ PARTS = {
 BY_LABELS = "ours, less GDA told by labels"
 
 SHOWN = (
-    *("zero_shot", "zero_shot_ensemble", "teacher", "linear_probe", "gda", "template_memory"),
-    *("coop", "kgcoop", "kdpl", "paper", "fdbpl_prompts", "fdbpl"),
+    *("zero_shot", "zero_shot_ensemble", "teacher", "linear_probe", "gda", "coop", "kgcoop"),
+    *(
+        "kdpl",
+        "paper",
+        "fdbpl_prompts",
+        "coop_bridge",
+        "template_own_bridge",
+        "template_bridge",
+        "fdbpl",
+    ),
 )
 """Methods whose averages a first reader needs; docs/photographs.md has them all."""
 

@@ -14,13 +14,14 @@ import torch
 
 from bench import finding
 from fdbpl.clip.model import load_model
-from fdbpl.methods.knowledge import BRIDGE, MEMORY
+from fdbpl.methods.bridged import BRIDGE
+from fdbpl.methods.knowledge import MEMORY
 from fdbpl.methods.prompts import SIDES
 from fdbpl.methods.registry import title_of
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
-from fdbpl.stages.sides import student_side, teacher_side
+from fdbpl.stages.sides import sides_of
 from fdbpl.stages.tasks import tasks_of
 from fdbpl.stages.train_student import data_of
 from fdbpl.system.workspace import Workspace
@@ -44,10 +45,11 @@ def timed(
 ) -> tuple[float, dict[int, Learned]]:
     """Learn on all seeds of the parameters in one pass; return the seconds, and what came of it."""
     plan, clip = Plan.load(work.plan(dataset)), load_model(params.student, "student")
-    sides = student_side(params, plan, work, clip), teacher_side(params, plan, work)
-    data = data_of(params, tasks_of(params, plan)[0], clip, *sides)
+    sides, chosen = sides_of(params, plan, work, clip), params.method(method)
+    side, teacher = sides[chosen.sees], sides["teacher"]
+    data = data_of(params, tasks_of(params, plan)[0], clip, side, teacher, chosen.sees)
     start = time.perf_counter()
-    learned = learn_method(params.method(method), data, params.train)
+    learned = learn_method(chosen, data, params.train)
     return time.perf_counter() - start, learned
 
 

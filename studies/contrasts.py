@@ -8,15 +8,16 @@ from fdbpl.methods.registry import title_of
 from fdbpl.reporting.ood_report import KIND_TITLES
 from studies.measures import Measures, Of
 
-OURS, TEMPLATE, BARE = "fdbpl", "zero_shot", "template_memory"
-OTHER_CONTEXTS = ("coop_memory", "kdpl_memory")
+OURS, TEMPLATE, BARE, OWN = "fdbpl", "zero_shot", "template_bridge", "template_own_bridge"
+OTHER_CONTEXTS = ("coop_bridge", "kgcoop_bridge", "tcp_bridge", "kdpl_bridge")
 WHOLE, TRANSFER = ("H", "joint H"), ("cross-dataset", "shifted")
 EACH = (*WHOLE, "base", "new")
 CONTRASTS = (
-    *(("", OURS, rival, WHOLE) for rival in ("kdpl", "coop", TEMPLATE)),
+    *(("", OURS, rival, WHOLE) for rival in ("kdpl", "coop", "template_memory", TEMPLATE)),
     *(("", OURS, rival, ("H",)) for rival in ("gda", "gda_teacher")),  # `page.how` on joint H
-    ("**Prompts' part**: ", OURS, BARE, EACH),
-    ("**Memory's and bridge's part**: ", BARE, TEMPLATE, EACH),
+    ("**Contexts' part**: ", OURS, BARE, EACH),
+    ("**Bridge's part**: ", BARE, TEMPLATE, EACH),
+    ("**Source's part**: ", BARE, OWN, EACH),
     *(("**Another context's part**: ", method, BARE, EACH) for method in OTHER_CONTEXTS),
     *(("**Transfer**: ", OURS, rival, TRANSFER) for rival in (TEMPLATE, BARE, *OTHER_CONTEXTS)),
 )

@@ -15,6 +15,7 @@ from PIL import Image
 from fdbpl import api
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.projection import last_projection
 from fdbpl.methods.params import TrainParams
 from fdbpl.system.errors import UserError
 from fdbpl.training.learning import Learned
@@ -53,7 +54,7 @@ def test_features_and_names_in_prompts_and_accuracies_out() -> None:
     assert decision.vectors.shape == seen.shape
     u, v = api.class_vectors(clip, contexts(learned[1]), NAMES)
     difference = (u - 0.5 * v) / np.linalg.norm(u - 0.5 * v, axis=1, keepdims=True)
-    by_hand = difference + 8 * seen
+    by_hand = difference + seen
     by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
     np.testing.assert_allclose(decision.vectors, by_hand, atol=1e-6)
     assert api.accuracy(student, labels, decision, among=[0, 1]) == 100
@@ -203,12 +204,26 @@ def test_a_share_of_the_template_needs_the_template() -> None:
 
 def test_the_memory_speaks_of_the_classes_learned_alone() -> None:
     clip = api.load("fdbpl-tiny-student", "tiny")
-    one = learned_by(clip, "fdbpl")
+    one = learned_by(clip, "template_memory")
     given = (clip, one, (*NAMES[:2], "green star"), "a {}.", teacher_vectors_of(3))
     memory = api.classifier(*given).parts["memory"]
     assert memory.seen.tolist() == [1, 1, 0]
     assert np.array_equal(memory.rows[:2], one.arrays["memory"][:2])
-    assert api.classifier(*given, same_domain=False).parts == {}
+    assert list(api.classifier(*given, same_domain=False).parts) == ["bridge"]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_bridge_is_of_features_before_the_projection_or_after_it(hidden: bool) -> None:
+    clip = api.load("fdbpl-tiny-student", "tiny")
+    width = len(last_projection(clip)) if hidden else clip_width(clip)
+    student = unit(np.random.default_rng(4), 8, width)
+    one = learned_by(clip, "fdbpl", student=student)
+    assert one.arrays["bridge"].shape == (width, 24)
+    found = api.classifier(clip, one, NAMES, WORDS, teacher_vectors_of(4))
+    assert found.sees == ("hidden" if hidden else "student")
+    assert found.logits(student, range(4)).shape == (8, 4)
+    with pytest.raises(UserError, match=f"wanted .*{len(last_projection(clip))}"):
+        learned_by(clip, "prolip", student=unit(np.random.default_rng(4), 8, clip_width(clip)))
 
 
 def test_what_was_learned_is_found_in_a_store(tmp_path: Path) -> None:

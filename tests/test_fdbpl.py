@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinds import TRAINED
 from plain import (
     SCALE,
     as_each_alone,
@@ -83,12 +84,10 @@ EXTRAS_OFF = {
     "second_weight": 0,
     "inference": "positive",
     "template_share": 0,
-    "memory_share": 0,
-    "bridge_share": 0,
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name in TRAINED])
 @pytest.mark.parametrize(
     ("changes", "plain"),
     [({}, "kdpl"), ({"weight": "entropy", "normalise": "sum"}, "kdpl_w")],

@@ -120,7 +120,7 @@ def test_what_is_no_method_or_no_option_is_named() -> None:
     with pytest.raises(UserError, match=r"unknown key 'objectives\.fdbpl\.margin'"):
         find_method("fdbpl", {"margin": 0.05})
     assert find_method("fdbpl", {"first_margin": 0.05}).options.first_margin == 0.05
-    assert find_method("fdbpl").options == PRESETS["fdbpl_prompts"]  # which nothing has changed
+    assert find_method("fdbpl").options == PRESETS["fdbpl"]  # which nothing has changed
 
 
 OWN = """

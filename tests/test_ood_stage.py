@@ -32,7 +32,7 @@ from fdbpl.stages.tasks import task_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 
-METHODS = ["zero_shot", "zero_shot_generic", "teacher", "coop", "fdbpl"]
+METHODS = ["zero_shot", "zero_shot_generic", "teacher", "coop", "fdbpl_prompts"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def done(small_world: None, params: Params) -> Workspace:
     work = evaluated_workspace(Path(params.data.root).parent, params)
     for dataset, seed in product(params.datasets, params.seeds):
         with_memory(
-            work.learned(dataset, "base-to-new", "fdbpl", seed, "classifier"), work.plan(dataset)
+            work.learned(dataset, "base-to-new", "fdbpl_prompts", seed, "classifier"),
+            work.plan(dataset),
         )
     run_stage("ood", params, work, None)
     return work
@@ -101,7 +102,7 @@ def test_the_layout(done: Workspace) -> None:
     empty, near, _ = (found["counts"]["vehicles"][kind] for kind in kinds)
     assert empty["id"] == empty["ood"]
     assert near == {"id": 20, "ood": 20}
-    more = {"zero_shot_generic": ["no_prompt"], "fdbpl": ["energy_mahalanobis"]}
+    more = {"zero_shot_generic": ["no_prompt"], "fdbpl_prompts": ["energy_mahalanobis"]}
     assert list(found["methods"]) == METHODS
     for method, result in found["methods"].items():
         assert list(result["scores"]) == ["energy", *more.get(method, [])]
@@ -153,7 +154,7 @@ def test_the_distance_is_to_the_regions_that_the_seed_learned_from(
     rows, picks = learned_regions(task, 2), task.picks[2]
     assert set(plan.regions["image"][rows]) == set(picks)
     assert len(rows) == len(picks) * plan.crops
-    _, scorer = open_scorer("fdbpl", 2, params, task, one.caches, done)
+    _, scorer = open_scorer("fdbpl_prompts", 2, params, task, one.caches, done)
     assert scorer.gaussians
     features = one.caches["student"].features("train", rows)
     weights = np.exp(log_softmax(scorer.logits(features))) * plan.areas(rows)[:, None]
@@ -165,7 +166,9 @@ def test_the_tables_have_a_row_for_each_method_and_score(done: Workspace) -> Non
     found = record(done)
     assert len(scores_table(found).splitlines()) == 2 + len(METHODS) + 2
     assert datasets_table(found, "empty").splitlines()[0].split("|")[3].strip() == "vehicles"
-    del found["methods"]["fdbpl"]["scores"]["energy_mahalanobis"]["empty"]  # a score may lack it
+    del found["methods"]["fdbpl_prompts"]["scores"]["energy_mahalanobis"][
+        "empty"
+    ]  # a score may lack it
     assert scores_table(found).splitlines()[-1].split("|")[3].strip() == "-"
     assert datasets_table(found, "empty").splitlines()[-1].split("|")[3].strip() == "-"
 

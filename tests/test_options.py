@@ -1,6 +1,5 @@
 """FDBPL's options: what the presets say, and that each option does something."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,8 +33,6 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "inference": "positive",
         "negative_share": 0.5,
         "template_share": 0.0,
-        "memory_share": 0.0,
-        "bridge_share": 0.0,
     }
     assert PRESETS["paper"].model_dump() == paper
     assert PRESETS["paper"].margins == (0.2, 0.2)
@@ -58,30 +55,32 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "first_weight": 0.0,
         "second_weight": 0.0,
         "inference": "difference",
-        "template_share": 8.0,
-        "memory_share": 0.5,
-        "bridge_share": 0.75,
+        "template_share": 1.0,
     }
-    assert PRESETS["fdbpl_prompts"].model_dump() == ours
-    alone = {**ours, "template_share": 1.0, "memory_share": 0.0, "bridge_share": 0.0}
-    assert PRESETS["fdbpl_prompts"].model_dump() == alone
+    assert PRESETS["fdbpl"].model_dump() == PRESETS["fdbpl_prompts"].model_dump() == ours
 
 
 def test_a_presets_inference() -> None:
-    assert find_method("fdbpl").inference == Inference(0.5, 8.0, 0.5, 0.75)
     assert find_method("fdbpl_prompts").inference == Inference(0.5, 1.0)
-    for share in ("memory_share", "bridge_share"):
-        assert len(find_method("paper", {share: 1.0}).closed_form) == 1
-    for name in set(TRAINED) - {"fdbpl", "coop_memory", "kdpl_memory"}:
+    for name in TRAINED:
         assert not find_method(name).closed_form
         if name != "fdbpl_prompts":
             assert find_method(name).inference == POSITIVE_ONLY
 
 
 def test_rows_that_tell_what_contexts_earn_decide_as_ours_does_but_for_the_contexts() -> None:
-    ours = replace(find_method("fdbpl").inference, negative_share=0.0)
-    for name in ("template_memory", "coop_memory", "kdpl_memory"):
-        assert find_method(name).inference == ours
+    ours = find_method("fdbpl")
+    assert ours.inner.options == find_method("fdbpl_prompts").options
+    for name in ("template", "coop", "kgcoop", "tcp", "kdpl"):
+        row = find_method(f"{name}_bridge")
+        alone = find_method("zero_shot" if name == "template" else name)
+        assert row.bridge == ours.bridge
+        assert type(row.inner) is type(alone)
+        assert row.inner.training == alone.training
+    for name in ("template", "coop", "kdpl"):
+        remembering = find_method(f"{name}_memory")
+        assert remembering.bridge == ours.bridge
+        assert remembering.inner.inference == Inference(memory_share=SHARE)
     teacher = find_method("gda_teacher").inference
     assert teacher == Inference(template_share=1.0, memory_share=SHARE, gda=True)
 
@@ -105,9 +104,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "negative_start": ({}, "a picture without any"),
     "inference": ({}, "difference"),
     "negative_share": ({"similarity": "difference"}, 0.8),
-    "template_share": ({}, 1.0),
-    "memory_share": ({}, 1.0),
-    "bridge_share": ({}, 1.0),
+    "template_share": ({"similarity": "difference"}, 1.0),
 }
 """For each option what else is changed, and its other value."""
 
@@ -126,12 +123,9 @@ def test_every_option_changes_the_training_or_the_inference(option: str) -> None
     assert learns_otherwise or before.inference != after.inference
 
 
-def test_presets_of_one_objective_agree_in_their_training_and_no_others() -> None:
+def test_no_two_agree_in_their_training() -> None:
     of = {name: find_method(name).training for name in TRAINED}
-    assert of["fdbpl"] == of["fdbpl_prompts"]
-    assert of["coop"] == of["coop_memory"]
-    assert of["kdpl"] == of["kdpl_memory"]
-    assert len(set(map(str, of.values()))) == len(TRAINED) - 3
+    assert len(set(map(str, of.values()))) == len(TRAINED)
 
 
 def test_a_share_of_the_negative_side_reaches_the_inference_that_asks_for_it() -> None:

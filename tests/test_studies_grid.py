@@ -82,7 +82,7 @@ def test_what_is_no_factor_is_refused(text: str) -> None:
 def test_one_at_a_time_and_the_product_leave_out_what_changes_nothing(
     cross: bool, names: list[str]
 ) -> None:
-    own = PRESETS["fdbpl_prompts"].template_share
+    own = PRESETS["fdbpl"].template_share
     factors = [Factor("train.batch", (32, 64, 128)), Factor("fdbpl.template_share", (own, 0, 0.0))]
     found = settings_of(params(), factors, cross=cross)  # of a reference with batches of 32
     assert [one.name for one in found] == [REFERENCE, *names]
@@ -155,5 +155,5 @@ def test_the_default_grid_tries_every_option_that_is_read() -> None:
     assert varied == {factor.key for factor in factors}
     options = {key.partition(".")[2] for key in varied if key.startswith("fdbpl.")}
     assert options == set(FdbplOptions.model_fields) - UNREAD - OF_TERMS_THAT_ARE_OFF
-    own = PRESETS["fdbpl_prompts"]
+    own = PRESETS["fdbpl"]
     assert own.first_weight == own.second_weight == own.rejection_weight == 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 from projects import Project
-from test_checkpoint import SEEDS, Data, bits, cut, flip, overwrite, store_of
+from test_checkpoint import Data, bits, cut, flip, overwrite, store_of
 from test_dvc_yaml import closure, lies_under
 from test_planned import changed
 from workspaces import workspace_params
@@ -49,7 +49,7 @@ def test_what_was_learned_is_found_again(clip, data, tmp_path, method: str) -> N
     found, again = trained(clip, data, tmp_path, method, stop=0)  # features cannot be read
     assert bits(found) == bits(wanted) == bits(data.learn(clip, method))
     assert (first.looked_up, again.learned) == (0, 0)
-    assert first.learned == again.looked_up == {"fdbpl": 6}.get(method, 2)  # of two seeds
+    assert first.learned == again.looked_up == 2  # seeds
 
 
 SCHEDULE = Data().rest["params"]
@@ -82,13 +82,9 @@ def test_what_decides_changes_the_key(clip, data, tmp_path, changes) -> None:
 @pytest.mark.parametrize(
     ("method", "changes", "more"),
     [
-        ("fdbpl", {"options": {"memory_share": 0.1}}, 0),
-        ("fdbpl", {"options": {"memory_share": 0.0}}, 0),
+        ("fdbpl", {"options": {"inference": "positive"}}, 0),
         ("fdbpl", {"params": SCHEDULE.model_copy(update={"memory_mb": 99})}, 0),
-        ("fdbpl_prompts", {}, 0),
-        ("template_memory", {}, 0),
-        ("fdbpl", {"options": {"bridge_share": 0.1}}, 2),  # whether it helps depends on its share
-        ("kdpl_memory", {}, 2),  # its contexts
+        ("fdbpl_prompts", {}, 2),  # learned without what the bridge says
     ],
     ids=str,
 )
@@ -107,12 +103,11 @@ def test_what_only_decides_between_classes_trains_nothing_anew(
 
 
 def test_methods_that_train_alike_share_their_contexts(clip, data, tmp_path) -> None:
-    alone, _ = trained(clip, data, tmp_path, "coop")
-    found, store = trained(clip, data, tmp_path, "coop_memory")
-    assert (store.looked_up, store.learned) == (2, 4)  # contexts; memories and bridges
-    for seed in SEEDS:
-        for name, array in alone[seed].arrays.items():
-            assert np.array_equal(found[seed].arrays[name], array)
+    trained(clip, data, tmp_path, "coop")
+    _, store = trained(clip, data, tmp_path, "coop_bridge")
+    assert (store.looked_up, store.learned) == (0, 2)  # contexts, on what a bridge leaves
+    _, store = trained(clip, data, tmp_path, "coop_memory")
+    assert (store.looked_up, store.learned) == (2, 2)  # these contexts; memories
 
 
 @pytest.mark.parametrize("harm", [cut, flip, overwrite, Path.unlink])
@@ -155,7 +150,7 @@ def _forgetful() -> Iterator[None]:
 
 def coded(name: str) -> str:
     store = store_of(Path("nowhere"))
-    return store.key("what", type(METHODS[name]), 1, "cpu")
+    return store.key("what", METHODS[name].learned_by, 1, "cpu")
 
 
 @pytest.mark.usefixtures("_forgetful")
@@ -279,15 +274,15 @@ def trainings(project: Project, **changes: Any) -> str:
 
 def test_a_stage_trains_only_what_was_not_learned_before(done: Project) -> None:
     before = {path: one for path, one in done.outputs().items() if "/prompts/" in path}
-    assert "8 trainings, 0 looked up" in done.said[2]  # coop, and fdbpl's memory and bridge
-    assert trainings(done) == "0 trainings, 8 looked up"
+    assert "4 trainings, 0 looked up" in done.said[2]  # coop and fdbpl, of two seeds each
+    assert trainings(done) == "0 trainings, 4 looked up"
     assert {path: one for path, one in done.outputs().items() if path in before} == before
-    assert trainings(done, methods=["zero_shot", "fdbpl"]) == "0 trainings, 6 looked up"
-    assert trainings(done, methods=["zero_shot", "coop", "fdbpl"]) == "0 trainings, 8 looked up"
-    assert trainings(done, methods=["fdbpl", "kdpl"]) == "2 trainings, 6 looked up"
-    share = {"fdbpl": {"memory_share": 0.1}}
-    assert trainings(done, objectives=share) == "0 trainings, 8 looked up"
+    assert trainings(done, methods=["zero_shot", "fdbpl"]) == "0 trainings, 2 looked up"
+    assert trainings(done, methods=["zero_shot", "coop", "fdbpl"]) == "0 trainings, 4 looked up"
+    assert trainings(done, methods=["fdbpl", "kdpl"]) == "2 trainings, 2 looked up"
+    decides = {"fdbpl": {"inference": "positive"}}
+    assert trainings(done, objectives=decides) == "0 trainings, 4 looked up"
     done.change(seeds=[1, 3])
     for stage in ("prepare-crops", "cache-teacher"):
         assert done(stage, "mine").exit_code == 0
-    assert trainings(done) == "4 trainings, 4 looked up"  # of another seed alone
+    assert trainings(done) == "2 trainings, 2 looked up"  # of another seed alone

@@ -9,8 +9,8 @@ teacher's features, times its logit scale, on h over regions, each counted with 
 image that it shows; h0 and f0 are the regions' means. So the mean region has the logit 0 for every
 class: what is common to all that was shown speaks for no class, learned or not.
 
-The regions are those that a seed learns from, and with `with_source` all of the source dataset too,
-in sum as heavy. No label is read, no name takes part in M, and nothing asks which classes were
+The regions are those that a seed learns from, and all of the source dataset, which in sum are as
+heavy. No label is read, no name takes part in M, and nothing asks which classes were
 learned: a new name needs both text towers once, its images never. Contexts are learned on what the
 bridge leaves: the other method's loss has the whole logit in it.
 
@@ -27,7 +27,7 @@ import numpy as np
 from fdbpl.classify.decision import Decision, Discriminant, Role
 from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.methods.method import Classes, ClosedForm, Method, Start
-from fdbpl.methods.prolip import projected
+from fdbpl.methods.terms import projected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fdbpl.methods.params import TrainParams
     from fdbpl.methods.training_data import TrainingData
 
-# Chosen on development photographs: `studies.photographs.bridges` shows what each gains there.
+# Chosen on development photographs: docs/trials.md shows what each gains there.
 SHARE = 2.0
 RIDGE = 0.3  # in mean variances of the hidden features
 SOURCE = 1.0  # of the source's regions together, in the weight of the seed's
@@ -80,20 +80,33 @@ class HiddenBridge(ClosedForm):
         return {name: one.astype(np.float32) for name, one in found.items()}, {}
 
 
+OF_SOURCE_TOO = HiddenBridge(source=SOURCE)
+
+
 class Bridged(Method):
     """Another method with a bridge beside it.
 
     Attributes:
         inner: the other method, which sees the student's features.
-        with_source: whether the bridge is also of the source's regions.
+        bridge: what stands beside it.
+        share: of the bridge in the logits.
     """
 
     sees = "hidden"
+    takes_projected = True
 
-    def __init__(self, name: str, title: str, inner: Method, *, with_source: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        inner: Method,
+        bridge: HiddenBridge = OF_SOURCE_TOO,
+        share: float = SHARE,
+    ) -> None:
         """Name the two together; the options are the other method's."""
         super().__init__(name, title, inner.options)
-        self.inner, self.with_source, self.labelled = inner, with_source, inner.labelled
+        self.inner, self.bridge, self.share = inner, bridge, share
+        self.labelled = inner.labelled
 
     def with_options(self, changes: Mapping[str, Any]) -> Self:
         """Return both with some of the other method's options changed."""
@@ -101,11 +114,6 @@ class Bridged(Method):
         changed.inner = self.inner.with_options(changes)
         changed.options = changed.inner.options
         return changed
-
-    @property
-    def bridge(self) -> HiddenBridge:
-        """What the bridge is of."""
-        return HiddenBridge(source=SOURCE if self.with_source else 0.0)
 
     @property
     def closed_form(self) -> Sequence[ClosedForm]:
@@ -120,12 +128,12 @@ class Bridged(Method):
     @property
     def reads_source(self) -> bool:
         """Whether the bridge does."""
-        return self.with_source
+        return self.bridge.reads_source
 
     @property
     def training(self) -> list[Any]:
         """The other method's, and the bridge."""
-        return [type(self).__name__, SHARE, vars(self.bridge), *self.inner.training]
+        return [type(self).__name__, self.share, vars(self.bridge), *self.inner.training]
 
     @property
     def learned_by(self) -> Sequence[type]:
@@ -177,12 +185,12 @@ class Bridged(Method):
         inner = self.inner.decision(arrays, classes)
         vectors = inner.vectors
         weights = classes.teacher_of(bridge.shape[1]).astype(np.float64) @ bridge.T
-        offsets = weights @ arrays[HIDDEN_MEAN] * SHARE
+        offsets = weights @ arrays[HIDDEN_MEAN] * self.share
         offsets += classes.scale * (vectors.astype(np.float64) @ arrays[FEATURE_MEAN])
         part = Discriminant(
-            np.hstack([weights, -offsets[:, None] / SHARE]).astype(np.float32),
+            np.hstack([weights, -offsets[:, None] / self.share]).astype(np.float32),
             np.ones(len(vectors), np.float32),
-            SHARE,
+            self.share,
             before_projection=projection is not None,
         )
         sees: Role = "student" if projection is None else "hidden"
@@ -197,5 +205,5 @@ class Bridged(Method):
         return replace(
             batch,
             student=features - tensors[FEATURE_MEAN][:, None],
-            beside=SHARE * across @ data.teacher.vectors.T,
+            beside=self.share * across @ data.teacher.vectors.T,
         )

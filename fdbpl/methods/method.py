@@ -126,12 +126,14 @@ class Method:
         labelled: whether it reads the class of every training image.
         transfers: whether it decides between classes that it was not learned on.
         sees: whose features it learns from and judges.
+        takes_projected: whether, seeing "hidden", it does with features after the projection, too.
     """
 
     Options: ClassVar[type[Section]] = NoOptions
     labelled: bool = False
     transfers: ClassVar[bool] = True
     sees: Role = "student"
+    takes_projected: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, options: Section | None = None) -> None:
         """Name a method, perhaps with options other than its defaults."""
@@ -190,12 +192,12 @@ class Method:
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether this student can be learned with, before anything is encoded.
 
-        A method that sees "hidden" wants one that shows such features.
+        A method that sees "hidden" and nothing else wants one that shows such features.
 
         Raises:
             UserError: it cannot.
         """
-        if self.sees == "hidden":
+        if self.sees == "hidden" and not self.takes_projected:
             from fdbpl.clip.projection import last_projection
 
             last_projection(clip)

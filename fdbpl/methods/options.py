@@ -75,6 +75,7 @@ PRESETS: Mapping[str, FdbplOptions] = MappingProxyType(
         ),
         "paper": FdbplOptions(),
         "fdbpl_prompts": _OURS,
+        "fdbpl": _OURS,
     }
 )
-"""By the name of the method that is these prompts alone."""
+"""By the method's name; the last two differ in what stands beside the contexts."""

@@ -21,6 +21,7 @@ from fdbpl.classify.decision import Decision
 from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
 from fdbpl.methods.coop import cross_entropy
 from fdbpl.methods.method import Classes, Method, Start
+from fdbpl.methods.terms import projected
 from fdbpl.system.section import Section
 
 if TYPE_CHECKING:
@@ -87,10 +88,3 @@ class ProLip(Method):
         """Return the template's cosines with features carried through W."""
         template = classes.text("template")
         return Decision(template, classes.scale, projection=arrays[W], sees="hidden")
-
-
-def projected(hidden: "Tensor", projection: "Tensor") -> "Tensor":
-    """Return unit(h W) (..., B, D) of hidden features (..., B, E)."""
-    import torch
-
-    return torch.nn.functional.normalize(hidden @ projection, dim=-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from fdbpl.methods.bridged import Bridged
+from fdbpl.methods.bridged import Bridged, HiddenBridge
 from fdbpl.methods.coop import CoOp
 from fdbpl.methods.fdbpl import Fdbpl
 from fdbpl.methods.gda import Gda
@@ -51,7 +51,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             ProLip("prolip", "ProLIP"),
             Gda("gda", "GDA, labels"),
             ClosedFormOnly("gda_teacher", "GDA, teacher", inference=_GDA),
-            Bridged("template_own_bridge", "template + own bridge", _TEMPLATE, with_source=False),
+            Bridged("template_own_bridge", "template + own bridge", _TEMPLATE, HiddenBridge()),
             Bridged("template_bridge", "template + bridge", _TEMPLATE),
             Bridged("template_memory", "template + memory + bridge", _TEMPLATE_MEMORY),
             CoOp("coop", "CoOp"),
@@ -68,9 +68,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Fdbpl("released", "FDBPL, released", PRESETS["released"]),
             Fdbpl("paper", "FDBPL, paper", PRESETS["paper"]),
             Fdbpl("fdbpl_prompts", "FDBPL, ours, prompts alone", PRESETS["fdbpl_prompts"]),
-            Bridged(
-                "fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl_prompts"])
-            ),
+            Bridged("fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl"])),
             Imported(IMPORTED, "imported"),
         )
     }

@@ -19,6 +19,13 @@ def positive_logits(batch: Batch, text: "Tensor", scale: float) -> "Tensor":
     return batch.logits(text[..., 0, :, :], scale)
 
 
+def projected(hidden: "Tensor", projection: "Tensor") -> "Tensor":
+    """Return unit(h W) (..., B, D) of hidden features (..., B, E)."""
+    import torch
+
+    return torch.nn.functional.normalize(hidden @ projection, dim=-1)
+
+
 def kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":
     """Return KL(p || q) of each row (..., B) from log-probabilities (..., B, C)."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)

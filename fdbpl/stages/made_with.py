@@ -208,6 +208,8 @@ def _learned(
         told["objectives"] = {method: options}
     if method in params.method_files:
         told["method_files"] = {method: _list(params.method_files[method])}
+    if params.method(method).reads_source and dataset != params.source:
+        told = _merged([of_plan(params, params.source), {"source": params.source}, told])
     return _merged([_models(params), told])
 
 

@@ -156,7 +156,8 @@ def learn(
         class_names: C names.
         student: (R, D) unit features of regions; region `i * crops + k` is crop k of image i.
             Or a function from rows to them, such as `online.OnlineTower`. For a method that sees
-            "hidden" they are (R, E), before the student's last projection.
+            "hidden" they are (R, H), before the student's last projection; methods with a bridge
+            do with (R, D), less well.
         teacher: (R, E) unit features of the same regions, or a function.
         teacher_vectors: (C, E) the teacher's unit class vectors, as `template_vectors` gives.
         teacher_scale: exp(logit_scale) for the teacher's probabilities.
@@ -205,6 +206,7 @@ def learn(
         params=params,
         device=device,
         sees=chosen.sees,
+        takes_projected=chosen.takes_projected,
     )
     if chosen.labelled:
         require_images(data.labels.numpy(), data.picks, len(class_names))
@@ -228,9 +230,13 @@ def training_data(
     params: TrainParams,
     device: str | None = None,
     sees: Role = "student",
+    takes_projected: bool = False,
     source: SourceRegions | None = None,
 ) -> TrainingData:
-    """Return what methods learn from that see a role's features; the rest as of `learn`."""
+    """Return what methods learn from that see a role's features; the rest as of `learn`.
+
+    With `takes_projected` features before the last projection may also be given after it.
+    """
     labels = np.asarray(labels, np.int64)
     chosen = {1: np.arange(len(labels))} if picks is None else picks
     require_images(labels, chosen, None)
@@ -241,6 +247,8 @@ def training_data(
     width = template_vectors(clip, class_names[:1], f"{POSITIVE} {{}}.").shape[-1]
     is_hidden = sees == "hidden" and shows_hidden(clip)
     before = len(last_projection(clip)) if is_hidden else width
+    if takes_projected and isinstance(student, np.ndarray) and student.shape[-1] == width:
+        is_hidden, before = before == width and is_hidden, width
     require_fitting(
         (len(class_names), len(labels) * crops, width, before),
         student=student,

@@ -35,9 +35,7 @@ DEFAULT = (
     "fdbpl.second_weight=0,0.1",
     "fdbpl.inference=difference,positive",
     "fdbpl.negative_share=0,0.25,0.5,1,50",
-    "fdbpl.template_share=0,4,8,16,800",
-    "fdbpl.memory_share=0,0.25,0.5,1,50",
-    "fdbpl.bridge_share=0,0.375,0.75,1.5,75",
+    "fdbpl.template_share=0,0.5,1,2,100",
 )
 """The grid where none is named: regions, how they are kept, and every option that `fdbpl` reads:
 every other word; a term off or on; a share none, half, double, and a hundred times, which leaves

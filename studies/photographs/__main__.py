@@ -18,8 +18,9 @@ from studies.photographs.parts import DATASETS
 from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
 from studies.photographs.shifts import SHIFTS
+from studies.photographs.trials import write_trials
 
-STEPS = ("models", "card", *runs.RUNS, "page")
+STEPS = ("models", "card", "trials", *runs.RUNS, "page")
 """In this order; each needs those before it, and finds again what they made."""
 
 FROZEN = Path(__file__).with_name("frozen.json")
@@ -66,6 +67,9 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
     if "card" in wanted:
         for path in write_card(photos, real, out, Path("docs"), click.echo):
             click.echo(f"Written: {path}")
+    if "trials" in wanted:
+        path = write_trials(photos, out, student, Path("docs"), _about(), click.echo)
+        click.echo(f"Written: {path}")
     asked = [name for name in runs.RUNS if name in wanted]
     if asked:
         runs.unpack_all(photos, out, click.echo)
@@ -101,12 +105,15 @@ def _page(out: Path, student: Path) -> None:
         for name, run in runs.RUNS.items()
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }
-    about = f"commit {commit('fdbpl', 'studies') or 'unknown'}, on {', '.join(machine())}"
-    for path in write_page(found, about):
+    for path in write_page(found, _about()):
         click.echo(f"Written: {path}")
     shifted = {name: [f"{name}-{shift}" for shift in SHIFTS] for name in runs.SHIFTED}
     write_sheet(out / "data", list(DATASETS), out / "sheet.png", shifted)
     click.echo(f"Written: {out / 'sheet.png'}")
+
+
+def _about() -> str:
+    return f"commit {commit('fdbpl', 'studies') or 'unknown'}, on {', '.join(machine())}"
 
 
 if __name__ == "__main__":
