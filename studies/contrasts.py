@@ -9,6 +9,7 @@ from fdbpl.reporting.ood_report import KIND_TITLES
 from studies.measures import Measures, Of
 
 OURS, TEMPLATE, BARE, OWN = "fdbpl", "zero_shot", "template_bridge", "template_own_bridge"
+TEACHER = "teacher"
 OTHER_CONTEXTS = ("coop_bridge", "kgcoop_bridge", "tcp_bridge", "kdpl_bridge")
 WHOLE, TRANSFER = ("H", "joint H"), ("cross-dataset", "shifted")
 EACH = (*WHOLE, "base", "new")
@@ -51,6 +52,26 @@ def contrasts(measures: Measures) -> Iterator[Contrast]:
         pairs = {f"by {one}": ((f"{one}, {kind}", OURS), energy) for one in measures.scores()}
         about = f"**AUROC, {kind}**: {title_of(OURS)} against energy of {title_of(TEMPLATE)}"
         yield Contrast(about, pairs)
+
+
+def way_to_teacher(measures: Measures) -> str:
+    """Say how far the bridge's rows come from the template to the teacher, of the averages.
+
+    Empty where one of them was not measured.
+    """
+    told = []
+    for method in (OURS, BARE, OWN):
+        parts = []
+        for name in WHOLE:
+            start, found, end = (measures.mean(name, one) for one in (TEMPLATE, method, TEACHER))
+            if start is None or found is None or end is None:
+                return ""
+            parts.append(f"{100 * (found - start) / (end - start):.0f} % in {name}")
+        told.append(f"{title_of(method)} {' and '.join(parts)}")
+    return (
+        f"- **Of the way from {title_of(TEMPLATE)} to its teacher** go, by the averages: "
+        f"{'; '.join(told)}."
+    )
 
 
 def sentences(

@@ -138,9 +138,9 @@ def test_images_without_labels_need_no_plan(given, work: Workspace) -> None:
 
 
 def test_methods_that_train_alike_are_trained_once(given) -> None:
-    params = given(methods=["fdbpl", "kdpl", "fdbpl_prompts", "gda"])
+    params = given(methods=["coop_bridge", "kdpl", "coop_memory", "gda"])
     assert len(trainings_of(params, task(params))) == 2
-    apart = given(methods=["fdbpl", "fdbpl_prompts"], objectives={"fdbpl": {"rejection_weight": 2}})
+    apart = given(methods=["fdbpl", "fdbpl_prompts"])
     assert len(trainings_of(apart, task(apart))) == 2
 
 

@@ -165,7 +165,7 @@ def test_the_method_pulls_to_zero_or_to_the_scaled_template(name: str) -> None:
     vectors = shots.prior / scale
     data = SimpleNamespace(
         scale=scale,
-        class_vectors=lambda: (vectors, None),
+        class_vectors=lambda: vectors,
         labelled=lambda seed: (shots.features, shots.labels),
     )
     (form,) = METHODS[name].closed_form

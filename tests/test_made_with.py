@@ -41,7 +41,7 @@ PLAN, PROMPTS, METRICS, ALL = "plan", "prompts", "metrics", "all"
 CHANGES: dict[str, tuple[Any, str | None]] = {
     "datasets": (["pets", "ships", "boats"], ALL),
     "protocols": (["base-to-new", "transfer", "all-classes"], PLAN),
-    "source": ("ships", METRICS),
+    "source": ("ships", PROMPTS),
     "shifted": (["ships"], METRICS),
     "methods": (["zero_shot", "coop", "fdbpl", "kdpl"], METRICS),
     "method_files": ({"Mine": "mine.py"}, None),  # of no method that is listed
@@ -206,7 +206,7 @@ def test_outputs_are_refused_when_a_key_that_decides_them_changed_and_only_then(
         if output == ALL or CHANGES[key][1] in (PLAN, PROMPTS, METRICS):
             assert "made with" in said
             assert said.endswith(" again.")
-            assert key in said or key.startswith(("data.own", "objectives")), said
+            assert key in said or key.startswith(("data.own", "objectives", "source")), said
 
 
 def test_options_of_one_preset_leave_all_others_prompts_as_they_are(

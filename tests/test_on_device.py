@@ -43,7 +43,7 @@ EVERY_TERM = {
     "first_weight": 1.0,
     "second_weight": 1.0,
 }
-CASES = [*((name, None) for name in (*TRAINED, "tcp")), ("fdbpl", EVERY_TERM)]
+CASES = [*((name, None) for name in (*TRAINED, "tcp")), ("fdbpl_prompts", EVERY_TERM)]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
 

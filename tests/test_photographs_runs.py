@@ -17,7 +17,7 @@ from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from studies.photographs import runs
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
-from studies.photographs.runs import RUNS, SHIFTED, Run, execute, parameters, unpack_all
+from studies.photographs.runs import RUNS, SHIFTED, Run, execute, measured, parameters, unpack_all
 from studies.photographs.shifts import SHIFTS
 
 
@@ -32,8 +32,11 @@ def params(run: Run, tmp_path: Path) -> Params:
 
 
 def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params) -> None:
-    shifted = set(params.datasets) - set(run.datasets)
+    known = {run.source} - {None}
+    shifted = set(params.datasets) - set(run.datasets) - known
     assert params.datasets[: len(run.datasets)] == list(run.datasets)
+    assert params.source == (run.source or run.datasets[0])
+    assert set(measured(params, run).datasets) == set(params.datasets) - known
     assert set(params.shifted) == shifted
     assert len(shifted) == (len(SHIFTS) if run.shifted else 0)
     assert not run.shifted or params.source in SHIFTED
@@ -90,7 +93,7 @@ def test_all_stages_of_a_run_and_a_second_time_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_ood: bool
 ) -> None:
     monkeypatch.setattr(runs, "processes", threads)
-    monkeypatch.setattr(runs, "RUNS", {"made up": Run((), (), with_ood=with_ood)})
+    monkeypatch.setattr(runs, "RUNS", {"made up": Run((*CLASSES,), (), with_ood=with_ood)})
     params = small_params(tmp_path, ["zero_shot", "fdbpl"])
     said = list[str]()
     work = execute("made up", params, tmp_path, 2, said.append)

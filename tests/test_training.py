@@ -297,7 +297,7 @@ def test_a_method_of_ones_own_reads_anchors_or_says_that_there_are_none(clip, fe
 
 def test_methods_may_learn_from_the_same_data(clip: ClipModel, features) -> None:
     data = training_data(clip, NAMES, **features, teacher_scale=18.7, crops=CROPS, params=PARAMS)
-    for name in ("coop", "fdbpl"):
+    for name in ("coop", "paper"):
         found = learn_method(find_method(name), data, PARAMS)[1]
         assert bits(found) == bits(learned(clip, features, name))
 

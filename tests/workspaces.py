@@ -11,7 +11,7 @@ from conftest import draw_folder, unit
 
 from fdbpl.cache import RegionStore, build_cache
 from fdbpl.classify.artifact import Artifact
-from fdbpl.classify.decision import Decision
+from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import load_model
 from fdbpl.data.registry import open_dataset
 from fdbpl.methods.method import Classes, Method
@@ -21,7 +21,7 @@ from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import IMAGE, Plan
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import run_stage
-from fdbpl.stages.caches import known_classes, open_caches
+from fdbpl.stages.caches import known_classes, model_of, open_caches, roles_of
 from fdbpl.stages.evaluate import measure
 from fdbpl.stages.made_with import Record, of_training
 from fdbpl.stages.tasks import Task, tasks_of
@@ -127,9 +127,9 @@ def carry(prompts: Artifact, method: Method, classes: Classes) -> Decision:
     return Decision(np.concatenate([unit(np.random.default_rng(seed), 1, dim) for seed in seeds]))
 
 
-def width(params: Params, role: str) -> int:
-    """Of the features of the student or the teacher."""
-    return WIDTHS.get(getattr(params, role).architecture, DIM)
+def width(params: Params, role: Role) -> int:
+    """Of the features of the student, before its projection too, or the teacher."""
+    return WIDTHS.get(model_of(params, role).architecture, DIM)
 
 
 def identity(params: Params) -> dict[str, str]:
@@ -143,8 +143,8 @@ def prepare(params: Params, dataset: str, work: Workspace) -> None:
     """Plan a dataset, and cache random features of it."""
     run_stage("prepare_crops", params, work, dataset)
     plan = Plan.load(work.plan(dataset))
-    for role, model in (("teacher", params.teacher), ("student", params.student)):
-        name, dim = model.architecture, width(params, role)
+    for role in roles_of(params):
+        name, dim = model_of(params, role).architecture, width(params, role)
         vectors = unit(np.random.default_rng(0), len(plan.class_names), dim)
         build_cache(
             plan,
@@ -175,7 +175,8 @@ def _train(params: Params, task: Task, work: Workspace, draw: str) -> None:
     classes = known_classes(plan, open_caches(params, plan, work))
     for method in usable(params.chosen_methods, labels=plan.teaches_labels):
         for seed in params.seeds:
-            name, sides = method.name, SIDES[: len(getattr(method, "starts", ()))]
+            starts = getattr(getattr(method, "inner", method), "starts", ())
+            name, sides = method.name, SIDES[: len(starts)]
             about = {
                 **task.identity(name, seed),
                 "options": method.options.model_dump(mode="json"),

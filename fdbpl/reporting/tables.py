@@ -11,7 +11,7 @@ JOINT = (
     "Base and new are each tested among their own classes; joint, the classes of both compete, as "
     "they do wherever nobody says which half an image is from. The linear probe, Tip-Adapter and "
     "GDA know base classes only: new ones are the template's, whose logits stand beside theirs "
-    "where all compete. The memory of FDBPL, ours, is silent there."
+    "where all compete. A memory is silent there."
 )
 
 

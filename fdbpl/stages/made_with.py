@@ -209,7 +209,9 @@ def _learned(
     if method in params.method_files:
         told["method_files"] = {method: _list(params.method_files[method])}
     if params.method(method).reads_source and dataset != params.source:
-        told = _merged([of_plan(params, params.source), {"source": params.source}, told])
+        source = of_plan(params, params.source)
+        protocols = {"source": params.source, "source_protocols": source.pop("protocols")}
+        told = _merged([source, protocols, told])
     return _merged([_models(params), told])
 
 

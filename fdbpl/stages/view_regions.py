@@ -82,7 +82,7 @@ def view_regions(
 
 def can_view(method: Method) -> bool:
     """Tell whether a method's student can be asked of regions: one with class vectors."""
-    return method.transfers and method.sees == "student"
+    return method.transfers and method.sees != "teacher"
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Viewer:
         classes: the labels learned, between which both decide.
         caches: of the plan, by role.
         scale: of the teacher's cosines.
+        role: whose features the scorer judges.
         scorer: the student's.
         score: which OOD score is told.
         learned: that score (n,) of the regions that were learned from.
@@ -103,6 +104,7 @@ class Viewer:
     classes: list[int]
     caches: Mapping[Role, Cache]
     scale: float
+    role: Role
     scorer: Scorer
     score: str
     learned: Floats
@@ -120,10 +122,10 @@ class Viewer:
         names = [self.plan.class_names[label] for label in self.classes]
         of_both = zip(
             guesses(by_teacher, names),
-            guesses(self.scorer.logits(features["student"]), names),
+            guesses(self.scorer.logits(features[self.role]), names),
             strict=True,
         )
-        scores = self.scorer(features["student"])[self.score]
+        scores = self.scorer(features[self.role])[self.score]
         return [
             RegionView(
                 box=box,
@@ -155,10 +157,10 @@ def open_viewer(
     """
     scales = {role: cache.manifest.identity.model["logit_scale"] for role, cache in caches.items()}
     own = scales["teacher" if params.teacher.logit_scale == "own" else "student"]
-    _, scorer = open_scorer(method, seed, params, task, caches, work)
-    learned = scorer(caches["student"].features("train", learned_regions(task, seed)))
+    role, scorer = open_scorer(method, seed, params, task, caches, work)
+    learned = scorer(caches[role].features("train", learned_regions(task, seed)))
     score = "energy_mahalanobis" if "energy_mahalanobis" in learned else "energy"
-    return Viewer(task.plan, list(task.labels), caches, own, scorer, score, learned[score])
+    return Viewer(task.plan, list(task.labels), caches, own, role, scorer, score, learned[score])
 
 
 def class_of(plan: Plan, row: int) -> str:
@@ -194,7 +196,7 @@ def find_image(plan: Plan, image: str) -> int:
 def _regions(
     plan: Plan, row: int, caches: Mapping[Role, Cache], whole: Box
 ) -> tuple[list[Box], list[bool], dict[Role, Floats]]:
-    """Return boxes, flips and both models' features of an image's regions."""
+    """Return boxes, flips and, by role, the features of an image's regions."""
     if plan.images["split"][row] == TEST:
         place = np.flatnonzero(plan.test == row)
         return [whole], [False], {r: c.features("test")[place] for r, c in caches.items()}

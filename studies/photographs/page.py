@@ -7,7 +7,7 @@ from typing import Any
 from fdbpl.reporting import few_shot
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, write_whole
-from studies.contrasts import OURS, contrasts, sentences
+from studies.contrasts import OURS, contrasts, sentences, way_to_teacher
 from studies.measures import Measures
 from studies.page import how
 from studies.photographs.confusions import mistakes
@@ -136,7 +136,9 @@ def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> It
     names = evidence.datasets()
     yield f"{len(names)} datasets of photographs: {', '.join(names)}.{learned}"
     yield accuracies(evidence)
-    yield sentences(contrasts(evidence), evidence)
+    yield "\n".join(
+        filter(None, [way_to_teacher(evidence), sentences(contrasts(evidence), evidence)])
+    )
     if SECOND in measures:
         second = measures[SECOND]
         yield f"Learned on {second.source}, tested on its own shifted versions:"

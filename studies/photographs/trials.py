@@ -6,6 +6,7 @@ Pictures are seen whole, so a trial takes seconds where a run of the pipeline ta
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -241,7 +242,7 @@ class Bench:
             ends = np.cumsum([0, *(len(one.labels) for one in others)])
             found = [
                 (one, taken[(start <= taken) & (taken < end)] - start)
-                for one, start, end in zip(others, ends, ends[1:], strict=True)
+                for one, (start, end) in zip(others, pairwise(ends), strict=True)
             ]
         student = np.concatenate(
             [(one.hidden if trial.hidden else one.student)[rows] for one, rows in found]
