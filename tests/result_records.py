@@ -9,7 +9,7 @@ SEEDS = ("1", "2", "3")
 DATASETS = ("objects", "icons", "flowers", "textures")
 LIFT = {
     **{"zero_shot": 0, "gda": 4, "gda_teacher": 2.5, "coop": 3, "kdpl": 1},
-    **{"template_memory": 2, "coop_memory": 2.5, "kdpl_memory": 1.5, "fdbpl": 2},
+    **{"template_bridge": 2, "coop_bridge": 2.5, "kdpl_bridge": 1.5, "fdbpl": 2},
 }
 """Points that methods are better by than the template."""
 

@@ -35,7 +35,9 @@ def run(*words: object, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
-    params = workspace_params(tmp_path_factory.mktemp("made"), ["birds", "ships"])
+    params = workspace_params(
+        tmp_path_factory.mktemp("made"), ["birds", "ships"], methods=["zero_shot", "coop"]
+    )
     for name in params.datasets:
         draw(params, name)
         prepare(params, name, Workspace(Path(params.data.own[name].folder).parents[1]))

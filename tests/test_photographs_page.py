@@ -24,7 +24,7 @@ from studies.photographs.page import write_page
 from studies.photographs.sections import Run
 from studies.records import read_measures, read_photographs
 
-METHODS = ["zero_shot", "coop", "template_memory", "fdbpl"]
+METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
 
 
 @pytest.fixture(scope="module")

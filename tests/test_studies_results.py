@@ -119,9 +119,9 @@ def test_a_loss_is_said_as_plainly_as_a_win(measured: Any) -> None:
 @pytest.mark.parametrize(
     ("about", "theirs"),
     [
-        ("**Prompts' part**: FDBPL, ours", "template_memory"),
-        ("**Memory's and bridge's part**: ", "zero_shot"),
-        ("**Another context's part**: ", "template_memory"),
+        ("**Contexts' part**: FDBPL, ours", "template_bridge"),
+        ("**Bridge's part**: ", "zero_shot"),
+        ("**Another context's part**: ", "template_bridge"),
     ],
 )
 def test_every_part_is_told_by_four_measures(measured: Any, about: str, theirs: str) -> None:
@@ -145,10 +145,10 @@ def test_transfer_is_measured_by_the_targets_own_template(measured: Any) -> None
     line = said(text, "**Transfer**", "against zero-shot")
     assert "beats it in cross-dataset +2.00 (+2.00 to +2.00); is" in line
     assert "not distinguishable from it in shifted +2.00 (one dataset: no interval)" in line
-    lost = transfer({**LIFT, "template_memory": 5})
+    lost = transfer({**LIFT, "template_bridge": 5})
     text = written(measured(transfer=lost))
     assert "falls behind it in cross-dataset -3.00" in said(
-        text, "**Transfer**", "against template + memory"
+        text, "**Transfer**", "against template + bridge"
     )
 
 
