@@ -24,6 +24,9 @@ CONTRASTS = (
 )
 """What the summary says: what it is about, of whom, against whom, by which measures."""
 
+COMPARED = {TEACHER, "zero_shot_ensemble", *(name for _, *pair, _ in CONTRASTS for name in pair)}
+"""Methods that a summary speaks of, and two more that one wants to see beside them."""
+
 WORDS = {1: "beats it", 0: "is not distinguishable from it", -1: "falls behind it"}
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
 VERDICTS = (HOLDS, FAILS, UNKNOWN)

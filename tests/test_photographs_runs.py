@@ -15,9 +15,19 @@ from fdbpl.data.readers.table import read_table
 from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
+from studies.contrasts import OURS
 from studies.photographs import runs
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
-from studies.photographs.runs import RUNS, SHIFTED, Run, execute, measured, parameters, unpack_all
+from studies.photographs.runs import (
+    EVERY,
+    RUNS,
+    SHIFTED,
+    Run,
+    execute,
+    measured,
+    parameters,
+    unpack_all,
+)
 from studies.photographs.shifts import SHIFTS
 
 
@@ -41,7 +51,9 @@ def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params)
     assert len(shifted) == (len(SHIFTS) if run.shifted else 0)
     assert not run.shifted or params.source in SHIFTED
     assert set(params.data.own) == set(params.datasets)
-    assert {*params.methods, IMPORTED} == set(METHODS)
+    assert tuple(params.methods) == run.methods
+    assert {*EVERY, IMPORTED} == set(METHODS)
+    assert OURS in run.methods
     assert (params.student.architecture, params.teacher.architecture) == small.MODELS
     assert params.teacher.weights == "small"
     for name in run.datasets:
