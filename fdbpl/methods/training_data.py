@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -198,10 +199,10 @@ class TrainingData:
         return self._moments(regions.weighted(images))
 
     def _moments(self, pairs: Iterator[Pairs]) -> Moments:
-        first, *others = (
+        parts = (
             Moments.of(x, np.hstack([y, self._projected(x)]), weights) for x, y, weights in pairs
         )
-        return sum(others, first)
+        return reduce(add, parts)  # which holds two of them at a time
 
     def _projected(self, student: Floats) -> Floats:
         """Return the student's features (n, D) after its last projection."""
