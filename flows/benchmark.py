@@ -143,10 +143,8 @@ def _bring_all_up_to_date(params: Params, datasets: list[str], seconds: float) -
     The source of a transfer is learned on, too.
     """
     bar: Any = create_progress_artifact(0.0, key="datasets", description="Datasets that are done")
-    source, sources = (
-        params.source,
-        {one.learned_on(params, name) for one in wanted(params) for name in datasets},
-    )
+    source = params.source
+    sources = {one.learned_on(params, name) for one in wanted(params) for name in datasets}
     listed = [name for name in params.datasets if name in {*datasets, *sources}]
     failures: dict[str, str] = {}
     for step, words in (
