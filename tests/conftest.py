@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import torch
 from hypothesis import settings
+from photo_cases import photo_case, photo_pair  # noqa: F401 - fixtures
 from PIL import Image
 from s3 import s3, s3_server  # noqa: F401 - fixtures
 from safetensors.torch import save_file

@@ -1,51 +1,15 @@
 """The trials of the bridge, on random features of two small datasets."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import unit
 
-from fdbpl.clip.model import ClipModel
-from fdbpl.clip.projection import last_projection
 from fdbpl.methods.bridged import HiddenBridge
-from fdbpl.methods.params import TrainParams
-from studies.photographs import trials
-from studies.photographs.trials import CHOSEN, TEMPLATE, Bench, Photos, Trial, bridged, shots
-
-SETS = {"pets": ("a cat", "a dog", "an elk"), "ships": ("raft", "boat", "tug", "ark")}
-TEACHER = 12
-
-
-@pytest.fixture
-def pair(clip: ClipModel, monkeypatch: pytest.MonkeyPatch) -> Any:
-    about = {name: SimpleNamespace(template="a photo of a {}.") for name in SETS}
-    for name, value in (("DATASETS", about), ("DEVELOPMENT", ("pets",)), ("EVIDENCE", ("ships",))):
-        monkeypatch.setattr(trials, name, value)
-    monkeypatch.setattr(trials, "SCHEDULE", TrainParams(lr=0.01, epochs=2, batch=4))
-    rng, width = np.random.default_rng(0), len(last_projection(clip))
-
-    def photos(classes: int) -> Photos:
-        labels = np.repeat(np.arange(classes), 6)
-        parts = (unit(rng, len(labels), one) for one in (width, 32, TEACHER))
-        return Photos(labels, *parts)
-
-    return SimpleNamespace(
-        student=clip,
-        teacher=SimpleNamespace(logit_scale=20.0),
-        names=SETS,
-        seen={
-            part: {name: photos(len(names)) for name, names in SETS.items()}
-            for part in ("train", "test")
-        },
-        texts={
-            (name, of): unit(rng, len(names), dim)
-            for name, names in SETS.items()
-            for of, dim in (("student", 32), ("teacher", TEACHER))
-        },
-    )
+from studies.photographs import development, rejecting, trials
+from studies.photographs.development import MEASURES, Case, cases, shots
+from studies.photographs.trials import CHOSEN, TEMPLATE, Trial, bridged
 
 
 def test_shots_are_a_seeds_own_and_of_the_classes_asked_for() -> None:
@@ -56,11 +20,10 @@ def test_shots_are_a_seeds_own_and_of_the_classes_asked_for() -> None:
     assert not np.array_equal(found, shots(labels, np.array([1, 3]), 12))
 
 
-def test_the_mean_region_says_nothing_unless_it_is_left_where_it_was(pair: Any) -> None:
-    bench = Bench(pair, "pets", 11)
-    arrays = bench.learned(CHOSEN, CHOSEN.method).arrays
+def test_the_mean_region_says_nothing_unless_it_is_left_where_it_was(photo_case: Case) -> None:
+    arrays = CHOSEN.learned(photo_case, CHOSEN.method).arrays
     centred, not_centred = (
-        bench.decision(replace(CHOSEN, uncentred=means)).parts["bridge"]
+        replace(CHOSEN, uncentred=means).decision(photo_case).parts["bridge"]
         for means in ((), trials.MEANS)
     )
     assert not np.allclose(centred.rows[:, -1], 0, atol=1e-4)
@@ -83,30 +46,49 @@ def test_the_mean_region_says_nothing_unless_it_is_left_where_it_was(pair: Any) 
     ],
     ids=lambda one: one.title,
 )
-def test_every_kind_of_trial_is_measured(pair: Any, trial: Trial) -> None:
-    found = Bench(pair, "pets", 12).measured(trial)
-    assert tuple(found) == trials.MEASURES
+def test_every_kind_of_trial_is_measured(photo_case: Case, trial: Trial) -> None:
+    found = photo_case.measured(trial.logits(photo_case))
+    assert tuple(found) == MEASURES
     assert all(0 <= one <= 100 for one in found.values())
 
 
-def test_as_many_pictures_of_others_as_were_asked_for(pair: Any) -> None:
-    bench = Bench(pair, "pets", 11)
+def test_what_all_logits_say_rightly_is_measured_as_right(photo_case: Case) -> None:
+    right = np.eye(3)[photo_case.test.labels]
+    assert set(photo_case.measured(right).values()) == {100.0}
+    only_base = right * np.isin(np.arange(3), photo_case.halves[0]) + 1e-3 * right
+    assert photo_case.measured(-right)["joint H"] == 0
+    assert photo_case.measured(only_base)["new"] == 100
+
+
+def test_as_many_pictures_of_others_as_were_asked_for(photo_case: Case) -> None:
+    every = len(photo_case.others.labels)
+    assert every == sum(
+        len(photo_case.pair.seen["train"][one].labels) for one in ("birds", "ships")
+    )
     for count in (3, 9, 10_000):
-        regions, images = bench.others(Trial("others", trials.of_others(1.0), count)).open()
-        assert len(images) == min(count, len(pair.seen["train"]["ships"].labels))
+        regions, images = Trial("others", trials.of_others(1.0), count).source(photo_case).open()
+        assert len(images) == min(count, every)
         assert sum(len(one[0]) for one in regions.weighted(images)) == len(images)
 
 
 def test_the_page_tells_each_trial_beside_the_chosen(
-    pair: Any, monkeypatch: pytest.MonkeyPatch
+    photo_pair: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = {"Some": (Trial("the template alone", TEMPLATE),)}
     monkeypatch.setattr(trials, "TRIALS", listed)
     said: list[str] = []
-    text = trials.page(pair, "somewhere", said.append)
+    text = trials.page(photo_pair, "somewhere", said.append)
+    tables, rejecting_part = text.split("## Rejecting")
     assert said[0].startswith("tried: the template alone, joint H ")
     assert "at somewhere." in text
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [line for line in tables.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == [
         *("decision", "-" * len(CHOSEN.title), CHOSEN.title, "the template alone"),
     ]
+    assert rejecting.CHOSEN in rejecting_part
+
+
+def test_cases_are_every_seed_of_every_development_set(photo_pair: Any) -> None:
+    found = cases(photo_pair)
+    assert list(found) == ["pets", "birds"]
+    assert [one.seed for one in found["birds"]] == list(development.SEEDS)

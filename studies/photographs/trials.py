@@ -1,26 +1,17 @@
-"""How the bridge was chosen: trials on development photographs, into docs/trials.md.
+"""What was tried on development photographs, into docs/trials.md.
 
 Pictures are seen whole, so a trial takes seconds where a run of the pipeline takes minutes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fdbpl.classify.decision import Decision, unit
-from fdbpl.clip import small
-from fdbpl.clip.model import load_model
-from fdbpl.clip.params import ModelParams
-from fdbpl.clip.projection import last_projection
-from fdbpl.clip.vectors import template_vectors
-from fdbpl.evaluation.accuracy import accuracy, harmonic_mean
-from fdbpl.evaluation.statistics import t_interval
+from fdbpl.classify.decision import Decision
 from fdbpl.methods.bridged import OF_SOURCE_TOO, RIDGE, SHARE, Bridged, HiddenBridge
 from fdbpl.methods.method import Method
 from fdbpl.methods.params import TrainParams
@@ -28,81 +19,32 @@ from fdbpl.methods.region_pairs import SourceRegions
 from fdbpl.methods.registry import find_method
 from fdbpl.reporting.tables import markdown
 from fdbpl.training.learning import Learned, classifier, learn_method, region_pairs, training_data
-from studies.photographs.features import features
-from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, class_names, read_part
+from studies.photographs import directions, steps
+from studies.photographs.development import MEASURES, Case, cases, difference
+from studies.photographs.directions import Direction
+from studies.photographs.pair import Floats, Pair, Photos, Say
+from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
+from studies.photographs.rejecting import rejection_table
 
-SEEDS, SHOTS = (11, 12, 13), 16
 SCHEDULE = TrainParams(lr=0.01, epochs=25, batch=32)
-MEASURES = ("base", "new", "H", "joint H")
 TEMPLATE = find_method("zero_shot")
 MEANS = ("hidden_mean", "feature_mean")
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Say = Callable[[str], None]
 
+class Tried(Protocol):
+    """A decision that is tried: its name in the table, and the logits (T, C) of test pictures."""
 
-@dataclass(frozen=True)
-class Photos:
-    """The pictures of a part of a dataset, as both models see them whole.
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
 
-    Attributes:
-        labels: (n,) by the order of the classes' folders.
-        hidden: (n, H) the student's before its last projection.
-        student: (n, D) the student's.
-        teacher: (n, E) the teacher's.
-    """
-
-    labels: Ints
-    hidden: Floats
-    student: Floats
-    teacher: Floats
-
-
-class Pair:
-    """The student of the study and its teacher, with what they see.
-
-    Args:
-        photos: where the tar files lie.
-        out: holds all that is made.
-        student: weights of the student.
-        say: told of what was encoded.
-    """
-
-    def __init__(self, photos: Path, out: Path, student: Path, say: Say) -> None:
-        """Load both models, and encode what was not encoded before."""
-        name, of_teacher = small.MODELS
-        own = ModelParams(architecture=name, weights=str(student), activation="gelu")
-        self.student = load_model(own, "student")
-        self.teacher = load_model(ModelParams(architecture=of_teacher, weights="small"), "teacher")
-        self.names = {one: tuple(class_names(photos, one).values()) for one in DATASETS}
-        self.seen = {part: self._seen(photos, part, out, say) for part in ("train", "test")}
-        self.texts = {
-            (one, of): template_vectors(clip, names, DATASETS[one].template)
-            for one, names in self.names.items()
-            for of, clip in (("student", self.student), ("teacher", self.teacher))
-        }
-
-    def _seen(self, photos: Path, part: str, out: Path, say: Say) -> dict[str, Photos]:
-        """Return the pictures of a part by dataset."""
-        hidden, before = (
-            features(photos, part, model, out / "features", say) for model in small.MODELS
-        )
-        own, other = (last_projection(one).numpy() for one in (self.student, self.teacher))
-        return {
-            name: Photos(
-                np.array([one.label for one in read_part(photos, name, part)]),
-                hidden[name],
-                unit(hidden[name] @ own),
-                unit(before[name] @ other),
-            )
-            for name in DATASETS
-        }
+    def logits(self, case: Case) -> Floats:
+        """Return those of the case's test pictures for all its classes."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One decision that is tried.
+    """A method of the package, learned as the pipeline does.
 
     Attributes:
         title: as the table calls it.
@@ -120,6 +62,56 @@ class Trial:
     uncentred: tuple[str, ...] = ()
     afterwards: bool = False
 
+    def logits(self, case: Case) -> Floats:
+        """Return those of the case's test pictures for all its classes."""
+        decision = self.decision(case)
+        shown = case.test.hidden if decision.sees == "hidden" else case.test.student
+        return decision.logits(shown, np.concatenate(case.halves))
+
+    def decision(self, case: Case) -> Decision:
+        """Return what decides between all classes."""
+        method, given = self.method, self.learned(case, self.method)
+        if self.afterwards and isinstance(method, Bridged):
+            inner = self.learned(case, method.inner)
+            given = replace(given, arrays={**given.arrays, **inner.arrays})
+        cleared = {name: 0 * given.arrays[name] for name in self.uncentred}
+        given = replace(given, arrays={**given.arrays, **cleared})
+        names, template = case.pair.names[case.dataset], DATASETS[case.dataset].template
+        return classifier(case.pair.student, given, names, template, case.text("teacher"))
+
+    def learned(self, case: Case, method: Method) -> Learned:
+        """Return what a method learns from the seed's shots of the base classes."""
+        pair, own, base = case.pair, case.own, case.halves[0]
+        data = training_data(
+            pair.student,
+            [pair.names[case.dataset][label] for label in base],
+            student=self._shown(own) if method.sees == "hidden" else own.student,
+            teacher=own.teacher,
+            teacher_vectors=case.text("teacher")[base],
+            teacher_scale=pair.teacher.logit_scale,
+            labels=np.searchsorted(base, own.labels),
+            anchors=case.text("student")[base],
+            picks={case.seed: np.arange(len(own.labels))},
+            params=SCHEDULE,
+            sees=method.sees,
+            takes_projected=method.takes_projected,
+            source=self.source(case),
+        )
+        return learn_method(method, data, SCHEDULE)[case.seed]
+
+    def source(self, case: Case) -> SourceRegions:
+        """Return what is known of other datasets' training pictures, without labels."""
+        found = case.source
+        if self.others != "shots":
+            drawn = np.random.default_rng(case.seed).permutation(len(case.others.labels))
+            found = case.others.of(np.sort(drawn[: int(self.others)]))
+        shown = self._shown(found)
+        pairs = region_pairs(shown, found.teacher, None, 1, torch.device("cpu"))
+        return SourceRegions(lambda: (pairs, np.arange(len(shown))), "tried")
+
+    def _shown(self, photos: Photos) -> Floats:
+        return photos.hidden if self.hidden else photos.student
+
 
 def bridged(
     bridge: HiddenBridge = OF_SOURCE_TOO, share: float = SHARE, inner: Method = TEMPLATE
@@ -135,9 +127,10 @@ def of_others(weight: float, ridge: float = RIDGE) -> Bridged:
 
 KDPL, OURS = find_method("kdpl"), find_method("fdbpl_prompts")
 CHOSEN = Trial("**chosen**: share 2, ridge 0.3, the source as heavy as the shots", bridged())
-TRIALS: Mapping[str, tuple[Trial, ...]] = {
+TRIALS: Mapping[str, Sequence[Tried]] = {
     "The bridge": (
         Trial("the template alone", TEMPLATE),
+        Direction("the teacher itself", directions.teacher),
         Trial("own pictures alone", bridged(HiddenBridge())),
         Trial("from f, after the projection", bridged(), hidden=False),
         Trial("only the template centred", bridged(), uncentred=MEANS[:1]),
@@ -156,107 +149,13 @@ TRIALS: Mapping[str, tuple[Trial, ...]] = {
         Trial("KDPL's context, learned without it", bridged(inner=KDPL), afterwards=True),
         Trial("our two contexts, on what the bridge leaves", bridged(inner=OURS)),
         Trial("our two contexts, learned without it", bridged(inner=OURS), afterwards=True),
+        *steps.CONTEXTS,
     ),
+    "Other maps": (*directions.MAPS, *steps.BY_STEPS),
+    "Class means and memories": directions.CLASS_MEANS,
+    "Unlabelled pictures of all classes (transductive)": directions.TRANSDUCTIVE,
 }
 """What is tried, beside CHOSEN."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Learns and measures a trial on a dataset and seed of development."""
-
-    pair: Pair
-    dataset: str
-    seed: int
-
-    @cached_property
-    def halves(self) -> tuple[Ints, Ints]:
-        """The labels of base and new classes."""
-        classes = np.arange(len(self.pair.names[self.dataset]))
-        base = -(-len(classes) // 2)
-        return classes[:base], classes[base:]
-
-    def measured(self, trial: Trial) -> dict[str, float]:
-        """Return base, new, H and joint H, in per cent."""
-        test, (base, new) = self.pair.seen["test"][self.dataset], self.halves
-        decision = self.decision(trial)
-        shown = test.hidden if decision.sees == "hidden" else test.student
-        every = np.arange(len(base) + len(new))
-
-        def right(half: Ints, among: Ints) -> float:
-            rows = np.isin(test.labels, half)
-            return accuracy(shown[rows], test.labels[rows], decision, among.tolist())
-
-        apart = [right(half, half) for half in (base, new)]
-        joint = [right(half, every) for half in (base, new)]
-        return dict(
-            zip(MEASURES, [*apart, harmonic_mean(*apart), harmonic_mean(*joint)], strict=True)
-        )
-
-    def decision(self, trial: Trial) -> Decision:
-        """Return what decides between all classes."""
-        method, given = trial.method, self.learned(trial, trial.method)
-        if trial.afterwards and isinstance(method, Bridged):
-            inner = self.learned(trial, method.inner)
-            given = replace(given, arrays={**given.arrays, **inner.arrays})
-        cleared = {name: 0 * given.arrays[name] for name in trial.uncentred}
-        given = replace(given, arrays={**given.arrays, **cleared})
-        names, template = self.pair.names[self.dataset], DATASETS[self.dataset].template
-        vectors = self.pair.texts[self.dataset, "teacher"]
-        return classifier(self.pair.student, given, names, template, vectors)
-
-    def learned(self, trial: Trial, method: Method) -> Learned:
-        """Return what a method learns from the seed's shots of the base classes."""
-        seen, (base, _) = self.pair.seen["train"][self.dataset], self.halves
-        rows = shots(seen.labels, base, self.seed)
-        names, before = self.pair.names[self.dataset], method.sees == "hidden"
-        data = training_data(
-            self.pair.student,
-            [names[label] for label in base],
-            student=(seen.hidden if trial.hidden and before else seen.student)[rows],
-            teacher=seen.teacher[rows],
-            teacher_vectors=self.pair.texts[self.dataset, "teacher"][base],
-            teacher_scale=self.pair.teacher.logit_scale,
-            labels=np.searchsorted(base, seen.labels[rows]),
-            anchors=self.pair.texts[self.dataset, "student"][base],
-            picks={self.seed: np.arange(len(rows))},
-            params=SCHEDULE,
-            sees=method.sees,
-            takes_projected=method.takes_projected,
-            source=self.others(trial),
-        )
-        return learn_method(method, data, SCHEDULE)[self.seed]
-
-    def others(self, trial: Trial) -> SourceRegions:
-        """Return what is known of other datasets' training pictures, without labels."""
-        train = self.pair.seen["train"]
-        source = train[EVIDENCE[0]]
-        if trial.others == "shots":
-            classes = np.unique(source.labels)
-            picked = [shots(source.labels, classes, seed) for seed in SEEDS]
-            found = [(source, np.unique(np.concatenate(picked)))]
-        else:
-            others = [one for name, one in train.items() if name != self.dataset]
-            drawn = np.random.default_rng(self.seed).permutation(sum(len(o.labels) for o in others))
-            taken = np.sort(drawn[: int(trial.others)])
-            ends = np.cumsum([0, *(len(one.labels) for one in others)])
-            found = [
-                (one, taken[(start <= taken) & (taken < end)] - start)
-                for one, (start, end) in zip(others, pairwise(ends), strict=True)
-            ]
-        student = np.concatenate(
-            [(one.hidden if trial.hidden else one.student)[rows] for one, rows in found]
-        )
-        teacher = np.concatenate([one.teacher[rows] for one, rows in found])
-        pairs = region_pairs(student, teacher, None, 1, torch.device("cpu"))
-        return SourceRegions(lambda: (pairs, np.arange(len(student))), "tried")
-
-
-def shots(labels: Ints, classes: Ints, seed: int) -> Ints:
-    """Return the rows of a seed's shots of some classes, ascending."""
-    drawn = np.random.default_rng(seed)
-    picked = [drawn.permutation(np.flatnonzero(labels == one))[:SHOTS] for one in classes]
-    return np.sort(np.concatenate(picked))
 
 
 def write_trials(photos: Path, out: Path, student: Path, docs: Path, about: str, say: Say) -> Path:
@@ -269,16 +168,17 @@ def write_trials(photos: Path, out: Path, student: Path, docs: Path, about: str,
 
 def page(pair: Pair, about: str, say: Say) -> str:
     """Return docs/trials.md."""
-    chosen = results(pair, CHOSEN)
+    tried = cases(pair)
+    chosen = results(tried, CHOSEN)
     heads = ("decision", *MEASURES, "joint H, less the chosen")
     parts = [INTRODUCTION.format(about=about, source=EVIDENCE[0], sets=", ".join(DEVELOPMENT))]
     for title, trials in TRIALS.items():
         rows = [row(CHOSEN, chosen, chosen)]
         for trial in trials:
-            rows.append(row(trial, results(pair, trial), chosen))
+            rows.append(row(trial, results(tried, trial), chosen))
             say(f"tried: {trial.title}, joint H {rows[-1][len(MEASURES)]}")
         parts += [f"## {title}", markdown([heads, *rows])]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *rejection_table(tried)]) + "\n"
 
 
 INTRODUCTION = """\
@@ -287,29 +187,30 @@ INTRODUCTION = """\
 Written by `python -m studies.photographs --photos DIR --step trials` at {about}. No number here was
 typed by hand.
 
-How the [bridge](methods.md#the-bridge) was chosen: on the development sets of
-[photographs](photographs.md) ({sets}), 16 shots of base classes, seeds 11, 12 and 13, no label
-read; pictures are seen whole, where the pipeline takes five regions of each. The source is
-{source}: its 16 shots of each class by the three seeds. Per cent, averages over datasets and seeds;
-a difference has a 95 % t-interval over the five datasets."""
+What was tried on the development sets of [photographs](photographs.md) alone ({sets}):
+how the [bridge](methods.md#the-bridge) was chosen, and which other directions were
+left. 16 shots of base classes, seeds 11, 12 and 13, no label read; pictures are seen whole, where
+the pipeline takes five regions of each. The source is {source}: its 16 shots of each class by the
+three seeds. Per cent, averages over datasets and seeds; a difference has a 95 % t-interval over the
+five datasets. `studies/photographs/directions.py` has each formula."""
 
 
-def results(pair: Pair, trial: Trial) -> dict[str, dict[str, float]]:
+def results(tried: Mapping[str, Sequence[Case]], trial: Tried) -> dict[str, dict[str, float]]:
     """Return each measure by dataset, a mean over seeds."""
     found: dict[str, dict[str, float]] = {name: {} for name in MEASURES}
-    for dataset in DEVELOPMENT:
-        of_seeds = [Bench(pair, dataset, seed).measured(trial) for seed in SEEDS]
+    for dataset, seeds in tried.items():
+        of_seeds = [case.measured(trial.logits(case)) for case in seeds]
         for name in MEASURES:
             found[name][dataset] = float(np.mean([one[name] for one in of_seeds]))
     return found
 
 
 def row(
-    trial: Trial,
+    trial: Tried,
     found: Mapping[str, Mapping[str, float]],
     chosen: Mapping[str, Mapping[str, float]],
 ) -> tuple[str, ...]:
     """Return a trial's line of the table."""
     means = (f"{np.mean(list(found[name].values())):.2f}" for name in MEASURES)
-    gaps = [found["joint H"][name] - chosen["joint H"][name] for name in DEVELOPMENT]
-    return (trial.title, *means, "-" if trial is CHOSEN else str(t_interval(gaps)))
+    gap = "-" if trial is CHOSEN else difference(found["joint H"], chosen["joint H"])
+    return (trial.title, *means, gap)
