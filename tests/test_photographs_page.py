@@ -29,13 +29,14 @@ METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
-    """Small runs of all four names: birds and fish, and birds in ink."""
+    """Small runs of all five names: birds and fish, and birds in ink."""
     root = tmp_path_factory.mktemp("photographs")
     drawn = {
         "evidence": (["birds", "fish", "birds-inked"], ["base-to-new", "transfer"], [2]),
         "development": (["cars"], ["base-to-new", "all-classes"], [2]),
         "caltech": (["fish", "fish-inked"], ["transfer"], [2]),
         "few_shot": (["birds", "fish"], ["all-classes"], [1, 2]),
+        "transductive": (["birds", "fish"], ["transductive"], [2]),
     }
     found = {}
     for name, (datasets, protocols, shots) in drawn.items():
@@ -79,6 +80,7 @@ def test_the_page_shows_every_run_and_small_pictures(docs: Path) -> None:
     assert "at 1 shot " in part(text, "In plain words, from evidence alone")
     assert "cars" not in part(text, "In plain words, from evidence alone")
     assert "Choices were made on cars" in part(text, "Development")
+    assert "unlabelled training images of all classes" in part(text, "Transductive")
     assert "| fish-inked |" in part(text, "Transfer from fish")
     assert "| birds-inked |" in part(text, "Transfer from birds")
     for word in ("tiny_imagenet were in the training part", "64 pixels", "rarely and noisily"):

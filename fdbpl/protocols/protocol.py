@@ -56,7 +56,8 @@ class Protocol:
         learns_on_source: whether `source` alone is learned on and every dataset tested, to whose
             class names the prompts are carried; else each dataset is learned and tested by itself.
         needs_labels: whether training images without a class rule a dataset out.
-        trained_as: another protocol that learns the same of the source: where it is wanted too,
+        gives_labels: whether methods may read the labels of training images.
+        trained_as: another protocol that learns from the same images: where it is wanted too,
             nothing is learned twice.
     """
 
@@ -69,6 +70,7 @@ class Protocol:
     learns_every_count: bool = False
     learns_on_source: bool = False
     needs_labels: bool = True
+    gives_labels: bool = True
     trained_as: str | None = None
 
     def learned_on(self, params: Wanted, dataset: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -10,6 +11,7 @@ from fdbpl.methods.registry import title_of
 from fdbpl.protocols.all_classes import ALL_CLASSES
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
 from fdbpl.protocols.protocol import Protocol
+from fdbpl.protocols.transductive import TRANSDUCTIVE
 from fdbpl.protocols.transfer import TRANSFER
 from fdbpl.reporting import few_shot, tables
 from fdbpl.reporting.section import Section
@@ -78,12 +80,35 @@ def base_to_new(params: Params, protocol: Protocol, records: Records) -> Section
         tables.joint_table(comparison),
     ]
     return Section(
-        "methods",
+        "methods" if protocol is BASE_TO_NEW else protocol.name,
         comparison["methods"],
         parts,
         1.4 + 0.32 * len(comparison["methods"]),
         (lambda figure: tables.plot(comparison, shown or telling, figure)) if telling else None,
     )
+
+
+def transductive(params: Params, protocol: Protocol, records: Records) -> Section | None:
+    """Return what `base_to_new` does, and say what was seen."""
+    section = base_to_new(params, protocol, records)
+    if section is None:
+        return None
+    return replace(
+        section,
+        tables=[SEEN, *(one for one in section.tables if one is not tables.JOINT)],
+        draw=section.draw and partial(_titled, protocol.title, section.draw),
+    )
+
+
+SEEN = (
+    "Transductive: unlabelled training images of all classes were learned from, those of new "
+    "classes too, and all their names. Methods that read labels take no part."
+)
+
+
+def _titled(title: str, draw: Callable[[Any], None], figure: Any) -> None:
+    figure.suptitle(title)
+    draw(figure)
 
 
 def all_classes(params: Params, protocol: Protocol, records: Records) -> Section | None:
@@ -170,5 +195,6 @@ Report = Callable[[Params, Protocol, Records], Section | None]
 REPORTS: Mapping[str, Report] = {
     BASE_TO_NEW.name: base_to_new,
     ALL_CLASSES.name: all_classes,
+    TRANSDUCTIVE.name: transductive,
     TRANSFER.name: transfer,
 }

@@ -34,7 +34,6 @@ from fdbpl.data.registry import open_dataset
 from fdbpl.methods.batch import Floats
 from fdbpl.methods.method import Method
 from fdbpl.methods.prompts import PromptMethod
-from fdbpl.methods.registry import usable
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
@@ -181,7 +180,7 @@ def _seconds_of_a_view(params: Params, tower: Callable[..., ImageEncoder], plan:
 
 def trainings_of(params: Params, task: Task) -> list[Training]:
     """Return what is trained of a task; methods that train alike are trained once."""
-    listed = usable(params.chosen_methods, labels=task.plan.teaches_labels)
+    listed = task.methods(params)
     alike = {canonical_json(one.training): one for one in listed if one.takes_steps}
     names = task.plan.vocabulary[: params.train.likeliest] or task.names
     images = max(map(len, task.picks.values()), default=0)

@@ -14,7 +14,6 @@ from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.weights import about_model
 from fdbpl.evaluation.record import Cell, DatasetRecord, Run, write_record
 from fdbpl.methods.method import Method
-from fdbpl.methods.registry import usable
 from fdbpl.protocols.protocol import Protocol
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
@@ -104,10 +103,10 @@ class Tested:
         """Return the methods that can be learned and say something when measured."""
         if not len(self.plan.test):
             return []
-        found = usable(self.params.chosen_methods, labels=task.plan.teaches_labels)
+        found = task.methods(self.params)
         if not self.plan.tests_labels:
             found = [one for one in found if one.sees != "teacher"]  # what they agree with
-        return [one for one in found if one.transfers or not protocol.learns_on_source]
+        return found
 
     def _cell(self, protocol: Protocol, task: Task, method: Method, seed: int) -> Cell:
         key = protocol.name, method.name

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from fdbpl.methods.method import Method
+from fdbpl.methods.registry import usable
 from fdbpl.protocols.protocol import Classes, Labels, Protocol, Shots
 from fdbpl.protocols.registry import PROTOCOLS
 from fdbpl.regions.plan import Plan
@@ -41,6 +43,12 @@ class Task:
     def names(self) -> tuple[str, ...]:
         """The names learned from: the plan's vocabulary, or else those of the classes learned."""
         return self.plan.vocabulary or tuple(self.plan.class_names[label] for label in self.labels)
+
+    def methods(self, params: Params) -> list[Method]:
+        """Return the methods of the parameters that can learn it and take part."""
+        labels = self.plan.teaches_labels and self.protocol.gives_labels
+        found = usable(params.chosen_methods, labels=labels)
+        return [one for one in found if one.transfers or not self.protocol.learns_on_source]
 
     @cached_property
     def picks(self) -> Mapping[int, tuple[int, ...]]:

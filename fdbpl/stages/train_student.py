@@ -14,7 +14,7 @@ from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.projection import shows_hidden
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.region_pairs import SourceRegions
-from fdbpl.methods.registry import IMPORTED, usable
+from fdbpl.methods.registry import IMPORTED
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
@@ -48,7 +48,6 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     """
     plan = load_planned(params, dataset, work)
     tasks = tasks_of(params, plan)
-    methods = usable(params.chosen_methods, labels=plan.teaches_labels)
     clip = load_model(params.student, "student")
     brought = {  # before the training, which a wrong file shall not cost
         (task.folder, seed): bring_in(checkpoint(params, dataset, task.folder, seed), plan, clip)
@@ -70,11 +69,11 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
             (folder / task.folder).mkdir()
             own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
             part = _part_of(report, done, len(tasks))
-            tested = [one for one in methods if one.transfers or not task.protocol.learns_on_source]
-            found = learner.learn(tested, own, folder / task.folder, part)
+            found = learner.learn(task.methods(params), own, folder / task.folder, part)
             notes += [f"  {task.folder}:", *found] if found and len(tasks) > 1 else found
             stores += learner.stores
         work.before_writing()
+    methods = {one.name for task in tasks for one in task.methods(params)}
     of_tasks = f" x {len(tasks)} tasks" if len(tasks) > 1 else ""
     return [
         f"{dataset}: {len(methods)} methods x {len(params.seeds)} seeds{of_tasks}: "

@@ -21,6 +21,7 @@ from studies.photographs.sections import (
     datasets_table,
     developed,
     few_shot_contrasts,
+    seen_all,
 )
 from studies.records import (
     PHOTOGRAPHS_COMMAND,
@@ -31,6 +32,7 @@ from studies.records import (
 from studies.tables import accuracies, by_dataset, folded, ood, transfer
 
 EVIDENCE, DEVELOPMENT, SECOND, FEW_SHOT = "evidence", "development", "caltech", "few_shot"
+SEEN_ALL = "transductive"
 """The names of runs. The second is of another source of a transfer."""
 
 METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_shot.png"
@@ -42,7 +44,8 @@ def write_page(
     """Write photographs.md, photographs.json and the pictures shown; return their paths.
 
     Args:
-        runs: "evidence", and what else was run of "development", "caltech" and "few_shot".
+        runs: "evidence", and what else was run of "development", "caltech", "few_shot" and
+            "transductive".
         about: commit and machine.
         docs: the folder to write into.
         method: the one whose confusions are shown.
@@ -55,7 +58,9 @@ def write_page(
     records = {name: _compared(run) for name, run in runs.items()}
     detected = read_over_all("ood", evidence.work, evidence.params)
     halved = {
-        name: read_measures(run.work, run.params) for name, run in runs.items() if name != FEW_SHOT
+        name: read_measures(run.work, run.params)
+        for name, run in runs.items()
+        if name not in (FEW_SHOT, SEEN_ALL)
     }
     wrong = {
         name: mistakes(evidence.params, evidence.work, name, method)
@@ -163,6 +168,8 @@ def _tables(
             yield f"Transfer from {measures[name].source}", shown
     if FEW_SHOT in records:
         yield "Few shots", few_shot.tables(records[FEW_SHOT]["all_classes"])
+    if SEEN_ALL in records:
+        yield "Transductive", seen_all(records[SEEN_ALL][SEEN_ALL])
     if shown := [*ood(evidence)]:
         yield "OOD detection", shown
     if DEVELOPMENT in records:

@@ -9,6 +9,7 @@ from fdbpl.clip import small
 from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.protocols.all_classes import ALL_CLASSES
 from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.transductive import TRANSDUCTIVE
 from fdbpl.protocols.transfer import TRANSFER
 from fdbpl.settings.params import Params, check_params
 from fdbpl.stages import PER_DATASET, run_stage
@@ -27,6 +28,8 @@ SHIFTED = ("tiny_imagenet", "caltech101")
 EVERY = tuple(name for name in METHODS if name != IMPORTED)
 TOLD = tuple(name for name in METHODS if name in {*EVERY} & {*COMPARED})
 """Methods that sentences are about, where all would take too long."""
+
+LABEL_FREE = tuple(name for name in TOLD if not METHODS[name].labelled)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ RUNS: Mapping[str, Run] = {
     "evidence": Run(EVIDENCE, (BASE_TO_NEW.name, TRANSFER.name), shifted=True, with_ood=True),
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True, methods=TOLD),
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16)),
+    "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
 }
 
 

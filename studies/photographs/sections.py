@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdbpl.methods.registry import title_of
-from fdbpl.reporting import few_shot
+from fdbpl.reporting import few_shot, tables
+from fdbpl.reporting.protocols import SEEN
 from fdbpl.reporting.tables import markdown
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
@@ -44,6 +45,18 @@ def few_shot_contrasts(measures: Measures) -> Iterator[Contrast]:
         about = f"{title_of(OURS)} against {title_of(rival)}"
         names = {f"at {one}": one for one in measures.found}
         yield Contrast(about, {name: ((one, OURS), (one, rival)) for name, one in names.items()})
+
+
+def seen_all(methods: Mapping[str, Any]) -> list[str]:
+    """Return the tables of the transductive protocol."""
+    comparison = {"methods": methods}
+    names = list(next(iter(methods.values()))["datasets"])
+    return [
+        SEEN,
+        tables.averages_table(comparison, names),
+        tables.datasets_table(comparison, names),
+        tables.joint_table(comparison),
+    ]
 
 
 def datasets_table(runs: Mapping[str, Run]) -> str:
