@@ -29,6 +29,11 @@ EVERY = tuple(name for name in METHODS if name != IMPORTED)
 TOLD = tuple(name for name in METHODS if name in {*EVERY} & {*COMPARED})
 """Methods that sentences are about, where all would take too long."""
 
+CURVES = (
+    *("zero_shot", "teacher", "linear_probe", "tip_adapter", "tip_adapter_f", "gda", "gda_teacher"),
+    *("template_bridge", "coop", "kdpl", "fdbpl"),
+)
+"""Methods that have a curve over shots: those that learn no context, and three that do."""
 LABEL_FREE = tuple(name for name in TOLD if not METHODS[name].labelled)
 
 
@@ -62,7 +67,7 @@ RUNS: Mapping[str, Run] = {
     "development": Run(DEVELOPMENT, (BASE_TO_NEW.name,), seeds=(11, 12, 13), source=EVIDENCE[0]),
     "evidence": Run(EVIDENCE, (BASE_TO_NEW.name, TRANSFER.name), shifted=True, with_ood=True),
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True, methods=TOLD),
-    "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16)),
+    "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16), methods=CURVES),
     "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
 }
 
