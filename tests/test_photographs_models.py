@@ -157,6 +157,7 @@ def test_the_command_makes_all_models_and_says_whether_they_are_the_frozen_ones(
     trained = [(model, RECIPE) for model in small.MODELS] + [(STUDENT, replace(RECIPE, seed=2))]
     monkeypatch.setattr(models, "TRAINED", trained)
     monkeypatch.setattr(models, "processes", here)
+    monkeypatch.setattr(models, "token_vectors", lru_cache(models.token_vectors))
     words = ("--photos", str(photos), "--out", str(tmp_path), "--step", "models")
     said = run(*words, code=0)
     assert said.count("text tower trained, 20 pictures, 2 steps") == 3

@@ -14,7 +14,7 @@ from fdbpl.system.machine import commit, machine
 from studies.photographs import models, runs
 from studies.photographs.card import write_card
 from studies.photographs.page import write_page
-from studies.photographs.parts import DATASETS
+from studies.photographs.parts import DATASETS, class_names
 from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
 from studies.photographs.shifts import SHIFTS
@@ -61,6 +61,8 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
     """
     photos, out = photos.resolve(), out.resolve()
     wanted = steps or STEPS
+    for dataset in DATASETS:
+        class_names(photos, dataset)  # an absent one is named at once, not after minutes
     student = out / "pair" / "student.safetensors"
     if "models" in wanted:
         _models(photos, out, student, jobs)
