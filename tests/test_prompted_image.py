@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_prompting import storages
 from torch import Tensor
 
+from bench.plain_image import plain_image
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompted_image import PromptedImage, why_not
 from fdbpl.system.errors import UserError
@@ -51,27 +52,11 @@ def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tens
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def plain(tower: Any, prompts: Tensor, pixels: Tensor, first: int = 0) -> Tensor:
-    """Encode pixels (B, 3, H, W) under prompts (depth, P, W) to unit features (B, D)."""
-
-    def put_in(x: Tensor, layer: int) -> Tensor:
-        return torch.cat([x[:, :own], prompts[layer - first].expand(len(x), -1, -1)], dim=1)
-
-    x = tower.conv1(pixels).flatten(2).transpose(1, 2)
-    x = torch.cat([tower.class_embedding.expand(len(x), 1, -1), x], dim=1)
-    x = x + tower.positional_embedding
-    own, learned = x.shape[1], range(first, first + len(prompts))
-    x = tower.ln_pre(put_in(x, 0) if 0 in learned else x)
-    for layer, block in enumerate(tower.transformer.resblocks):
-        x = block(put_in(x, layer) if layer in learned and layer > 0 else x)
-    return F.normalize(tower._pool(x[:, :own])[0] @ tower.proj, dim=-1)
-
-
 def plainly(clip: ClipModel, first: int = 0) -> Callable[[Tensor, Tensor], Tensor]:
     """The plain way of S runs (S, depth, P, W) and (S, B, 3, H, W), one after the other."""
     tower = clip.network.visual
     return lambda prompts, pixels: torch.stack(
-        [plain(tower, *run, first) for run in zip(prompts, pixels, strict=True)]
+        [plain_image(tower, *run, first) for run in zip(prompts, pixels, strict=True)]
     )
 
 
