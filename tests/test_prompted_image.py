@@ -216,6 +216,17 @@ def test_nothing_flows_into_the_tower_or_the_images(image) -> None:
     assert all(parameter.grad is None for parameter in clip.network.parameters())
 
 
+def test_on_another_device_nothing_is_waited_for(image) -> None:
+    """As `test_on_device` says of the "meta" device."""
+    clip = image("gelu")
+    clip.network.to("meta")
+    prompts = torch.empty(2, 2, 3, WIDTH, device="meta", requires_grad=True)
+    pixels = torch.empty(2, 40, 3, 32, 32, device="meta")
+    features = engine(clip, memory_mb=1)(prompts, pixels)
+    features.sum().backward()
+    assert features.device.type == prompts.grad.device.type == "meta"
+
+
 OTHER = {
     "attention": ({"vision_cfg": {**SMALL, "attentional_pool": True}}, "pools by attention"),
     "all": ({"vision_cfg": {**SMALL, "pool_type": "none"}}, "pools by 'none'"),
