@@ -8,6 +8,8 @@
 Models have their true shapes and random weights. Each way runs in a process of its own, so that
 peak memory is its own. Losses and gradients of the first step are compared like with like: (b)
 with (c) on FDBPL's objective, (a) with the engine on KDPL's.
+
+With --towers both, tokens are learned in both towers: see bench.step_vision.
 """
 
 import tempfile
@@ -19,7 +21,7 @@ from typing import Any
 import click
 import torch
 
-from bench import finding
+from bench import finding, step_vision
 from bench.step_way import Settings, measure
 
 WAYS = ("online", "teacher_cached", "engine")
@@ -28,17 +30,20 @@ MANY = 1000  # classes from which two steps must do
 
 def run_way(settings: Settings) -> dict[str, Any]:
     """Measure one way in a fresh process."""
-    return finding.in_process(measure, settings, threads=settings.threads)
+    work = step_vision.measure if settings.towers == "both" else measure
+    return finding.in_process(work, settings, threads=settings.threads)
 
 
 def difference(folder: Path, found: str, wanted: str) -> float:
-    """Relative difference of two gradients; the engine's negative context counts with (b)'s."""
-    a, b = (torch.load(folder / f"{name}.pt") for name in (found, wanted))
-    return float((a - b).norm() / b.norm())
+    """Relative difference of gradients, of what is learned the worst; both contexts are one."""
+    pairs = zip(*(torch.load(folder / f"{name}.pt") for name in (found, wanted)), strict=True)
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
 def row(settings: Settings) -> dict[str, Any]:
     """Measure all ways at one number of classes."""
+    if settings.towers == "both":
+        return step_vision.row(settings, run_way, difference)
     folder = Path(settings.folder)
     found = {way: run_way(replace(settings, way=way)) for way in WAYS}
     ms = {way: median(found[way]["ms"]) for way in WAYS}
@@ -64,6 +69,7 @@ def row(settings: Settings) -> dict[str, Any]:
 
 
 @click.command()
+@click.option("--towers", type=click.Choice(["text", "both"]), default="text", show_default=True)
 @click.option("--student", default="ViT-B-32", show_default=True)
 @click.option("--teacher", default="ViT-L-14", show_default=True)
 @click.option("--classes", default="10,24,100,500,1000", show_default=True)
@@ -92,6 +98,8 @@ def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
 
 def section(found: dict[str, Any]) -> str:
     """Return the table for docs/performance.md."""
+    if found["options"].get("towers") == "both":
+        return step_vision.section(found)
     heads = {"classes": "classes", "online_ms": "(a) online, ms",
              "teacher_cached_ms": "(b) teacher cached, ms", "engine_ms": "(c) engine, ms",
              "online_over_engine": "a/c", "teacher_cached_over_engine": "b/c",

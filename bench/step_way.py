@@ -33,9 +33,14 @@ METHOD = {"online": "kdpl", "teacher_cached": "paper", "engine": "paper"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process measures; `way` is "features", "online", "teacher_cached" or "engine"."""
+    """What a process measures.
+
+    `way` is "features", "online", "teacher_cached" or "engine", and of both towers "activations";
+    `towers` is "text" or "both".
+    """
 
     way: str
+    towers: str
     student: str
     teacher: str
     classes: int
@@ -50,7 +55,7 @@ class Settings:
     folder: str
 
 
-def _autocast(s: Settings) -> torch.autocast:
+def autocast(s: Settings) -> torch.autocast:
     return torch.autocast(s.device, dtype=torch.bfloat16, enabled=s.precision == "bf16")
 
 
@@ -59,14 +64,18 @@ def draw(s: Settings, *shape: int, salt: int) -> Tensor:
     return torch.randn(*shape, generator=generator)
 
 
+def pixels_of(s: Settings, clip: ClipModel) -> Tensor:
+    """Draw a batch (B, 3, S, S) for this model."""
+    return draw(s, s.batch, 3, clip.image_size, clip.image_size, salt=1)
+
+
 def image_tower(s: Settings, clip: ClipModel) -> Callable[[], Tensor]:
     """Return what runs an image tower over the batch's pixels, as an online step does."""
-    size = clip.image_size
-    pixels = draw(s, s.batch, 3, size, size, salt=1).to(s.device)
+    pixels = pixels_of(s, clip).to(s.device)
     clip.network.to(s.device)
 
     def encode() -> Tensor:
-        with torch.no_grad(), _autocast(s):
+        with torch.no_grad(), autocast(s):
             features = clip.network.encode_image(pixels)
         return F.normalize(features.float(), dim=-1)
 
@@ -83,20 +92,26 @@ class Way:
         self.s, self.objective = s, learned.objective
         starts = torch.stack(starting_contexts(student, learned.starts))
         self.contexts = starts.to(s.device).requires_grad_()
-        self.optimiser = torch.optim.SGD([self.contexts], lr=0.002, momentum=0.9)
+        self.learned = [self.contexts]
+        self.optimiser = torch.optim.SGD(self.learned, lr=0.002, momentum=0.9)
         self.scale = student.logit_scale
         self.parts = 1
         student.move_text(s.device)
         tokens = tokenize_prompts(student, POSITIVE, tuple(names))
         self.text = self._text(student, tokens)
 
+    def learn(self, more: Tensor) -> None:
+        """Learn this beside the contexts."""
+        self.learned.append(more)
+        self.optimiser.add_param_group({"params": [more]})
+
     def _text(self, student: ClipModel, tokens: Any) -> TextEncoder:
         s, tower = self.s, student.text_tower
-        if s.way == "engine":
+        if s.way in ("engine", "activations"):
             engine = SharedPrefixText(tower, tokens, s.precision, s.memory_mb)
             self.parts = len(engine.parts(len(self.contexts)))
             return engine
-        with _autocast(s):
+        with autocast(s):
             a_class = bytes_per_class(tower, tokens, self.contexts[0])
         needed = a_class * len(self.contexts)
         room = free_bytes(s)
@@ -108,7 +123,7 @@ class Way:
         return whole
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        with _autocast(self.s):
+        with autocast(self.s):
             text = self.text(self.contexts)
         labels = torch.zeros(len(student), dtype=torch.long, device=student.device)
         terms = self.objective(Batch(student, teacher, labels), text.float(), self.scale)
@@ -133,12 +148,12 @@ def free_bytes(s: Settings) -> int:
 
 @dataclass
 class Run:
-    """Some steps of a way: how long each took, and the first one's loss and gradient."""
+    """Some steps of a way: how long each took, and the first one's loss and gradients."""
 
     way: Way
     seconds: list[float]
     loss: float
-    gradient: Tensor
+    gradients: list[Tensor]
 
 
 class Bench:
@@ -173,10 +188,13 @@ class Bench:
         self.run(min(WARM_CLASSES, self.s.classes), method, 1)
         self.look = look
 
+    def way(self, classes: int, method: str) -> Way:
+        return Way(self.s, list(IMAGENET_CLASSNAMES[:classes]), self.student, method)
+
     def run(self, classes: int, method: str, steps: int) -> Run:
-        way = Way(self.s, list(IMAGENET_CLASSNAMES[:classes]), self.student, method)
+        way = self.way(classes, method)
         teacher = self.teacher(classes)
-        done = Run(way, [], 0.0, torch.empty(0))
+        done = Run(way, [], 0.0, [])
         for step in range(steps):
             synchronise(self.s.device)
             start = time.perf_counter()
@@ -184,7 +202,8 @@ class Bench:
             synchronise(self.s.device)
             done.seconds.append(time.perf_counter() - start)
             if step == 0:
-                done.loss, done.gradient = loss.item(), way.contexts.grad.clone().cpu()
+                done.loss = loss.item()
+                done.gradients = [x.grad.clone().cpu() for x in way.learned]
         return done
 
     def step(self, way: Way, teacher: Teacher) -> Tensor:
@@ -213,7 +232,7 @@ def measure(s: Settings) -> dict[str, Any]:
     bench = Bench(s)
     bench.warm(METHOD[s.way])
     done = bench.run(s.classes, METHOD[s.way], s.steps)
-    torch.save(done.gradient, folder / f"{s.way}.pt")
+    torch.save(done.gradients, folder / f"{s.way}.pt")
     result: dict[str, Any] = {
         "ms": [1000 * seconds for seconds in done.seconds],
         "loss": done.loss,
@@ -225,5 +244,5 @@ def measure(s: Settings) -> dict[str, Any]:
         result["peak_gflops"] = product_peak(s.device, s.precision)
         like_online = bench.run(s.classes, METHOD["online"], 1)
         result["loss_as_online"] = like_online.loss
-        torch.save(like_online.gradient, folder / "engine_as_online.pt")
+        torch.save(like_online.gradients, folder / "engine_as_online.pt")
     return result

@@ -1,6 +1,7 @@
 """The benchmarks run and say what they promise, on tiny models; times are never judged."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,20 @@ import result_records
 import torch
 from click import ClickException
 from click.testing import CliRunner
-from conftest import draw_folder
+from conftest import VISION, draw_folder
 
-from bench import encode, end_to_end, finding, mutations, readme, report, step, step_way, train
+from bench import (
+    encode,
+    end_to_end,
+    finding,
+    mutations,
+    readme,
+    report,
+    step,
+    step_vision,
+    step_way,
+    train,
+)
 from bench.plain_parts import PlainInParts, bytes_per_class
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.prompting import PlainText
@@ -50,6 +62,26 @@ def test_the_three_ways_agree_and_the_table_is_whole(tmp_path: Path, plain_mb: s
         assert row["parts"]["engine"] == 1
         assert (row["parts"]["online"] > 1) == (plain_mb == "0")
     assert ("in parts: none" in run.output) == (plain_mb != "0")
+
+
+def test_the_four_ways_of_both_towers_agree(
+    tmp_path: Path, architecture: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "run_way", step_vision.measure)
+    path, student = tmp_path / "steps.json", architecture(vision_cfg={**VISION, "layers": 4})
+    run = CliRunner().invoke(
+        step.main,
+        ["--towers", "both", "--student", student, "--teacher", "fdbpl-tiny-teacher",
+         "--classes", "3", "--batch", "4", "--steps", "2", "--json", str(path)],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    found = json.loads(path.read_text())
+    (row,) = found["rows"]
+    assert row["loss_rel"] < 1e-5
+    assert row["grad_rel"] < 1e-5
+    assert all(row[f"{way}_ms"] > 0 for way in step_vision.WAYS)
+    assert row["gflop"]["activations"] < row["gflop"]["engine"]
+    assert run.output.endswith(f"{step.section(found)}\n")
 
 
 def test_results_so_far_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_parts_that_caches_want_equal_the_whole(
     contexts = random_contexts(clip, 2)
     wanted = features_and_gradient(SharedPrefixText(clip.text_tower, tokens), contexts)
     rows = 20
-    monkeypatch.setattr("fdbpl.clip.shared_prefix._CACHED", rows * 4 * 64 * 4)
+    monkeypatch.setattr("fdbpl.clip.shared_prefix.CACHED", rows * 4 * 64 * 4)
     encode = SharedPrefixText(clip.text_tower, tokens, memory_mb=budget)
     parts = encode.parts(2)
     assert len(parts) > 5

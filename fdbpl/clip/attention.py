@@ -18,18 +18,19 @@ def attend(
         k: (K, h, C, l, d) keys of the same class.
         v: values, likewise.
         prefix: keys and values (K * h, P, d).
-        hidden: own keys that must not be seen, broadcast to (K, h, C, n, l).
+        hidden: own keys that must not be seen, broadcast to (K, h, C, n, l); None: none.
 
     Returns:
         (K, h, C, n, d), and the attention (K, h, C, n, P + l) that `attend_backward` needs.
     """
     flat, (keys, values) = _flat(q), prefix
-    shared = (flat @ keys.mT).view(*q.shape[:-1], -1)
-    scores = torch.cat([shared, q @ k.mT], dim=-1).mul_(q.shape[-1] ** -0.5)
     width = keys.shape[1]
+    shared = (flat @ keys.mT).view(*q.shape[:-1], width)
+    scores = torch.cat([shared, q @ k.mT], dim=-1).mul_(q.shape[-1] ** -0.5)
     if hidden is not None:
         scores[..., width:].masked_fill_(hidden, -torch.inf)
-    attention = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    attention = scores.softmax(dim=-1, dtype=wide).to(q.dtype)
     mixed = attention[..., width:] @ v
     _flat(mixed).baddbmm_(_flat(attention[..., :width]), values)
     return mixed, attention
@@ -47,7 +48,7 @@ def attend_backward(
     keys, values = prefix
     width = keys.shape[1]
     flat_grad, flat_q = _flat(grad), _flat(q)
-    shared = (flat_grad @ values.mT).view(*q.shape[:-1], -1)
+    shared = (flat_grad @ values.mT).view(*q.shape[:-1], width)
     on_attention = torch.cat([shared, grad @ v.mT], dim=-1)
     on_scores = torch.ops.aten._softmax_backward_data(
         on_attention, attention, -1, attention.dtype

@@ -1,4 +1,4 @@
-"""One frozen layer of CLIP's text tower over packed tokens, its backward pass written out.
+"""One frozen layer of a CLIP tower over packed tokens, its backward pass written out.
 
     x1 = x + O attention(QKV norm_1(x))        x2 = x1 + P act(E norm_2(x1))
 
@@ -39,6 +39,10 @@ class _Normed:
     mean: Tensor
     rstd: Tensor
 
+    def top(self, rows: int | None) -> "_Normed":
+        """The first rows alone; None for all."""
+        return _Normed(self.x[:rows], self.mean[:rows], self.rstd[:rows])
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -62,7 +66,7 @@ class Kept:
 class FrozenBlock:
     """The arithmetic of one residual attention block of width W.
 
-    Residuals and norms stay in float32; products and attention are in `dtype`.
+    Residuals and norms stay in the weights' own precision; products and attention are in `dtype`.
     """
 
     def __init__(self, block: Any, dtype: torch.dtype):
@@ -103,8 +107,13 @@ class FrozenBlock:
         x, second, entering = self._rest(x, mixed)
         return x, Kept(first, shared, attended, second, entering)
 
-    def backward(self, grad: Tensor, kept: Kept, packing: Packing) -> Tensor:
-        """Return the gradient on the rows that entered, from that on the rows that left."""
+    def backward(
+        self, grad: Tensor, kept: Kept, packing: Packing, wanted: int | None = None
+    ) -> Tensor:
+        """Return the gradient on the rows that entered, from that on the rows that left.
+
+        Where only the first `wanted` rows were learned, only theirs is returned.
+        """
         grad = self._rest_backward(grad, kept)
         parts = torch.split((grad.to(self._dtype) @ self._out[0]), packing.rows)
         on_qkv = parts[0].new_empty(len(grad), 3 * grad.shape[1])
@@ -126,7 +135,8 @@ class FrozenBlock:
         on_k += on_shared[0].view_as(on_k)
         on_v += on_shared[1].view_as(on_v)
         from_slots((on_q, on_k, on_v), packing.prefix, on_parts[0])
-        return grad + self._norm_backward(0, on_qkv @ self._qkv[0], kept.first)
+        on_normed = on_qkv[:wanted] @ self._qkv[0]
+        return grad[:wanted] + self._norm_backward(0, on_normed, kept.first.top(wanted))
 
     def forward_ends(self, x: Tensor, packing: Packing) -> tuple[Tensor, Kept]:
         """Take all rows (N, W) to the end tokens' (K * C, W): all that is read of a last layer."""
@@ -156,8 +166,13 @@ class FrozenBlock:
         x, second, entering = self._rest(x[packing.ends], mixed)
         return x, Kept(first, shared, attended, second, entering)
 
-    def backward_ends(self, grad: Tensor, kept: Kept, packing: Packing) -> Tensor:
-        """Return the gradient on all rows (N, W) from that on the end tokens (K * C, W)."""
+    def backward_ends(
+        self, grad: Tensor, kept: Kept, packing: Packing, wanted: int | None = None
+    ) -> Tensor:
+        """Return the gradient on all rows (N, W) from that on the end tokens (K * C, W).
+
+        Where only the first `wanted` rows, of prefixes, were learned, only theirs is returned.
+        """
         grad = self._rest_backward(grad, kept)
         width, weight = grad.shape[1], self._qkv[0]
         mixed = grad.to(self._dtype) @ self._out[0]
@@ -181,9 +196,11 @@ class FrozenBlock:
             from_slots(kv, group, out_kv)
             on_shared[0] += on_prefix[0]
             on_shared[1] += on_prefix[1]
-        shape = (packing.sets, self._heads, 1, packing.prefix.length, -1)
+        shape = (packing.sets, self._heads, 1, packing.prefix.length, width // self._heads)
         from_slots([total.view(shape) for total in on_shared], packing.prefix, on_prefix_rows)
-        on_normed = on_kv @ weight[width:]
+        on_normed = on_kv[:wanted] @ weight[width:]
+        if wanted is not None:  # no class is read there
+            return self._norm_backward(0, on_normed, kept.first.top(wanted))
         on_normed[packing.ends] += on_q @ weight[:width]
         on_x = self._norm_backward(0, on_normed, kept.first)
         on_x[packing.ends] += grad
@@ -222,7 +239,7 @@ class FrozenBlock:
     def _norm_backward(self, which: int, grad: Tensor, kept: _Normed) -> Tensor:
         norm = self._norms[which]
         on_x: Tensor = torch.ops.aten.native_layer_norm_backward(
-            grad.float(), kept.x, norm.normalized_shape, kept.mean, kept.rstd,
+            grad.to(kept.x.dtype), kept.x, norm.normalized_shape, kept.mean, kept.rstd,
             norm.weight, norm.bias, [True, False, False],
         )[0]  # fmt: skip
         return on_x

@@ -1,4 +1,7 @@
-"""Where the tokens of all classes lie: one matrix, no padding, names of equal length together."""
+"""Where the tokens of all classes lie: one matrix, no padding, names of equal length together.
+
+In an image tower the images are the classes, and the prompts they share are the prefix.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +21,11 @@ class Group:
         classes: how many.
         length: slots of a class: the tokens of its longest name.
         rows: its tokens among the packed tokens of one context.
-        ends: (classes,) the end token of each class, among the group's tokens.
+        ends: (classes,) the token at which each class is read, among the group's tokens.
         spread: (classes * length,) the token in each slot, or None where every slot is one
             token; a slot after a class's end repeats its last token.
         gather: (tokens,) the slot of each token, or None.
-        later: (length, length) the slots that a slot must not see.
+        later: (length, length) the slots that a slot must not see, or None.
         after: (classes, 1, length) the slots after each class's end, or None.
     """
 
@@ -32,7 +35,7 @@ class Group:
     ends: Tensor
     spread: Tensor | None
     gather: Tensor | None
-    later: Tensor
+    later: Tensor | None
     after: Tensor | None
 
     @property
@@ -81,15 +84,28 @@ def _group(names: Sequence[int], start: int, device: torch.device) -> Group:
     )
 
 
+def group_images(images: int, length: int, device: torch.device) -> Group:
+    """Lay out images of so many tokens each: all see all, and the first, the class token, is read.
+
+    Args:
+        images: how many.
+        length: tokens of each.
+        device: where.
+    """
+    firsts = length * torch.arange(images, device=device)
+    rows = slice(0, images * length)
+    return Group(images, length, rows, firsts, spread=None, gather=None, later=None, after=None)
+
+
 @dataclass(frozen=True)
 class Packing:
     """What lies in the rows of one matrix: K prefixes, then every group's tokens of K contexts.
 
     Attributes:
         sets: K, the number of contexts.
-        prefix: the prefix's tokens, as the one class of a group.
+        prefix: the prefix's tokens, as the one class of a group; there may be none.
         groups: the classes.
-        ends: (K * C,) the row of each end token, by group, context and class.
+        ends: (K * C,) the row at which each class is read, by group, context and class.
     """
 
     sets: int
@@ -122,20 +138,22 @@ def pack(sets: int, prefix: int, groups: Sequence[Group]) -> Packing:
 
 def to_slots(rows: Tensor, group: Group, sets: int, heads: int, kinds: int) -> Tensor:
     """Bring a group's rows (K * tokens, kinds * W) to (kinds, K, heads, classes, length, d)."""
-    x = rows.view(sets, group.tokens, -1)
+    width = rows.shape[1]
+    x = rows.view(sets, group.tokens, width)
     if group.spread is not None:
         x = x.index_select(1, group.spread)
-    x = x.view(sets, group.classes, group.length, kinds, heads, -1)
+    x = x.view(sets, group.classes, group.length, kinds, heads, width // (kinds * heads))
     return x.permute(3, 0, 4, 1, 2, 5).contiguous()
 
 
 def gradient_to_slots(rows: Tensor, group: Group, sets: int, heads: int) -> Tensor:
     """Bring a gradient (K * tokens, W) to (K, heads, classes, length, d), nothing after an end."""
-    x = rows.view(sets, group.tokens, -1)
+    width = rows.shape[1]
+    x = rows.view(sets, group.tokens, width)
     if group.gather is not None:
-        slots = x.new_zeros(sets, group.classes * group.length, x.shape[2])
+        slots = x.new_zeros(sets, group.classes * group.length, width)
         x = slots.index_copy_(1, group.gather, x)
-    x = x.view(sets, group.classes, group.length, heads, -1)
+    x = x.view(sets, group.classes, group.length, heads, width // heads)
     return x.permute(0, 3, 1, 2, 4).contiguous()
 
 

@@ -39,15 +39,19 @@ def why_plain(tower: Any) -> str | None:
         return "it reads its feature at a class token"
     if _pool_type(tower) != "argmax":
         return f"it pools by {_pool_type(tower)!r}, not at the end token"
-    return _why_other(tower.transformer.resblocks)
+    return why_other(tower.transformer.resblocks)
 
 
-def _why_other(blocks: Iterable[Any]) -> str | None:
+def why_other(blocks: Iterable[Any]) -> str | None:
+    """Say why layers are not those that `FrozenBlock` computes, or None if they are."""
     for block in blocks:
         if type(block) is not ResidualAttentionBlock:
             return "its blocks are not the plain residual attention blocks"
         if not isinstance(block.mlp.gelu, nn.GELU | QuickGELU):
             return f"its activation is {type(block.mlp.gelu).__name__}"
+        for norm in (block.ln_1, block.ln_2):
+            if not isinstance(norm, nn.LayerNorm):
+                return f"its norms are {type(norm).__name__}"
     return None
 
 

@@ -9,23 +9,19 @@ classes and contexts lie in one matrix without padding, so that a layer is four 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from fdbpl.clip.block import FrozenBlock, Kept
+from fdbpl.clip.in_parts import CACHED, SHARES, held, in_parts
 from fdbpl.clip.packing import Packing, group_classes, pack
 from fdbpl.clip.tokens import PromptTokens
 
 Precision = Literal["fp32", "bf16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_PARTS = 4  # of the budget, at least: the last is worked on, the others hold what they need
-_CACHED = 8 << 20  # bytes of a part's widest matrix on a processor: of more, caches hold too little
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class SharedPrefixText:
         sets = len(contexts)
         start = self._start.expand(sets, 1, -1)
         prefix = torch.cat([start, contexts + self._context_positions], dim=1)
-        ends: Tensor = _Ends.apply(prefix, self)
+        ends = in_parts(prefix, self, self.parts(sets), self.held(sets))
         return self._project(ends[:, self._inverse])
 
     def _project(self, ends: Tensor) -> Tensor:
@@ -106,19 +102,16 @@ class SharedPrefixText:
         if sets not in self._parts:
             limit, allowed = len(self._embedded), self._allowed(sets)
             if limit > allowed:
-                limit = allowed // _PARTS
+                limit = allowed // SHARES
             if self._embedded.device.type == "cpu":
-                limit = min(limit, _CACHED // self._widest // sets)
+                limit = min(limit, CACHED // self._widest // sets)
             self._parts[sets] = list(self._split(sets, max(1, limit)))
         return self._parts[sets]
 
     def held(self, sets: int) -> int:
         """Return how many parts the budget holds, from the first on, while another is worked on."""
         sizes = [self._first + len(part.embedded) // sets for part in self.parts(sets)]
-        allowed = self._allowed(sets)
-        if sum(sizes) <= allowed:
-            return len(sizes)
-        return sum(total + max(sizes) <= allowed for total in accumulate(sizes))
+        return held(sizes, self._allowed(sets))
 
     def _allowed(self, sets: int) -> int:
         """Return the tokens of each context whose needs the budget holds."""
@@ -167,37 +160,3 @@ class SharedPrefixText:
         for block, layer in zip(self._blocks[-2::-1], kept[-2::-1], strict=True):
             x = block.backward(x, layer, packing)
         return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
-
-
-class _Ends(Function):
-    """Prefixes (K, P, W) to end tokens (K, C, W), classes by ascending length."""
-
-    @staticmethod
-    def forward(ctx: Any, prefix: Tensor, engine: SharedPrefixText) -> Tensor:
-        parts, held = engine.parts(len(prefix)), engine.held(len(prefix))
-        ctx.engine, ctx.held = engine, []
-        ends = []
-        for index, part in enumerate(parts):
-            keep = ctx.needs_input_grad[0] and index < held
-            found, kept = engine.forward(prefix, part, keep=keep)
-            ends.append(found)
-            if keep:
-                ctx.held.append(kept)
-        ctx.save_for_backward(prefix)
-        return torch.cat(ends, dim=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (prefix,) = ctx.saved_tensors
-        engine: SharedPrefixText = ctx.engine
-        parts = engine.parts(len(prefix))
-        total = torch.zeros_like(prefix)
-        grads = torch.split(grad, [part.classes for part in parts], dim=1)
-        for index, (part, on_ends) in enumerate(zip(parts, grads, strict=True)):
-            if index < len(ctx.held):
-                kept = ctx.held[index]
-            else:
-                kept = engine.forward(prefix, part, keep=True)[1]
-            total += engine.backward(on_ends, kept, part)
-        return total, None
