@@ -71,7 +71,8 @@ def _photographed(drawn: Measures, photographs: Sequence[Measures]) -> Iterator[
     yield "## Photographs, from evidence alone"
     yield (
         f"{len(first.datasets())} datasets: {', '.join(first.datasets())}. "
-        "[Photographs](photographs.md) shows them, and says what they are evidence of."
+        "[Photographs](photographs.md) shows them, and says what they are evidence of; "
+        "[trials](trials.md) lists what was tried on others before, each with its interval."
     )
     yield accuracies(first)
     yield (
