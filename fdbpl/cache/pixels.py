@@ -31,6 +31,8 @@ DTYPE = np.dtype("|u1")
 PAYLOAD = {"name": "uint8", "planes": "red - green, green, blue - green"}
 SHARD_BYTES = 128 << 20  # of pixels that one shard is made from: the last to be lost, and in memory
 
+AT_ONCE = 64  # regions that are cut of an image decoded once: they wait in memory to be written
+
 Views = NDArray[np.uint8]
 
 
@@ -84,7 +86,7 @@ def build_pixels(
         else:
             pixels, done = np.empty((len(views), *shape), DTYPE), 0
             chunk = chunk_of(plan, views)
-            jobs = ((chunk, views) for views in chunk.by_image(len(chunk)))
+            jobs = ((chunk, views) for views in chunk.by_image(AT_ONCE))
             for views_of_image in ahead(partial(cut, folder, cropper.view), jobs, threads):
                 for view in views_of_image:
                     pixels[done] = less_green(view)
