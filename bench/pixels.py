@@ -3,7 +3,7 @@
 The steps of a training, random regions each, are read from the cache, from raw pixels mapped
 into memory, as FFCV lays them out, and from JPEGs, decoded and cut at every step. zstd alone
 decompresses the same blocks, from memory into memory. Rounds alternate between the ways, and the
-best counts. Two threads want two idle cores; takes about a minute.
+best counts. Two threads want two idle cores.
 """
 
 import tempfile
@@ -17,24 +17,24 @@ from typing import Any
 import click
 import numpy as np
 import zstandard
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench import finding
 from bench.quick import quick_plan
 from fdbpl.cache import Cache, open_cache
+from fdbpl.cache.cache import Rows
 from fdbpl.cache.format import Shard
 from fdbpl.cache.pixel_stream import PixelStream
-from fdbpl.cache.pixels import COLUMN, build_pixels
+from fdbpl.cache.pixels import COLUMN, Views, build_pixels
 from fdbpl.clip.preprocessing import Preprocessing
 from fdbpl.data.images import decode
 from fdbpl.regions.plan import Plan
 from fdbpl.system.ahead import ahead
 
-Steps = list[NDArray[np.int64]]
+Steps = list[Rows]
 Way = Callable[[Steps, int], Iterator[Any]]
 HELD = 1 << 40
-SIDE = 500  # pixels of a drawn photograph
+SIDE, CROPS = 500, 10  # pixels of a drawn photograph, and regions of each
 STRENGTH, FALL, TINT = 70.0, 0.45, 0.15  # of noise: regions then compress as photographs do
 ALONE, CACHED, JPEG = "zstd alone", "cache, held compressed", "JPEGs, decoded and cut"
 THREADS = (1, 2)
@@ -57,18 +57,17 @@ def ways_of(plan: Plan, folder: Path, how: Preprocessing, cache: Cache) -> dict[
     raw = np.load(folder / "pixels.npy", mmap_mode="r")
     held, read = ({n: PixelStream(cache, held=b, threads=n) for n in THREADS} for b in (HELD, 0))
 
-    def alone(rows: NDArray[np.int64]) -> None:
+    def alone(rows: Rows) -> None:
         decompressor = zstandard.ZstdDecompressor()
         for row in rows.tolist():
             if len(pieces[row]) < raw[0].nbytes:
                 decompressor.decompress(pieces[row])
 
-    def cut(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([view(region) for region in plan.regions[rows]])
-
-    def view(region: np.void) -> NDArray[np.uint8]:
-        image = decode(folder / plan.paths[region["image"]])
-        return how.view(image, tuple(region["box"].tolist()), bool(region["flip"]))
+    def cut(rows: Rows) -> Views:
+        regions = plan.regions[rows]
+        images = [decode(folder / plan.paths[image]) for image in regions["image"]]
+        cuts = zip(images, regions["box"].tolist(), regions["flip"], strict=True)
+        return np.stack([how.view(image, tuple(box), bool(flip)) for image, box, flip in cuts])
 
     return {
         ALONE: lambda steps, threads: ahead(alone, steps, threads),
@@ -87,11 +86,9 @@ def pieces_of(cache: Cache) -> Iterator[bytes]:
         yield from (data[start:end] for start, end in pairwise(starts))
 
 
-def measure(
-    folder: Path, images: int, crops: int, rounds: int, size: int, order: Steps
-) -> dict[str, Any]:
-    """Return the regions that each way reads in a second, by threads, and their bytes on disk."""
-    plan = quick_plan(folder, images + 1, crops, photograph, "jpg")
+def measure(folder: Path, images: int, rounds: int, size: int, order: Steps) -> dict[str, Any]:
+    """Return the regions that each way reads in a second, by threads, and their bytes."""
+    plan = quick_plan(folder, images + 1, CROPS, photograph, "jpg")
     how = Preprocessing(size, (0.5,) * 3, (0.25,) * 3, "bicubic", "shortest")
     start = time.perf_counter()
     build_pixels(plan, folder, how, folder / "cache")
@@ -106,7 +103,7 @@ def measure(
             for threads in THREADS:
                 start = time.perf_counter()
                 deque(way(some, threads), maxlen=0)
-                rate = sum(rows.size for rows in some) / (time.perf_counter() - start)
+                rate = sum(map(len, some)) / (time.perf_counter() - start)
                 rates[name][str(threads)] = max(rate, rates[name].get(str(threads), 0.0))
     stored = cache.manifest.size / len(plan.regions)
     return {"regions_s": rates, "built_s": built, "stored": stored, "raw": 3 * size * size}
@@ -114,10 +111,8 @@ def measure(
 
 def section(found: dict[str, Any]) -> str:
     """Return the table, and how the cache stands to zstd alone and to JPEGs."""
-    about, rates = found["options"], found["regions_s"]
-    lines = [
-        {"way": name, **rate, "mb": rate["1"] * found["raw"] / 1e6} for name, rate in rates.items()
-    ]
+    about, rates, raw = found["options"], found["regions_s"], found["raw"]
+    lines = [{"way": way, **rate, "mb": rate["1"] * raw / 1e6} for way, rate in rates.items()]
     heads = {"way": "way", "1": "regions/s, one thread", "2": "two threads", "mb": "MB/s, one"}
     shares = [
         f"{rates[CACHED][n] / rates[ALONE][n]:.0%} of zstd alone and "
@@ -126,7 +121,7 @@ def section(found: dict[str, Any]) -> str:
     ]
     return (
         f"{finding.source(found)}\nSteps of {about['regions']} regions of {about['size']} x "
-        f"{about['size']} pixels, {found['raw']:,} bytes, stored as {found['stored']:,.0f}; "
+        f"{about['size']} pixels, {raw:,} bytes, stored as {found['stored']:,.0f}; "
         f"{found['built_s']:,.0f} regions/s built.\n\n"
         f"{finding.rows(heads, lines)}\n\nThe cache, held compressed, is read at {shares[0]} by "
         f"one thread, {shares[1]} by two."
@@ -135,22 +130,18 @@ def section(found: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--images", default=200, show_default=True)
-@click.option("--crops", default=10, show_default=True, help="Regions of each image.")
 @click.option("--regions", default=96, show_default=True, help="Of a step.")
 @click.option("--steps", default=40, show_default=True)
 @click.option("--size", default=224, show_default=True, help="Of a region, in pixels.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
-def main(
-    images: int, crops: int, regions: int, steps: int, size: int, rounds: int, path: Path
-) -> None:
+def main(images: int, regions: int, steps: int, size: int, rounds: int, path: Path) -> None:
     """Measure every way, and say how they stand to each other."""
     random = np.random.default_rng(1)
-    order = [random.integers(0, images * crops, regions) for _ in range(steps)]
+    order = [random.integers(0, images * CROPS, regions) for _ in range(steps)]
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), images, crops, rounds, size, order)
-    asked = {"images": images, "crops": crops, "regions": regions, "steps": steps}
-    asked |= {"size": size, "rounds": rounds}
+        found = measure(Path(folder), images, rounds, size, order)
+    asked = {"images": images, "regions": regions, "steps": steps, "size": size, "rounds": rounds}
     click.echo(section(finding.save(path, "pixels", asked, **found)))
 
 

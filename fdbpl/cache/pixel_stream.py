@@ -1,14 +1,15 @@
 """Pixels of regions, decoded on several threads ahead of the steps that ask for them.
 
 As `fdbpl.cache.stream` reads features: the steps ahead are cut into windows that fit in memory, and
-a window's rows are read in the order of the shards while the window before it is used. Here each
+a window's rows are read in the order of the shards while those before it are used. Here each
 row is a block of its own and large, so it is decoded right into the array of its step.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import zip_longest
+from itertools import islice
 
 import numpy as np
 
@@ -47,7 +48,8 @@ class PixelStream:
         self._holds = table.size <= held
         self._free = _Free(memory)
         self.shape = table.columns[COLUMN].shape
-        self.window_rows = max(1, memory // 2 // int(np.prod(self.shape)))  # one used, one read
+        # one used, one read, and one that waits, so that no thread does
+        self.window_rows = max(1, memory // 3 // math.prod(self.shape))
 
     def take(self, rows: Rows) -> Views:
         """Return the pixels (..., 3, S, S) of `rows` (...), in any order, repeats allowed.
@@ -61,15 +63,15 @@ class PixelStream:
 
         Closing the iterator ends the reading. Raises as `take` does.
         """
-        parts = [steps[part] for part in windows([rows.size for rows in steps], self.window_rows)]
+        parts = windows([rows.size for rows in steps], self.window_rows)
         pool = ThreadPoolExecutor(self._threads, "fdbpl-pixels")
-        ahead: tuple[deque[Views], list[Future[None]]] | None = None
+        begun = deque(self._begin(pool, steps[part]) for part in islice(parts, 2))
         try:
-            for part, following in zip_longest(parts, parts[1:]):
-                found, jobs = ahead or self._begin(pool, part)
+            while begun:
+                found, jobs = begun.popleft()
                 for job in jobs:
                     job.result()
-                ahead = self._begin(pool, following) if following else None
+                begun.extend(self._begin(pool, steps[part]) for part in islice(parts, 1))
                 while found:
                     yield found.popleft()
         finally:
