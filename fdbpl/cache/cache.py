@@ -57,7 +57,7 @@ class CacheWriter:
         Raises ValueError when its columns changed.
         """
         data = encode_shard(columns, block_bytes=block_bytes)
-        self._place.write(self._named(table, Shard(data), data), data)
+        self._place.write(self._counted(table, Shard(data), data), data)
 
     def add_again(self, table: str, known: Mapping[str, Array]) -> bool:
         """Take up the table's next shard, if one that is whole lies here and has these columns.
@@ -77,10 +77,10 @@ class CacheWriter:
                     continue  # it is written anew
                 same = (np.array_equal(values, known[one]) for one, values in held.items())
                 if len(held) == len(known) and all(same):
-                    return self._named(table, shard, data) == name
+                    return self._counted(table, shard, data) == name
         return False
 
-    def _named(self, table: str, shard: Shard, data: bytes) -> str:
+    def _counted(self, table: str, shard: Shard, data: bytes) -> str:
         """Count the shard as the table's next, and return its name."""
         entries = _column_entries(shard)
         if self._columns.setdefault(table, entries) != entries:
@@ -284,7 +284,7 @@ class Cache:
     def _opened(self, entry: ShardEntry, table: Table) -> Iterator[Shard]:
         """Open the shard when it is the one that the manifest names, else raise DamagedShard."""
         with self._file(entry, whole=True) as file:
-            yield self._named(Shard(file, self._place.url(entry.name)), entry, table)
+            yield self._as_named(Shard(file, self._place.url(entry.name)), entry, table)
 
     @contextmanager
     def _opened_again(self, entry: ShardEntry, table: Table, *, whole: bool) -> Iterator[Shard]:
@@ -292,7 +292,7 @@ class Cache:
         with self._file(entry, whole=whole) as file:
             if entry.name not in self._heads:
                 shard = Shard(file, self._place.url(entry.name))
-                self._heads[entry.name] = self._named(shard, entry, table)
+                self._heads[entry.name] = self._as_named(shard, entry, table)
             yield self._heads[entry.name].on(file)
 
     def _in_memory(self, entry: ShardEntry, table: Table) -> Shard:
@@ -301,7 +301,7 @@ class Cache:
             if entry.name not in self._held:
                 with self._file(entry, whole=True) as file:
                     shard = Shard(file, self._place.url(entry.name)).in_memory()
-                self._held[entry.name] = self._named(shard, entry, table)
+                self._held[entry.name] = self._as_named(shard, entry, table)
             return self._held[entry.name]
 
     def _file(self, entry: ShardEntry, *, whole: bool) -> BinaryIO:
@@ -310,7 +310,8 @@ class Cache:
         except FileNotFoundError as error:
             raise damaged(self._place.url(entry.name), "it is missing") from error
 
-    def _named(self, shard: Shard, entry: ShardEntry, table: Table) -> Shard:
+    def _as_named(self, shard: Shard, entry: ShardEntry, table: Table) -> Shard:
+        """Return the shard; raise DamagedShard when it is not the one that the manifest names."""
         found = shard.crc, shard.rows, _column_entries(shard)
         if found != (entry.head_crc, entry.rows, table.columns):
             raise damaged(shard.name, "whole, but not the one that the manifest names")

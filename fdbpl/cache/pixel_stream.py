@@ -65,8 +65,8 @@ class PixelStream:
         """
         parts = windows([rows.size for rows in steps], self.window_rows)
         pool = ThreadPoolExecutor(self._threads, "fdbpl-pixels")
-        begun = deque(self._begin(pool, steps[part]) for part in islice(parts, 2))
         try:
+            begun = deque(self._begin(pool, steps[part]) for part in islice(parts, 2))
             while begun:
                 found, jobs = begun.popleft()
                 for job in jobs:
