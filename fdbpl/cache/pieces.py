@@ -39,10 +39,9 @@ def unpack(piece: memoryview, into: Plane, decoder: Any) -> Plane:
     """
     if len(piece) == len(into):
         return np.frombuffer(piece, np.uint8)
-    if zstandard.frame_content_size(piece) == len(into):
-        with decoder.stream_reader(piece) as reader:
-            if reader.readinto(into) == len(into):
-                return into
+    is_whole = zstandard.frame_content_size(piece) == len(into)
+    if is_whole and decoder.stream_reader(piece).readinto(into) == len(into):
+        return into
     raise zstandard.ZstdError(f"a zstd frame does not hold {len(into):,} bytes")
 
 
