@@ -3,6 +3,7 @@
 import os
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,22 +55,33 @@ class QuickEncoder:
         return features
 
 
-def quick_plan(folder: Path, images: int, crops: int) -> Plan:
-    """Draw `images` images of noise into `folder` and plan `crops` regions of each but the last."""
+def noise(random: np.random.Generator) -> Image.Image:
+    """Draw SIDE x SIDE pixels that have nothing to do with each other."""
+    return Image.fromarray(random.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+
+
+def quick_plan(
+    folder: Path,
+    images: int,
+    crops: int,
+    draw: Callable[[np.random.Generator], Image.Image] = noise,
+    suffix: str = "bmp",
+) -> Plan:
+    """Draw `images` images into `folder` and plan `crops` regions of each but the last."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     records = np.zeros(images, IMAGE)
-    paths = tuple(f"{number:06}.bmp" for number in range(images))
+    paths = tuple(f"{number:06}.{suffix}" for number in range(images))
     for record, path in zip(records, paths, strict=True):
-        noise = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        Image.fromarray(noise).save(folder / path)
+        image = draw(random)
+        image.save(folder / path)
+        record["width"], record["height"] = image.size
         record["hash"] = np.frombuffer(read_image(folder / path)[0], np.uint8)
-    records["width"] = records["height"] = SIDE
     records["split"][-1:] = TEST
     regions = np.zeros((images - 1, crops), REGION)
     for number, drawn in enumerate(regions):
-        image_hash = records["hash"][number].tobytes()
-        drawn[:] = draw_regions(0, number, image_hash, SIDE, SIDE, crops, CropPolicy())
+        image_hash, size = records["hash"][number].tobytes(), records[["width", "height"]][number]
+        drawn[:] = draw_regions(0, number, image_hash, *size.tolist(), crops, CropPolicy())
     return Plan(
         name="noise",
         class_names=(),

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import draw_folder
 
+from fdbpl.cache import open_cache
 from fdbpl.cli import main
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params
@@ -25,6 +26,18 @@ TINY = {
     "teacher": {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"},
 }
 CLASSES = dict.fromkeys(("cat", "owl", "sea", "sky"), (4, 2))
+
+READING = """
+from fdbpl.methods.coop import CoOp
+
+
+class Reading(CoOp):
+    reads_pixels = True
+
+    def loss(self, tensors, batch, data):
+        assert batch.require("pixels").shape[:2] == batch.labels.shape
+        return super().loss(tensors, batch, data)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +187,22 @@ def test_weights_that_are_not_here_are_not_fetched(
     found = estimate(params, work)
     assert "elsewhere; not on this machine: random weights" in found["teacher"].note
     assert "1 of 1 plans are made" in found["student"].note
+
+
+def test_pixels_of_regions_are_told_where_a_method_reads_them(
+    given, work: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "reading.py").write_text(READING, encoding="utf-8")
+    params = given(methods=["coop", f"{tmp_path / 'reading.py'}:Reading"])
+    found = estimate(params, work)["pixels"]
+    assert "pixels" not in estimate(given(), work)
+    run_stage("prepare_crops", params, work, "mine")
+    run_stage("cache_teacher", params, work, "mine")
+    built = open_cache(work.cache("mine", "pixels"))
+    assert found.count == built.manifest.tables["train"].rows
+    columns = built.columns("train")
+    assert found.bytes == sum(values.nbytes for values in columns.values())
+    assert found.seconds > 0
 
 
 def test_nothing_to_learn_is_no_mistake(given, work: Workspace) -> None:

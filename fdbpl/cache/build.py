@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
-from fdbpl.cache.keys import KEY_BYTES, Keys
+from fdbpl.cache.keys import KEY_BYTES, Keys, digest_of
 from fdbpl.cache.manifest import Identity
 from fdbpl.cache.payload import STORED, Payload, decode, encode
 from fdbpl.cache.store import Features, Lookup, RegionStore
@@ -24,7 +24,7 @@ from fdbpl.data.images import DECODER
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.system.errors import UserError
-from fdbpl.system.files import canonical_json, sha256
+from fdbpl.system.files import canonical_json
 from fdbpl.system.progress import Report, silent
 
 CHUNK_VIEWS = 512  # what a killed worker loses at most
@@ -83,22 +83,10 @@ def build_cache(
     build = _Build(plan, folder, encoder, store, payload, threads, crew)
     regions, total = len(plan.regions), len(plan.regions) + len(plan.test)
     build.encode_missing(slice(0, total), progress)
-    identity = {
-        "kind": kind,
-        "model": dict(model),
-        "encoder": dict(encoder.fingerprint),
-        "decoder": DECODER,
-        "dataset": plan.name,
-        "images": image_list_digest(plan),
-        "policy": dict(plan.policy),
-        "payload": {"name": payload},
-        "plan": plan.digest,
-    }
-    writer = CacheWriter(url, Identity(**json.loads(canonical_json(identity))))
+    made = {"model": model, "encoder": encoder.fingerprint, "payload": {"name": payload}}
+    writer = CacheWriter(url, identity_of(plan, kind, made))
     for part, keys, features in build.stored(slice(0, regions)):
-        taken = plan.regions[part]
-        columns = {name: taken[name] for name in REGION.names or ()}
-        writer.add("train", {"key": keys, **columns, **encode(features, payload)})
+        writer.add("train", {"key": keys, **columns_of(plan, part), **encode(features, payload)})
     for part, keys, features in build.stored(slice(regions, total)):
         image = plan.test[part.start - regions : part.stop - regions].astype(np.uint32)
         writer.add("test", {"key": keys, "image": image, **encode(features, payload)})
@@ -106,6 +94,30 @@ def build_cache(
         writer.add(f"text/{name}", {"values": values})
     writer.finish()
     return build.counts()
+
+
+def identity_of(
+    plan: Plan,
+    kind: Literal["teacher", "student", "hidden", "pixels"],
+    made: Mapping[str, Mapping[str, Any]],
+) -> Identity:
+    """Return what a cache of this plan is of; `made`: its model, encoder and payload."""
+    fields = {
+        **made,
+        "kind": kind,
+        "decoder": DECODER,
+        "dataset": plan.name,
+        "images": image_list_digest(plan),
+        "policy": plan.policy,
+        "plan": plan.digest,
+    }
+    return Identity(**json.loads(canonical_json(fields)))
+
+
+def columns_of(plan: Plan, part: slice) -> dict[str, NDArray[Any]]:
+    """Return the columns that say which regions those of a part of plan.regions are."""
+    taken = plan.regions[part]
+    return {name: taken[name] for name in REGION.names or ()}
 
 
 def region_features(
@@ -156,10 +168,9 @@ class _Build:
         self._plan, self._encoder, self._store, self._crew = plan, encoder, store, crew
         self._chunks = ChunkEncoder(encoder, folder, threads)
         self._dtype = STORED[payload]
-        pixels = {"decoder": DECODER, "dtype": self._dtype.str}
-        self._about = {**pixels, "encoder": dict(encoder.fingerprint)}
-        encoder_digest = sha256(canonical_json(self._about["encoder"]))
-        self._digest = sha256(canonical_json({**pixels, "encoder": encoder_digest}))
+        fingerprint = dict(encoder.fingerprint)
+        self._about = {"decoder": DECODER, "dtype": self._dtype.str, "encoder": fingerprint}
+        self._digest = digest_of(fingerprint, DECODER, self._dtype)
         self._shard_rows = max(1, SHARD_BYTES // (encoder.dim * self._dtype.itemsize))
         self._part_rows = self._shard_rows * max(1, PART_VIEWS // self._shard_rows)
         batch = encoder.batch_size

@@ -1,15 +1,23 @@
 """One dataset's cache: a manifest and its shards in a folder, written and opened."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache import manifest as manifests
-from fdbpl.cache.format import DamagedShard, Shard, UnknownVersion, damaged, encode_shard
+from fdbpl.cache.format import (
+    BLOCK_BYTES,
+    DamagedShard,
+    Shard,
+    UnknownVersion,
+    damaged,
+    encode_shard,
+)
 from fdbpl.cache.manifest import (
     ColumnEntry,
     DamagedManifest,
@@ -41,22 +49,51 @@ class CacheWriter:
         self._columns: dict[str, dict[str, ColumnEntry]] = {}
         self._shards: dict[str, list[ShardEntry]] = {}
 
-    def add(self, table: str, columns: Mapping[str, Array]) -> None:
-        """Write the table's next rows. Raises ValueError when its columns changed."""
-        data = encode_shard(columns)
-        shard = Shard(data)
+    def add(
+        self, table: str, columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
+    ) -> None:
+        """Write the table's next rows, in blocks of so many bytes before compression.
+
+        Raises ValueError when its columns changed.
+        """
+        data = encode_shard(columns, block_bytes=block_bytes)
+        self._place.write(self._counted(table, Shard(data), data), data)
+
+    def add_again(self, table: str, known: Mapping[str, Array]) -> bool:
+        """Take up the table's next shard, if one that is whole lies here and has these columns.
+
+        An interrupted build left it, or the cache before. known: the columns that decide all its
+        others; equal ones make it the shard that `add` would write.
+        """
+        start = _shard_start(table, len(self._shards.get(table, [])))
+        for name in self._place.names():
+            if name.startswith(start) and name.endswith(SUFFIX):
+                try:
+                    data = self._place.read(name)
+                    shard = Shard(data, self._place.url(name))
+                    shard.require_sha256(name[len(start) : -len(SUFFIX)])
+                    held = shard.read([one for one in known if one in shard.columns])
+                except (DamagedShard, UnknownVersion, FileNotFoundError):
+                    continue  # it is written anew
+                same = (np.array_equal(values, known[one]) for one, values in held.items())
+                if len(held) == len(known) and all(same):
+                    return self._counted(table, shard, data) == name
+        return False
+
+    def _counted(self, table: str, shard: Shard, data: bytes) -> str:
+        """Count the shard as the table's next, and return its name."""
         entries = _column_entries(shard)
         if self._columns.setdefault(table, entries) != entries:
             raise ValueError(f"table {table!r} has columns {self._columns[table]}, not {entries}")
         digest = sha256(data)
         shards = self._shards.setdefault(table, [])
-        name = f"{table.replace('/', '-')}-{len(shards):05d}-{digest[:16]}{SUFFIX}"
-        self._place.write(name, data)
+        name = f"{_shard_start(table, len(shards))}{digest[:16]}{SUFFIX}"
         shards.append(
             ShardEntry(
                 name=name, rows=shard.rows, bytes=len(data), head_crc=shard.crc, sha256=digest
             )
         )
+        return name
 
     def finish(self) -> Manifest:
         """Write the manifest, which makes the cache valid, then remove what it replaces.
@@ -117,6 +154,11 @@ class CacheWriter:
                 self._place.remove(name)
 
 
+def _shard_start(table: str, number: int) -> str:
+    """Return what a shard's name begins with, before its digest."""
+    return f"{table.replace('/', '-')}-{number:05d}-"
+
+
 def _shard_names(manifest: Manifest) -> set[str]:
     return {shard.name for table in manifest.tables.values() for shard in table.shards}
 
@@ -127,6 +169,9 @@ class Cache:
     def __init__(self, place: Place, manifest: Manifest) -> None:
         self.manifest = manifest
         self._place = place
+        self._heads: dict[str, Shard] = {}
+        self._held: dict[str, Shard] = {}
+        self._holding = Lock()
 
     @property
     def url(self) -> str:
@@ -171,6 +216,32 @@ class Cache:
             start = stop
         return found
 
+    def fill(
+        self, table: str, name: str, rows: Rows, targets: Sequence[Array], *, hold: bool = False
+    ) -> Iterator[Array]:
+        """Decode a column's `rows` (n,), ascending, each into its target, and yield that.
+
+        As `Shard.fill`; several threads may read at once. hold: keep in memory, compressed as they
+        are, the shards that were read, not their heads alone.
+        Raises what `columns` does, and ValueError for columns that `Shard.fill` does not take.
+        """
+        content = self.manifest.tables[table]
+        if rows.size and not 0 <= rows[0] <= rows[-1] < content.rows:
+            raise IndexError(f"rows {rows[0]} to {rows[-1]} of a table of {content.rows} rows")
+        start = 0
+        for entry in content.shards:
+            stop = start + entry.rows
+            first, last = np.searchsorted(rows, [start, stop])
+            if first < last:
+                here, into = rows[first:last] - start, targets[first:last]
+                if hold:
+                    yield from self._in_memory(entry, content).fill(name, here, into)
+                else:
+                    whole = 2 * len(here) > entry.rows  # else a remote one is fetched by parts
+                    with self._opened_again(entry, content, whole=whole) as shard:
+                        yield from shard.fill(name, here, into)
+            start = stop
+
     def features(self, table: str, rows: Rows | None = None) -> Array:
         """Return the unit features (n, D) of "train" or "test", of `rows` alone as in `columns`.
 
@@ -212,17 +283,39 @@ class Cache:
     @contextmanager
     def _opened(self, entry: ShardEntry, table: Table) -> Iterator[Shard]:
         """Open the shard when it is the one that the manifest names, else raise DamagedShard."""
-        name = self._place.url(entry.name)
+        with self._file(entry, whole=True) as file:
+            yield self._as_named(Shard(file, self._place.url(entry.name)), entry, table)
+
+    @contextmanager
+    def _opened_again(self, entry: ShardEntry, table: Table, *, whole: bool) -> Iterator[Shard]:
+        """Open a shard as `_opened` does; its head is read once, and held."""
+        with self._file(entry, whole=whole) as file:
+            if entry.name not in self._heads:
+                shard = Shard(file, self._place.url(entry.name))
+                self._heads[entry.name] = self._as_named(shard, entry, table)
+            yield self._heads[entry.name].on(file)
+
+    def _in_memory(self, entry: ShardEntry, table: Table) -> Shard:
+        """Return a shard as `_opened` does, all of it held from then on."""
+        with self._holding:  # read by the first thread that wants it, once
+            if entry.name not in self._held:
+                with self._file(entry, whole=True) as file:
+                    shard = Shard(file, self._place.url(entry.name)).in_memory()
+                self._held[entry.name] = self._as_named(shard, entry, table)
+            return self._held[entry.name]
+
+    def _file(self, entry: ShardEntry, *, whole: bool) -> BinaryIO:
         try:
-            file = self._place.open(entry.name, whole=True)
+            return self._place.open(entry.name, whole=whole)
         except FileNotFoundError as error:
-            raise damaged(name, "it is missing") from error
-        with file:
-            shard = Shard(file, name)
-            found = shard.crc, shard.rows, _column_entries(shard)
-            if found != (entry.head_crc, entry.rows, table.columns):
-                raise damaged(name, "whole, but not the one that the manifest names")
-            yield shard
+            raise damaged(self._place.url(entry.name), "it is missing") from error
+
+    def _as_named(self, shard: Shard, entry: ShardEntry, table: Table) -> Shard:
+        """Return the shard; raise DamagedShard when it is not the one that the manifest names."""
+        found = shard.crc, shard.rows, _column_entries(shard)
+        if found != (entry.head_crc, entry.rows, table.columns):
+            raise damaged(shard.name, "whole, but not the one that the manifest names")
+        return shard
 
 
 def _column_entries(shard: Shard) -> dict[str, ColumnEntry]:

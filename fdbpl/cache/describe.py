@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fdbpl.cache.cache import Cache, open_cache
+from fdbpl.cache.manifest import Identity
 from fdbpl.cache.upkeep import Sweep, cache_urls
 from fdbpl.system.errors import UserError
 
@@ -32,7 +33,7 @@ def listing(url: str | Path) -> list[str]:
                 "tests": f"{tables['test'].rows:,}",
                 "bytes": f"{manifest.size:,}",
                 "payload": str(identity.payload.get("name")),
-                "model": f"{identity.encoder.get('architecture')} ({identity.model.get('source')})",
+                "model": _model(identity),
                 "where": one,
             }
         )
@@ -91,6 +92,12 @@ def sweep_lines(done: Sequence[Sweep], deleted: bool) -> list[str]:
     if deleted:
         return [*lines, f"freed {freed:,} bytes"]
     return [*lines, f"would free about {freed:,} bytes; nothing was changed: say --delete to do it"]
+
+
+def _model(identity: Identity) -> str:
+    if not identity.model:
+        return "none"
+    return f"{identity.encoder.get('architecture')} ({identity.model.get('source')})"
 
 
 def _aligned(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from fdbpl.system.ahead import ahead
 from fdbpl.system.errors import UserError
 
 Pixels = NDArray[np.float32]
+Made = TypeVar("Made")
 
 
 class Encoder(Protocol):
@@ -107,7 +109,8 @@ class ChunkEncoder:
         size = self.encoder.batch_size  # what stands ready, decoded and cut, is bounded by it
         chunks, coming = itertools.tee(chunks)
         jobs = ((chunk, views) for chunk in coming for views in chunk.by_image(size))
-        pixels = itertools.chain.from_iterable(ahead(self._cropped, jobs, self.threads))
+        cropped = partial(cut, self.folder, self.encoder.pixels)
+        pixels = itertools.chain.from_iterable(ahead(cropped, jobs, self.threads))
         for chunk in chunks:
             rows: list[NDArray[np.float32]] = []
             try:
@@ -129,15 +132,24 @@ class ChunkEncoder:
             )
         return features
 
-    def _cropped(self, job: tuple[Chunk, NDArray[np.void]]) -> list[Pixels]:
-        chunk, views = job
-        image = int(views["image"][0])
-        decoded = decode(self.folder / chunk.paths[image], chunk.hashes[image].tobytes())
-        return [
-            self.encoder.pixels(
-                decoded,
-                tuple(view["box"].tolist()) if view["is_region"] else None,
-                bool(view["flip"]),
-            )
-            for view in views
-        ]
+
+def cut(
+    folder: Path,
+    crop: Callable[[Image, Box | None, bool], Made],
+    job: tuple[Chunk, NDArray[np.void]],
+) -> list[Made]:
+    """Return what `crop` makes of each of some views of one image, which is decoded once.
+
+    Raises UserError naming the file when it does not decode or is not the planned one.
+    """
+    chunk, views = job
+    image = int(views["image"][0])
+    decoded = decode(folder / chunk.paths[image], chunk.hashes[image].tobytes())
+    return [
+        crop(
+            decoded,
+            tuple(view["box"].tolist()) if view["is_region"] else None,
+            bool(view["flip"]),
+        )
+        for view in views
+    ]

@@ -11,7 +11,9 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -19,6 +21,7 @@ import zstandard
 from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
+from fdbpl.cache.pieces import Plane, join, pieces_of, planes_that_pay, stretches, unpack
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import sha256
 
@@ -59,9 +62,7 @@ MAX_DIMS = 3
 MAX_NAME_BYTES = 36
 
 BLOCK_BYTES = 1 << 17
-STRETCH = 16  # blocks fetched by one read: 2 MiB stay in the processor's cache while decoded
 LEVEL = 1  # features hold no repeats: higher levels search longer and find nothing
-LEAST_GAIN = 32  # a frame is kept when it saves at least 1/32; less does not pay for its decoding
 
 Array = NDArray[Any]
 
@@ -98,6 +99,11 @@ class Column:
         """The number of items in one row."""
         return math.prod(self.shape)
 
+    @property
+    def plane_bytes(self) -> int:
+        """The number of bytes in each plane of a block, but of a shorter last one."""
+        return self.block_rows * self.row_items * self.dtype.itemsize // self.planes
+
     def rows_of(self, block: int) -> int:
         """Return the number of rows in `block`; only the last block may have fewer."""
         return min(self.block_rows, self.rows - block * self.block_rows)
@@ -124,8 +130,8 @@ def encode_shard(columns: Mapping[str, Array], *, block_bytes: int = BLOCK_BYTES
         row_bytes = max(1, array[:1].nbytes)
         block_rows = max(1, min(block_bytes // row_bytes, max(rows, 1)))
         blocks = [array[i : i + block_rows] for i in range(0, rows, block_rows)]
-        planes = _planes_that_pay(blocks[0], compressor) if blocks else 1
-        frames = [frame for block in blocks for frame in _pieces(block, planes, compressor)]
+        planes = planes_that_pay(blocks[0], compressor) if blocks else 1
+        frames = [frame for block in blocks for frame in pieces_of(block, planes, compressor)]
         record["name"] = name.encode()
         record["dtype"] = array.dtype.str.encode()
         record["shape"][: array.ndim - 1] = array.shape[1:]
@@ -200,6 +206,34 @@ class Shard:
                 raise ValueError(f"column {name!r} does not fit {target.dtype} {target.shape}")
             self._decode(column, np.arange(len(column.stored)), target)
 
+    def fill(self, name: str, rows: Array, targets: Sequence[Array]) -> Iterator[Array]:
+        """Decode each of the row numbers (n,) right into its target, and yield that.
+
+        For columns of single bytes whose blocks are single rows. rows: in any order, repeats
+        allowed; those that follow one another are read together. targets: n C-contiguous uint8
+        arrays of a row's shape.
+        Raises as `read` does, and ValueError for other columns.
+        """
+        column = self.columns[name]
+        if (column.block_rows, column.dtype.itemsize) != (1, 1):
+            raise ValueError(f"column {name!r} has no bytes in blocks of single rows")
+        self._require_rows(rows)
+        decoded = self._planes(column, rows, ([one.reshape(-1)] for one in targets))
+        for target, [plane] in zip(targets, decoded, strict=True):
+            if not np.may_share_memory(plane, target):  # stored as it is
+                target[...] = plane.reshape(column.shape)
+            yield target
+
+    def on(self, source: bytes | BinaryIO) -> "Shard":
+        """Return this shard on another source, of which no head is read; its pieces are checked."""
+        again = copy(self)
+        again._source = source
+        return again
+
+    def in_memory(self) -> "Shard":
+        """Return this shard with all of its bytes in memory."""
+        return self.on(bytes(self._read(0, self.total_bytes)))
+
     def require_sha256(self, digest: str) -> None:
         """Raise DamagedShard when the SHA-256 of all bytes does not begin with `digest`."""
         found = sha256(self._read(0, self.total_bytes))
@@ -264,10 +298,7 @@ class Shard:
         if rows is None:
             blocks, count = np.arange(len(column.stored)), self.rows
         else:
-            if rows.size and not 0 <= rows.min() <= rows.max() < self.rows:
-                raise IndexError(
-                    f"rows {rows.min()} to {rows.max()} of a shard of {self.rows} rows"
-                )
+            self._require_rows(rows)
             blocks, place = np.unique(rows // column.block_rows, return_inverse=True)
             count = sum(map(column.rows_of, blocks.tolist()))
         values = np.empty((count, *column.shape), column.dtype)
@@ -277,14 +308,37 @@ class Shard:
         taken: Array = values[place * column.block_rows + rows % column.block_rows]
         return taken
 
+    def _require_rows(self, rows: Array) -> None:
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a shard of {self.rows} rows")
+
     def _decode(self, column: Column, blocks: NDArray[np.intp], values: Array) -> None:
         """Write the rows of ascending `blocks` into `values`, one after the other."""
         flat = values.reshape(-1).view(f"<u{column.dtype.itemsize}")
+        done = 0
+        # Into the same memory again and again: memory taken for each block and given back after it
+        # may cost half as much as the decoding.
+        into = [np.empty(column.plane_bytes, np.uint8) for _ in range(column.planes)]
+        decoded = self._planes(column, blocks, repeat(into))
+        for block, planes in zip(blocks.tolist(), decoded, strict=True):
+            items = column.rows_of(block) * column.row_items
+            join(planes, flat[done : done + items])
+            done += items
+
+    def _planes(
+        self,
+        column: Column,
+        blocks: NDArray[np.integer[Any]],
+        into: Iterator[list[Plane]],
+    ) -> Iterator[list[Plane]]:
+        """Yield the checked planes of each of `blocks`, where compressed decoded `into` memory.
+
+        They are there until the next are.
+        """
         decoder = zstandard.ZstdDecompressor()
-        runs = list(_runs(blocks))
+        runs = list(stretches(blocks))
         longest = max((column.starts[end] - column.starts[first] for first, end in runs), default=0)
         buffer = memoryview(bytearray(0 if isinstance(self._source, bytes) else int(longest)))
-        done = 0
         for first, end in runs:
             start = int(column.starts[first])
             stretch = self._read(start, int(column.starts[end]) - start, buffer)
@@ -293,28 +347,19 @@ class Shard:
             )
             offset = 0
             for block, (sizes, crcs) in enumerate(pieces, start=first):
-                items = column.rows_of(block) * column.row_items
-                size = items * column.dtype.itemsize // column.planes
+                size = column.plane_bytes * column.rows_of(block) // column.block_rows
                 planes = []
-                for stored, crc in zip(sizes, crcs, strict=True):
+                for stored, crc, plane in zip(sizes, crcs, next(into), strict=True):
                     piece = stretch[offset : offset + stored]
                     offset += stored
                     if crc32(piece) != crc:
                         what = f"block {block} of column {column.name!r} fails its checksum"
                         raise damaged(self.name, what)
-                    raw = piece if stored == size else self._decompressed(piece, size, decoder)
-                    planes.append(np.frombuffer(raw, np.uint8))
-                _join(planes, flat[done : done + items])
-                done += items
-
-    def _decompressed(self, piece: memoryview, size: int, decoder: Any) -> bytes:
-        try:
-            if zstandard.frame_content_size(piece) == size:
-                content: bytes = decoder.decompress(piece)
-                return content
-        except zstandard.ZstdError as error:
-            raise damaged(self.name, str(error)) from error
-        raise damaged(self.name, f"a zstd frame does not hold {size:,} bytes")
+                    try:
+                        planes.append(unpack(piece, plane[:size], decoder))
+                    except zstandard.ZstdError as error:
+                        raise damaged(self.name, str(error)) from error
+                yield planes
 
     def _read(self, start: int, length: int, buffer: memoryview | None = None) -> memoryview:
         """Return `length` bytes of the shard: a view of its bytes, or read into `buffer`."""
@@ -351,45 +396,3 @@ def _storable(name: str, values: Array) -> Array:
     if not 1 <= len(name.encode()) <= MAX_NAME_BYTES or name.endswith("\0"):
         raise ValueError(f"column name {name!r} has not 1 to {MAX_NAME_BYTES} bytes")
     return array
-
-
-def _planes_that_pay(block: Array, compressor: Any) -> int:
-    """Return the number of byte planes, 1 or the item size, in which `block` is smaller."""
-    width = int(block.itemsize)
-    if width == 1:
-        return 1
-    plain, split = (sum(map(len, _pieces(block, planes, compressor))) for planes in (1, width))
-    return width if split < plain else 1
-
-
-def _pieces(block: Array, planes: int, compressor: Any) -> Iterator[bytes]:
-    """Yield the block's byte planes, lowest first, each compressed where that pays."""
-    items = block.reshape(-1).view(f"<u{block.itemsize}")
-    for plane in range(planes):
-        raw = (items >> (8 * plane)).astype(np.uint8).tobytes() if planes > 1 else items.tobytes()
-        frame: bytes = compressor.compress(raw)
-        yield frame if len(frame) <= len(raw) - len(raw) // LEAST_GAIN - 1 else raw
-
-
-def _join(planes: Sequence[NDArray[np.uint8]], items: Array) -> None:
-    """Write the items whose byte planes, lowest first, are `planes` into the integers `items`.
-
-    Shifts of whole integers run over whole vectors, which a copy of every second byte does not;
-    the first shift widens the highest plane on its way.
-    """
-    if len(planes) == 1:
-        items.view(np.uint8)[...] = planes[0]
-        return
-    np.left_shift(planes[-1], 8, out=items, dtype=items.dtype)
-    for plane in planes[-2:0:-1]:
-        np.bitwise_or(items, plane, out=items)
-        np.left_shift(items, 8, out=items)
-    np.bitwise_or(items, planes[0], out=items)
-
-
-def _runs(blocks: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """Yield (first, last + 1) of stretches of consecutive numbers, STRETCH at most."""
-    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) != 1) + 1):
-        for i in range(0, run.size, STRETCH):
-            stretch = run[i : i + STRETCH]
-            yield int(stretch[0]), int(stretch[-1]) + 1

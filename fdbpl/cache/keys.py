@@ -1,9 +1,13 @@
 """Keys: the hash of all that decides a feature, by which the store looks it up."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fdbpl.system.files import canonical_json, sha256
 
 KEY_BYTES = 16
 
@@ -18,6 +22,16 @@ HASHED = np.dtype(
 )
 
 Keys = NDArray[np.uint8]
+
+
+def digest_of(fingerprint: Mapping[str, Any], decoder: str, dtype: np.dtype[Any]) -> str:
+    """Return the digest, hexadecimal, of all that decides what is kept of a view, but the view.
+
+    fingerprint: of what is made of pixels, as plain values; decoder: of what makes pixels of files;
+    dtype: of what is kept.
+    """
+    made = sha256(canonical_json(dict(fingerprint)))
+    return sha256(canonical_json({"decoder": decoder, "dtype": dtype.str, "encoder": made}))
 
 
 def view_keys(

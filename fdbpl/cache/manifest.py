@@ -61,7 +61,7 @@ class Table(_Record):
 class Identity(_Record):
     """What a cache is of. Two caches of one identity hold the same bytes."""
 
-    kind: Literal["teacher", "student", "hidden"]  # whose features
+    kind: Literal["teacher", "student", "hidden", "pixels"]  # whose features, or regions' pixels
     model: dict[str, Any]  # where its weights came from, and its logit scale
     encoder: dict[str, Any]  # its fingerprint: architecture, weights, pre-processing, precision ...
     decoder: str  # the rules that make pixels of files

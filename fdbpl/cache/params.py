@@ -13,7 +13,7 @@ class CacheParams(Section):
     `payload` is the precision at which a dataset's cache keeps every region's features;
     `store` (any fsspec URL) keeps every region ever encoded, outside DVC's control; `memory_mb`,
     in MiB, is for the features that training holds, half for each model: larger caches are
-    streamed, to the same results.
+    streamed, to the same results. Pixels of regions, where a method reads them, take as much again.
     """
 
     payload: Literal["float32", "float16", "int8"] = "float16"

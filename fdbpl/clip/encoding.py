@@ -12,7 +12,7 @@ from PIL import Image
 
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.onnx_tower import OnnxTower
-from fdbpl.clip.preprocessing import TEST_VIEWS
+from fdbpl.clip.preprocessing import REGION_VIEW, TEST_VIEWS
 from fdbpl.clip.projection import last_projection, without_projection
 from fdbpl.regions.boxes import Box
 from fdbpl.system.errors import UserError
@@ -66,7 +66,7 @@ class ImageEncoder:
         self.fingerprint: Mapping[str, object] = {  # all that decides a feature beside the region
             **clip.identity,
             **spec,
-            "region_view": "crop, resize, flip",
+            "region_view": REGION_VIEW,
             "precision": precision,
             "numerics": _numerics_class(self._device, batch_size, graph is not None),
             **({"output": "before projection"} if before_projection else {}),

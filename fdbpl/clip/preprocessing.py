@@ -14,6 +14,7 @@ from fdbpl.regions.boxes import Box
 Floats = NDArray[np.float32]
 
 INTERPOLATIONS = ("bicubic", "bilinear")
+REGION_VIEW = "crop, resize, flip"
 TEST_VIEWS = {"shortest": "resize shorter side, centre crop", "squash": "resize"}
 
 
@@ -52,7 +53,13 @@ class Preprocessing:
         return found
 
     def pixels(self, image: Image.Image, box: Box | None = None, flip: bool = False) -> Floats:
-        """Cut a region out of a decoded RGB image and normalise it.
+        """Return what a tower takes of a region: its `view`, normalised, float32 (3, S, S)."""
+        return self.normalised(self.view(image, box, flip))
+
+    def view(
+        self, image: Image.Image, box: Box | None = None, flip: bool = False
+    ) -> NDArray[np.uint8]:
+        """Cut a region out of a decoded RGB image and bring it to the input's size.
 
         Args:
             image: the whole decoded image.
@@ -60,7 +67,7 @@ class Preprocessing:
             flip: mirror left and right.
 
         Returns:
-            float32 (3, S, S).
+            uint8 (3, S, S): red, green, blue.
         """
         if box is None:
             view = self._whole(image)
@@ -68,16 +75,28 @@ class Preprocessing:
             view = image.crop(box).resize((self.image_size, self.image_size), self._resampling)
         if flip:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        factor, shift = self._affine
-        planes = np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))  # bytes are moved faster
-        pixels = planes.astype(np.float32)
+        return np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))  # bytes are moved faster
+
+    def normalised(self, views: NDArray[np.uint8]) -> Floats:
+        """Return (x / 255 - mean) / std of views (..., 3, S, S)."""
+        factor, shift = self.affine
+        pixels = views.astype(np.float32)
         pixels *= factor
         pixels += shift
         return pixels
 
+    @property
+    def of_regions(self) -> dict[str, Any]:
+        """All that decides the `view` of a box, as plain values: the rest is for whole images."""
+        return {
+            "image_size": self.image_size,
+            "interpolation": self.interpolation,
+            "region_view": REGION_VIEW,
+        }
+
     @cached_property
-    def _affine(self) -> tuple[Floats, Floats]:
-        """Factor and shift (3, 1, 1) that normalise bytes."""
+    def affine(self) -> tuple[Floats, Floats]:
+        """Factor and shift (3, 1, 1) that normalise bytes: x factor + shift."""
         mean, std = (np.array(x, np.float32).reshape(3, 1, 1) for x in (self.mean, self.std))
         return np.float32(1 / 255) / std, -mean / std
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.learning.folds import OWN_TEST
+from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
 from fdbpl.settings.params import Params
 from fdbpl.stages.sides import Side
@@ -35,6 +36,7 @@ class Trainer:
         sides: regions' features by role.
         classes: of the task, as the frozen models know their names.
         trainings: folder of all that was ever learned.
+        pixels: of regions, for methods that read them.
     """
 
     params: Params
@@ -43,13 +45,14 @@ class Trainer:
     sides: Mapping[Role, Side]
     classes: Classes
     trainings: Path
+    pixels: Lookup | None = None
 
     def learned(self, method: Method, key: int) -> Learned:
         """Return what a method learns from the pictures of a seed of the task."""
         own = self.params.model_copy(update={"seeds": [key]})
         role: Role = method.sees if method.sees in self.sides else "student"
         student, teacher = self.sides[role], self.sides["teacher"]
-        data = data_of(own, self.task, self.clip, student, teacher, role)
+        data = data_of(own, self.task, self.clip, student, teacher, role, pixels=self.pixels)
         store = TrainingStore(self.trainings, content_of(own, self.task, student, teacher))
         return learn_method(method, data, own.train, store)[key]
 

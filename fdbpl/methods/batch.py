@@ -34,8 +34,10 @@ class Batch:
             some methods keep near to.
         areas: (..., B) the share of its image that a region shows.
         beside: (..., B, C) logits of what decides beside the class vectors.
+        pixels: (..., B, 3, S, S) of the regions, uint8; `fdbpl.methods.pixels.normalised` makes
+            the student's input of them.
 
-    The last three are None where nobody gave them.
+    The last four are None where nobody gave them.
     """
 
     student: "Tensor"
@@ -44,14 +46,15 @@ class Batch:
     anchors: "Tensor | None" = None
     areas: "Tensor | None" = None
     beside: "Tensor | None" = None
+    pixels: "Tensor | None" = None
 
     def logits(self, vectors: "Tensor", scale: float) -> "Tensor":
         """Return s f U^T (..., B, C) of unit class vectors U (..., C, D), and what is beside."""
         found = scale * self.student @ vectors.mT
         return found if self.beside is None else found + self.beside
 
-    def require(self, extra: Literal["anchors", "areas"]) -> "Tensor":
-        """Return the anchors or the areas.
+    def require(self, extra: Literal["anchors", "areas", "pixels"]) -> "Tensor":
+        """Return the anchors, the areas or the pixels.
 
         Raises:
             UserError: there is none.

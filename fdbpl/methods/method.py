@@ -127,6 +127,7 @@ class Method:
         transfers: whether it decides between classes that it was not learned on.
         sees: whose features it learns from and judges.
         takes_projected: whether, seeing "hidden", it does with features after the projection, too.
+        reads_pixels: whether its loss reads the pixels of regions, which are cached for it then.
     """
 
     Options: ClassVar[type[Section]] = NoOptions
@@ -134,6 +135,7 @@ class Method:
     transfers: ClassVar[bool] = True
     sees: Role = "student"
     takes_projected: ClassVar[bool] = False
+    reads_pixels: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, options: Section | None = None) -> None:
         """Name a method, perhaps with options other than its defaults."""

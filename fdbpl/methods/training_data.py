@@ -1,8 +1,9 @@
 """What a method learns from, whatever the method: regions' features, class names, labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from itertools import repeat
 from operator import add
 from typing import Any
 
@@ -19,7 +20,7 @@ from fdbpl.clip.projection import last_projection
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
 from fdbpl.methods.batch import Batch, Floats
-from fdbpl.methods.features import Teacher
+from fdbpl.methods.features import Lookup, Teacher, in_order
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.methods.region_pairs import RegionPairs, SourceRegions
@@ -51,6 +52,8 @@ class TrainingData:
         anchors: (C, D) the student's unit class features under a hand-written template.
         source: regions of the source dataset, where that is another one.
         sees_hidden: whether the student's features are those before its last projection.
+        pixels: rows (...) of regions to their pixels (..., 3, S, S), uint8, as the student's image
+            tower is given them but for the normalisation.
     """
 
     clip: ClipModel
@@ -64,6 +67,7 @@ class TrainingData:
     anchors: Tensor | None = None
     source: SourceRegions | None = None
     sees_hidden: bool = False
+    pixels: Lookup | None = None
 
     @property
     def device(self) -> torch.device:
@@ -98,6 +102,36 @@ class TrainingData:
             return self.text(contexts, batch)
         features = self.text(contexts.flatten(0, 1))
         return batch, features.view(*contexts.shape[:2], *features.shape[1:])
+
+    def batches(
+        self, steps: Sequence[tuple[Ints, Ints]], *, with_pixels: bool = False
+    ) -> Iterator[Batch]:
+        """Yield what is known of each step's images (S, B) and their regions' rows (S, B).
+
+        Args:
+            steps: in this order; what they need is read ahead.
+            with_pixels: read the regions' pixels, too.
+
+        Raises:
+            UserError: nobody gave the pixels; or as reading does.
+        """
+        rows = [torch.from_numpy(rows) for _, rows in steps]
+        pixels: Iterator[Tensor | None] = repeat(None, len(rows))
+        if with_pixels:
+            pixels = in_order(self._require_pixels(), rows)
+        features = in_order(self.regions.features, rows)
+        for (images, _), one, (student, teacher), seen in zip(
+            steps, rows, features, pixels, strict=True
+        ):
+            batch = self.batch(torch.from_numpy(images), one, student, teacher)
+            yield batch if seen is None else replace(batch, pixels=moved(seen, self.device))
+
+    def _require_pixels(self) -> Lookup:
+        if self.pixels is None:
+            raise UserError(
+                "this method reads pixels of regions, and none were given. Pass learn(pixels=...)."
+            )
+        return self.pixels
 
     def batch(self, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
         """Return what is known of the regions `rows` (S, B) of the images (S, B)."""

@@ -3,6 +3,7 @@
 from functools import partial
 
 from fdbpl.cache import RegionStore, build_cache
+from fdbpl.cache.pixels import build_pixels
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
@@ -11,7 +12,7 @@ from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import model_of, roles_of
+from fdbpl.stages.caches import model_of, reads_pixels, roles_of
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.texts import texts_of, without_room
 from fdbpl.stages.workers import OpenPool, local_pool
@@ -65,6 +66,16 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
             )
         lines.append(f"{plan.name}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
         lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
+        if role == "student" and reads_pixels(params):
+            with progress(f"{plan.name}: cutting") as report:
+                cut = build_pixels(
+                    plan,
+                    folder,
+                    encoder.pixels_of,
+                    work.cache(plan.name, "pixels"),
+                    progress=report,
+                )
+            lines.append(f"{plan.name}: pixels cut {cut.encoded:,}, reused {cut.reused:,}")
     work.before_writing()  # a cache says of which plan and models it is, and may stand
     return lines
 

@@ -1,8 +1,10 @@
 """Opening the caches of a dataset, sure that they are the ones the parameters ask for."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fdbpl.cache.cache import Cache, open_cache
+from fdbpl.cache.pixels import PAYLOAD, Cropper
 from fdbpl.cache.views import image_list_digest
 from fdbpl.classify.decision import Role
 from fdbpl.clip.params import ModelParams
@@ -21,6 +23,11 @@ def roles_of(params: Params) -> tuple[Role, ...]:
     """Return whose features are cached: both models', and what else a chosen method sees."""
     seen = {method.sees for method in params.chosen_methods}
     return ("student", "teacher", *(("hidden",) if "hidden" in seen else ()))
+
+
+def reads_pixels(params: Params) -> bool:
+    """Tell whether a chosen method reads the pixels of regions, which are cached for it then."""
+    return any(method.reads_pixels for method in params.chosen_methods)
 
 
 def model_of(params: Params, role: Role) -> ModelParams:
@@ -70,19 +77,36 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation
-    folder = work.cache(plan.name, role)
+    made = {"model": {"source": weights_source(model)}, "encoder": encoder}
+    return _open(role, plan, work, {**made, "payload": {"name": params.cache.payload}})
+
+
+def open_pixels(plan: Plan, work: Workspace, cropper: Cropper) -> Cache:
+    """Open the cache of the pixels that `cropper` cuts of a plan's regions; see `open_caches`."""
+    made = {"encoder": dict(cropper.of_regions), "payload": PAYLOAD}
+    return _open("pixels", plan, work, made)
+
+
+def _open(kind: str, plan: Plan, work: Workspace, made: Mapping[str, Any]) -> Cache:
+    folder = work.cache(plan.name, kind)
     require_folder(folder, work.command("cache-teacher", plan.name))
-    return open_cache(
-        folder,
-        {
-            "kind": role,
-            "model": {"source": weights_source(model)},
-            "encoder": encoder,
-            "decoder": DECODER,
-            "dataset": plan.name,
-            "policy": dict(plan.policy),
-            "payload": {"name": params.cache.payload},
-            "images": image_list_digest(plan),
-            "plan": plan.digest,
-        },
+    of_plan = {
+        "decoder": DECODER,
+        "dataset": plan.name,
+        "policy": dict(plan.policy),
+        "images": image_list_digest(plan),
+        "plan": plan.digest,
+    }
+    order = (
+        "kind",
+        "model",
+        "encoder",
+        "decoder",
+        "dataset",
+        "policy",
+        "payload",
+        "images",
+        "plan",
     )
+    wanted = {"kind": kind, **made, **of_plan}
+    return open_cache(folder, {field: wanted[field] for field in order if field in wanted})

@@ -25,6 +25,7 @@ from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.packaged import PACKAGED
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.preprocessing import Preprocessing
 from fdbpl.clip.projection import last_projection, shows_hidden
 from fdbpl.clip.shapes import random_model
 from fdbpl.clip.vectors import template_vectors
@@ -37,7 +38,7 @@ from fdbpl.methods.prompts import PromptMethod
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import model_of, roles_of
+from fdbpl.stages.caches import model_of, reads_pixels, roles_of
 from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.tasks import Task, tasks_of
@@ -48,12 +49,13 @@ from fdbpl.system.workspace import Workspace
 from fdbpl.training.learning import learn
 
 SECONDS = 3.0  # that a batch may take to be timed, about
+IMAGES = 8  # that are cut to be timed, at most
 NAMES = 32  # at most, in the timed steps
 
 
 @dataclass(frozen=True)
 class Part:
-    """Encoding by one model, or all training.
+    """Encoding by one model, cutting pixels, or all training.
 
     `count` is of views (regions and test images) in all caches, or of steps; `stored` of views
     among them that are in the store, or in two of the caches. The others take `seconds`, by what a
@@ -84,6 +86,8 @@ class Training(NamedTuple):
 def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[str, Part]:
     """Return the parts of a build by one worker here: each role's encoding, and "training".
 
+    And "pixels", where a method reads them.
+
     Raises:
         UserError: a dataset that cannot be planned, or a model that cannot be loaded.
     """
@@ -92,6 +96,8 @@ def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[s
     for done, role in enumerate(roles):
         parts[role], models[role] = _encoding(params, role, plans)
         report(done + 1, len(roles) + 1)
+    if reads_pixels(params):
+        parts["pixels"] = _pixels(params, models["student"].preprocessing, plans)
     tasks = (task for plan, _ in plans for task in tasks_of(params, plan))
     trainings = [one for task in tasks for one in trainings_of(params, task)]
     return {**parts, "training": _training(params, models["student"], trainings)}
@@ -153,6 +159,21 @@ def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tup
     return Part(regions + tests, stored, missing * each, in_caches + in_store, note), clip
 
 
+def _pixels(params: Params, how: Preprocessing, plans: list[tuple[Plan, bool]]) -> Part:
+    regions = params.regions.per_image * sum(len(one.images) - len(one.test) for one, _ in plans)
+    plan = max(plans, key=lambda one: len(one[0].images))[0]
+    folder, start = open_dataset(plan.name, params.data).folder, time.perf_counter()
+    for path in plan.paths[:IMAGES]:
+        image = decode(folder / path)
+        for _ in range(params.regions.per_image):
+            how.view(image, (0, 0, *image.size))
+    timed = len(plan.paths[:IMAGES]) * params.regions.per_image
+    each = (time.perf_counter() - start) / max(timed, 1)
+    size = KEY_BYTES + REGION.itemsize + 3 * how.image_size**2
+    note = f"{1000 * each:.2f} ms a region, decoded and cut by one thread"
+    return Part(regions, 0, regions * each, regions * size, note)
+
+
 def _is_here(model: ModelParams) -> bool:
     """Tell whether weights are packaged, in a file, or of a tag that was fetched before."""
     tag = pretrained.get_pretrained_cfg(model.architecture, model.weights)
@@ -208,6 +229,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
     vectors = template_vectors(clip, training.names, GENERIC_TEMPLATE)
     images = np.arange(params.train.batch)
     labels, ends = images % len(vectors), list[float]()
+    shape = 3, clip.image_size, clip.image_size
 
     def note_end(*_: int) -> None:
         if clip.text_device.type == "cuda":
@@ -223,6 +245,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
         teacher_scale=clip.logit_scale,
         labels=labels,
         anchors=vectors,
+        pixels=lambda rows: torch.zeros((*rows.shape, *shape), dtype=torch.uint8),
         picks=dict.fromkeys(params.seeds, images),
         likeliest=len(vectors),  # so that nothing is learned beside contexts
         method=training.method,

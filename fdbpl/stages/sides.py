@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache
 from fdbpl.cache.manifest import Identity, require_identity
+from fdbpl.cache.pixel_stream import PixelStream
 from fdbpl.classify.decision import Role
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
-from fdbpl.methods.features import Lookup, cached_features
+from fdbpl.methods.features import STREAM_BYTES, Lookup, cached_features
+from fdbpl.methods.pixels import CachedPixels
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import TEXTS, model_of, open_role, roles_of
+from fdbpl.stages.caches import TEXTS, model_of, open_pixels, open_role, reads_pixels, roles_of
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.texts import texts_of
 from fdbpl.system.device import choose_device
@@ -71,6 +73,19 @@ def sides_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> di
     if "hidden" in roles_of(params):
         found["hidden"] = hidden_side(params, plan, work, clip, student)
     return found
+
+
+def pixels_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> CachedPixels | None:
+    """Return the pixels of regions as the student takes them, None where no method reads them.
+
+    Raises:
+        UserError: their cache is missing, damaged, or made from another plan or pre-processing.
+    """
+    if not reads_pixels(params):
+        return None
+    cache = open_pixels(plan, work, clip.preprocessing)
+    memory = params.cache.memory_mb << 20
+    return CachedPixels(PixelStream(cache, memory=min(memory, STREAM_BYTES), held=memory))
 
 
 def student_side(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Side:

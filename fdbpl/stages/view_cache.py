@@ -39,10 +39,10 @@ def view_cache(
     """
     region_view.require_png(out)
     identity = cache.manifest.identity
-    if identity.kind == "hidden":
+    if "text/template" not in cache.manifest.tables:
         raise UserError(
-            f"{url}: features before the student's last projection, where no class vectors lie. "
-            "Look at the student's cache beside it."
+            f"{url}: a cache of kind {identity.kind}, which has no class vectors to judge regions "
+            "by. Look at the student's cache beside it."
         )
     plan = Plan.load(_plan_folder(url, identity.dataset) if plan_folder is None else plan_folder)
     if plan.digest != identity.plan:

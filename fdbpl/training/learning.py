@@ -139,6 +139,7 @@ def learn(
     labels: Ints,
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
+    pixels: Lookup | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -167,6 +168,8 @@ def learn(
             methods that keep near to them, or build a bridge, need them.
         areas: (R,) the share of its image that each region shows, or a function from rows to
             them; by default the whole.
+        pixels: a function from rows to the regions' pixels, uint8 (..., 3, S, S); only methods
+            that prompt the image tower read them.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -200,6 +203,7 @@ def learn(
         labels=labels,
         anchors=anchors,
         areas=areas,
+        pixels=pixels,
         crops=crops,
         picks=picks,
         likeliest=likeliest,
@@ -224,6 +228,7 @@ def training_data(
     labels: Ints,
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
+    pixels: Lookup | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -270,6 +275,7 @@ def training_data(
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
         source=source,
         sees_hidden=is_hidden,
+        pixels=pixels,
     )
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fdbpl.methods.batch import Terms
-from fdbpl.methods.features import in_order
 from fdbpl.methods.method import Method
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.training_data import TrainingData
@@ -83,9 +82,7 @@ def train(
         steps = epoch_steps(
             picks, crops=data.regions.crops, batch=params.batch, epoch=epoch, start=run.step
         )
-        found = in_order(data.regions.features, [torch.from_numpy(rows) for _, rows in steps])
-        for (images, rows), (student, teacher) in zip(steps, found, strict=True):
-            batch = data.batch(torch.from_numpy(images), torch.from_numpy(rows), student, teacher)
+        for batch in data.batches(steps, with_pixels=method.reads_pixels):
             terms = method.loss(tensors, batch, data)
             if epoch in probed and not run.step:
                 run.gradients[epoch] = gradient_norms(terms, list(learned.values()))
