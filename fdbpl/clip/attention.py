@@ -29,7 +29,8 @@ def attend(
     width = keys.shape[1]
     if hidden is not None:
         scores[..., width:].masked_fill_(hidden, -torch.inf)
-    attention = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
+    precise = torch.promote_types(q.dtype, torch.float32)
+    attention = scores.softmax(dim=-1, dtype=precise).to(q.dtype)
     mixed = attention[..., width:] @ v
     _flat(mixed).baddbmm_(_flat(attention[..., :width]), values)
     return mixed, attention

@@ -222,7 +222,7 @@ class FrozenBlock:
     def _norm_backward(self, which: int, grad: Tensor, kept: _Normed) -> Tensor:
         norm = self._norms[which]
         on_x: Tensor = torch.ops.aten.native_layer_norm_backward(
-            grad.float(), kept.x, norm.normalized_shape, kept.mean, kept.rstd,
+            grad.to(kept.x.dtype), kept.x, norm.normalized_shape, kept.mean, kept.rstd,
             norm.weight, norm.bias, [True, False, False],
         )[0]  # fmt: skip
         return on_x

@@ -4,12 +4,16 @@ CLIP's text tower is causal, and its feature is read at the end token. Two savin
 lose nothing: what follows the end token is never seen; and start token and context are the same
 for every class, so their keys and values are computed once a layer and shared. The tokens of all
 classes and contexts lie in one matrix without padding, so that a layer is four large products.
+
+A deep context has tokens for each of the first J layers, as in IVLP (Rasheed et al. 2023), MaPLe
+and PromptSRC: they take the place of what the layer before made of its own. They are the same for
+every class, so what is shared stays shared.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Any, Literal
 
 import torch
@@ -20,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from fdbpl.clip.block import FrozenBlock, Kept
 from fdbpl.clip.packing import Packing, group_classes, pack
 from fdbpl.clip.tokens import PromptTokens
+from fdbpl.system.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
 
@@ -85,11 +90,15 @@ class SharedPrefixText:
         self._parts: dict[int, list[_Part]] = {}
 
     def __call__(self, contexts: Tensor) -> Tensor:
-        """Encode contexts (K, M, W) to unit features (K, C, D)."""
-        sets = len(contexts)
-        start = self._start.expand(sets, 1, -1)
-        prefix = torch.cat([start, contexts + self._context_positions], dim=1)
-        ends: Tensor = _Ends.apply(prefix, self)
+        """Encode contexts (K, M, W), or deep ones (K, J, M, W), to unit features (K, C, D).
+
+        Raises:
+            UserError: contexts deeper than the tower.
+        """
+        first, *deeper = by_layer(contexts, len(self._blocks))
+        start = self._start.expand(len(contexts), 1, -1)
+        prefix = torch.cat([start, first + self._context_positions], dim=1)
+        ends: Tensor = _Ends.apply(self, prefix, *deeper)
         return self._project(ends[:, self._inverse])
 
     def _project(self, ends: Tensor) -> Tensor:
@@ -143,61 +152,110 @@ class SharedPrefixText:
             yield _Part(pack(sets, self._first, groups), torch.cat(rows))
             first, row = last, row + size
 
-    def forward(self, prefix: Tensor, part: _Part, *, keep: bool) -> tuple[Tensor, list[Kept]]:
-        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs."""
+    def forward(
+        self, prefix: Tensor, deeper: Sequence[Tensor], part: _Part, *, keep: bool
+    ) -> tuple[Tensor, list[Kept]]:
+        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs.
+
+        Args:
+            prefix: (K, P, W), which enters the first layer.
+            deeper: contexts (K, M, W), one for each layer from the second on that has its own.
+            part: of the classes.
+            keep: whether there will be a backward pass.
+        """
         packing = part.packing
         x = torch.cat([prefix.flatten(0, 1), part.embedded])
         layers: list[Kept] = []
-        for block in self._blocks[:-1]:
-            x, kept = block.forward(x, packing)
+        for block, context in zip_longest(self._blocks, (None, *deeper)):
+            if context is not None:  # the layer before keeps nothing of what it returned
+                _contexts(x, packing).copy_(context)
+            layer = block.forward_ends if block is self._blocks[-1] else block.forward
+            x, kept = layer(x, packing)
             if keep:
                 layers.append(kept)
-        x, kept = self._blocks[-1].forward_ends(x, packing)
-        if keep:
-            layers.append(kept)
         ends = [rows.view(len(prefix), -1, x.shape[1]) for rows in torch.split(x, packing.end_rows)]
         return torch.cat(ends, dim=1), layers
 
-    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part) -> Tensor:
-        """Return the gradient on the prefix (K, P, W) from that on the ends (K, C, W)."""
+    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part, depth: int) -> list[Tensor]:
+        """Return the gradients on the prefix (K, P, W) and on each deeper context (K, M, W).
+
+        Args:
+            grad: on the ends (K, C, W).
+            kept: by `forward`, a layer each.
+            part: of the classes.
+            depth: layers whose contexts are learned.
+        """
         packing = part.packing
         groups = torch.split(grad, [group.classes for group in packing.groups], dim=1)
         x = torch.cat([rows.flatten(0, 1) for rows in groups])
-        x = self._blocks[-1].backward_ends(x, kept[-1], packing)
-        for block, layer in zip(self._blocks[-2::-1], kept[-2::-1], strict=True):
-            x = block.backward(x, layer, packing)
-        return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
+        deeper: list[Tensor] = []
+        for number in reversed(range(len(self._blocks))):
+            block = self._blocks[number]
+            layer = block.backward_ends if block is self._blocks[-1] else block.backward
+            x = layer(x, kept[number], packing)
+            if 0 < number < depth:
+                replaced = _contexts(x, packing)
+                deeper.append(replaced.clone())
+                replaced.zero_()  # what the layer before made of its own context, nobody saw
+        return [x[: packing.rows[0]].view(packing.sets, -1, x.shape[1]), *reversed(deeper)]
+
+
+def by_layer(contexts: Tensor, layers: int) -> tuple[Tensor, ...]:
+    """Return the context (K, M, W) of each layer that has one, of (K, M, W) or (K, J, M, W).
+
+    Raises:
+        UserError: there are more of them than the tower's `layers`, or none.
+    """
+    if contexts.ndim == 3:
+        return (contexts,)
+    depth = contexts.shape[1]
+    if not 0 < depth <= layers:
+        raise UserError(
+            f"contexts for {depth} layers of a text tower of {layers}, wanted 1 to {layers}. "
+            "Set the depth of the prompts to that."
+        )
+    return contexts.unbind(1)
+
+
+def _contexts(x: Tensor, packing: Packing) -> Tensor:
+    """Return the rows (K, M, W) of the contexts, between the start tokens and the classes."""
+    return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])[:, 1:]
 
 
 class _Ends(Function):
-    """Prefixes (K, P, W) to end tokens (K, C, W), classes by ascending length."""
+    """Prefixes (K, P, W) and deeper contexts, each (K, M, W), to end tokens (K, C, W).
+
+    Classes are by ascending length.
+    """
 
     @staticmethod
-    def forward(ctx: Any, prefix: Tensor, engine: SharedPrefixText) -> Tensor:
+    def forward(ctx: Any, engine: SharedPrefixText, prefix: Tensor, *deeper: Tensor) -> Tensor:
         parts, held = engine.parts(len(prefix)), engine.held(len(prefix))
         ctx.engine, ctx.held = engine, []
         ends = []
         for index, part in enumerate(parts):
-            keep = ctx.needs_input_grad[0] and index < held
-            found, kept = engine.forward(prefix, part, keep=keep)
+            keep = any(ctx.needs_input_grad) and index < held
+            found, kept = engine.forward(prefix, deeper, part, keep=keep)
             ends.append(found)
             if keep:
                 ctx.held.append(kept)
-        ctx.save_for_backward(prefix)
+        ctx.save_for_backward(prefix, *deeper)
         return torch.cat(ends, dim=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (prefix,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        prefix, *deeper = ctx.saved_tensors
         engine: SharedPrefixText = ctx.engine
         parts = engine.parts(len(prefix))
-        total = torch.zeros_like(prefix)
+        totals = [torch.zeros_like(one) for one in (prefix, *deeper)]
         grads = torch.split(grad, [part.classes for part in parts], dim=1)
         for index, (part, on_ends) in enumerate(zip(parts, grads, strict=True)):
             if index < len(ctx.held):
                 kept = ctx.held[index]
             else:
-                kept = engine.forward(prefix, part, keep=True)[1]
-            total += engine.backward(on_ends, kept, part)
-        return total, None
+                kept = engine.forward(prefix, deeper, part, keep=True)[1]
+            found = engine.backward(on_ends, kept, part, len(totals))
+            for total, one in zip(totals, found, strict=True):
+                total.add_(one)
+        return None, *totals
