@@ -140,9 +140,9 @@ def test_what_backward_needs_stays_within_the_budget(
 ) -> None:
     tokens = tokenize_prompts(clip, WORDS, MANY)
     encode = SharedPrefixText(clip.text_tower, tokens, precision, memory_mb=budget)
-    prefix = torch.zeros(sets, 1 + len(tokens.context), 64)
+    prefixes = torch.zeros(sets, 2, 1 + len(tokens.context), 64)
     parts = encode.parts(sets)
-    needs = [sum(storages(encode.forward(prefix, p, keep=True)[1]).values()) for p in parts]
+    needs = [sum(storages(encode.forward(prefixes, p, keep=True)[1]).values()) for p in parts]
     held = encode.held(sets)
     assert sum(needs[:held]) + max(needs[held:], default=0) < budget << 20
 

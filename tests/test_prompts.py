@@ -15,11 +15,13 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.vectors import class_vectors
 from fdbpl.methods.method import Classes
 from fdbpl.methods.prompts import (
+    DEEPER_STD,
     POSITIVE_ONLY,
     SIDES,
     ClosedFormOnly,
     Inference,
     starting_contexts,
+    starting_deep_contexts,
 )
 from fdbpl.methods.registry import find_method
 from fdbpl.system.errors import UserError
@@ -148,3 +150,18 @@ def test_a_method_decides_by_the_class_features_of_its_contexts(clip: ClipModel)
 def test_starts_of_unequal_length_are_refused(clip: ClipModel) -> None:
     with pytest.raises(UserError, match=r"have \[4, 2\] tokens .* wanted equal numbers"):
         starting_contexts(clip, ("a photo of a", "no photo"))
+
+
+def test_deep_contexts_start_from_their_words_and_a_draw_by_the_seed(clip: ClipModel) -> None:
+    words = ("a photo of a", "a photo of no")
+    first, second = starting_deep_contexts(clip, words, 9, seed=1)
+    for found, wanted in zip((first, second), starting_contexts(clip, words), strict=True):
+        assert found.shape == (9, 4, 64)
+        assert torch.equal(found[0], wanted)
+        assert found[1:].std().item() == pytest.approx(DEEPER_STD, rel=0.1)
+        assert abs(found[1:].mean().item()) < 0.1 * DEEPER_STD
+    assert not torch.equal(first[1:], second[1:])
+    assert torch.equal(first, starting_deep_contexts(clip, words, 9, seed=1)[0])
+    assert not torch.equal(first[1], starting_deep_contexts(clip, words, 9, seed=2)[0][1])
+    (alone,) = starting_deep_contexts(clip, words[:1], 1, seed=1)
+    assert torch.equal(alone, first[:1])

@@ -24,7 +24,7 @@ class Engine(Protocol):
     def forward(self, learned: Tensor, part: Any, *, keep: bool) -> tuple[Tensor, list[Kept]]:
         """Return (K, C of the part, ...) and, to be kept, what `backward` needs."""
 
-    def backward(self, grad: Tensor, kept: Sequence[Kept], part: Any) -> Tensor:
+    def backward(self, grad: Tensor, kept: Sequence[Kept], learned: Tensor, part: Any) -> Tensor:
         """Return the gradient on what is learned from that on the part's result."""
 
 
@@ -77,5 +77,5 @@ class _InParts(Function):
                 kept = ctx.held[index]
             else:
                 kept = ctx.engine.forward(learned, part, keep=True)[1]
-            total += ctx.engine.backward(on_part, kept, part)
+            total += ctx.engine.backward(on_part, kept, learned, part)
         return total, None, None, None

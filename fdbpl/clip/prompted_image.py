@@ -224,7 +224,7 @@ class PromptedImage:
             x = x[top:]
         return x.view(sets, images, -1, width)[:, :, 1:length], layers
 
-    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part) -> Tensor:
+    def backward(self, grad: Tensor, kept: Sequence[Kept], prompts: Tensor, part: _Part) -> Tensor:
         """Return the gradient on the prompts from that on the tokens that are pooled."""
         top, count = part.beside.rows[0], part.beside.prefix.length
         sets, images, length, width = part.tokens.shape
@@ -236,7 +236,7 @@ class PromptedImage:
             x = torch.nn.functional.pad(grad, (0, 0, 1, after)).flatten(0, 2)
             if part.shared > last:
                 x = torch.cat([x.new_zeros(top, width), x])
-        found = grad.new_zeros(sets, min(part.shared, last) + 1, count, width)
+        found = torch.zeros_like(prompts)
         for layer in range(last, -1, -1):
             block, ends = self._blocks[layer], self._reads_one and layer == last
             run = block.backward_ends if ends else block.backward

@@ -1,19 +1,22 @@
 """Text features of learned contexts: which way a tower takes, and the plain way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, Transformer
 from torch import Tensor, nn
 
-from fdbpl.clip.shared_prefix import Precision, SharedPrefixText
+from fdbpl.clip.shared_prefix import Precision, SharedPrefixText, by_layer
 from fdbpl.clip.tokens import PromptTokens
+from fdbpl.system.errors import UserError
 
 TextEncoder = Callable[[Tensor], Tensor]
-"""Contexts (K, M, W) to unit text features (K, C, D)."""
+"""Contexts (K, M, W), or deep ones (K, J, M, W), to unit text features (K, C, D)."""
 
 
 def prompted_text(
@@ -63,7 +66,8 @@ class PlainText:
     """The field's plain way: the tower's own pass over every class at full length.
 
     The context takes the place of its starting words' embeddings, and nothing else differs, so
-    any tower that embeds tokens by a table will do.
+    any tower that embeds tokens by a table will do. A deep one takes the place of what enters
+    later layers as well, which must be open_clip's.
     """
 
     def __init__(self, tower: Any, tokens: PromptTokens):
@@ -76,20 +80,39 @@ class PlainText:
         self._ids = ids.to(tower.token_embedding.weight.device)
 
     def __call__(self, contexts: Tensor) -> Tensor:
-        """Encode contexts (K, M, W) to unit features (K, C, D)."""
-        return torch.stack([self._encode(context) for context in contexts])
+        """Encode contexts (K, M, W), or deep ones (K, J, M, W), to unit features (K, C, D).
 
-    def _encode(self, context: Tensor) -> Tensor:
-        def put_in(_module: nn.Module, _ids: object, x: Tensor) -> Tensor:
-            shared = context.expand(len(x), -1, -1)
-            return torch.cat([x[:, :1], shared, x[:, self._first :]], dim=1)
+        Raises:
+            UserError: contexts deeper than the tower, or deep ones for layers not open_clip's.
+        """
+        before: list[nn.Module] = [self._tower.token_embedding]
+        if contexts.ndim == 4:
+            before += _blocks(self._tower)[:-1]
+        layers = by_layer(contexts, len(before))
+        return torch.stack([self._encode(before, each) for each in zip(*layers, strict=True)])
 
+    def _encode(self, before: Sequence[nn.Module], layers: Sequence[Tensor]) -> Tensor:
+        """Encode each layer's context (M, W), put into the output of what is before the layer."""
         tower = self._tower
-        hook = tower.token_embedding.register_forward_hook(put_in)
-        try:
+        with ExitStack() as hooks:
+            for module, context in zip(before, layers, strict=False):
+                hook = partial(self._put_in, context)
+                hooks.callback(module.register_forward_hook(hook).remove)
             features = (tower.encode_text if isinstance(tower, CLIP) else tower)(self._ids)
-        finally:
-            hook.remove()
         if isinstance(features, tuple):  # a captioner's tower returns its tokens as well
             features = features[0]
         return F.normalize(features, dim=-1)
+
+    def _put_in(self, context: Tensor, _module: nn.Module, _inputs: object, x: Tensor) -> Tensor:
+        shared = context.expand(len(x), -1, -1)
+        return torch.cat([x[:, :1], shared, x[:, self._first :]], dim=1)
+
+
+def _blocks(tower: Any) -> list[nn.Module]:
+    transformer = getattr(tower, "transformer", None)
+    if not isinstance(transformer, Transformer) or not transformer.batch_first:
+        raise UserError(
+            f"deep contexts for a {type(tower).__name__}, wanted a tower of open_clip's layers, "
+            "batch first. Learn a context for the first layer alone, or take another student."
+        )
+    return list(transformer.resblocks)

@@ -4,6 +4,10 @@ CLIP's text tower is causal, and its feature is read at the end token. Two savin
 lose nothing: what follows the end token is never seen; and start token and context are the same
 for every class, so their keys and values are computed once a layer and shared. The tokens of all
 classes and contexts lie in one matrix without padding, so that a layer is four large products.
+
+A deep context has tokens for each of the first J layers, as in IVLP (Rasheed et al. 2023), MaPLe
+and PromptSRC: they take the place of what the layer before made of its own. They are the same for
+every class, so what is shared stays shared.
 """
 
 import sys
@@ -18,6 +22,7 @@ from fdbpl.clip.block import FrozenBlock, Kept
 from fdbpl.clip.in_parts import CACHED, SHARES, held, in_parts
 from fdbpl.clip.packing import Packing, group_classes, pack
 from fdbpl.clip.tokens import PromptTokens
+from fdbpl.system.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
 
@@ -81,11 +86,17 @@ class SharedPrefixText:
         self._parts: dict[int, list[_Part]] = {}
 
     def __call__(self, contexts: Tensor) -> Tensor:
-        """Encode contexts (K, M, W) to unit features (K, C, D)."""
+        """Encode contexts (K, M, W), or deep ones (K, J, M, W), to unit features (K, C, D).
+
+        Raises:
+            UserError: contexts deeper than the tower.
+        """
+        first, *deeper = by_layer(contexts, len(self._blocks))
+        layers = torch.stack([first + self._context_positions, *deeper], dim=1)
+        start = self._start.expand(*layers.shape[:2], 1, -1)
         sets = len(contexts)
-        start = self._start.expand(sets, 1, -1)
-        prefix = torch.cat([start, contexts + self._context_positions], dim=1)
-        ends = in_parts(prefix, self, self.parts(sets), self.held(sets))
+        prefixes = torch.cat([start, layers], dim=2)
+        ends = in_parts(prefixes, self, self.parts(sets), self.held(sets))
         return self._project(ends[:, self._inverse])
 
     def _project(self, ends: Tensor) -> Tensor:
@@ -136,27 +147,62 @@ class SharedPrefixText:
             yield _Part(pack(sets, self._first, groups), torch.cat(rows))
             first, row = last, row + size
 
-    def forward(self, prefix: Tensor, part: _Part, *, keep: bool) -> tuple[Tensor, list[Kept]]:
-        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs."""
-        packing = part.packing
-        x = torch.cat([prefix.flatten(0, 1), part.embedded])
+    def forward(self, prefixes: Tensor, part: _Part, *, keep: bool) -> tuple[Tensor, list[Kept]]:
+        """Return the end tokens (K, C, W) after the last layer, and what `backward` needs.
+
+        Of the prefixes (K, J, P, W) the first layer is given its own; the next ones take the
+        contexts of theirs, and keep the start token that is there.
+        """
+        packing, depth = part.packing, prefixes.shape[1]
+        x = torch.cat([prefixes[:, 0].flatten(0, 1), part.embedded])
         layers: list[Kept] = []
-        for block in self._blocks[:-1]:
-            x, kept = block.forward(x, packing)
+        for number, block in enumerate(self._blocks):
+            if 0 < number < depth:  # the layer before keeps nothing of what it returned
+                _contexts(x, packing).copy_(prefixes[:, number, 1:])
+            layer = block.forward_ends if block is self._blocks[-1] else block.forward
+            x, kept = layer(x, packing)
             if keep:
                 layers.append(kept)
-        x, kept = self._blocks[-1].forward_ends(x, packing)
-        if keep:
-            layers.append(kept)
-        ends = [rows.view(len(prefix), -1, x.shape[1]) for rows in torch.split(x, packing.end_rows)]
+        ends = [
+            rows.view(packing.sets, -1, x.shape[1]) for rows in torch.split(x, packing.end_rows)
+        ]
         return torch.cat(ends, dim=1), layers
 
-    def backward(self, grad: Tensor, kept: Sequence[Kept], part: _Part) -> Tensor:
-        """Return the gradient on the prefix (K, P, W) from that on the ends (K, C, W)."""
-        packing = part.packing
+    def backward(self, grad: Tensor, kept: Sequence[Kept], prefixes: Tensor, part: _Part) -> Tensor:
+        """Return the gradient on the prefixes (K, J, P, W) from that on the ends (K, C, W)."""
+        packing, depth = part.packing, prefixes.shape[1]
         groups = torch.split(grad, [group.classes for group in packing.groups], dim=1)
         x = torch.cat([rows.flatten(0, 1) for rows in groups])
-        x = self._blocks[-1].backward_ends(x, kept[-1], packing)
-        for block, layer in zip(self._blocks[-2::-1], kept[-2::-1], strict=True):
-            x = block.backward(x, layer, packing)
-        return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
+        found = torch.zeros_like(prefixes)
+        for number in reversed(range(len(self._blocks))):
+            block = self._blocks[number]
+            layer = block.backward_ends if block is self._blocks[-1] else block.backward
+            x = layer(x, kept[number], packing)
+            if 0 < number < depth:
+                replaced = _contexts(x, packing)
+                found[:, number, 1:] = replaced
+                replaced.zero_()  # what the layer before made of its own context, nobody saw
+        found[:, 0] = x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])
+        return found
+
+
+def by_layer(contexts: Tensor, layers: int) -> tuple[Tensor, ...]:
+    """Return the context (K, M, W) of each layer that has one, of (K, M, W) or (K, J, M, W).
+
+    Raises:
+        UserError: there are more of them than the tower's `layers`, or none.
+    """
+    if contexts.ndim == 3:
+        return (contexts,)
+    depth = contexts.shape[1]
+    if not 0 < depth <= layers:
+        raise UserError(
+            f"contexts for {depth} layers of a text tower of {layers}, wanted 1 to {layers}. "
+            "Set the depth of the prompts to that."
+        )
+    return contexts.unbind(1)
+
+
+def _contexts(x: Tensor, packing: Packing) -> Tensor:
+    """Return the rows (K, M, W) of the contexts, between the start tokens and the classes."""
+    return x[: packing.rows[0]].view(packing.sets, -1, x.shape[1])[:, 1:]

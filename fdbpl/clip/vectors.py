@@ -70,8 +70,11 @@ def hand_written_vectors(
 def class_vectors(
     clip: ClipModel, contexts: Floats, class_names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W)."""
-    words = " ".join(["x"] * contexts.shape[1])  # a letter is a token of every CLIP's tokenizer
+    """Return the unit vectors (K, C, D) of any class list under contexts (K, M, W).
+
+    Or under deep ones (K, J, M, W).
+    """
+    words = " ".join(["x"] * contexts.shape[-2])  # a letter is a token of every CLIP's tokenizer
     with torch.inference_mode():
         tokens = tokenize_prompts(clip, words, tuple(class_names))
         encoder = prompted_text(clip.text_tower, tokens, memory_mb=MEMORY_MB)

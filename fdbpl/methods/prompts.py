@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SIDES = ("positive", "negative")
 """The names of contexts, in their order."""
 
+DEEPER_STD = 0.02
+"""Of the tokens that layers after the first start from, as in IVLP, MaPLe and PromptSRC."""
+
 
 @dataclass(frozen=True)
 class Inference:
@@ -199,6 +202,32 @@ def starting_contexts(clip: "ClipModel", starts: Sequence[str]) -> "list[Tensor]
             f"{clip.identity['architecture']}, wanted equal numbers."
         )
     return contexts
+
+
+def starting_deep_contexts(
+    clip: "ClipModel", starts: Sequence[str], depth: int, seed: int
+) -> "list[Tensor]":
+    """Return the deep contexts (J, M, W) that training starts from.
+
+    The first layer's tokens are the embeddings of their words, those of the others are drawn.
+
+    Args:
+        clip: the student.
+        starts: the words each context starts from.
+        depth: J, the layers of the text tower that have tokens of their own.
+        seed: of the normal draw.
+
+    Raises:
+        UserError: the words have different numbers of tokens under this tokeniser.
+    """
+    import torch
+
+    drawn = torch.Generator().manual_seed(seed)
+    found = []
+    for context in starting_contexts(clip, starts):
+        deeper = DEEPER_STD * torch.randn(depth - 1, *context.shape, generator=drawn)
+        found.append(torch.cat([context[None], deeper.to(context)]))
+    return found
 
 
 def _stacked(tensors: Tensors) -> "Tensor":

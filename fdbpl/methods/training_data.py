@@ -96,7 +96,7 @@ class TrainingData:
     def encode(self, contexts: Tensor, batch: Batch) -> tuple[Batch, Tensor]:
         """Return the batch and the text features (S, K, C, D) of contexts (S, K, M, W).
 
-        Of a vocabulary both are over the likeliest of its names.
+        Or of deep ones (S, K, J, M, W). Of a vocabulary both are over the likeliest of its names.
         """
         if isinstance(self.text, VocabularyText):
             return self.text(contexts, batch)
