@@ -36,7 +36,7 @@ class Classes:
         texts: the student's unit class features (C, D) under hand-written prompts: "template" the
             dataset's, and "generic", "ensemble" and "negative" where a cache has them.
         teacher: (C, E) the teacher's under the dataset's template.
-        encode: contexts (K, M, W) to the student's unit class features (K, C, D).
+        encode: contexts (K, M, W), or deep ones, to the student's unit class features (K, C, D).
         clip: the student, for methods that ask its text tower for more than `encode`.
         same_domain: whether they are of the domain that was learned, in its own or in shifted
             pictures. Of any other domain what was fitted to pictures knows nothing, be the names

@@ -231,7 +231,7 @@ def starting_deep_contexts(
 
 
 def _stacked(tensors: Tensors) -> "Tensor":
-    """Return contexts (S, K, M, W) of the sides there are, positive first."""
+    """Return contexts (S, K, M, W), or deep ones, of the sides there are, positive first."""
     import torch
 
     return torch.stack([tensors[side] for side in SIDES if side in tensors], dim=1)

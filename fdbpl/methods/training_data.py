@@ -46,8 +46,8 @@ class TrainingData:
         picks: for each seed the images (I,) it learns from, equally many.
         regions: of all images, as both models see them.
         teacher: class vectors over the classes learned, and the scale of its logits.
-        text: contexts (K, M, W) to class features (K, C, D) over the same classes; or, of a
-            vocabulary, over the likeliest of each batch.
+        text: contexts (K, M, W), or deep ones, to class features (K, C, D) over the same classes;
+            or, of a vocabulary, over the likeliest of each batch.
         knows_classes: whether the names are those of classes, not a vocabulary's.
         anchors: (C, D) the student's unit class features under a hand-written template.
         source: regions of the source dataset, where that is another one.

@@ -30,7 +30,7 @@ class VocabularyText:
         """Choose each run's names; return the batch over these, and their text features.
 
         Args:
-            contexts: (S, K, M, W) of S runs.
+            contexts: (S, K, M, W) of S runs, or deep ones (S, K, J, M, W).
             batch: over all C names.
 
         Returns:

@@ -61,7 +61,7 @@ def text_encoder(
     params: TrainParams | None = None,
     words: str = POSITIVE,
 ) -> TextEncoder:
-    """Return the function from contexts (K, M, W) to class features (K, C, D).
+    """Return the function from contexts (K, M, W), or deep ones, to class features (K, C, D).
 
     `params` give its precision and its memory; by default it is exact. Of the `words`, M tokens,
     only their number matters.
