@@ -11,12 +11,25 @@ from typing import Any
 
 import click
 
-from bench import cache, encode, end_to_end, finding, predict, serve, step, strangers, train
+from bench import (
+    cache,
+    encode,
+    end_to_end,
+    finding,
+    pixels,
+    predict,
+    serve,
+    step,
+    step_vision,
+    strangers,
+    train,
+)
 from fdbpl.cli.options import Command
 from fdbpl.system.errors import UserError
 
 SECTIONS: dict[str, Callable[[Any], str]] = {
     "step": step.section,
+    "both_towers": step_vision.section,
     "train": train.section,
     "end_to_end": end_to_end.section,
     "encode": encode.section,
@@ -24,6 +37,7 @@ SECTIONS: dict[str, Callable[[Any], str]] = {
     "serve": serve.section,
     "strangers": strangers.section,
     "cache": cache.section,
+    "pixels": pixels.section,
 }
 
 
