@@ -90,23 +90,13 @@ def open_pixels(plan: Plan, work: Workspace, cropper: Cropper) -> Cache:
 def _open(kind: str, plan: Plan, work: Workspace, made: Mapping[str, Any]) -> Cache:
     folder = work.cache(plan.name, kind)
     require_folder(folder, work.command("cache-teacher", plan.name))
-    of_plan = {
+    wanted = {
+        "kind": kind,
+        **made,
         "decoder": DECODER,
         "dataset": plan.name,
         "policy": dict(plan.policy),
         "images": image_list_digest(plan),
         "plan": plan.digest,
     }
-    order = (
-        "kind",
-        "model",
-        "encoder",
-        "decoder",
-        "dataset",
-        "policy",
-        "payload",
-        "images",
-        "plan",
-    )
-    wanted = {"kind": kind, **made, **of_plan}
-    return open_cache(folder, {field: wanted[field] for field in order if field in wanted})
+    return open_cache(folder, wanted)
