@@ -112,7 +112,11 @@ WRONG: list[tuple[str, Any, str]] = [
         for name in ("icons; rm", "$(x)", "`x`", "x\ny", "icons\n", "..", "../up", "-x", "a b", "")
     ],
     ("development", ["dtd", "dtd"], "every entry once"),
-    ("protocols", ["halves"], "among base-to-new, all-classes, transductive, transfer; not 'halves'"),
+    (
+        "protocols",
+        ["halves"],
+        "among base-to-new, all-classes, transductive, transfer; not 'halves'",
+    ),
     ("protocols", [], "at least 1 of them"),
     *[("shots", few, "at least 1 image a class") for few in ([], [0, 4])],
     *[("shots", several, "ascending numbers") for several in ([1, 4, 2], ["all", 4])],

@@ -112,6 +112,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return made
 
 
+def bytes_of(folder: Path) -> dict[Path, bytes]:
+    """Return what the files below a folder hold, by path: roles have files of one name."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
 def test_a_second_repro_runs_nothing(clone: Clone) -> None:
     assert clone.repro() == set()
 
@@ -232,7 +238,7 @@ def test_dvc_carries_a_cache_to_s3_and_back(
 ) -> None:
     clone.repro()
     folder = clone.folder / "caches" / "textures"
-    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = bytes_of(folder)
     for words in (
         ("remote", "add", "--local", "-d", "far", f"{s3.url}/dvc"),
         ("remote", "modify", "--local", "far", "endpointurl", s3.endpoint),
@@ -245,8 +251,7 @@ def test_dvc_carries_a_cache_to_s3_and_back(
         path.rename(clone.folder.parent / path.name)
     done = clone.run("dvc", "pull", "cache-teacher@textures")
     assert done.returncode == 0, done.stdout + done.stderr
-    after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert after == before
+    assert bytes_of(folder) == before
     assert clone.run("fdbpl", "cache", "verify", str(folder)).returncode == 0
     shutil.rmtree(clone.folder / ".dvc" / "cache")  # the others' outputs are only in the old one
     (clone.folder.parent / "cache").rename(clone.folder / ".dvc" / "cache")
