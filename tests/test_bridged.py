@@ -119,6 +119,15 @@ def test_a_training_is_kept_under_the_source_it_read(data: TrainingData, tmp_pat
     assert len({key(OWN, source) for source in sources}) == 1
 
 
+def test_what_is_fitted_lies_as_what_is_looked_up(data: TrainingData, tmp_path: Path) -> None:
+    store = TrainingStore(tmp_path, dict.fromkeys(PICKS, "same"))
+    new, known = (in_closed_form(METHOD, data, 1, store)[0] for _ in range(2))
+    assert list(new) == list(known)
+    for name, one in new.items():
+        assert np.array_equal(one, known[name])
+        assert one.strides == known[name].strides
+
+
 def test_what_decides_is_centred_and_the_teachers_logits_across(data: TrainingData) -> None:
     rng, arrays = np.random.default_rng(1), fitted(data, 1)
     template, teacher = unit(rng, 3, 32), unit(rng, 3, TEACHER)

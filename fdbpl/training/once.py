@@ -53,7 +53,9 @@ def _once(
         known = store.get(keys[0])
         if known is not None:
             return known.arrays, known.history, keys
-    arrays, told = form.fit(data, seed)
+    fitted, told = form.fit(data, seed)
+    # laid out as a file gives them: products round otherwise where rows lie otherwise
+    arrays = {name: np.ascontiguousarray(one) for name, one in fitted.items()}
     for name, one in arrays.items():
         if not np.isfinite(one).all():
             raise UserError(
