@@ -58,7 +58,6 @@ def run(params: Params, work: Workspace) -> tuple[dict[str, float], dict[str, fl
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(device: str, dataset: str, epochs: int, path: Path) -> None:
     """Run all stages of a dataset on a device and on a CPU, and compare them."""
-    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as root:
         runs = {
             name: run(params_of(one, dataset, epochs, Path(root)), Workspace(Path(root) / name))

@@ -99,8 +99,7 @@ class PixelStream:
 class _Free:
     """Memory of steps that nobody holds any more, at most `most` bytes, for steps to come.
 
-    What the system gives anew it first fills with zeros, page by page: measured, that took from a
-    tenth to half of the time.
+    What the system gives anew it first fills with zeros, page by page.
     """
 
     def __init__(self, most: int) -> None:

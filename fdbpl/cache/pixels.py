@@ -1,8 +1,8 @@
 """The pixels of a plan's regions as a cache of their own, for methods that prompt the image tower.
 
-The region store has no part in it: a region's pixels take more than fifty times the bytes of its
-feature, and need no model, so keeping them twice costs more than cutting them again for another
-plan. An interrupted build goes on at the first shard that it had not finished.
+The region store has no part in it: a region's pixels take many times the bytes of its feature, and need
+no model: they are cut again for another plan. An interrupted build goes on at the first shard that
+it had not finished, unless DVC runs it, which removes what a stage left.
 """
 
 import math
@@ -109,10 +109,8 @@ def pixels_digest(cropper: Cropper) -> str:
 def less_green(pixels: Views) -> Views:
     """Return planes (..., 3, S, S) as they are kept: green, and how red and blue differ from it.
 
-    The colours of photographs go together: of regions of DTD's, 224 pixels wide, zstd leaves 0.63
-    of the bytes and not 0.79, for two additions of whole planes (modulo 256) when they are read.
-    With differences from the row above it would leave 0.41, and the sums that undo them would take
-    half as long as decompressing.
+    The colours of photographs go together, so less is left of them, for two additions of whole
+    planes (modulo 256) when they are read.
     """
     kept = pixels.copy()
     kept[..., ::2, :, :] -= pixels[..., 1:2, :, :]
