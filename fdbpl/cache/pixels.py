@@ -1,8 +1,8 @@
 """The pixels of a plan's regions as a cache of their own, for methods that prompt the image tower.
 
-The region store has no part in it: a region's pixels take many times the bytes of its feature, and need
-no model: they are cut again for another plan. An interrupted build goes on at the first shard that
-it had not finished, unless DVC runs it, which removes what a stage left.
+The region store has no part in it: a region's pixels take many times the bytes of its feature,
+and need no model: they are cut again for another plan. An interrupted build goes on at the first
+shard that it had not finished, unless DVC runs it, which removes what a stage left.
 """
 
 import math
