@@ -23,9 +23,9 @@ from torch import Tensor
 
 from bench import finding
 from bench.peak import product_peak
-from bench.plain_image import plain_image
 from bench.step_way import Bench, Settings, Way, autocast, draw, pixels_of
 from bench.step_way import measure as measure_features
+from fdbpl.clip.plain_prompted import prompted_plainly
 from fdbpl.clip.prompted_image import PromptedImage
 
 WAYS = ("online", "teacher_cached", "engine", "activations")
@@ -76,7 +76,8 @@ class VisionBench(Bench):
 
     def _plainly(self) -> Tensor:
         with autocast(self.s):
-            return plain_image(self.tower, self.prompts[0], self.pixels, self.first).float()
+            found = prompted_plainly(self.tower, self.prompts[0], self.pixels, self.first)
+        return torch.nn.functional.normalize(found.float(), dim=-1)
 
     def _from_pixels(self) -> Tensor:
         return self.engine(self.prompts, self.engine.activations(self.pixels)[None])[0]

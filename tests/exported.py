@@ -10,6 +10,7 @@ from PIL import Image
 
 from fdbpl.classify.artifact import classifier_of
 from fdbpl.classify.decision import Decision, Discriminant, KeyValueCache, Part, unit
+from fdbpl.classify.projector import Projector
 from fdbpl.serving.model_folder import CARD, CLASSIFIER, TOWER, ModelFolder, open_model, write_model
 
 WIDTH = len(COLOURS)
@@ -36,10 +37,12 @@ def parts(seed: int = 0) -> dict[str, Part]:
 
 
 def decisions() -> Mapping[str, Decision]:
-    """Decisions by name: each part alone, all in order, a projection, a projection with parts."""
+    """Decisions by name: parts alone and in order, a projection, one with parts, a projector."""
     random = np.random.default_rng(7)
     vectors = unit(random.standard_normal((WIDTH, WIDTH)))
     projection = random.standard_normal((WIDTH, WIDTH)).astype(np.float32)
+    shapes = (WIDTH, 5), (5,), (5, WIDTH), (WIDTH,)
+    projector = Projector(*(random.standard_normal(one).astype(np.float32) for one in shapes))
     plain = Decision(vectors, 20.0)
     alone = {name: Decision(vectors, 20.0, {name: part}) for name, part in parts().items()}
     backwards = dict(reversed(parts().items()))
@@ -51,6 +54,7 @@ def decisions() -> Mapping[str, Decision]:
         "all_backwards": Decision(vectors, 20.0, backwards),
         "projected": Decision(vectors, 20.0, {}, projection, "hidden"),
         "projected_parts": Decision(vectors, 20.0, parts(), projection, "hidden"),
+        "projector": Decision(vectors, 20.0, {}, sees="prompted", projector=projector),
         "before_projection": Decision(vectors, 20.0, {"bridge": before}, projection, "hidden"),
     }
 

@@ -21,7 +21,9 @@ from fdbpl.training.store import TrainingStore
 NAMES = ("cat", "dog", "sea side")
 CROPS, IMAGES, EPOCHS, STEPS = 2, 9, 4, 3  # steps an epoch: the ninth image is left out
 SEEDS = (1, 2)
+SHADES = torch.arange(3 * 32 * 32).view(3, 32, 32)
 BEFORE = {"fdbpl": 2}  # readings for its bridge, of each seed, whenever it begins
+BOTH_TOWERS = ("promptsrc", "promptkd")  # which keep a mean of epochs, and moments of batches
 
 
 class Interrupted(Exception):  # noqa: N818 - as the word is
@@ -40,6 +42,7 @@ class Data:
             "teacher_scale": 18.7,
             "labels": np.arange(IMAGES) % len(NAMES),
             "anchors": unit(rng, len(NAMES), 32),
+            "pixels": lambda rows: (rows[..., None, None, None] * SHADES % 256).byte(),
             "crops": CROPS,
             "picks": {seed: np.arange(IMAGES) for seed in SEEDS},
             "params": TrainParams(lr=0.1, epochs=EPOCHS, batch=3),
@@ -85,7 +88,7 @@ def bits(runs: dict[int, Learned]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("method", ["coop", "paper", "fdbpl"])
+@pytest.mark.parametrize("method", ["coop", "paper", "fdbpl", *BOTH_TOWERS])
 @pytest.mark.parametrize("stops", [(0,), (1,), (STEPS,), (STEPS + 1, 2, 1), (STEPS * EPOCHS - 1,)])
 def test_an_interrupted_training_ends_in_the_same_bits(
     clip: ClipModel, data: Data, tmp_path: Path, at_once, method: str, stops: tuple[int, ...]

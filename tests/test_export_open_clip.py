@@ -13,7 +13,7 @@ from exported import decisions, draw_pictures
 from models import COLOURS
 
 from fdbpl.classify.artifact import classifier_of
-from fdbpl.classify.decision import Decision, Discriminant, unit
+from fdbpl.classify.decision import Decision, Discriminant, ImagePrompts, unit
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.onnx_export import export_tower
 from fdbpl.clip.params import ModelParams
@@ -60,6 +60,15 @@ def test_weights_and_offsets_give_the_logits_of_linear_decisions(name: str) -> N
 def test_a_decision_that_is_not_linear_is_refused() -> None:
     with pytest.raises(UserError, match=r"'cache', too, .* Take --to onnx"):
         linear_of(decisions()["all"])
+    with pytest.raises(UserError, match=r"two layers, .* Take --to onnx"):
+        linear_of(decisions()["projector"])
+
+
+def test_image_prompts_are_no_weights(clip: ClipModel) -> None:
+    prompts = ImagePrompts(np.zeros((1, 2, 32), np.float32))
+    decision = Decision(np.eye(3, 32), sees="prompted", image_prompts=prompts)
+    with pytest.raises(UserError, match=r"learned tokens, .* Take --to onnx"):
+        state_of(clip, decision)
 
 
 @pytest.mark.parametrize("sees", ["hidden", "student"])

@@ -33,6 +33,8 @@ from fdbpl.system.workspace import Workspace
 
 WAY = Preprocessing(16, (0.48, 0.45, 0.4), (0.27, 0.26, 0.28), "bicubic", "shortest")
 REGIONS = 8 * CROPS
+TESTS = 4
+VIEWS = REGIONS + TESTS
 
 # CoOp that looks whether its pixels are those that the student's features were encoded from.
 SEEING = """
@@ -62,7 +64,7 @@ class Stopped(Exception):  # noqa: N818 - as the word is
 class Cropper:
     """Cuts as WAY does, so many times, then is killed."""
 
-    of_regions = WAY.of_regions
+    of_views = WAY.of_views
     image_size = WAY.image_size
 
     def __init__(self, views: int) -> None:
@@ -122,33 +124,38 @@ def test_normalised_they_are_bit_for_bit_what_is_encoded(way, seed: int, flip: b
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_the_cache_holds_the_pixels_of_every_region(lab: Lab, size: int, interpolation) -> None:
     way, plan = replace(WAY, image_size=size, interpolation=interpolation), lab.plan()
-    assert built(lab, plan, way) == Counts(REGIONS, 0, ())
+    assert built(lab, plan, way) == Counts(VIEWS, 0, ())
     cache = lab.open()
     rows = np.random.default_rng(size).permutation(REGIONS)[:17]
     for row, found in zip(rows.tolist(), kept(cache, rows), strict=True):
         assert (found == seen(lab, plan, row, way)).all()
     for name in REGION.names:
         assert (cache.column("train", name) == plan.regions[name]).all()
-    assert cache.manifest.tables["test"].rows == 0
+    tested = cache.columns("test", "key", "image", "pixels")
+    assert len(tested["key"]) == TESTS
+    for row, found in zip(plan.test.tolist(), tested["pixels"], strict=True):
+        add_green(found)
+        assert (found == way.view(decode(lab.folder / plan.paths[row]))).all()
+    assert tested["image"].tolist() == plan.test.tolist()
     assert cache.verify() == []
 
 
-@pytest.mark.parametrize("after", [0, 1, 13, 25, 39])
+@pytest.mark.parametrize("after", [0, 1, 13, 25, 39, 43])
 def test_an_interrupted_build_resumes_to_the_same_bytes(lab: Lab, after: int, monkeypatch) -> None:
     monkeypatch.setattr(caching, "SHARD_BYTES", 6 * 3 * 16 * 16)
     built(lab, name="whole")
     with pytest.raises(Stopped):
         built(lab, way=Cropper(after), threads=1)
-    assert built(lab).reused == after // 6 * 6
+    assert built(lab).reused == (REGIONS if after >= REGIONS else after // 6 * 6)
     assert lab.contents() == lab.contents("whole")
-    assert built(lab) == Counts(0, REGIONS, ())
+    assert built(lab) == Counts(0, VIEWS, ())
     assert lab.contents() == lab.contents("whole")
 
 
 def test_what_a_plan_shares_with_the_one_before_is_taken_up(lab: Lab, monkeypatch) -> None:
     monkeypatch.setattr(caching, "SHARD_BYTES", 10 * 3 * 16 * 16)
     built(lab, lab.plan(train=4))
-    assert built(lab).reused == 20
+    assert built(lab).reused == 20  # and no test image, which stand at other places
     built(lab, name="anew")
     assert lab.contents() == lab.contents("anew")
 
@@ -163,17 +170,15 @@ def test_a_damaged_shard_is_named_and_cut_again(lab: Lab, monkeypatch) -> None:
     victim.write_bytes(data)
     said = CliRunner().invoke(main, ["cache", "verify", str(lab.root / "c")])
     assert (said.exit_code, victim.name in said.output) == (1, True)
-    assert built(lab) == Counts(6, REGIONS - 6, ())
+    assert built(lab) == Counts(6, VIEWS - 6, ())
     assert lab.contents() == lab.contents("whole")
 
 
-def test_what_decides_the_pixels_of_regions_decides_their_keys(lab: Lab, monkeypatch) -> None:
-    digests = {
-        pixels_digest(way)
-        for way in (WAY, replace(WAY, image_size=17), replace(WAY, interpolation="bilinear"))
-    }
-    assert len(digests) == 3
-    alike = replace(WAY, mean=(0.1, 0.2, 0.3), std=(0.1, 0.2, 0.3), resize_mode="squash")
+def test_what_decides_the_pixels_decides_their_keys(lab: Lab, monkeypatch) -> None:
+    others = ({"image_size": 17}, {"interpolation": "bilinear"}, {"resize_mode": "squash"})
+    digests = {pixels_digest(way) for way in (WAY, *(replace(WAY, **one) for one in others))}
+    assert len(digests) == 4
+    alike = replace(WAY, mean=(0.1, 0.2, 0.3), std=(0.1, 0.2, 0.3))
     assert pixels_digest(alike) == pixels_digest(WAY)
     monkeypatch.setattr(caching, "DECODER", "fdbpl-2/pillow-99")
     assert pixels_digest(WAY) not in digests
@@ -191,7 +196,7 @@ def test_the_commands_for_caches_know_it(lab: Lab) -> None:
         )
     )
     row = ls.splitlines()[1].split()
-    assert [*row[:4], *row[5:7]] == ["drawn", "pixels", str(REGIONS), "0", "uint8", "none"]
+    assert [*row[:4], *row[5:7]] == ["drawn", "pixels", str(REGIONS), str(TESTS), "uint8", "none"]
     assert "pixels |u1[3, 16, 16]" in inspect
     assert verify.startswith("sound: 2 caches and ")
     words = ["cache", "inspect", str(lab.root / "c"), "--out", str(lab.root / "x.png")]
@@ -209,7 +214,7 @@ def test_cleaning_the_store_asks_it_for_nothing(lab: Lab) -> None:
 def test_a_changed_image_and_an_empty_plan(lab: Lab) -> None:
     plan = lab.plan()
     empty = replace(plan, regions=plan.regions[:0])
-    assert built(lab, empty, name="empty") == Counts(0, 0, ())
+    assert built(lab, empty, name="empty") == Counts(TESTS, 0, ())
     assert lab.open("empty").column("train", "pixels").shape == (0, 3, 16, 16)
     path = lab.folder / plan.paths[1]
     path.write_bytes(path.read_bytes() + b"x")
@@ -227,9 +232,9 @@ def pixel_params(root: Path, methods: list[str]) -> Params:
 def test_a_method_that_reads_pixels_sees_those_its_features_are_of(tmp_path: Path) -> None:
     params, work = pixel_params(tmp_path, ["coop", "Seeing"]), Workspace(tmp_path / "work")
     said = run_all(params, work)
-    assert "here: pixels cut 30, reused 0" in said["cache_teacher"]
+    assert "here: pixels cut 42, reused 0" in said["cache_teacher"]
     again = run_stage("cache_teacher", params, work, "here")
-    assert "here: pixels cut 0, reused 30" in again
+    assert "here: pixels cut 0, reused 42" in again
     ours, coop = (decision(params, work, name) for name in ("Seeing", "coop"))
     np.testing.assert_array_equal(ours.vectors, coop.vectors)
 

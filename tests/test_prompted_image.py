@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from test_prompting import storages
 from torch import Tensor
 
-from bench.plain_image import plain_image
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.plain_prompted import prompted_plainly
 from fdbpl.clip.prompted_image import PromptedImage, why_not
 from fdbpl.system.errors import UserError
 
@@ -55,9 +55,14 @@ def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tens
 def plainly(clip: ClipModel, first: int = 0) -> Callable[[Tensor, Tensor], Tensor]:
     """The plain way of S runs (S, depth, P, W) and (S, B, 3, H, W), one after the other."""
     tower = clip.network.visual
-    return lambda prompts, pixels: torch.stack(
-        [plain_image(tower, *run, first) for run in zip(prompts, pixels, strict=True)]
-    )
+
+    def encode(prompts: Tensor, pixels: Tensor) -> Tensor:
+        runs = zip(prompts, pixels, strict=True)
+        return F.normalize(
+            torch.stack([prompted_plainly(tower, *run, first) for run in runs]), dim=-1
+        )
+
+    return encode
 
 
 def engine(clip: ClipModel, first: int = 0, **options: Any) -> Callable[[Tensor, Tensor], Tensor]:

@@ -185,7 +185,7 @@ class _Build:
 
     def parts(self, views: slice) -> Iterator[tuple[slice, NDArray[np.void], Lookup]]:
         """Yield the plan's views part after part: (part, its VIEWs, what is stored of them)."""
-        for part in _parts(views, self._part_rows):
+        for part in slices(views, self._part_rows):
             planned = views_of(self._plan, self._digest, part)
             yield part, planned, self._store.lookup(self._digest, planned["key"])
 
@@ -204,7 +204,7 @@ class _Build:
     def stored(self, views: slice) -> Iterator[tuple[slice, Keys, Features]]:
         """Yield (part, keys, features) of the plan's views by shards, one empty for no views."""
         for part, planned, lookup in self.parts(views):
-            for rows in _parts(slice(0, len(planned)), self._shard_rows):
+            for rows in slices(slice(0, len(planned)), self._shard_rows):
                 shard = slice(part.start + rows.start, part.start + rows.stop)
                 yield shard, planned["key"][rows], self._features(planned[rows], lookup)
 
@@ -288,7 +288,7 @@ class _Build:
         )
 
 
-def _parts(whole: slice, size: int) -> Iterator[slice]:
+def slices(whole: slice, size: int) -> Iterator[slice]:
     """Yield slices of at most `size` that cover `whole`, one empty slice for nothing."""
     for first in range(whole.start, max(whole.stop, whole.start + 1), size):
         yield slice(first, min(first + size, whole.stop))

@@ -24,16 +24,22 @@ JOB_ROWS = 32  # that a thread decodes at a time: few enough to share a window o
 
 
 class PixelStream:
-    """Reads the pixels of a cache's regions, holding at most about `memory` bytes of them.
+    """Reads the pixels of a cache's views, holding at most about `memory` bytes of them.
 
     Steps that are in use do not count. Shards that are no more than `held` bytes together are kept
     as they lie, compressed, once they were read: then no file is read twice, near or far.
     """
 
     def __init__(
-        self, cache: Cache, *, memory: int = MEMORY, held: int = 0, threads: int = THREADS
+        self,
+        cache: Cache,
+        table: str = "train",
+        *,
+        memory: int = MEMORY,
+        held: int = 0,
+        threads: int = THREADS,
     ) -> None:
-        """Stream an open cache of pixels; nothing is read yet.
+        """Stream a table of an open cache of pixels; nothing is read yet.
 
         Raises UserError for a cache of anything else, or one that keeps pixels in another way.
         """
@@ -43,11 +49,11 @@ class PixelStream:
                 f"{cache.url}: a cache of kind {identity.kind!r} and payload {identity.payload}, "
                 f"wanted pixels and {PAYLOAD}: run cache-teacher again"
             )
-        table = cache.manifest.tables["train"]
-        self._cache, self._threads = cache, threads
-        self._holds = table.size <= held
+        content = cache.manifest.tables[table]
+        self._cache, self._table, self._threads = cache, table, threads
+        self._holds = content.size <= held
         self._free = _Free(memory)
-        self.shape = table.columns[COLUMN].shape
+        self.shape = content.columns[COLUMN].shape
         # one used, one read, and one that waits, so that no thread does
         self.window_rows = max(1, memory // 3 // math.prod(self.shape))
 
@@ -92,7 +98,7 @@ class PixelStream:
         return found, jobs
 
     def _fill(self, rows: Rows, places: Sequence[Views]) -> None:
-        for kept in self._cache.fill("train", COLUMN, rows, places, hold=self._holds):
+        for kept in self._cache.fill(self._table, COLUMN, rows, places, hold=self._holds):
             add_green(kept)  # while it is in the processor's cache
 
 

@@ -14,11 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.classify.discriminant import values
+from fdbpl.classify.projector import Projector
 
 Floats = NDArray[np.floating[Any]]
 
-Role = Literal["student", "teacher", "hidden"]
+CachedRole = Literal["student", "teacher", "hidden"]
 """Whose features: the student's, the teacher's, or the student's before its last projection."""
+
+Role = CachedRole | Literal["prompted"]
+"""Or the student's under the decision's own image prompts, which no cache has."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,21 @@ Part = Discriminant | KeyValueCache
 _KINDS: Mapping[str, type[Part]] = MappingProxyType(
     {"discriminant": Discriminant, "key_value_cache": KeyValueCache}
 )
-_VECTORS, _PROJECTION = "decision", "projection"
+_VECTORS, _PROJECTION, _PROJECTOR = "decision", "projection", "projector"
+_IMAGE_PROMPTS, _FIRST_LAYER = "image_prompts", "first_layer"
+
+
+@dataclass(frozen=True)
+class ImagePrompts:
+    """Learned tokens of the student's image tower; see `fdbpl.clip.prompted_image`.
+
+    Attributes:
+        tokens: (J, P, W) of J consecutive layers.
+        first_layer: at which they enter, from 0.
+    """
+
+    tokens: Floats
+    first_layer: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,8 @@ class Decision:
         projection: (E, D), through which features (n, E) come, brought to unit length then, before
             all but the parts that judge them as they are; None where all does.
         sees: whose features it judges.
+        image_prompts: under which the student encodes images for it, where it sees "prompted".
+        projector: in place of `projection`, of two layers.
     """
 
     vectors: Floats
@@ -100,6 +120,8 @@ class Decision:
     parts: Mapping[str, Part] = field(default_factory=dict)
     projection: Floats | None = None
     sees: Role = "student"
+    image_prompts: ImagePrompts | None = None
+    projector: Projector | None = None
 
     def logits(self, features: Floats, among: Sequence[int] | NDArray[Any]) -> Floats:
         """Return the logits (n, len(among)) of unit features (n, D) for the labels that compete."""
@@ -107,6 +129,8 @@ class Decision:
         seen = before
         if self.projection is not None:
             seen = unit(before @ np.asarray(self.projection, np.float32))
+        if self.projector is not None:
+            seen = unit(self.projector(before))
         found: Floats = self.scale * (seen @ np.asarray(self.vectors[classes], np.float32).T)
         for part in self.parts.values():
             found = part.applied(found, before if part.before_projection else seen, classes)
@@ -117,6 +141,10 @@ class Decision:
         found = {_VECTORS: self.vectors}
         if self.projection is not None:
             found[_PROJECTION] = self.projection
+        if self.image_prompts is not None:
+            found[_IMAGE_PROMPTS] = self.image_prompts.tokens
+        if self.projector is not None:
+            found |= {f"{_PROJECTOR}.{key}": one for key, one in vars(self.projector).items()}
         for name, part in self.parts.items():
             found |= {f"{name}.{key}": one for key, one in vars(part).items() if _is_array(one)}
         return found
@@ -132,7 +160,10 @@ class Decision:
             }
             for name, part in self.parts.items()
         ]
-        return {"scale": self.scale, "sees": self.sees, "parts": parts}
+        found = {"scale": self.scale, "sees": self.sees, "parts": parts}
+        if self.image_prompts is not None:
+            found[_FIRST_LAYER] = self.image_prompts.first_layer
+        return found
 
     @classmethod
     def of(cls, arrays: Mapping[str, Floats], spec: Mapping[str, Any]) -> "Decision":
@@ -149,8 +180,22 @@ class Decision:
                 for key in fields(kind)
             }
             parts[name] = kind(**known)
-        found = arrays[_VECTORS]
-        return cls(found, spec["scale"], parts, arrays.get(_PROJECTION), spec["sees"])
+        prompts = projector = None
+        if _FIRST_LAYER in spec:
+            prompts = ImagePrompts(arrays[_IMAGE_PROMPTS], spec[_FIRST_LAYER])
+        if f"{_PROJECTOR}.first" in arrays:
+            projector = Projector(
+                **{key.name: arrays[f"{_PROJECTOR}.{key.name}"] for key in fields(Projector)}
+            )
+        return cls(
+            vectors=arrays[_VECTORS],
+            scale=spec["scale"],
+            parts=parts,
+            projection=arrays.get(_PROJECTION),
+            sees=spec["sees"],
+            image_prompts=prompts,
+            projector=projector,
+        )
 
 
 def _is_array(value: object) -> bool:

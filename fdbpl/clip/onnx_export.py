@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fdbpl.classify.decision import ImagePrompts
 from fdbpl.clip.model import ClipModel, state_digest
 from fdbpl.clip.onnx_tower import FEATURES, LARGEST, PIXELS
+from fdbpl.clip.plain_prompted import PlainPrompted
 from fdbpl.clip.projection import without_projection
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import sha256
@@ -33,25 +35,35 @@ class _UnitFeatures(nn.Module):
         return nn.functional.normalize(self.tower(pixels), dim=-1)
 
 
-def export_tower(clip: ClipModel, *, before_projection: bool = False) -> bytes:
+def export_tower(
+    clip: ClipModel, *, before_projection: bool = False, prompts: ImagePrompts | None = None
+) -> bytes:
     """Return the image tower as an ONNX graph with its weights inside, written once (`kept`).
 
     Args:
         clip: whose image tower it is, in fp32.
         before_projection: leave its last projection out.
+        prompts: learned tokens, which stand in the graph then.
 
     Raises:
         UserError: torch cannot express this tower as a graph, or it is of more than 2 GiB.
     """
-    tower = state_digest(clip.network.get_submodule("visual").state_dict())
+    tower = clip.network.get_submodule("visual")
+    if prompts is not None:
+        return _export(clip, PlainPrompted(tower, prompts))
+    weights = state_digest(tower.state_dict())
     by = [version(one) for one in ("torch", "onnx", "onnxscript", "timm", "open_clip_torch")]
     code = sha256(Path(__file__).read_bytes())
-    decides = [dict(clip.identity), clip.image_size, tower, before_projection, by, code]
-    return kept(decides, lambda: _export(clip, before_projection))
+    decides = [dict(clip.identity), clip.image_size, weights, before_projection, by, code]
+
+    def export() -> bytes:
+        with without_projection(clip) if before_projection else nullcontext():
+            return _export(clip, tower)
+
+    return kept(decides, export)
 
 
-def _export(clip: ClipModel, before_projection: bool) -> bytes:
-    tower = clip.network.get_submodule("visual")
+def _export(clip: ClipModel, tower: nn.Module) -> bytes:
     pixels = torch.zeros(2, 3, clip.image_size, clip.image_size)
     batch = {PIXELS: {0: torch.export.Dim("batch", min=1, max=2**16)}}
     size = sum(one.numel() * one.element_size() for one in tower.state_dict().values())
@@ -61,7 +73,7 @@ def _export(clip: ClipModel, before_projection: bool) -> bytes:
             f"most {LARGEST:,} for an ONNX graph. Take a smaller student."
         )
     try:
-        with without_projection(clip) if before_projection else nullcontext(), _quiet():
+        with _quiet():
             program: Any = torch.onnx.export(
                 _UnitFeatures(tower).eval(),
                 (pixels,),

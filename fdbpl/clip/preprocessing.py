@@ -86,12 +86,13 @@ class Preprocessing:
         return pixels
 
     @property
-    def of_regions(self) -> dict[str, Any]:
-        """All that decides the `view` of a box, as plain values: the rest is for whole images."""
+    def of_views(self) -> dict[str, Any]:
+        """All that decides a `view`, as plain values."""
         return {
             "image_size": self.image_size,
             "interpolation": self.interpolation,
             "region_view": REGION_VIEW,
+            "test_view": TEST_VIEWS[self.resize_mode],
         }
 
     @cached_property

@@ -14,6 +14,7 @@ from fdbpl.learning.folds import OWN_TEST
 from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
 from fdbpl.settings.params import Params
+from fdbpl.stages.judged import JudgedFeatures
 from fdbpl.stages.sides import Side
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.train_student import content_of, data_of
@@ -65,7 +66,7 @@ class Trainer:
 def held_out_logits(
     trainer: Trainer,
     method: Method,
-    features: Callable[[Role], Floats],
+    features: JudgedFeatures,
     folds: Ints,
     report: Callable[[], None],
 ) -> Floats:
@@ -74,7 +75,7 @@ def held_out_logits(
     Args:
         trainer: learns.
         method: one of those tried.
-        features: of the n pictures by role, (n, D).
+        features: of the n pictures.
         folds: (n,) in which fold each picture is, or `OWN_TEST`.
         report: called after each training.
     """
@@ -87,6 +88,6 @@ def held_out_logits(
         rows = np.flatnonzero(folds == fold)
         if len(rows):
             of_fold = decision or trainer.decision(method, trainer.learned(method, key))
-            found[rows] = of_fold.logits(features(of_fold.sees)[rows], among)
+            found[rows] = of_fold.logits(features.judged_by(of_fold)[rows], among)
         report()
     return found

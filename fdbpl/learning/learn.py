@@ -7,7 +7,6 @@ the model is learned from all of them. A test split of the user's own no trainin
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from fdbpl.regions.planning import make_plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.cache_teacher import cache_teacher
 from fdbpl.stages.caches import open_caches
+from fdbpl.stages.judged import JudgedFeatures
 from fdbpl.stages.made_with import of_plan
 from fdbpl.stages.sides import pixels_of, sides_of
 from fdbpl.stages.tasks import Task, task_of
@@ -118,7 +118,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
             f"{', '.join(params.methods)} learns from labels, and nobody has told what the "
             "pictures show. Take a method that the teacher teaches, such as fdbpl."
         )
-    features = cache(lambda role: np.asarray(caches[role].features("test")))
+    features = JudgedFeatures(params, plan, work, caches)
     of_tests = folds.of_tests(plan)
     with progress("learning") as report:
         count = len(methods) * (FOLDS + 1)
@@ -129,7 +129,7 @@ def learn_pictures(request: Request, work: Workspace) -> Outcome:
             )
             for method in methods
         }
-    teacher = features("teacher") @ caches["teacher"].text("template").T
+    teacher = features.of_role("teacher") @ caches["teacher"].text("template").T
     labels = plan.images["label"][plan.test]
     own, choice = _parts(of_tests, labels)
     if not len(choice):

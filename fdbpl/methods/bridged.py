@@ -93,6 +93,7 @@ class Bridged(Method):
     """
 
     sees = "hidden"
+    asks_teacher = True
     takes_projected = True
 
     def __init__(

@@ -62,9 +62,9 @@ class Classes:
         shape = None if self.teacher is None else list(self.teacher.shape)
         if self.teacher is None or shape != wanted:
             raise UserError(
-                f"this method has a bridge to its teacher; teacher_vectors has shape {shape}, "
-                f"wanted {wanted}: the teacher's template_vectors of the same classes. Pass "
-                "teacher_vectors=..."
+                "this method decides by its teacher's class vectors; teacher_vectors has shape "
+                f"{shape}, wanted {wanted}: the teacher's template_vectors of the same classes. "
+                "Pass teacher_vectors=..."
             )
         return self.teacher
 
@@ -86,7 +86,8 @@ class Classes:
 class Start:
     """Where one seed's training begins: tensors that are learned, and others its loss reads.
 
-    Both are saved under their names, which differ.
+    Or keeps count in, such as a batch norm's running moments. Both are saved under their names,
+    which differ.
     """
 
     learned: Mapping[str, "Tensor"]
@@ -128,6 +129,7 @@ class Method:
         sees: whose features it learns from and judges.
         takes_projected: whether, seeing "hidden", it does with features after the projection, too.
         reads_pixels: whether its loss reads the pixels of regions, which are cached for it then.
+        asks_teacher: whether it decides by the teacher's class vectors, too.
     """
 
     Options: ClassVar[type[Section]] = NoOptions
@@ -136,6 +138,7 @@ class Method:
     sees: Role = "student"
     takes_projected: ClassVar[bool] = False
     reads_pixels: ClassVar[bool] = False
+    asks_teacher: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, options: Section | None = None) -> None:
         """Name a method, perhaps with options other than its defaults."""
@@ -211,6 +214,10 @@ class Method:
     def recipe(self, params: "TrainParams") -> "TrainParams":
         """Return the schedule it trains by, from that of params.yaml."""
         return params
+
+    def epoch_weights(self, params: "TrainParams") -> Sequence[float] | None:
+        """Return the weights (epochs,) of the mean of tensors that is kept; None keeps the last."""
+        return None
 
     def optimiser(self, learned: Sequence["Tensor"], params: "TrainParams") -> "Optimizer":
         """Return the optimiser of its tensors: SGD, as of the CoOp family."""

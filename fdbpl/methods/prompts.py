@@ -147,13 +147,13 @@ class PromptMethod(Method):
 
     def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
         """Return the objective of the contexts' text features."""
-        return self.objective(*data.encode(_stacked(tensors), batch), data.scale)
+        return self.objective(*data.encode(stacked(tensors), batch), data.scale)
 
     def diagnose(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
         """Return the objective's own diagnosis."""
         if type(self).diagnosis is PromptMethod.diagnosis:
             return {}
-        return self.diagnosis(*data.encode(_stacked(tensors), batch), data.scale)
+        return self.diagnosis(*data.encode(stacked(tensors), batch), data.scale)
 
     def vectors(self, arrays: Mapping[str, Floats], classes: Classes) -> dict[str, Floats]:
         """Return the class vectors (C, D) under each context."""
@@ -230,7 +230,7 @@ def starting_deep_contexts(
     return found
 
 
-def _stacked(tensors: Tensors) -> "Tensor":
+def stacked(tensors: Tensors) -> "Tensor":
     """Return contexts (S, K, M, W), or deep ones, of the sides there are, positive first."""
     import torch
 

@@ -9,18 +9,23 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from fdbpl.methods.both_towers import Ivlp
 from fdbpl.methods.bridged import Bridged, HiddenBridge
 from fdbpl.methods.coop import CoOp
 from fdbpl.methods.fdbpl import Fdbpl
+from fdbpl.methods.fdbpl_vision import FdbplVision, FdbplVisionOptions
 from fdbpl.methods.gda import Gda
 from fdbpl.methods.imported import Imported
 from fdbpl.methods.kdpl import Kdpl, KdplW
 from fdbpl.methods.kgcoop import KgCoOp
 from fdbpl.methods.linear_probe import LinearProbe
+from fdbpl.methods.maple import Maple
 from fdbpl.methods.method import Method
 from fdbpl.methods.options import PRESETS
 from fdbpl.methods.prolip import ProLip
+from fdbpl.methods.promptkd import PromptKd
 from fdbpl.methods.prompts import ClosedFormOnly, Inference
+from fdbpl.methods.promptsrc import PromptSrc
 from fdbpl.methods.tcp import Tcp
 from fdbpl.methods.tip_adapter import TipAdapter
 from fdbpl.methods.tip_adapter_f import TipAdapterF
@@ -33,6 +38,7 @@ _MEMORY = Inference(memory_share=0.5)
 """A memory of the classes learned, silent where others compete; its share chosen on drawings."""
 _GDA = Inference(template_share=1.0, memory_share=0.5, gda=True)
 
+_RELEASED = FdbplVisionOptions(weighting="batch")
 _TEMPLATE = ZeroShot("zero_shot", "zero-shot", "template")
 _TEMPLATE_MEMORY = ClosedFormOnly("template_memory", "template + memory", inference=_MEMORY)
 
@@ -69,6 +75,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Fdbpl("paper", "FDBPL, paper", PRESETS["paper"]),
             Fdbpl("fdbpl_prompts", "FDBPL, ours, prompts alone", PRESETS["fdbpl_prompts"]),
             Bridged("fdbpl", "FDBPL, ours", Fdbpl("fdbpl", "FDBPL, ours", PRESETS["fdbpl"])),
+            Ivlp("ivlp", "IVLP"),
+            Maple("maple", "MaPLe"),
+            PromptSrc("promptsrc", "PromptSRC"),
+            PromptKd("promptkd", "PromptKD"),
+            FdbplVision("fdbpl_vision", "FDBPL, text + vision"),
+            FdbplVision("fdbpl_vision_released", "FDBPL, text + vision, released", _RELEASED),
             Imported(IMPORTED, "imported"),
         )
     }

@@ -1,6 +1,6 @@
 """What a method learns from, whatever the method: regions' features, class names, labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import repeat
@@ -17,11 +17,13 @@ from fdbpl.classify.moments import Moments, Pairs
 from fdbpl.clip.class_aware import ClassAwareText
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection
+from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.prompting import TextEncoder
 from fdbpl.clip.tokens import PromptTokens, tokenize_prompts
 from fdbpl.methods.batch import Batch, Floats
 from fdbpl.methods.features import Lookup, Teacher, in_order
 from fdbpl.methods.options import POSITIVE
+from fdbpl.methods.pixels import normalised
 from fdbpl.methods.refinement import image_knowledge, refined_log_probabilities
 from fdbpl.methods.region_pairs import RegionPairs, SourceRegions
 from fdbpl.methods.scratch import Parts, ScratchRows
@@ -54,6 +56,9 @@ class TrainingData:
         sees_hidden: whether the student's features are those before its last projection.
         pixels: rows (...) of regions to their pixels (..., 3, S, S), uint8, as the student's image
             tower is given them but for the normalisation.
+        image_tower: the student's image tower for tokens that enter at a layer.
+        ensemble: (C, D) the student's unit class features under several hand-written templates;
+            None of a vocabulary.
     """
 
     clip: ClipModel
@@ -68,6 +73,8 @@ class TrainingData:
     source: SourceRegions | None = None
     sees_hidden: bool = False
     pixels: Lookup | None = None
+    image_tower: Callable[[int], PromptedImage] | None = None
+    ensemble: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -102,6 +109,19 @@ class TrainingData:
             return self.text(contexts, batch)
         features = self.text(contexts.flatten(0, 1))
         return batch, features.view(*contexts.shape[:2], *features.shape[1:])
+
+    def prompted_features(self, tokens: Tensor, pixels: Tensor, first_layer: int) -> Tensor:
+        """Return the student's unit features (S, B, D) of pixels (S, B, 3, H, W), uint8.
+
+        Args:
+            tokens: (S, J, P, W) of the image tower's layers from `first_layer` on.
+            pixels: of each run's regions.
+            first_layer: where the tokens enter.
+        """
+        if self.image_tower is None:
+            raise ValueError("`TrainingData` has no image tower to encode regions with")
+        tower = self.image_tower(first_layer)
+        return tower(tokens, tower.activations(normalised(pixels, self.clip.preprocessing)))
 
     def batches(
         self, steps: Sequence[tuple[Ints, Ints]], *, with_pixels: bool = False

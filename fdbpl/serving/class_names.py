@@ -11,7 +11,6 @@ from fdbpl.clip.model import load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.vectors import hand_written_vectors, template_vectors
 from fdbpl.clip.weights import about_model
-from fdbpl.methods.bridged import BRIDGE
 from fdbpl.methods.registry import METHODS, find_method
 from fdbpl.serving.model_folder import CLASSIFIER, PROMPTS, ModelFolder
 from fdbpl.serving.predictor import Predictor, predictor_of
@@ -58,7 +57,7 @@ def predictor_of_names(
         learned = dict(Artifact.of(model.read(PROMPTS), model.path / PROMPTS, "prompts").arrays)
     classifier = Artifact.of(model.read(CLASSIFIER), model.path / CLASSIFIER, "classifier")
     method = find_method(about.method, classifier.about["options"])
-    told = _teacher_vectors(model, names, teacher) if BRIDGE in learned else None
+    told = _teacher_vectors(model, names, teacher) if method.asks_teacher else None
     classes = classes_of(
         clip,
         names,

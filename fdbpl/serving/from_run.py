@@ -65,7 +65,7 @@ def made_of_run(
     prompts = opened("prompts", seed=seed) if method.learns else None
     decision = decision_of(classifier)
     tested = Tested(params, work, plan, open_caches(params, plan, work), text_tower(params, work))
-    logits = decision.logits(tested.features(decision.sees), range(len(plan.class_names)))
+    logits = decision.logits(tested.features.judged_by(decision), range(len(plan.class_names)))
     calibration = calibrate(logits, tested.truth)
     clip = student()
     _require_same(clip, classifier, work.command("train-student", plan.name))

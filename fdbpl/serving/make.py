@@ -15,6 +15,7 @@ from fdbpl.classify.decision import Decision
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.onnx_export import export_tower
 from fdbpl.clip.onnx_tower import OnnxTower
+from fdbpl.clip.plain_prompted import PlainPrompted
 from fdbpl.clip.projection import without_projection
 from fdbpl.evaluation.calibration import Calibration
 from fdbpl.methods.method import Method
@@ -81,7 +82,20 @@ class Made:
 
 def predictor_of_made(model: Made) -> Predictor:
     """Return what predicts by a model that is no folder yet."""
-    graph = export_tower(model.clip, before_projection=model.decision.sees == "hidden")
+    return _predictor(model, _tower(model))
+
+
+def _tower(model: Made) -> bytes:
+    """Return the image tower as its decision sees by it, as a graph."""
+    decision = model.decision
+    return export_tower(
+        model.clip,
+        before_projection=decision.sees == "hidden",
+        prompts=decision.image_prompts,
+    )
+
+
+def _predictor(model: Made, graph: bytes) -> Predictor:
     return Predictor(
         tower=OnnxTower(graph, threads=1),
         preprocessing=model.clip.preprocessing,
@@ -98,8 +112,8 @@ def save_model(path: Path, model: Made, card: Mapping[str, bytes]) -> int:
         UserError: there is something else at `path`, or the student's image tower cannot be
             written as a graph that gives the same logits.
     """
-    graph = export_tower(model.clip, before_projection=model.decision.sees == "hidden")
-    _require_equal(model)
+    graph = _tower(model)
+    _require_equal(model, graph)
     files = {TOWER: graph, CLASSIFIER: model.classifier.data, **card}
     if model.prompts is not None:
         files[PROMPTS] = model.prompts.data
@@ -109,15 +123,17 @@ def save_model(path: Path, model: Made, card: Mapping[str, bytes]) -> int:
     return sum(map(len, files.values()))
 
 
-def _require_equal(model: Made) -> None:
+def _require_equal(model: Made, graph: bytes) -> None:
     """Refuse a tower whose logits as a graph differ from torch's, in a batch or one by one."""
     size = model.clip.image_size
     pixels = np.random.default_rng(0).standard_normal((TRIED, 3, size, size)).astype(np.float32)
-    plain = model.clip.network.get_submodule("visual").cpu()
+    plain: torch.nn.Module = model.clip.network.get_submodule("visual").cpu()
+    if model.decision.image_prompts is not None:
+        plain = PlainPrompted(plain, model.decision.image_prompts)
     hidden = model.decision.sees == "hidden"
     with without_projection(model.clip) if hidden else nullcontext(), torch.inference_mode():
         seen = torch.nn.functional.normalize(plain(torch.from_numpy(pixels)), dim=-1).numpy()
-    predictor = predictor_of_made(model)
+    predictor = _predictor(model, graph)
     wanted = model.decision.logits(seen, range(len(predictor.class_names)))
     one_by_one = [predictor.logits(pixels[row : row + 1]) for row in range(TRIED)]
     for found in (predictor.logits(pixels), np.concatenate(one_by_one)):

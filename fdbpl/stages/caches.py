@@ -6,7 +6,7 @@ from typing import Any
 from fdbpl.cache.cache import Cache, open_cache
 from fdbpl.cache.pixels import PAYLOAD, Cropper
 from fdbpl.cache.views import image_list_digest
-from fdbpl.classify.decision import Role
+from fdbpl.classify.decision import CachedRole, Role
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.weights import weights_source
 from fdbpl.data.images import DECODER
@@ -19,7 +19,7 @@ TEXTS = ("template", "generic", "ensemble", "negative")
 """The hand-written prompts whose class features a student's cache has."""
 
 
-def roles_of(params: Params) -> tuple[Role, ...]:
+def roles_of(params: Params) -> tuple[CachedRole, ...]:
     """Return whose features are cached: both models', and what else a chosen method sees."""
     seen = {method.sees for method in params.chosen_methods}
     return ("student", "teacher", *(("hidden",) if "hidden" in seen else ()))
@@ -83,7 +83,7 @@ def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
 
 def open_pixels(plan: Plan, work: Workspace, cropper: Cropper) -> Cache:
     """Open the cache of the pixels that `cropper` cuts of a plan's regions; see `open_caches`."""
-    made = {"encoder": dict(cropper.of_regions), "payload": PAYLOAD}
+    made = {"encoder": dict(cropper.of_views), "payload": PAYLOAD}
     return _open("pixels", plan, work, made)
 
 

@@ -96,7 +96,7 @@ def dataset_report(
         )
     spaces = classes_of(choice.protocol, plan).tested
     among = tuple(label for labels in spaces.values() for label in labels)
-    judged = list(_judged(plan, tested.truth, tested.features(decision.sees), decision, among))
+    judged = list(_judged(plan, tested.truth, tested.features.judged_by(decision), decision, among))
     shown, taken = (np.array([getattr(one, key) for one in judged]) for key in ("shown", "taken"))
     picture = _reader(params, plan)
     own = task.plan.name == plan.name

@@ -160,7 +160,9 @@ def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tup
 
 
 def _pixels(params: Params, how: Preprocessing, plans: list[tuple[Plan, bool]]) -> Part:
-    regions = params.regions.per_image * sum(len(one.images) - len(one.test) for one, _ in plans)
+    tests = sum(len(plan.test) for plan, _ in plans)
+    regions = params.regions.per_image * (sum(len(plan.images) for plan, _ in plans) - tests)
+    views = regions + tests
     plan = max(plans, key=lambda one: len(one[0].images))[0]
     folder, start = open_dataset(plan.name, params.data).folder, time.perf_counter()
     for path in plan.paths[:IMAGES]:
@@ -169,9 +171,9 @@ def _pixels(params: Params, how: Preprocessing, plans: list[tuple[Plan, bool]]) 
             how.view(image, (0, 0, *image.size))
     timed = len(plan.paths[:IMAGES]) * params.regions.per_image
     each = (time.perf_counter() - start) / max(timed, 1)
-    size = KEY_BYTES + REGION.itemsize + 3 * how.image_size**2
-    note = f"{1000 * each:.2f} ms a region, decoded and cut by one thread"
-    return Part(regions, 0, regions * each, regions * size, note)
+    in_cache = views * (KEY_BYTES + 3 * how.image_size**2) + regions * REGION.itemsize
+    note = f"{1000 * each:.2f} ms a view, decoded and cut by one thread"
+    return Part(views, 0, views * each, in_cache, note)
 
 
 def _is_here(model: ModelParams) -> bool:

@@ -1,8 +1,11 @@
-"""Stage 4: accuracies of every method under every protocol; torch only to carry prompts."""
+"""Stage 4: accuracies of every method under every protocol.
 
-from collections.abc import Callable, Mapping
+Torch only to carry prompts, and to see images under image prompts.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import known_classes, open_caches
 from fdbpl.stages.carried import Carry, text_tower
+from fdbpl.stages.judged import JudgedFeatures
 from fdbpl.stages.learned import open_learned
 from fdbpl.stages.made_with import of_evaluation
 from fdbpl.stages.planned import load_planned
@@ -124,7 +128,7 @@ class Tested:
         Where the teacher says what pictures show, what would be an accuracy is called agreement.
         """
         spaces = classes_of(protocol, self.plan).tested
-        found = protocol.measure(self.features(decision.sees), self.truth, decision, spaces)
+        found = protocol.measure(self.features.judged_by(decision), self.truth, decision, spaces)
         if self.plan.tests_labels:
             return dict(found)
         return {name.replace("accuracy", "agreement"): one for name, one in found.items()}
@@ -156,16 +160,16 @@ class Tested:
         return self.carry(prompts, method, classes), prompts.digest
 
     @cached_property
-    def features(self) -> Callable[[Role], NDArray[Any]]:
-        """Return the features (T, D) of the test images, by role; each read once."""
-        return cache(lambda role: self.caches[role].features("test"))
+    def features(self) -> JudgedFeatures:
+        """Those of the test images."""
+        return JudgedFeatures(self.params, self.plan, self.work, self.caches)
 
     @cached_property
     def truth(self) -> NDArray[Any]:
         """The labels (T,) of the test images; where nobody told them, what the teacher says."""
         if self.plan.tests_labels:
             return self.plan.images["label"][self.plan.test]
-        teacher = self.features("teacher") @ self.caches["teacher"].text("template").T
+        teacher = self.features.of_role("teacher") @ self.caches["teacher"].text("template").T
         return np.asarray(teacher.argmax(axis=1))
 
 

@@ -44,13 +44,14 @@ def ood(params: Params, work: Workspace) -> list[str]:
     """Write metrics/ood.json, .md and .png; return the table to print.
 
     Datasets without new classes in their test images take no part, nor do methods without class
-    vectors.
+    vectors, or whose features no cache has.
 
     Raises:
         UserError: a plan, cache or classifier is missing, damaged or of other parameters.
     """
     found = samples(params, work)
-    listed = [one for one in params.chosen_methods if found and one.transfers]
+    seen = roles_of(params)
+    listed = [one for one in params.chosen_methods if found and one.transfers and one.sees in seen]
     are_labelled = all(one.plan.teaches_labels for one in found)
     methods = [one.name for one in usable(listed, labels=are_labelled)]
     measured: dict[str, dict[str, dict[int, Any]]] = {}

@@ -57,6 +57,12 @@ class Side:
         vocabulary = self.texts.get("vocabulary")
         return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
 
+    def ensemble(self, task: Task) -> NDArray[np.floating[Any]] | None:
+        """Return those under several templates; of a vocabulary there are none."""
+        if "vocabulary" in self.texts:
+            return None
+        return self.texts["ensemble"][list(task.labels)]
+
 
 def sides_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> dict[Role, Side]:
     """Return what training knows of regions, by role.

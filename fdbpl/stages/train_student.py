@@ -245,6 +245,7 @@ def data_of(
         anchors=student.learned(task),
         areas=areas_of(plan, held=isinstance(student.features, np.ndarray)),
         pixels=pixels,
+        ensemble=student.ensemble(task),
         crops=plan.crops,
         picks={seed: task.picks[seed] for seed in params.seeds},
         params=params.train,

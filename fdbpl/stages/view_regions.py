@@ -81,8 +81,8 @@ def view_regions(
 
 
 def can_view(method: Method) -> bool:
-    """Tell whether a method's student can be asked of regions: one with class vectors."""
-    return method.transfers and method.sees != "teacher"
+    """Tell whether a method's student can be asked of regions: one with class vectors, cached."""
+    return method.transfers and method.sees in ("student", "hidden")
 
 
 @dataclass(frozen=True)

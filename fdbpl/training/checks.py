@@ -96,6 +96,7 @@ def require_fitting(
     teacher: object,
     teacher_vectors: Floats,
     anchors: object,
+    ensemble: object,
     areas: object,
 ) -> None:
     """Refuse what does not fit to so many classes and regions, and widths of texts and images."""
@@ -110,8 +111,9 @@ def require_fitting(
         (regions, teacher_vectors.shape[1]),
         f"{of_region}, as wide as teacher_vectors",
     )
-    if anchors is not None:
-        require_rows("anchors", anchors, (classes, width), f"{of_class}, of the student")
+    for name, vectors in (("anchors", anchors), ("ensemble", ensemble)):
+        if vectors is not None:
+            require_rows(name, vectors, (classes, width), f"{of_class}, of the student")
     if areas is not None:
         require_rows("areas", areas, (regions,), of_region, unit=False)
 
@@ -120,7 +122,8 @@ def require_finite(
     method: str, seeds: Sequence[int], values: Iterable[Tensor], epoch: int, params: TrainParams
 ) -> None:
     """Refuse an epoch, from 0, that left a value (S, ...) of a seed that is not finite."""
-    sound = torch.stack([one.isfinite().reshape(len(one), -1).all(1) for one in values]).all(0)
+    finite = [one.isfinite().view(len(one), one[0].numel()).all(dim=1) for one in values]
+    sound = torch.stack(finite).all(dim=0)
     if not bool(sound.all()):  # asked once an epoch, since on a GPU no step shall wait for it
         raise diverged(method, seeds[sound.tolist().index(False)], epoch, params)
 

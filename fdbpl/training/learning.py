@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection, shows_hidden
+from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.clip.vectors import class_vectors, template_vectors
@@ -140,6 +141,7 @@ def learn(
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
     pixels: Lookup | None = None,
+    ensemble: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -170,6 +172,8 @@ def learn(
             them; by default the whole.
         pixels: a function from rows to the regions' pixels, uint8 (..., 3, S, S); only methods
             that prompt the image tower read them.
+        ensemble: (C, D) the student's own `template_vectors` of several templates; PromptSRC and
+            its kin keep near to them, or else to the anchors.
         crops: regions of each image.
         picks: for each seed the images to learn from, equally many; by default seed 1 learns
             from all. A seed decides the order of images and crops.
@@ -204,6 +208,7 @@ def learn(
         anchors=anchors,
         areas=areas,
         pixels=pixels,
+        ensemble=ensemble,
         crops=crops,
         picks=picks,
         likeliest=likeliest,
@@ -229,6 +234,7 @@ def training_data(
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
     pixels: Lookup | None = None,
+    ensemble: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
     likeliest: int | None = None,
@@ -260,6 +266,7 @@ def training_data(
         teacher=teacher,
         teacher_vectors=teacher_vectors,
         anchors=anchors,
+        ensemble=ensemble,
         areas=areas,
     )
     regions = region_pairs(student, teacher, areas, crops, here)
@@ -276,6 +283,8 @@ def training_data(
         source=source,
         sees_hidden=is_hidden,
         pixels=pixels,
+        image_tower=cache(partial(_image_tower, clip, params)),
+        ensemble=None if ensemble is None else torch.from_numpy(ensemble).float().to(here),
     )
 
 
@@ -324,6 +333,14 @@ def _text(
         lambda chosen: prompted_text(
             clip.text_tower, tokens.of(chosen), params.precision, params.memory_mb
         ),
+    )
+
+
+def _image_tower(clip: ClipModel, params: TrainParams, first_layer: int) -> PromptedImage:
+    """Return the image tower for tokens that enter at a layer, on the device of the text tower."""
+    clip.network.get_submodule("visual").to(clip.text_device)
+    return PromptedImage(
+        clip, first=first_layer, precision=params.precision, memory_mb=params.memory_mb
     )
 
 

@@ -73,7 +73,8 @@ def train(
     optimiser = method.optimiser(list(learned.values()), params)
     probed = {0, params.epochs // 2, params.epochs - 1}
     picks = {seed: data.picks[seed] for seed in seeds}
-    run = _Run(learned, optimiser)
+    weights = method.epoch_weights(params)
+    run = _Run(learned, fixed, optimiser, averages=weights is not None)
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         run.restore(state)
     for epoch in range(run.epoch, params.epochs):
@@ -96,13 +97,13 @@ def train(
             run.add(terms)
             if checkpoint is not None:
                 checkpoint.save_if_due(run.state)
-        run.close_epoch()
+        run.close_epoch(0.0 if weights is None else weights[epoch])
         last = [values[-1] for values in run.means.values()]
         require_finite(method.name, seeds, [*last, *learned.values()], epoch, params)
         report(epoch + 1, params.epochs)
     if checkpoint is not None:
         checkpoint.finish(run.state)
-    kept = {name: one.detach().cpu() for name, one in tensors.items()}
+    kept = {name: one.detach().cpu() for name, one in {**tensors, **run.average}.items()}
     curves = {name: torch.stack(values, dim=1).tolist() for name, values in run.means.items()}
     return {
         seed: _outcome(
@@ -123,8 +124,17 @@ def _stacked(starts: Sequence[Mapping[str, Tensor]], device: torch.device) -> di
 class _Run:
     """What changes while a training runs, so that it can be put down and taken up again."""
 
-    def __init__(self, learned: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-        self._learned, self._optimiser = learned, optimiser
+    def __init__(
+        self,
+        learned: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        *,
+        averages: bool,
+    ) -> None:
+        self._learned, self._fixed, self._optimiser = learned, fixed, optimiser
+        # over epochs, of what is learned
+        self.average = {name: torch.zeros_like(one) for name, one in learned.items() if averages}
         self.epoch = self.step = 0
         self._sums: dict[str, Tensor] = {}
         self.means: dict[str, list[Tensor]] = {}
@@ -136,8 +146,10 @@ class _Run:
         self._sums = {name: self._sums.get(name, 0) + one.detach() for name, one in terms.items()}
         self.step += 1
 
-    def close_epoch(self) -> None:
-        """Note the means of the epoch's terms, and begin the next."""
+    def close_epoch(self, weight: float) -> None:
+        """Note the means of the epoch's terms, and its tensors by a weight; begin the next."""
+        for name, total in self.average.items():
+            total.add_(self._learned[name].detach(), alpha=weight)
         for name, total in self._sums.items():
             self.means.setdefault(name, []).append(total / self.step)
         self.epoch, self.step, self._sums = self.epoch + 1, 0, {}
@@ -149,6 +161,8 @@ class _Run:
             for key, value in self._optimiser.state[one].items():
                 if value is not None:
                     found[f"optimiser/{name}/{key}"] = torch.as_tensor(value)
+        found |= {f"fixed/{name}": one for name, one in self._fixed.items()}
+        found |= {f"average/{name}": one for name, one in self.average.items()}
         found |= {f"sums/{name}": total for name, total in self._sums.items()}
         found |= {f"means/{name}": torch.stack(values) for name, values in self.means.items()}
         for kind in ("gradients", "diagnoses"):
@@ -159,11 +173,12 @@ class _Run:
     def restore(self, state: State) -> None:
         """Take up what `state` returned."""
         self.epoch, self.step = state.epoch, state.step
+        tensors = {"learned": self._learned, "fixed": self._fixed, "average": self.average}
         for path, found in state.tensors.items():
             kind, *place, name = path.split("/")
-            if kind == "learned":
+            if kind in tensors:
                 with torch.no_grad():
-                    self._learned[name].copy_(found)
+                    tensors[kind][name].copy_(found)
             elif kind == "optimiser":
                 one = self._learned[place[0]]
                 value = found if name == "step" else found.to(one.device)

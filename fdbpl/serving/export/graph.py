@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fdbpl.classify.decision import Decision, Discriminant, KeyValueCache
+from fdbpl.classify.projector import Projector
 from fdbpl.clip.onnx_tower import FEATURES, LARGEST
 from fdbpl.system.errors import UserError
 
@@ -99,6 +100,8 @@ def _logits(nodes: _Nodes, decision: Decision) -> str:
     features = FEATURES
     if decision.projection is not None:
         features = _unit(nodes, nodes.add("MatMul", features, nodes.constant(decision.projection)))
+    if decision.projector is not None:
+        features = _unit(nodes, _projected(nodes, decision.projector, features))
     cosines = nodes.add("MatMul", features, nodes.constant(decision.vectors.T))
     logits, is_double = nodes.add("Mul", cosines, nodes.constant(decision.scale)), False
     for part in decision.parts.values():
@@ -112,6 +115,14 @@ def _logits(nodes: _Nodes, decision: Decision) -> str:
             near = _near(nodes, part, features, len(decision.vectors))
             logits = nodes.add("Add", logits, nodes.double(near) if is_double else near)
     return logits
+
+
+def _projected(nodes: _Nodes, projector: Projector, features: str) -> str:
+    """Write a projector's two layers."""
+    found = nodes.add("MatMul", features, nodes.constant(projector.first))
+    found = nodes.add("Relu", nodes.add("Add", found, nodes.constant(projector.first_offset)))
+    found = nodes.add("MatMul", found, nodes.constant(projector.second))
+    return nodes.add("Add", found, nodes.constant(projector.second_offset))
 
 
 def _unit(nodes: _Nodes, vectors: str) -> str:

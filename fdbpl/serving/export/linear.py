@@ -32,6 +32,11 @@ def linear_of(decision: Decision) -> Linear:
     Raises:
         UserError: a part of it is not linear.
     """
+    if decision.projector is not None:
+        raise UserError(
+            "the model projects features by two layers, which no weights and offsets say. "
+            "Take --to onnx or --to web, or learn by another method."
+        )
     width, before = decision.vectors.shape[1], 0
     for part in decision.parts.values():
         if isinstance(part, Discriminant) and part.before_projection:

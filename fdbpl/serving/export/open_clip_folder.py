@@ -108,6 +108,11 @@ def state_of(clip: ClipModel, decision: Decision) -> dict[str, torch.Tensor]:
     Raises:
         UserError: it cannot take that place.
     """
+    if decision.image_prompts is not None:
+        raise UserError(
+            "the model's image tower has learned tokens, which open_clip's weights cannot hold. "
+            "Take --to onnx or --to web."
+        )
     state = {name: one.detach().clone() for name, one in clip.network.state_dict().items()}
     if decision.projection is None and decision.sees == "student":
         return state
