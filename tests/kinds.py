@@ -11,6 +11,10 @@ TRAINED = tuple(
     name for name, one in METHODS.items() if one.takes_steps and type(one).loss is PromptMethod.loss
 )
 """Those that learn contexts alone, by steps."""
+FROM_FEATURES = tuple(
+    name for name, one in METHODS.items() if one.takes_steps and not one.reads_pixels
+)
+"""Those that learn anything by steps, from features of regions."""
 LABELLED = tuple(name for name, one in METHODS.items() if one.labelled)
 FITTED = tuple(name for name, one in METHODS.items() if not one.transfers)
 LEARNED = tuple(name for name, one in METHODS.items() if one.learns and one.transfers)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeModel, draw_folder
+from kinds import FROM_FEATURES
 from torch import Tensor
 
 from fdbpl.cache import RegionStore, build_cache, open_cache
@@ -23,7 +24,7 @@ from fdbpl.methods.method import Batch
 from fdbpl.methods.params import TrainParams
 from fdbpl.methods.prompts import starting_contexts
 from fdbpl.methods.region_pairs import RegionPairs
-from fdbpl.methods.registry import TRAINED, find_method
+from fdbpl.methods.registry import find_method
 from fdbpl.methods.training_data import TrainingData
 from fdbpl.regions.params import RegionParams
 from fdbpl.regions.plan import Plan
@@ -110,7 +111,7 @@ def start_of(setting: Setting, method: str) -> Tensor:
     return torch.stack(starting_contexts(setting.student, find_method(method).starts))
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", FROM_FEATURES)
 def test_cached_training_equals_training_with_both_towers_online(
     setting: Setting, method: str
 ) -> None:

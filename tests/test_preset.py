@@ -25,6 +25,7 @@ ELEVEN = ("eleven", "eleven-b16")
 ON_DEMAND = (
     *("linear_probe_text", "tip_adapter_f", "prolip", "tcp", "kgcoop_bridge", "tcp_bridge"),
     *("template_memory", "coop_memory", "kdpl_memory"),
+    *("ivlp", "maple", "promptsrc", "promptkd", "fdbpl_vision", "fdbpl_vision_released"),
 )
 """To be asked for."""
 CURVES = ("few-shot", "few-shot-drawn")

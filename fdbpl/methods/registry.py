@@ -86,9 +86,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 
-TRAINED = tuple(name for name, one in METHODS.items() if one.takes_steps)
-"""Names of those that learn by steps."""
-
 
 def find_method(
     name: str, options: Mapping[str, Any] | None = None, file: str | None = None
