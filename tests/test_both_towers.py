@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from small_pipeline import decision, goes_through, run_all, small_params
 from torch import Tensor
 
+from fdbpl.cache.cache import open_cache
 from fdbpl.classify.decision import Decision
+from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.plain_prompted import prompted_plainly
@@ -36,6 +38,7 @@ from fdbpl.serving.make import predictor_of_made, save_model
 from fdbpl.serving.predictor import load_predictor
 from fdbpl.settings.params import Params
 from fdbpl.stages import run_stage
+from fdbpl.stages.estimate import estimate, lines_of
 from fdbpl.stages.judged import JudgedFeatures
 from fdbpl.stages.tasks import tasks_of
 from fdbpl.system.errors import UserError
@@ -183,7 +186,8 @@ class Plain:
             tokens = torch.stack([t @ weight + offset for t, weight, offset in pairs])
         else:
             tokens = self.learned[IMAGE_TOKENS]
-        return F.normalize(prompted_plainly(self.network.visual, tokens, pixels), dim=-1)
+        first = self.method.options.model_dump().get("first_layer", 0)
+        return F.normalize(prompted_plainly(self.network.visual, tokens, pixels, first), dim=-1)
 
     def loss(self, images: np.ndarray, rows: Tensor) -> Tensor:
         """The loss as the authors' code has it."""
@@ -262,14 +266,50 @@ def test_ivlp_without_image_tokens_is_coop(deep: ClipModel) -> None:
     np.testing.assert_allclose(*logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["ivlp", "promptkd"])
-def test_late_prompts_are_learned_from_their_layer_on(deep: ClipModel, method: str) -> None:
-    learned = learned_of(deep, method, first_layer=2, **({"lr": 1e-5} if "kd" in method else {}))
-    assert learned.arrays[IMAGE_TOKENS].shape == (2, 4, 32)
-    teacher = unit(np.random.default_rng(1), 2, 8)
-    found = classifier(deep, learned, ["x", "y"], teacher_vectors=teacher).image_prompts
-    assert found is not None
-    assert found.first_layer == 2
+@pytest.mark.parametrize("method", ["ivlp", "promptkd", "promptsrc"])
+def test_late_prompts_on_activations_are_those_on_pixels(deep: ClipModel, method: str) -> None:
+    chosen = find_method(method, {"first_layer": 2, **({"lr": 1e-5} if "kd" in method else {})})
+    known = given(deep)
+    encoder = ImageEncoder(deep, precision="fp32", batch_size=8, before_layer=2)
+    pixels = deep.preprocessing.normalised(known["pixels"](torch.arange(IMAGES * CROPS)).numpy())
+    below = np.concatenate([encoder.encode(part) for part in np.split(pixels, CROPS * 4)])
+    assert below.shape == (IMAGES * CROPS, 5 * 32)
+    assert encoder.dim == 5 * 32
+    del known["pixels"]
+    late = learn(deep, NAMES, **known, activations=below, method=chosen, params=SCHEDULE)[1]
+    assert late.arrays[IMAGE_TOKENS].shape == (2, 4, 32)
+
+    data = training_data(deep, NAMES, **given(deep), params=SCHEDULE, sees="prompted")
+    wanted = Plain(deep, chosen, chosen.start(data, 1)).run(chosen.recipe(SCHEDULE))
+    for name, one in wanted.items():
+        np.testing.assert_allclose(late.arrays[name], one.numpy(), atol=1e-5, rtol=1e-5)
+    with pytest.raises(UserError, match=r"reads activations .* learn\(activations"):
+        learn(deep, NAMES, **known, method=chosen, params=SCHEDULE)
+
+
+def test_late_prompts_go_through_the_pipeline_on_cached_activations(
+    tmp_path: Path, vit: dict
+) -> None:
+    late = {"student": vit, "objectives": {"ivlp": {"first_layer": 2}}}
+    work = goes_through(tmp_path, "ivlp", transfers=True, **late)
+    assert not work.cache("here", "pixels").exists()
+    table = open_cache(work.cache("here", "activations-2")).manifest.tables["train"]
+    assert table.columns["feature"].shape == (5 * 32,)
+    params = small_params(tmp_path, ["zero_shot", "ivlp"], **late)
+    found = decision(params, work, "ivlp")
+    assert found.image_prompts is not None
+    assert (found.image_prompts.first_layer, len(found.image_prompts.tokens)) == (2, 2)
+    plan = Plan.load(work.plan("here"))
+    judged = JudgedFeatures(params, plan, work, {}).judged_by(found)
+    clip = load_model(params.student, "student")
+    images = [decode(tmp_path / "here" / plan.paths[row]) for row in plan.test]
+    pixels = torch.from_numpy(np.stack([clip.preprocessing.pixels(one) for one in images]))
+    tokens = torch.from_numpy(found.image_prompts.tokens)
+    with torch.inference_mode():
+        plain = prompted_plainly(clip.network.visual, tokens, pixels, 2)
+    np.testing.assert_allclose(judged, F.normalize(plain, dim=-1).numpy(), atol=1e-5)
+    said = "\n".join(lines_of(estimate(params, work)))
+    assert "activations-2" in said
 
 
 def test_maple_couples_what_it_learns(deep: ClipModel) -> None:

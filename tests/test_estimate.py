@@ -200,8 +200,8 @@ def test_pixels_of_regions_are_told_where_a_method_reads_them(
     run_stage("cache_teacher", params, work, "mine")
     built = open_cache(work.cache("mine", "pixels"))
     assert found.count == sum(one.rows for one in built.manifest.tables.values())
-    columns = built.columns("train")
-    assert found.bytes == sum(values.nbytes for values in columns.values())
+    columns = [*built.columns("train").values(), *built.columns("test", "key", "pixels").values()]
+    assert found.bytes == sum(values.nbytes for values in columns)
     assert found.seconds > 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdbpl.cache.cache import CacheWriter
 from fdbpl.cache.encode import Chunk, ChunkEncoder, Encoder, chunk_of
 from fdbpl.cache.keys import KEY_BYTES, Keys, digest_of
-from fdbpl.cache.manifest import Identity
+from fdbpl.cache.manifest import Identity, Kind
 from fdbpl.cache.payload import STORED, Payload, decode, encode
 from fdbpl.cache.store import Features, Lookup, RegionStore
 from fdbpl.cache.views import Places, distinct, image_list_digest, views_of
@@ -57,7 +57,7 @@ def build_cache(
     store: RegionStore,
     url: str | Path,
     *,
-    kind: Literal["teacher", "student", "hidden"],
+    kind: Kind,
     model: Mapping[str, Any],
     payload: Payload = "float16",
     text: Mapping[str, NDArray[Any]] | None = None,
@@ -98,7 +98,7 @@ def build_cache(
 
 def identity_of(
     plan: Plan,
-    kind: Literal["teacher", "student", "hidden", "pixels"],
+    kind: Kind,
     made: Mapping[str, Mapping[str, Any]],
 ) -> Identity:
     """Return what a cache of this plan is of; `made`: its model, encoder and payload."""

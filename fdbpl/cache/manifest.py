@@ -58,10 +58,14 @@ class Table(_Record):
         return sum(shard.bytes for shard in self.shards)
 
 
+Kind = Literal["teacher", "student", "hidden", "activations", "pixels"]
+"""Whose features; or what the student's image tower is given at a layer, or at its start."""
+
+
 class Identity(_Record):
     """What a cache is of. Two caches of one identity hold the same bytes."""
 
-    kind: Literal["teacher", "student", "hidden", "pixels"]  # whose features, or regions' pixels
+    kind: Kind
     model: dict[str, Any]  # where its weights came from, and its logit scale
     encoder: dict[str, Any]  # its fingerprint: architecture, weights, pre-processing, precision ...
     decoder: str  # the rules that make pixels of files

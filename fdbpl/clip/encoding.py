@@ -14,6 +14,8 @@ from fdbpl.clip.model import ClipModel
 from fdbpl.clip.onnx_tower import OnnxTower
 from fdbpl.clip.preprocessing import REGION_VIEW, TEST_VIEWS
 from fdbpl.clip.projection import last_projection, without_projection
+from fdbpl.clip.prompted_image import PromptedImage
+from fdbpl.clip.shared_prefix import Precision
 from fdbpl.regions.boxes import Box
 from fdbpl.system.errors import UserError
 
@@ -36,9 +38,12 @@ class ImageEncoder:
         device: where it runs.
         before_projection: leave its last projection out: the features are of another space, and
             of another width E.
+        before_layer: end before this layer, from 1: the features are the activations it is given,
+            (1 + N) x W numbers in a row, not of unit length. Where tokens are learned from there
+            on, nothing below depends on them.
 
     Raises:
-        UserError: this tower's last projection cannot be left out.
+        UserError: this tower's last projection cannot be left out, or it has no such layer.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class ImageEncoder:
         batch_size: int,
         device: str = "cpu",
         before_projection: bool = False,
+        before_layer: int = 0,
     ):
         self.clip = clip
         self.batch_size = batch_size
@@ -61,6 +67,13 @@ class ImageEncoder:
         suits_onnx = on_cpu and precision == "fp32" and _is_depthwise(self._tower)
         graph = _onnx_tower(clip, before_projection) if suits_onnx else None
         self._run: Callable[[Floats], Floats] = graph or self._by_torch
+        self._below: PromptedImage | None = None
+        if before_layer:
+            how: Precision = "bf16" if precision == "bf16" else "fp32"
+            self._below, self._run = (
+                PromptedImage(clip, first=before_layer, precision=how),
+                self._to_layer,
+            )
         spec = self.pixels_of.spec()
         spec["test_view"] = TEST_VIEWS[spec.pop("resize_mode")]
         self.fingerprint: Mapping[str, object] = {  # all that decides a feature beside the region
@@ -70,6 +83,7 @@ class ImageEncoder:
             "precision": precision,
             "numerics": _numerics_class(self._device, batch_size, graph is not None),
             **({"output": "before projection"} if before_projection else {}),
+            **({"output": f"before layer {before_layer}"} if before_layer else {}),
         }
 
     @cached_property
@@ -78,6 +92,8 @@ class ImageEncoder:
         if self._width is not None:
             return self._width
         size = self.clip.image_size
+        if self._below is not None:
+            return self._to_layer(np.zeros((1, 3, size, size), np.float32)).shape[1]
         with torch.inference_mode():  # of one image: a whole batch would take long
             return int(self._tower(torch.zeros(1, 3, size, size, device=self._device)).shape[1])
 
@@ -86,7 +102,10 @@ class ImageEncoder:
         return self.pixels_of.pixels(image, box, flip)
 
     def encode(self, pixels: Floats) -> Floats:
-        """Encode (n, 3, S, S) normalised pixels, n <= batch_size, to (n, D) unit features."""
+        """Encode (n, 3, S, S) normalised pixels, n <= batch_size, to (n, D) unit features.
+
+        Or to activations (n, (1 + N) W).
+        """
         batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.float32)
         batch[: len(pixels)] = pixels
         return self._run(batch)[: len(pixels)]
@@ -102,6 +121,12 @@ class ImageEncoder:
         ):
             features = self._tower(images)
         found: Floats = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+        return found
+
+    def _to_layer(self, batch: Floats) -> Floats:
+        assert self._below is not None
+        images = torch.from_numpy(batch).to(self._device)
+        found: Floats = self._below.activations(images).flatten(1).float().cpu().numpy()
         return found
 
 

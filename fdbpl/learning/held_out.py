@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from fdbpl.classify.decision import Decision, Role
 from fdbpl.clip.model import ClipModel
 from fdbpl.learning.folds import OWN_TEST
-from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
 from fdbpl.settings.params import Params
 from fdbpl.stages.judged import JudgedFeatures
-from fdbpl.stages.sides import Side
+from fdbpl.stages.sides import NOTHING_SEEN, Seen, Side
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.train_student import content_of, data_of
 from fdbpl.training.learning import Learned, learn_method
@@ -37,7 +36,7 @@ class Trainer:
         sides: regions' features by role.
         classes: of the task, as the frozen models know their names.
         trainings: folder of all that was ever learned.
-        pixels: of regions, for methods that read them.
+        seen: of regions, for methods that run the student's image tower.
     """
 
     params: Params
@@ -46,14 +45,14 @@ class Trainer:
     sides: Mapping[Role, Side]
     classes: Classes
     trainings: Path
-    pixels: Lookup | None = None
+    seen: Seen = NOTHING_SEEN
 
     def learned(self, method: Method, key: int) -> Learned:
         """Return what a method learns from the pictures of a seed of the task."""
         own = self.params.model_copy(update={"seeds": [key]})
         role: Role = method.sees if method.sees in self.sides else "student"
         student, teacher = self.sides[role], self.sides["teacher"]
-        data = data_of(own, self.task, self.clip, student, teacher, role, pixels=self.pixels)
+        data = data_of(own, self.task, self.clip, student, teacher, role, seen=self.seen)
         store = TrainingStore(self.trainings, content_of(own, self.task, student, teacher))
         return learn_method(method, data, own.train, store)[key]
 

@@ -27,7 +27,7 @@ from fdbpl.stages.cache_teacher import cache_teacher
 from fdbpl.stages.caches import open_caches
 from fdbpl.stages.judged import JudgedFeatures
 from fdbpl.stages.made_with import of_plan
-from fdbpl.stages.sides import pixels_of, sides_of
+from fdbpl.stages.sides import seen_of, sides_of
 from fdbpl.stages.tasks import Task, task_of
 from fdbpl.system.errors import UserError
 from fdbpl.system.progress import progress
@@ -188,8 +188,8 @@ def _trainer(params: Params, task: Task, clip: ClipModel, work: Workspace) -> Tr
     sides = sides_of(params, task.plan, work, clip)
     student, teacher = sides["student"].texts, sides["teacher"].texts["template"]
     classes = classes_of(clip, task.plan.class_names, texts=student, teacher=teacher)
-    pixels = pixels_of(params, task.plan, work, clip)
-    return Trainer(params, task, clip, sides, classes, work.trainings, pixels)
+    seen = seen_of(params, task.plan, work, clip)
+    return Trainer(params, task, clip, sides, classes, work.trainings, seen)
 
 
 def _parts(folds: Ints, labels: Ints) -> tuple[Ints, Ints]:

@@ -36,8 +36,9 @@ class Batch:
         beside: (..., B, C) logits of what decides beside the class vectors.
         pixels: (..., B, 3, S, S) of the regions, uint8; `fdbpl.methods.pixels.normalised` makes
             the student's input of them.
+        activations: (..., B, (1 + N) W) that the student's image tower is given at a layer.
 
-    The last four are None where nobody gave them.
+    The last five are None where nobody gave them.
     """
 
     student: "Tensor"
@@ -47,14 +48,15 @@ class Batch:
     areas: "Tensor | None" = None
     beside: "Tensor | None" = None
     pixels: "Tensor | None" = None
+    activations: "Tensor | None" = None
 
     def logits(self, vectors: "Tensor", scale: float) -> "Tensor":
         """Return s f U^T (..., B, C) of unit class vectors U (..., C, D), and what is beside."""
         found = scale * self.student @ vectors.mT
         return found if self.beside is None else found + self.beside
 
-    def require(self, extra: Literal["anchors", "areas", "pixels"]) -> "Tensor":
-        """Return the anchors, the areas or the pixels.
+    def require(self, extra: Literal["anchors", "areas", "pixels", "activations"]) -> "Tensor":
+        """Return the anchors, the areas, the pixels or the activations.
 
         Raises:
             UserError: there is none.

@@ -56,7 +56,16 @@ class BothTowers(PromptMethod):
 
     Options: ClassVar[type[Section]] = TowerOptions
     sees = "prompted"
-    reads_pixels = True
+
+    @property
+    def reads_pixels(self) -> bool:  # type: ignore[override]
+        """Whether tokens enter at the first layer."""
+        return not self.first_layer
+
+    @property
+    def reads_activations(self) -> int:  # type: ignore[override]
+        """Where they enter later."""
+        return self.first_layer
 
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether the image tower takes tokens, and is deep enough for them."""
@@ -88,9 +97,7 @@ class BothTowers(PromptMethod):
 
     def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
         """Return the objective's terms, and those that keep features near to the frozen ones."""
-        seen = data.prompted_features(
-            self.image_prompts(tensors), batch.require("pixels"), self.first_layer
-        )
+        seen = data.prompted_features(self.image_prompts(tensors), batch, self.first_layer)
         batch, text = data.encode(stacked(tensors), batch)
         prompted = replace(batch, student=seen)
         return {

@@ -129,6 +129,8 @@ class Method:
         sees: whose features it learns from and judges.
         takes_projected: whether, seeing "hidden", it does with features after the projection, too.
         reads_pixels: whether its loss reads the pixels of regions, which are cached for it then.
+        reads_activations: the layer of the student's image tower, from 1, whose input its loss
+            reads in their place; 0 for none.
         asks_teacher: whether it decides by the teacher's class vectors, too.
     """
 
@@ -137,8 +139,10 @@ class Method:
     transfers: ClassVar[bool] = True
     sees: Role = "student"
     takes_projected: ClassVar[bool] = False
-    reads_pixels: ClassVar[bool] = False
     asks_teacher: ClassVar[bool] = False
+
+    reads_pixels: bool = False
+    reads_activations: int = 0
 
     def __init__(self, name: str, title: str, options: Section | None = None) -> None:
         """Name a method, perhaps with options other than its defaults."""

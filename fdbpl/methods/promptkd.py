@@ -52,8 +52,17 @@ class PromptKd(Method):
 
     Options = PromptKdOptions
     sees = "prompted"
-    reads_pixels = True
     asks_teacher = True
+
+    @property
+    def reads_pixels(self) -> bool:  # type: ignore[override]
+        """Whether tokens enter at the first layer."""
+        return not self.options.first_layer
+
+    @property
+    def reads_activations(self) -> int:  # type: ignore[override]
+        """Where they enter later."""
+        return int(self.options.first_layer)
 
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether the image tower takes tokens, and is deep enough for them."""
@@ -94,9 +103,7 @@ class PromptKd(Method):
         """Return the divergence from the teacher; moments of the batch are counted on the way."""
         import torch
 
-        seen = data.prompted_features(
-            tensors[IMAGE_TOKENS], batch.require("pixels"), self.options.first_layer
-        )
+        seen = data.prompted_features(tensors[IMAGE_TOKENS], batch, self.options.first_layer)
         found, mean, variance = projected(tensors, seen)
         count_moments(tensors, mean, variance, seen.shape[-2])
         features = torch.nn.functional.normalize(found, dim=-1)

@@ -1,7 +1,7 @@
 """What a method learns from, whatever the method: regions' features, class names, labels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import repeat
 from operator import add
@@ -56,6 +56,8 @@ class TrainingData:
         sees_hidden: whether the student's features are those before its last projection.
         pixels: rows (...) of regions to their pixels (..., 3, S, S), uint8, as the student's image
             tower is given them but for the normalisation.
+        activations: rows (...) of regions to what a layer of that tower is given (..., (1 + N) W),
+            by layer.
         image_tower: the student's image tower for tokens that enter at a layer.
         ensemble: (C, D) the student's unit class features under several hand-written templates;
             None of a vocabulary.
@@ -73,6 +75,7 @@ class TrainingData:
     source: SourceRegions | None = None
     sees_hidden: bool = False
     pixels: Lookup | None = None
+    activations: Mapping[int, Lookup] = field(default_factory=dict)
     image_tower: Callable[[int], PromptedImage] | None = None
     ensemble: Tensor | None = None
 
@@ -110,48 +113,58 @@ class TrainingData:
         features = self.text(contexts.flatten(0, 1))
         return batch, features.view(*contexts.shape[:2], *features.shape[1:])
 
-    def prompted_features(self, tokens: Tensor, pixels: Tensor, first_layer: int) -> Tensor:
-        """Return the student's unit features (S, B, D) of pixels (S, B, 3, H, W), uint8.
+    def prompted_features(self, tokens: Tensor, batch: Batch, first_layer: int) -> Tensor:
+        """Return the student's unit features (S, B, D) of a batch's regions under image prompts.
 
         Args:
             tokens: (S, J, P, W) of the image tower's layers from `first_layer` on.
-            pixels: of each run's regions.
+            batch: with the regions' pixels, or with their activations before a later layer.
             first_layer: where the tokens enter.
+
+        Raises:
+            UserError: the batch has none.
         """
         if self.image_tower is None:
             raise ValueError("`TrainingData` has no image tower to encode regions with")
         tower = self.image_tower(first_layer)
-        return tower(tokens, tower.activations(normalised(pixels, self.clip.preprocessing)))
+        if first_layer:
+            flat = batch.require("activations")
+            below = flat.view(*flat.shape[:-1], -1, tokens.shape[-1])
+        else:
+            pixels = normalised(batch.require("pixels"), self.clip.preprocessing)
+            below = tower.activations(pixels)
+        return tower(tokens, below)
 
     def batches(
-        self, steps: Sequence[tuple[Ints, Ints]], *, with_pixels: bool = False
+        self, steps: Sequence[tuple[Ints, Ints]], *, with_pixels: bool = False, layer: int = 0
     ) -> Iterator[Batch]:
         """Yield what is known of each step's images (S, B) and their regions' rows (S, B).
 
         Args:
             steps: in this order; what they need is read ahead.
             with_pixels: read the regions' pixels, too.
+            layer: read what this layer of the image tower is given, too; 0 reads none.
 
         Raises:
-            UserError: nobody gave the pixels; or as reading does.
+            UserError: nobody gave the pixels or the activations; or as reading does.
         """
         rows = [torch.from_numpy(rows) for _, rows in steps]
         pixels: Iterator[Tensor | None] = repeat(None, len(rows))
+        activations: Iterator[Tensor | None] = repeat(None, len(rows))
         if with_pixels:
-            pixels = in_order(self._require_pixels(), rows)
+            pixels = in_order(_required("pixels", self.pixels), rows)
+        if layer:
+            activations = in_order(_required("activations", self.activations.get(layer)), rows)
         features = in_order(self.regions.features, rows)
-        for (images, _), one, (student, teacher), seen in zip(
-            steps, rows, features, pixels, strict=True
+        for (images, _), one, (student, teacher), seen, below in zip(
+            steps, rows, features, pixels, activations, strict=True
         ):
             batch = self.batch(torch.from_numpy(images), one, student, teacher)
-            yield batch if seen is None else replace(batch, pixels=moved(seen, self.device))
-
-    def _require_pixels(self) -> Lookup:
-        if self.pixels is None:
-            raise UserError(
-                "this method reads pixels of regions, and none were given. Pass learn(pixels=...)."
+            yield replace(
+                batch,
+                pixels=None if seen is None else moved(seen, self.device),
+                activations=None if below is None else moved(below, self.device),
             )
-        return self.pixels
 
     def batch(self, images: Tensor, rows: Tensor, student: Tensor, teacher: Tensor) -> Batch:
         """Return what is known of the regions `rows` (S, B) of the images (S, B)."""
@@ -265,3 +278,11 @@ class TrainingData:
     def pairs(self, seed: int) -> Iterator[Pairs]:
         """Yield both models' features of a seed's regions and their weights, by parts."""
         return self.regions.weighted(self.picks[seed])
+
+
+def _required(name: str, source: Lookup | None) -> Lookup:
+    if source is None:
+        raise UserError(
+            f"this method reads {name} of regions, and none were given. Pass learn({name}=...)."
+        )
+    return source

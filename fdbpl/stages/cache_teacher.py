@@ -3,16 +3,16 @@
 from functools import partial
 
 from fdbpl.cache import RegionStore, build_cache
-from fdbpl.cache.pixels import build_pixels
+from fdbpl.cache.pixels import Cropper, build_pixels
 from fdbpl.cache.workers import Crew, Pool
-from fdbpl.classify.decision import Role
+from fdbpl.classify.decision import CachedRole
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import load_model
 from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import model_of, reads_pixels, roles_of
+from fdbpl.stages.caches import layers_of, model_of, name_of, reads_pixels, roles_of
 from fdbpl.stages.planned import load_planned
 from fdbpl.stages.texts import texts_of, without_room
 from fdbpl.stages.workers import OpenPool, local_pool
@@ -38,52 +38,80 @@ def cache_teacher(
 
 
 def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> list[str]:
-    folder = open_dataset(plan.name, params.data).folder
-    store = RegionStore(params.cache.store)
-    lines = []
-    for role in roles_of(params):
-        encoder = image_encoder(params, role)
-        clip = encoder.clip
-        if role == "student":
-            for method in params.chosen_methods:
-                method.require_student(clip)
-        clip.move_text(choose_device(params.device))
-        left_out = without_room(plan, clip) if role == "student" else []
-        lines += [f"{plan.name}: no room in the ensemble for {one!r}" for one in left_out]
-        with progress(f"{plan.name}: encoding, {role}") as report:
-            counts = build_cache(
-                plan,
-                folder,
-                encoder,
-                store,
-                work.cache(plan.name, role),
-                kind=role,
-                model={"source": clip.source, "logit_scale": clip.logit_scale},
-                payload=params.cache.payload,
-                text=texts_of(plan, clip, role),
-                progress=report,
-                crew=None if pool is None else Crew(pool, partial(image_encoder, params, role)),
-            )
-        lines.append(f"{plan.name}: {role} encoded {counts.encoded:,}, reused {counts.reused:,}")
-        lines += [f"  damaged in the store, counted as absent: {one}" for one in counts.faults]
-        if role == "student" and reads_pixels(params):
-            with progress(f"{plan.name}: cutting") as report:
-                cut = build_pixels(
-                    plan,
-                    folder,
-                    encoder.pixels_of,
-                    work.cache(plan.name, "pixels"),
-                    progress=report,
-                )
-            lines.append(f"{plan.name}: pixels cut {cut.encoded:,}, reused {cut.reused:,}")
+    lines, student = [], image_encoder(params, "student")
+    for method in params.chosen_methods:
+        method.require_student(student.clip)
+    lines += [
+        f"{plan.name}: no room in the ensemble for {one!r}"
+        for one in without_room(plan, student.clip)
+    ]
+    lines += _encoded(params, plan, work, pool, student, "student")
+    if reads_pixels(params):
+        lines += _cut(params, plan, work, student.pixels_of)
+    for layer in layers_of(params):
+        encoder = image_encoder(params, "student", layer)
+        lines += _encoded(params, plan, work, pool, encoder, "student", layer)
+    for role in roles_of(params)[1:]:
+        lines += _encoded(params, plan, work, pool, image_encoder(params, role), role)
     work.before_writing()  # a cache says of which plan and models it is, and may stand
     return lines
 
 
-def image_encoder(params: Params, role: Role) -> ImageEncoder:
+def _encoded(
+    params: Params,
+    plan: Plan,
+    work: Workspace,
+    pool: Pool | None,
+    encoder: ImageEncoder,
+    role: CachedRole,
+    layer: int = 0,
+) -> list[str]:
+    """Write the cache of a role's features, or of what a layer is given; return what to tell."""
+    clip = encoder.clip
+    clip.move_text(choose_device(params.device))
+    name = name_of(layer) if layer else role
+    with progress(f"{plan.name}: encoding, {name}") as report:
+        counts = build_cache(
+            plan,
+            open_dataset(plan.name, params.data).folder,
+            encoder,
+            RegionStore(params.cache.store),
+            work.cache(plan.name, name),
+            kind="activations" if layer else role,
+            model={"source": clip.source, "logit_scale": clip.logit_scale},
+            payload=params.cache.payload,
+            text={} if layer else texts_of(plan, clip, role),
+            progress=report,
+            crew=None if pool is None else Crew(pool, partial(image_encoder, params, role, layer)),
+        )
+    return [
+        f"{plan.name}: {name} encoded {counts.encoded:,}, reused {counts.reused:,}",
+        *(f"  damaged in the store, counted as absent: {one}" for one in counts.faults),
+    ]
+
+
+def _cut(params: Params, plan: Plan, work: Workspace, cropper: Cropper) -> list[str]:
+    """Write the cache of pixels; return what to tell the user."""
+    with progress(f"{plan.name}: cutting") as report:
+        cut = build_pixels(
+            plan,
+            open_dataset(plan.name, params.data).folder,
+            cropper,
+            work.cache(plan.name, "pixels"),
+            progress=report,
+        )
+    return [f"{plan.name}: pixels cut {cut.encoded:,}, reused {cut.reused:,}"]
+
+
+def image_encoder(params: Params, role: CachedRole, layer: int = 0) -> ImageEncoder:
     """Load a role's model and return its image tower, as the parameters run it.
 
     A student that shows no features before its last projection is encoded for "hidden" as it is.
+
+    Args:
+        params: of the models.
+        role: whose tower it is.
+        layer: before which the tower ends; 0 for the whole of it.
 
     Raises:
         UserError: weights that do not fit, or a device that is not there.
@@ -96,4 +124,5 @@ def image_encoder(params: Params, role: Role) -> ImageEncoder:
         batch_size=params.cache.batch,
         device=choose_device(params.device),
         before_projection=role == "hidden" and shows_hidden(clip),
+        before_layer=layer,
     )

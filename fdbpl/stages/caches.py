@@ -30,6 +30,11 @@ def reads_pixels(params: Params) -> bool:
     return any(method.reads_pixels for method in params.chosen_methods)
 
 
+def layers_of(params: Params) -> list[int]:
+    """Return the layers of the student's image tower whose input chosen methods read."""
+    return sorted({one.reads_activations for one in params.chosen_methods} - {0})
+
+
 def model_of(params: Params, role: Role) -> ModelParams:
     """Return the model whose features these are; the student's, before its projection or after."""
     return params.teacher if role == "teacher" else params.student
@@ -73,12 +78,30 @@ def known_classes(
 
 def open_role(role: Role, params: Params, plan: Plan, work: Workspace) -> Cache:
     """Open one of them; see `open_caches`."""
-    model = model_of(params, role)
+    return _open(role, plan, work, _made(params, model_of(params, role)))
+
+
+def open_activations(layer: int, params: Params, plan: Plan, work: Workspace) -> Cache:
+    """Open the cache of what a layer of the student's image tower is given; see `open_caches`."""
+    made = _made(params, params.student)
+    encoder = {**made["encoder"], "output": f"before layer {layer}"}
+    return _open("activations", plan, work, {**made, "encoder": encoder}, name_of(layer))
+
+
+def name_of(layer: int) -> str:
+    """Return the name of the folder of what a layer is given."""
+    return f"activations-{layer}"
+
+
+def _made(params: Params, model: ModelParams) -> dict[str, Any]:
     encoder = {"architecture": model.architecture, "precision": model.precision}
     if model.activation is not None:
         encoder["activation"] = model.activation
-    made = {"model": {"source": weights_source(model)}, "encoder": encoder}
-    return _open(role, plan, work, {**made, "payload": {"name": params.cache.payload}})
+    return {
+        "model": {"source": weights_source(model)},
+        "encoder": encoder,
+        "payload": {"name": params.cache.payload},
+    }
 
 
 def open_pixels(plan: Plan, work: Workspace, cropper: Cropper) -> Cache:
@@ -87,8 +110,10 @@ def open_pixels(plan: Plan, work: Workspace, cropper: Cropper) -> Cache:
     return _open("pixels", plan, work, made)
 
 
-def _open(kind: str, plan: Plan, work: Workspace, made: Mapping[str, Any]) -> Cache:
-    folder = work.cache(plan.name, kind)
+def _open(
+    kind: str, plan: Plan, work: Workspace, made: Mapping[str, Any], name: str | None = None
+) -> Cache:
+    folder = work.cache(plan.name, name or kind)
     require_folder(folder, work.command("cache-teacher", plan.name))
     wanted = {
         "kind": kind,

@@ -20,7 +20,7 @@ from fdbpl.cache.build import unseen_views
 from fdbpl.cache.keys import KEY_BYTES
 from fdbpl.cache.payload import STORED, row_bytes
 from fdbpl.cache.views import distinct
-from fdbpl.classify.decision import Role, unit
+from fdbpl.classify.decision import CachedRole, unit
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.packaged import PACKAGED
@@ -38,7 +38,7 @@ from fdbpl.methods.prompts import PromptMethod
 from fdbpl.regions.boxes import REGION
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import model_of, reads_pixels, roles_of
+from fdbpl.stages.caches import layers_of, model_of, name_of, reads_pixels, roles_of
 from fdbpl.stages.made_with import differing, of_plan
 from fdbpl.stages.prepare_crops import plan_of
 from fdbpl.stages.tasks import Task, tasks_of
@@ -86,16 +86,18 @@ class Training(NamedTuple):
 def estimate(params: Params, work: Workspace, report: Report = silent) -> dict[str, Part]:
     """Return the parts of a build by one worker here: each role's encoding, and "training".
 
-    And "pixels", where a method reads them.
+    And those of pixels and activations, where methods read them.
 
     Raises:
         UserError: a dataset that cannot be planned, or a model that cannot be loaded.
     """
     plans, roles = list(_plans(params, work)), roles_of(params)
-    parts, models = dict[str, Part](), dict[Role, ClipModel]()
+    parts, models = dict[str, Part](), dict[CachedRole, ClipModel]()
     for done, role in enumerate(roles):
         parts[role], models[role] = _encoding(params, role, plans)
         report(done + 1, len(roles) + 1)
+    for layer in layers_of(params):
+        parts[name_of(layer)], _ = _encoding(params, "student", plans, layer)
     if reads_pixels(params):
         parts["pixels"] = _pixels(params, models["student"].preprocessing, plans)
     tasks = (task for plan, _ in plans for task in tasks_of(params, plan))
@@ -128,7 +130,9 @@ def _plans(params: Params, work: Workspace) -> Iterator[tuple[Plan, bool]]:
             yield plan_of(params, dataset, look=False), False
 
 
-def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tuple[Part, ClipModel]:
+def _encoding(
+    params: Params, role: CachedRole, plans: list[tuple[Plan, bool]], layer: int = 0
+) -> tuple[Part, ClipModel]:
     model = model_of(params, role)
     here = _is_here(model)
     section = "teacher" if role == "teacher" else "student"
@@ -139,6 +143,7 @@ def _encoding(params: Params, role: Role, plans: list[tuple[Plan, bool]]) -> tup
         precision=model.precision,
         device=choose_device(params.device),
         before_projection=role == "hidden" and shows_hidden(clip),
+        before_layer=layer,
     )
     encoder, payload = tower(batch_size=params.cache.batch), params.cache.payload
     tests = sum(len(plan.test) for plan, _ in plans)
@@ -231,7 +236,9 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
     vectors = template_vectors(clip, training.names, GENERIC_TEMPLATE)
     images = np.arange(params.train.batch)
     labels, ends = images % len(vectors), list[float]()
-    shape = 3, clip.image_size, clip.image_size
+    shape, below = (3, clip.image_size, clip.image_size), 0
+    if layer := training.method.reads_activations:
+        below = ImageEncoder(clip, precision="fp32", batch_size=1, before_layer=layer).dim
 
     def note_end(*_: int) -> None:
         if clip.text_device.type == "cuda":
@@ -248,6 +255,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
         labels=labels,
         anchors=vectors,
         pixels=lambda rows: torch.zeros((*rows.shape, *shape), dtype=torch.uint8),
+        activations=lambda rows: torch.zeros((*rows.shape, below)),
         picks=dict.fromkeys(params.seeds, images),
         likeliest=len(vectors),  # so that nothing is learned beside contexts
         method=training.method,

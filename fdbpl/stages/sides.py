@@ -1,7 +1,7 @@
 """What a dataset's training knows of student and teacher: from a cache, or from the model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,38 @@ from fdbpl.methods.features import STREAM_BYTES, Lookup, cached_features
 from fdbpl.methods.pixels import CachedPixels
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
-from fdbpl.stages.caches import TEXTS, model_of, open_pixels, open_role, reads_pixels, roles_of
+from fdbpl.stages.caches import (
+    TEXTS,
+    layers_of,
+    model_of,
+    open_activations,
+    open_pixels,
+    open_role,
+    reads_pixels,
+    roles_of,
+)
 from fdbpl.stages.tasks import Task
 from fdbpl.stages.texts import texts_of
 from fdbpl.system.device import choose_device
 from fdbpl.system.files import canonical_json, sha256
 from fdbpl.system.workspace import Workspace
 from fdbpl.training.online import OnlineTower
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the student's image tower is given of regions, for methods that run it.
+
+    Attributes:
+        pixels: rows (...) to pixels (..., 3, S, S), uint8; None where no method reads them.
+        activations: by layer what it is given (R, (1 + N) W), or a function from rows to it.
+    """
+
+    pixels: Lookup | None = None
+    activations: Mapping[int, NDArray[np.floating[Any]] | Lookup] = field(default_factory=dict)
+
+
+NOTHING_SEEN = Seen()
 
 
 @dataclass(frozen=True)
@@ -58,8 +83,8 @@ class Side:
         return self.texts["template"][list(task.labels)] if vocabulary is None else vocabulary
 
     def ensemble(self, task: Task) -> NDArray[np.floating[Any]] | None:
-        """Return those under several templates; of a vocabulary there are none."""
-        if "vocabulary" in self.texts:
+        """Return those under several templates; of a vocabulary nobody has them."""
+        if "vocabulary" in self.texts or "ensemble" not in self.texts:
             return None
         return self.texts["ensemble"][list(task.labels)]
 
@@ -81,17 +106,20 @@ def sides_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> di
     return found
 
 
-def pixels_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> CachedPixels | None:
-    """Return the pixels of regions as the student takes them, None where no method reads them.
+def seen_of(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Seen:
+    """Return what the student's image tower is given of regions, where methods run it.
 
     Raises:
-        UserError: their cache is missing, damaged, or made from another plan or pre-processing.
+        UserError: a cache of it is missing, damaged, or made from another plan, student or
+            pre-processing.
     """
-    if not reads_pixels(params):
-        return None
-    cache = open_pixels(plan, work, clip.preprocessing)
-    memory = params.cache.memory_mb << 20
-    return CachedPixels(PixelStream(cache, memory=min(memory, STREAM_BYTES), held=memory))
+    memory, pixels = params.cache.memory_mb << 20, None
+    if reads_pixels(params):
+        cache = open_pixels(plan, work, clip.preprocessing)
+        pixels = CachedPixels(PixelStream(cache, memory=min(memory, STREAM_BYTES), held=memory))
+    layers = {layer: open_activations(layer, params, plan, work) for layer in layers_of(params)}
+    share = memory // max(1, len(layers))
+    return Seen(pixels, {layer: cached_features(cache, share) for layer, cache in layers.items()})
 
 
 def student_side(params: Params, plan: Plan, work: Workspace, clip: ClipModel) -> Side:

@@ -12,7 +12,6 @@ from fdbpl.classify.artifact import Artifact, classifier_of
 from fdbpl.classify.decision import Role
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.projection import shows_hidden
-from fdbpl.methods.features import Lookup
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.region_pairs import SourceRegions
 from fdbpl.methods.registry import IMPORTED
@@ -23,7 +22,7 @@ from fdbpl.stages.imported import bring_in, doubts
 from fdbpl.stages.made_with import of_training
 from fdbpl.stages.plan_content import areas_of, shown_by
 from fdbpl.stages.planned import load_planned
-from fdbpl.stages.sides import Side, pixels_of, sides_of
+from fdbpl.stages.sides import NOTHING_SEEN, Seen, Side, seen_of, sides_of
 from fdbpl.stages.source_regions import regions_of_source
 from fdbpl.stages.tasks import Task, checkpoint, tasks_of
 from fdbpl.system.device import choose_device
@@ -59,7 +58,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
     teacher = sides["teacher"].texts["template"]
     classes = classes_of(clip, plan.class_names, texts=sides["student"].texts, teacher=teacher)
     source = regions_of_source(params, plan, work, clip)
-    pixels = pixels_of(params, plan, work, clip)
+    seen = seen_of(params, plan, work, clip)
     notes: list[str] = []
     stores: list[TrainingStore] = []
     with (
@@ -67,7 +66,7 @@ def train_student(params: Params, dataset: str, work: Workspace) -> list[str]:
         progress(f"{dataset}: training") as report,
     ):
         for done, task in enumerate(tasks):
-            learner = Learner(params, task, clip, sides, classes, work, source, pixels)
+            learner = Learner(params, task, clip, sides, classes, work, source, seen)
             (folder / task.folder).mkdir()
             own = {seed: one for (name, seed), one in brought.items() if name == task.folder}
             part = _part_of(report, done, len(tasks))
@@ -98,7 +97,7 @@ class Learner:
         classes: of the task's dataset, all of them.
         work: which keeps all that was ever learned.
         source: of which methods may know the regions, too.
-        pixels: of regions, for methods that read them.
+        seen: of regions, for methods that run the student's image tower.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Learner:
         classes: Classes,
         work: Workspace,
         source: SourceRegions | None = None,
-        pixels: Lookup | None = None,
+        seen: Seen = NOTHING_SEEN,
     ) -> None:
         """Nothing is learned yet."""
         self._work = work
@@ -119,7 +118,7 @@ class Learner:
         teacher = sides["teacher"]
         self._sides: dict[Role, tuple[TrainingData, TrainingStore]] = {
             role: (
-                data_of(params, task, clip, side, teacher, role, source, pixels),
+                data_of(params, task, clip, side, teacher, role, source, seen),
                 TrainingStore(work.trainings, content_of(params, task, side, teacher)),
             )
             for role, side in sides.items()
@@ -228,7 +227,7 @@ def data_of(
     teacher: Side,
     role: Role = "student",
     source: SourceRegions | None = None,
-    pixels: Lookup | None = None,
+    seen: Seen = NOTHING_SEEN,
 ) -> TrainingData:
     """Return what methods learn from of a task, those that see a role's features."""
     plan = task.plan
@@ -244,7 +243,8 @@ def data_of(
         labels=np.searchsorted(task.labels, labels) % len(task.labels),  # of others, any
         anchors=student.learned(task),
         areas=areas_of(plan, held=isinstance(student.features, np.ndarray)),
-        pixels=pixels,
+        pixels=seen.pixels,
+        activations=seen.activations,
         ensemble=student.ensemble(task),
         crops=plan.crops,
         picks={seed: task.picks[seed] for seed in params.seeds},

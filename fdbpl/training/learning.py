@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.prompting import TextEncoder, prompted_text
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.clip.vectors import class_vectors, template_vectors
-from fdbpl.methods.features import CachedColumn, Lookup, PairedFeatures, Teacher
+from fdbpl.methods.features import CPU, CachedColumn, Lookup, PairedFeatures, Teacher
 from fdbpl.methods.method import Classes, Method
 from fdbpl.methods.options import POSITIVE
 from fdbpl.methods.params import TrainParams
@@ -141,6 +142,7 @@ def learn(
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
     pixels: Lookup | None = None,
+    activations: Floats | Lookup | None = None,
     ensemble: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
@@ -172,6 +174,9 @@ def learn(
             them; by default the whole.
         pixels: a function from rows to the regions' pixels, uint8 (..., 3, S, S); only methods
             that prompt the image tower read them.
+        activations: (R, (1 + N) W) that the image tower is given at the layer where the method's
+            prompts enter, or a function from rows to them; read in place of pixels where that is
+            not the first.
         ensemble: (C, D) the student's own `template_vectors` of several templates; PromptSRC and
             its kin keep near to them, or else to the anchors.
         crops: regions of each image.
@@ -208,6 +213,7 @@ def learn(
         anchors=anchors,
         areas=areas,
         pixels=pixels,
+        activations={} if activations is None else {chosen.reads_activations: activations},
         ensemble=ensemble,
         crops=crops,
         picks=picks,
@@ -234,6 +240,7 @@ def training_data(
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
     pixels: Lookup | None = None,
+    activations: Mapping[int, Floats | Lookup] = MappingProxyType({}),
     ensemble: Floats | None = None,
     crops: int = 1,
     picks: Mapping[int, Sequence[int] | Ints] | None = None,
@@ -247,6 +254,7 @@ def training_data(
     """Return what methods learn from that see a role's features; the rest as of `learn`.
 
     With `takes_projected` features before the last projection may also be given after it.
+    Activations are by layer of the image tower.
     """
     labels = np.asarray(labels, np.int64)
     chosen = {1: np.arange(len(labels))} if picks is None else picks
@@ -283,6 +291,7 @@ def training_data(
         source=source,
         sees_hidden=is_hidden,
         pixels=pixels,
+        activations={layer: _lookup(one, CPU) for layer, one in activations.items()},
         image_tower=cache(partial(_image_tower, clip, params)),
         ensemble=None if ensemble is None else torch.from_numpy(ensemble).float().to(here),
     )

@@ -83,7 +83,9 @@ def train(
         steps = epoch_steps(
             picks, crops=data.regions.crops, batch=params.batch, epoch=epoch, start=run.step
         )
-        for batch in data.batches(steps, with_pixels=method.reads_pixels):
+        for batch in data.batches(
+            steps, with_pixels=method.reads_pixels, layer=method.reads_activations
+        ):
             terms = method.loss(tensors, batch, data)
             if epoch in probed and not run.step:
                 run.gradients[epoch] = gradient_norms(terms, list(learned.values()))

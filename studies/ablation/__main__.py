@@ -8,7 +8,7 @@ import click
 from fdbpl.cli.options import Command, params_option, whole_numbers, words, workspace
 from fdbpl.evaluation.statistics import COVERAGE
 from fdbpl.methods.options import PRESETS
-from fdbpl.methods.registry import TRAINED
+from fdbpl.methods.registry import METHODS as KNOWN
 from fdbpl.settings.params import Params, read_params
 from fdbpl.system.errors import UserError
 from fdbpl.system.files import readable_json, write_whole
@@ -53,9 +53,10 @@ def main(
     factors = [parse_factor(text) for text in vary or DEFAULT]
     datasets = datasets or _development(params)
     named = {factor.key.partition(".")[0] for factor in factors}
-    methods = methods or [name for name in TRAINED if name in {*METHODS, *(named & {*PRESETS})}]
-    if unknown := [name for name in methods if name not in TRAINED]:
-        raise UserError(f"--methods is {unknown[0]!r}, wanted among {', '.join(TRAINED)}.")
+    trained = [name for name, method in KNOWN.items() if method.takes_steps]
+    methods = methods or [name for name in trained if name in {*METHODS, *(named & {*PRESETS})}]
+    if unknown := [name for name in methods if name not in trained]:
+        raise UserError(f"--methods is {unknown[0]!r}, wanted among {', '.join(trained)}.")
     chosen = whole_numbers("--seeds", " ".join(seeds)) if seeds else [*SEEDS]
     reference = params.model_copy(update={"seeds": chosen})
     settings = settings_of(reference, factors, cross=cross)
