@@ -1,8 +1,9 @@
 """Reading pixels of regions for training: python -m bench.pixels --json pixels.json
 
 The steps of a training, random regions each, are read from the cache, from raw pixels mapped
-into memory, as FFCV lays them out, and from JPEGs, decoded and cut at every step. zstd alone
-decompresses the same blocks, from memory into memory. Rounds alternate between the ways, and the
+into memory, as FFCV lays them out, and from JPEGs, decoded and cut at every step: each a file, or,
+where WebDataset is installed, in its shards and their own order. zstd alone decompresses the
+same blocks, from memory into memory. Rounds alternate between the ways, and the
 best counts. Two threads want two idle cores.
 """
 
@@ -10,7 +11,8 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from importlib.util import find_spec
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ HELD = 1 << 40
 SIDE, CROPS = 500, 10  # pixels of a drawn photograph, and regions of each
 STRENGTH, FALL, TINT = 70.0, 0.45, 0.15  # of noise: regions then compress as photographs do
 ALONE, CACHED, JPEG = "zstd alone", "cache, held compressed", "JPEGs, decoded and cut"
+SHARDED = "the same, of WebDataset's shards"
+IN_A_SHARD = 16  # JPEGs
 THREADS = (1, 2)
 
 
@@ -64,18 +68,43 @@ def ways_of(plan: Plan, folder: Path, how: Preprocessing, cache: Cache) -> dict[
                 decompressor.decompress(pieces[row])
 
     def cut(rows: Rows) -> Views:
-        regions = plan.regions[rows]
-        images = [decode(folder / plan.paths[image]) for image in regions["image"]]
-        cuts = zip(images, regions["box"].tolist(), regions["flip"], strict=True)
-        return np.stack([how.view(image, tuple(box), bool(flip)) for image, box, flip in cuts])
+        images = [decode(folder / plan.paths[image]) for image in plan.regions["image"][rows]]
+        return np.stack([view(image, row) for image, row in zip(images, rows, strict=True)])
 
-    return {
+    def view(image: Image.Image, row: int) -> Views:
+        region = plan.regions[row]
+        return how.view(image, tuple(region["box"].tolist()), bool(region["flip"]))
+
+    def of_shard(shard: Path) -> Views:
+        import webdataset
+
+        read = webdataset.WebDataset(str(shard), shardshuffle=False).decode("pilrgb")
+        return np.stack([view(one["jpg"], CROPS * int(one["__key__"])) for one in read])
+
+    def sharded(steps: Steps, threads: int) -> Iterator[Any]:
+        count = sum(map(len, steps)) // IN_A_SHARD
+        return ahead(of_shard, islice(cycle(sorted(folder.glob("*.tar"))), count), threads)
+
+    found: dict[str, Way] = {
         ALONE: lambda steps, threads: ahead(alone, steps, threads),
         CACHED: lambda steps, threads: held[threads].in_order(steps),
         "cache, from its files": lambda steps, threads: read[threads].in_order(steps),
         "raw, memory-mapped": lambda steps, n: ahead(lambda rows: np.asarray(raw[rows]), steps, n),
         JPEG: lambda steps, threads: ahead(cut, steps, threads),
     }
+    return {**found, SHARDED: sharded} if find_spec("webdataset") else found
+
+
+def write_shards(plan: Plan, folder: Path) -> None:
+    """Write the JPEGs of a plan's training images as whole shards of WebDataset."""
+    import webdataset
+
+    images = np.unique(plan.regions["image"]).tolist()
+    for start in range(0, len(images) - IN_A_SHARD + 1, IN_A_SHARD):
+        with webdataset.TarWriter(str(folder / f"{start:06}.tar")) as shard:
+            for image in images[start : start + IN_A_SHARD]:
+                data = (folder / plan.paths[image]).read_bytes()
+                shard.write({"__key__": f"{image:06}", "jpg": data})
 
 
 def pieces_of(cache: Cache) -> Iterator[bytes]:
@@ -95,11 +124,13 @@ def measure(folder: Path, images: int, rounds: int, size: int, order: Steps) -> 
     built = len(plan.regions) / (time.perf_counter() - start)
     cache = open_cache(folder / "cache")
     np.save(folder / "pixels.npy", PixelStream(cache).take(np.arange(len(plan.regions))))
+    if find_spec("webdataset"):
+        write_shards(plan, folder)
     ways = ways_of(plan, folder, how, cache)
     rates: dict[str, dict[str, float]] = {name: {} for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            some = order[: -(-len(order) // 10)] if name == JPEG else order
+            some = order[: -(-len(order) // 10)] if name in (JPEG, SHARDED) else order
             for threads in THREADS:
                 start = time.perf_counter()
                 deque(way(some, threads), maxlen=0)
