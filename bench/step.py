@@ -81,6 +81,7 @@ def row(settings: Settings) -> dict[str, Any]:
 @click.option("--memory-mb", default=4096, show_default=True, help="The engine's train.memory_mb.")
 @click.option("--plain-mb", type=int, help="For the plain text ways; else 4/5 of what is free.")
 @click.option("--seed", default=0, show_default=True, help="Of weights and pixels.")
+@click.option("--late", default="3", show_default=True, help="Last layers with tokens in (d).")
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(classes: str, steps: int | None, path: Path, **options: Any) -> None:
     """Measure a step of each way at each number of classes; results stay as they come."""

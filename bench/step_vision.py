@@ -5,10 +5,10 @@
 (b) teacher cached: the teacher's features cached, and the student as in (a);
 (c) engine: the teacher's features cached, and both towers by the exact engines, from pixels;
 (d) activations: as (c), but the image tower's tokens are learned at its last layers alone, from
-    cached activations of the layer before them.
+    cached activations of the layer before them; each number of layers that --late has.
 
 The objective is KDPL's. Four tokens are learned before the class name, and four at each of the
-first nine layers of the image tower (a to c) or of the last three (d). What (a) and (b) found in
+first nine layers of the image tower (a to c) or of its last ones (d). What (a) and (b) found in
 the first step is compared with (c), and (d) with the plain way of the same tokens.
 """
 
@@ -30,14 +30,14 @@ from fdbpl.clip.prompted_image import PromptedImage
 
 WAYS = ("online", "teacher_cached", "engine", "activations")
 METHOD = "kdpl"
-TOKENS, DEPTH, LATE = 4, 9, 3
+TOKENS, DEPTH = 4, 9
 
 
 def prompted(clip: Any, s: Settings) -> tuple[PromptedImage, int, int]:
     """Return the prompted tower of a way, the layer at which tokens enter, and how many layers."""
-    layers = len(clip.network.visual.transformer.resblocks)
-    depth = min(LATE if s.way in ("features", "activations") else DEPTH, layers)
-    first = layers - depth if s.way in ("features", "activations") else 0
+    layers, is_late = len(clip.network.visual.transformer.resblocks), s.way == "activations"
+    depth = min(s.last_layers[0] if is_late else DEPTH, layers)
+    first = layers - depth if is_late else 0
     tower = PromptedImage(clip, first=first, precision=s.precision, memory_mb=s.memory_mb)
     return tower, first, depth
 
@@ -55,7 +55,7 @@ class VisionBench(Bench):
         if s.way == "engine":
             see = self._from_pixels
         if s.way == "activations":
-            self.activations = torch.load(Path(s.folder) / "activations.pt").to(s.device)
+            self.activations = torch.load(Path(s.folder) / f"below-{self.first}.pt").to(s.device)
             see = self._from_activations
         self.use(see)
 
@@ -92,8 +92,10 @@ def measure(s: Settings) -> dict[str, Any]:
     if s.way == "features":
         measure_features(s)
         clip = Bench(s).student
-        activations = prompted(clip, s)[0].activations(pixels_of(s, clip).to(s.device))
-        torch.save(activations.cpu(), folder / "activations.pt")
+        for late in s.late.split(","):
+            tower, first, _ = prompted(clip, replace(s, way="activations", late=late))
+            found = tower.activations(pixels_of(s, clip).to(s.device))
+            torch.save(found.cpu(), folder / f"below-{first}.pt")
         return {}
     torch.set_num_threads(s.threads)
     bench = VisionBench(s)
@@ -124,6 +126,10 @@ def row(
     """Measure all ways at one number of classes."""
     folder = Path(settings.folder)
     found = {way: run_way(replace(settings, way=way)) for way in WAYS}
+    late = {
+        str(one): median(run_way(replace(settings, way="activations", late=str(one)))["ms"])
+        for one in settings.last_layers[1:]
+    }
     ms = {way: median(found[way]["ms"]) for way in WAYS}
     losses = [(found["engine"]["loss"], found[way]["loss"]) for way in ("online", "teacher_cached")]
     losses.append((found["activations"]["loss"], found["activations"]["loss_plain"]))
@@ -131,6 +137,7 @@ def row(
     return {
         "classes": settings.classes,
         **{f"{way}_ms": ms[way] for way in WAYS},
+        "late_ms": {str(settings.last_layers[0]): ms["activations"], **late},
         **{f"online_over_{way}": ms["online"] / ms[way] for way in WAYS[1:]},
         "loss_rel": max(abs(a - b) / abs(b) for a, b in losses),
         "grad_rel": max(difference(folder, *pair) for pair in pairs),
@@ -154,4 +161,16 @@ def section(found: Mapping[str, Any]) -> str:
         shares = [f"{rate / row['product_gflops']:.0%}" for rate in rates]
         memory = " / ".join(f"{row['peak_mb'][way]:,.0f}" for way in WAYS)
         lines.append({**row, "peak": ", ".join(shares), "memory": memory})
-    return f"{finding.source(found)}\n\n{finding.rows(heads, lines)}"
+    late = [
+        {"classes": row["classes"], "layers": layers, "ms": ms, "a/d": row["online_ms"] / ms,
+         "c/d": row["engine_ms"] / ms}
+        for row in found["rows"]
+        for layers, ms in row["late_ms"].items()
+        if len(row["late_ms"]) > 1
+    ]  # fmt: skip
+    table = f"{finding.source(found)}\n\n{finding.rows(heads, lines)}"
+    if not late:
+        return table
+    names = {"classes": "classes", "layers": "last layers, (d)", "ms": "ms", "a/d": "a/d",
+             "c/d": "c/d"}  # fmt: skip
+    return f"{table}\n\n{finding.rows(names, late)}"

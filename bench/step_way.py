@@ -36,7 +36,8 @@ class Settings:
     """What a process measures.
 
     `way` is "features", "online", "teacher_cached" or "engine", and of both towers "activations";
-    `towers` is "text" or "both".
+    `towers` is "text" or "both"; `late` are numbers of last layers of the image tower, with commas,
+    that tokens are learned at in the way "activations", which takes the first.
     """
 
     way: str
@@ -53,6 +54,11 @@ class Settings:
     plain_mb: int | None
     seed: int
     folder: str
+    late: str = "3"
+
+    @property
+    def last_layers(self) -> list[int]:
+        return [int(one) for one in self.late.split(",")]
 
 
 def autocast(s: Settings) -> torch.autocast:

@@ -72,7 +72,7 @@ def test_the_four_ways_of_both_towers_agree(
     run = CliRunner().invoke(
         step.main,
         ["--towers", "both", "--student", student, "--teacher", "fdbpl-tiny-teacher",
-         "--classes", "3", "--batch", "4", "--steps", "2", "--json", str(path)],
+         "--classes", "3", "--batch", "4", "--steps", "2", "--late", "2,1", "--json", str(path)],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     found = json.loads(path.read_text())
@@ -81,6 +81,8 @@ def test_the_four_ways_of_both_towers_agree(
     assert row["grad_rel"] < 1e-5
     assert all(row[f"{way}_ms"] > 0 for way in step_vision.WAYS)
     assert row["gflop"]["activations"] < row["gflop"]["engine"]
+    assert list(row["late_ms"]) == ["2", "1"]
+    assert row["late_ms"]["2"] == row["activations_ms"]
     assert run.output.endswith(f"{step.section(found)}\n")
 
 
