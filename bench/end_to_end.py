@@ -27,7 +27,7 @@ from bench.train import prepared, timed
 from fdbpl.cache import RegionStore, region_features
 from fdbpl.data.registry import open_dataset
 from fdbpl.evaluation.accuracy import harmonic_mean
-from fdbpl.methods.registry import TRAINED
+from fdbpl.methods.registry import METHODS
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params, check_params, read_params
 from fdbpl.stages import run_stage
@@ -38,6 +38,8 @@ from studies.records import read_trainings
 CROPS = "1,5,10,50"
 RUNS = 4  # on one cache, as in the project's claim
 SHOTS, EPOCHS, BATCH, SEEDS = 16, 50, 32, 3  # of the field's protocol, for models of true size
+TRAINED = tuple(name for name, one in METHODS.items() if one.takes_steps and one.sees != "prompted")
+"""Methods whose steps run no image tower."""
 
 
 def plan_of(params: Params, dataset: str, folder: Path) -> Plan:
