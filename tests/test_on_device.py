@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fdbpl.clip.model import ClipModel
+from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.shared_prefix import SharedPrefixText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.clip.vectors import class_vectors, template_vectors
@@ -43,7 +44,8 @@ EVERY_TERM = {
     "first_weight": 1.0,
     "second_weight": 1.0,
 }
-CASES = [*((name, None) for name in (*TRAINED, "tcp")), ("fdbpl_prompts", EVERY_TERM)]
+BOTH_TOWERS = ("ivlp", "maple", "promptsrc", "promptkd", "fdbpl_vision")
+CASES = [*((name, None) for name in (*TRAINED, "tcp", *BOTH_TOWERS)), ("fdbpl_prompts", EVERY_TERM)]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
 
@@ -103,7 +105,16 @@ def data_there(there: ClipModel, *, resident: bool) -> TrainingData:
         teacher=Teacher(torch.from_numpy(unit(rng, classes, WIDTH)).to(META), 18.7),
         text=SharedPrefixText(there.text_tower, tokenize_prompts(there, POSITIVE, NAMES)),
         anchors=torch.empty(classes, 32, device=META),
+        pixels=lambda rows: torch.zeros(*rows.shape, 3, 32, 32, dtype=torch.uint8),
+        image_tower=lambda layer: PromptedImage(image_there(there), first=layer),
+        ensemble=torch.empty(classes, 32, device=META),
     )
+
+
+def image_there(there: ClipModel) -> ClipModel:
+    """The model with its image tower there, too."""
+    there.network.get_submodule("visual").to(META)
+    return there
 
 
 class OneDevice(TorchDispatchMode):
@@ -163,7 +174,7 @@ def test_no_step_waits_or_leaves_anything_behind(
 
     monkeypatch.setattr("fdbpl.training.loop.require_finite", look)
 
-    with OneDevice(), pytest.raises(OutcomeFetchedError, match=r"\(2, 4, "):
+    with OneDevice(), pytest.raises(OutcomeFetchedError, match=r"\(2, (1, )?4, "):
         train(method, data, PARAMS, (1, 2), report)
     assert epochs == [1, 2, 3]
     assert looked == [0, 1, 2]
