@@ -4,16 +4,17 @@ The README shows it from end to end. `learn` also takes `areas`, by which it wei
 `device`, where to learn; and a `TrainingStore`, in which what was learned is found again.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fdbpl.classify.decision import Decision
+from fdbpl.classify.decision import Decision, ImagePrompts
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.params import ModelParams
+from fdbpl.clip.prompted_encoder import PromptedEncoder
 from fdbpl.clip.vectors import class_vectors, template_vectors
 from fdbpl.data.images import Pictures, listed, opened
 from fdbpl.evaluation.accuracy import accuracy, base_to_new, harmonic_mean
@@ -32,6 +33,7 @@ __all__ = [
     "classifier",
     "harmonic_mean",
     "image_features",
+    "image_pixels",
     "learn",
     "load",
     "template_vectors",
@@ -61,6 +63,7 @@ def image_features(
     device: str = "cpu",
     *,
     before_projection: bool = False,
+    prompts: ImagePrompts | None = None,
 ) -> NDArray[np.float32]:
     """Return the unit features (N, D) of whole images, as test images are encoded.
 
@@ -71,23 +74,46 @@ def image_features(
         device: "cpu", "cuda" or "cuda:1": where to look. The image tower moves there.
         before_projection: return them before its last projection, (N, E), for methods that see
             "hidden".
+        prompts: those of a decision that has `image_prompts`, under which it judges images.
 
     Raises:
         UserError: no image, one that cannot be read, a device that is not there, or a tower
             whose last projection cannot be left out.
     """
-    pictures = listed(images)
-    if not pictures:
-        raise UserError("images is empty, wanted at least one picture.")
+    parts = _parts(images)
     require_device(device)
-    batch = min(AT_ONCE, len(pictures))
     encoder = ImageEncoder(
         clip,
         precision="fp32",
-        batch_size=batch,
+        batch_size=len(parts[0]),
         device=device,
         before_projection=before_projection,
     )
-    parts = [pictures[start : start + batch] for start in range(0, len(pictures), batch)]
+    encode = encoder.encode
+    if prompts is not None:
+        encode = PromptedEncoder(clip, prompts, device)
     views = ([encoder.pixels(opened(one), None) for one in part] for part in parts)
-    return np.concatenate([encoder.encode(np.stack(part)) for part in views])
+    return np.concatenate([encode(np.stack(part)) for part in views])
+
+
+def image_pixels(clip: ClipModel, images: Pictures) -> NDArray[np.uint8]:
+    """Return the pixels (N, 3, S, S) of whole images, for methods that prompt the image tower.
+
+    Args:
+        clip: whose image tower they are for.
+        images: as of `image_features`.
+
+    Raises:
+        UserError: no image, or one that cannot be read.
+    """
+    parts = _parts(images)
+    views = [clip.preprocessing.view(opened(one)) for part in parts for one in part]
+    return np.stack(views)
+
+
+def _parts(images: Pictures) -> list[Any]:
+    """Return the pictures in parts that are encoded together."""
+    pictures = listed(images)
+    if not pictures:
+        raise UserError("images is empty, wanted at least one picture.")
+    return [pictures[start : start + AT_ONCE] for start in range(0, len(pictures), AT_ONCE)]

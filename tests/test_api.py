@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw_image, unit
+from conftest import MakeModel, draw_image, unit
 from kinds import contexts
 from numpy.typing import NDArray
 from PIL import Image
 
 from fdbpl import api
+from fdbpl.classify.decision import ImagePrompts
 from fdbpl.clip.encoding import ImageEncoder
 from fdbpl.clip.model import ClipModel
 from fdbpl.clip.projection import last_projection
@@ -104,6 +105,40 @@ def test_image_features_are_those_of_the_test_view(tmp_path: Path) -> None:
             api.image_features(clip, wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"device is 'tpu'"):
         api.image_features(clip, files, device="tpu")
+
+
+def test_prompts_in_both_towers_are_learned_and_judged_without_a_pipeline(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    clip = make_model()
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, file in enumerate(files):
+        draw_image(file, number)
+    seen, pixels = api.image_features(clip, files), api.image_pixels(clip, files)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (6, 3, 32, 32))
+    names, labels = NAMES[:2], np.arange(6) % 2
+    vectors = api.template_vectors(clip, names, WORDS)
+    learned = api.learn(
+        clip,
+        names,
+        student=seen,
+        teacher=seen,
+        teacher_vectors=vectors,
+        teacher_scale=clip.logit_scale,
+        labels=labels,
+        pixels=pixels,
+        method="ivlp",
+        params=TrainParams(lr=0.01, epochs=10, batch=6),
+    )
+    decision = api.classifier(clip, learned[1], names)
+    features = api.image_features(clip, files, prompts=decision.image_prompts)
+    apart = np.abs(features - seen).max()
+    assert apart > 1e-4
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    assert 0 <= api.accuracy(features, labels, decision, among=[0, 1]) <= 100
+    other = ImagePrompts(np.zeros((1, 2, 7), np.float32))
+    with pytest.raises(UserError, match=r"width 7, but .* has 32"):
+        api.image_features(clip, files, prompts=other)
 
 
 @pytest.mark.parametrize(

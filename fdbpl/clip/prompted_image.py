@@ -105,7 +105,7 @@ class PromptedImage:
         self._below, self._blocks = frozen[:first], frozen[first:]
         self._memory = None if memory_mb is None else memory_mb << 20
         self._itemsize, self._dtype = dtype.itemsize, weights
-        self._width, self._heads = tower.transformer.width, blocks[0].attn.num_heads
+        self.width, self._heads = tower.transformer.width, blocks[0].attn.num_heads
         self._hidden: int = blocks[0].mlp.c_fc.out_features
 
     def activations(self, pixels: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class PromptedImage:
                 f"tower has {layers} from there. Wanted at most {layers}."
             )
         if depth == 0:
-            prompts = prompts.new_empty(len(prompts), 1, 0, self._width)
+            prompts = prompts.new_empty(len(prompts), 1, 0, self.width)
         if self._first == 0:
             prompts = torch.cat([self._tower.ln_pre(prompts[:, :1]), prompts[:, 1:]], dim=1)
         parts, hold = self.parts(prompts, activations)
@@ -183,7 +183,7 @@ class PromptedImage:
 
     def _image_bytes(self, length: int) -> int:
         """Return what an image of so many tokens keeps, and what working on it takes."""
-        width, size = self._width, self._itemsize
+        width, size = self.width, self._itemsize
         a_layer = (
             2 * self._dtype.itemsize * (width + 2)  # what the norms were given, and its moments
             + size * (3 * width + self._hidden + self._heads * length)

@@ -141,7 +141,7 @@ def learn(
     labels: Ints,
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
-    pixels: Lookup | None = None,
+    pixels: NDArray[np.uint8] | Lookup | None = None,
     activations: Floats | Lookup | None = None,
     ensemble: Floats | None = None,
     crops: int = 1,
@@ -172,8 +172,8 @@ def learn(
             methods that keep near to them, or build a bridge, need them.
         areas: (R,) the share of its image that each region shows, or a function from rows to
             them; by default the whole.
-        pixels: a function from rows to the regions' pixels, uint8 (..., 3, S, S); only methods
-            that prompt the image tower read them.
+        pixels: (R, 3, S, S) of regions, uint8, or a function from rows to them; only methods that
+            prompt the image tower read them.
         activations: (R, (1 + N) W) that the image tower is given at the layer where the method's
             prompts enter, or a function from rows to them; read in place of pixels where that is
             not the first.
@@ -239,7 +239,7 @@ def training_data(
     labels: Ints,
     anchors: Floats | None = None,
     areas: Floats | Lookup | None = None,
-    pixels: Lookup | None = None,
+    pixels: NDArray[np.uint8] | Lookup | None = None,
     activations: Mapping[int, Floats | Lookup] = MappingProxyType({}),
     ensemble: Floats | None = None,
     crops: int = 1,
@@ -290,7 +290,7 @@ def training_data(
         anchors=None if anchors is None else torch.from_numpy(anchors).float().to(here),
         source=source,
         sees_hidden=is_hidden,
-        pixels=pixels,
+        pixels=_pixels(pixels),
         activations={layer: _lookup(one, CPU) for layer, one in activations.items()},
         image_tower=cache(partial(_image_tower, clip, params)),
         ensemble=None if ensemble is None else torch.from_numpy(ensemble).float().to(here),
@@ -351,6 +351,13 @@ def _image_tower(clip: ClipModel, params: TrainParams, first_layer: int) -> Prom
     return PromptedImage(
         clip, first=first_layer, precision=params.precision, memory_mb=params.memory_mb
     )
+
+
+def _pixels(values: NDArray[np.uint8] | Lookup | None) -> Lookup | None:
+    if isinstance(values, np.ndarray):
+        whole = torch.from_numpy(values)
+        return lambda rows: whole[rows]
+    return values
 
 
 def _lookup(values: Floats | Lookup, device: torch.device) -> Lookup:

@@ -25,9 +25,7 @@ STUDENT, TEACHER = small.MODELS
 SHIFTED = ("tiny_imagenet", "caltech101")
 """The datasets with shifted versions."""
 
-EVERY = tuple(
-    name for name, one in METHODS.items() if name != IMPORTED and one.sees != "prompted"
-)
+EVERY = tuple(name for name, one in METHODS.items() if name != IMPORTED and one.sees != "prompted")
 """All that a student with convolutions can be learned with."""
 TOLD = tuple(name for name in METHODS if name in {*EVERY} & {*COMPARED})
 """Methods that sentences are about, where all would take too long."""
