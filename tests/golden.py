@@ -34,7 +34,7 @@ FILE = Path(__file__).with_suffix(".json")
 KINDS = {"garden": "flowers", "crockery": "dishes"}  # by the drawn dataset they are cut from
 # Both have the same class names, and are two domains all the same.
 CLASSES, TRAIN, TEST = 6, 4, 3
-LISTED = [name for name, one in METHODS.items() if name != IMPORTED and not one.reads_pixels]
+LISTED = [name for name, one in METHODS.items() if name != IMPORTED and one.image_layer is None]
 FROM_REGIONS = [name for name in LISTED if METHODS[name].learns and METHODS[name].transfers]
 
 

@@ -12,7 +12,7 @@ TRAINED = tuple(
 )
 """Those that learn contexts alone, by steps."""
 FROM_FEATURES = tuple(
-    name for name, one in METHODS.items() if one.takes_steps and not one.reads_pixels
+    name for name, one in METHODS.items() if one.takes_steps and one.image_layer is None
 )
 """Those that learn anything by steps, from features of regions."""
 LABELLED = tuple(name for name, one in METHODS.items() if one.labelled)

@@ -32,7 +32,7 @@ from fdbpl.methods.coop import CoOp
 
 
 class Reading(CoOp):
-    reads_pixels = True
+    image_layer = 0
 
     def loss(self, tensors, batch, data):
         assert batch.require("pixels").shape[:2] == batch.labels.shape

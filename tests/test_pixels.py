@@ -45,7 +45,7 @@ from fdbpl.methods.pixels import normalised
 
 
 class Seeing(CoOp):
-    reads_pixels = True
+    image_layer = 0
 
     def loss(self, tensors, batch, data):
         pixels = normalised(batch.require("pixels"), data.clip.preprocessing)

@@ -57,22 +57,12 @@ class BothTowers(PromptMethod):
     Options: ClassVar[type[Section]] = TowerOptions
     sees = "prompted"
 
-    @property
-    def reads_pixels(self) -> bool:  # type: ignore[override]
-        """Whether tokens enter at the first layer."""
-        return not self.first_layer
-
-    @property
-    def reads_activations(self) -> int:  # type: ignore[override]
-        """Where they enter later."""
-        return self.first_layer
-
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether the image tower takes tokens, and is deep enough for them."""
-        require_layers(clip, self.first_layer, self.image_depth(clip))
+        require_layers(clip, self.image_layer, self.image_depth(clip))
 
     @property
-    def first_layer(self) -> int:
+    def image_layer(self) -> int:
         """Where the image tower's tokens enter."""
         return int(self.options.first_layer)
 
@@ -97,7 +87,7 @@ class BothTowers(PromptMethod):
 
     def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
         """Return the objective's terms, and those that keep features near to the frozen ones."""
-        seen = data.prompted_features(self.image_prompts(tensors), batch, self.first_layer)
+        seen = data.prompted_features(self.image_prompts(tensors), batch, self.image_layer)
         batch, text = data.encode(stacked(tensors), batch)
         prompted = replace(batch, student=seen)
         return {
@@ -125,7 +115,7 @@ class BothTowers(PromptMethod):
             self.vectors(arrays, classes)[CONTEXT],
             classes.scale,
             sees=self.sees,
-            image_prompts=ImagePrompts(tokens, self.first_layer),
+            image_prompts=ImagePrompts(tokens, self.image_layer),
         )
 
 

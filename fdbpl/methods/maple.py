@@ -44,7 +44,7 @@ class Maple(BothTowers, CoOp):
     Options = MapleOptions
 
     @property
-    def first_layer(self) -> int:
+    def image_layer(self) -> int:
         """The lowest."""
         return 0
 

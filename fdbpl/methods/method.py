@@ -128,9 +128,6 @@ class Method:
         transfers: whether it decides between classes that it was not learned on.
         sees: whose features it learns from and judges.
         takes_projected: whether, seeing "hidden", it does with features after the projection, too.
-        reads_pixels: whether its loss reads the pixels of regions, which are cached for it then.
-        reads_activations: the layer of the student's image tower, from 1, whose input its loss
-            reads in their place; 0 for none.
         asks_teacher: whether it decides by the teacher's class vectors, too.
     """
 
@@ -140,9 +137,6 @@ class Method:
     sees: Role = "student"
     takes_projected: ClassVar[bool] = False
     asks_teacher: ClassVar[bool] = False
-
-    reads_pixels: bool = False
-    reads_activations: int = 0
 
     def __init__(self, name: str, title: str, options: Section | None = None) -> None:
         """Name a method, perhaps with options other than its defaults."""
@@ -197,6 +191,15 @@ class Method:
     def reads_source(self) -> bool:
         """Whether anything of it also follows from the regions of the source dataset."""
         return any(form.reads_source for form in self.closed_form)
+
+    @property
+    def image_layer(self) -> int | None:
+        """The layer from which its loss runs the student's image tower; None if it does not.
+
+        From 0 it reads pixels of regions, from a later one what that layer is given of them: they
+        are cached for it then.
+        """
+        return None
 
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether this student can be learned with, before anything is encoded.

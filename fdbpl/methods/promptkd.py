@@ -55,18 +55,13 @@ class PromptKd(Method):
     asks_teacher = True
 
     @property
-    def reads_pixels(self) -> bool:  # type: ignore[override]
-        """Whether tokens enter at the first layer."""
-        return not self.options.first_layer
-
-    @property
-    def reads_activations(self) -> int:  # type: ignore[override]
-        """Where they enter later."""
+    def image_layer(self) -> int:
+        """Where the image tower's tokens enter."""
         return int(self.options.first_layer)
 
     def require_student(self, clip: "ClipModel") -> None:
         """Look whether the image tower takes tokens, and is deep enough for them."""
-        require_layers(clip, self.options.first_layer, depth_of(clip, self.options))
+        require_layers(clip, self.image_layer, depth_of(clip, self.options))
 
     def start(self, data: "TrainingData", seed: int) -> Start:
         """Return tokens drawn, and a projector as torch's linear layers and batch norms start."""
@@ -103,7 +98,7 @@ class PromptKd(Method):
         """Return the divergence from the teacher; moments of the batch are counted on the way."""
         import torch
 
-        seen = data.prompted_features(tensors[IMAGE_TOKENS], batch, self.options.first_layer)
+        seen = data.prompted_features(tensors[IMAGE_TOKENS], batch, self.image_layer)
         found, mean, variance = projected(tensors, seen)
         count_moments(tensors, mean, variance, seen.shape[-2])
         features = torch.nn.functional.normalize(found, dim=-1)
@@ -124,7 +119,7 @@ class PromptKd(Method):
             classes.teacher_of(projector.second.shape[1]),
             classes.scale,
             sees=self.sees,
-            image_prompts=ImagePrompts(tokens, self.options.first_layer),
+            image_prompts=ImagePrompts(tokens, self.image_layer),
             projector=projector,
         )
 

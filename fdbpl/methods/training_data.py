@@ -136,14 +136,14 @@ class TrainingData:
         return tower(tokens, below)
 
     def batches(
-        self, steps: Sequence[tuple[Ints, Ints]], *, with_pixels: bool = False, layer: int = 0
+        self, steps: Sequence[tuple[Ints, Ints]], image_layer: int | None = None
     ) -> Iterator[Batch]:
         """Yield what is known of each step's images (S, B) and their regions' rows (S, B).
 
         Args:
             steps: in this order; what they need is read ahead.
-            with_pixels: read the regions' pixels, too.
-            layer: read what this layer of the image tower is given, too; 0 reads none.
+            image_layer: read what this layer of the student's image tower is given, too: of the
+                first the pixels.
 
         Raises:
             UserError: nobody gave the pixels or the activations; or as reading does.
@@ -151,10 +151,11 @@ class TrainingData:
         rows = [torch.from_numpy(rows) for _, rows in steps]
         pixels: Iterator[Tensor | None] = repeat(None, len(rows))
         activations: Iterator[Tensor | None] = repeat(None, len(rows))
-        if with_pixels:
+        if image_layer == 0:
             pixels = in_order(_required("pixels", self.pixels), rows)
-        if layer:
-            activations = in_order(_required("activations", self.activations.get(layer)), rows)
+        elif image_layer is not None:
+            found = _required("activations", self.activations.get(image_layer))
+            activations = in_order(found, rows)
         features = in_order(self.regions.features, rows)
         for (images, _), one, (student, teacher), seen, below in zip(
             steps, rows, features, pixels, activations, strict=True

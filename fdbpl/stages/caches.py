@@ -27,12 +27,12 @@ def roles_of(params: Params) -> tuple[CachedRole, ...]:
 
 def reads_pixels(params: Params) -> bool:
     """Tell whether a chosen method reads the pixels of regions, which are cached for it then."""
-    return any(method.reads_pixels for method in params.chosen_methods)
+    return any(method.image_layer == 0 for method in params.chosen_methods)
 
 
 def layers_of(params: Params) -> list[int]:
     """Return the layers of the student's image tower whose input chosen methods read."""
-    return sorted({one.reads_activations for one in params.chosen_methods} - {0})
+    return sorted({one.image_layer for one in params.chosen_methods if one.image_layer})
 
 
 def model_of(params: Params, role: Role) -> ModelParams:

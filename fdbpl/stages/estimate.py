@@ -237,7 +237,7 @@ def _seconds_of_a_step(params: Params, clip: ClipModel, training: Training) -> f
     images = np.arange(params.train.batch)
     labels, ends = images % len(vectors), list[float]()
     shape, below = (3, clip.image_size, clip.image_size), 0
-    if layer := training.method.reads_activations:
+    if layer := training.method.image_layer:
         below = ImageEncoder(clip, precision="fp32", batch_size=1, before_layer=layer).dim
 
     def note_end(*_: int) -> None:

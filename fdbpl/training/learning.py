@@ -213,7 +213,7 @@ def learn(
         anchors=anchors,
         areas=areas,
         pixels=pixels,
-        activations={} if activations is None else {chosen.reads_activations: activations},
+        activations={} if activations is None else {chosen.image_layer or 0: activations},
         ensemble=ensemble,
         crops=crops,
         picks=picks,

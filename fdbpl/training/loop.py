@@ -83,9 +83,7 @@ def train(
         steps = epoch_steps(
             picks, crops=data.regions.crops, batch=params.batch, epoch=epoch, start=run.step
         )
-        for batch in data.batches(
-            steps, with_pixels=method.reads_pixels, layer=method.reads_activations
-        ):
+        for batch in data.batches(steps, method.image_layer):
             terms = method.loss(tensors, batch, data)
             if epoch in probed and not run.step:
                 run.gradients[epoch] = gradient_norms(terms, list(learned.values()))
