@@ -21,6 +21,7 @@ SETS = {
     "ships": ("raft", "boat", "tug", "ark"),
 }
 TEMPLATE = "a photo of a {}."
+TEMPLATES = {"student": TEMPLATE, "teacher": "art of a {}.", "second": "a {}."}
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def photo_pair(clip: ClipModel, monkeypatch: pytest.MonkeyPatch) -> Any:
         source="ships",
         student=clip,
         teacher=clip,
+        second=clip,
         names=SETS,
         seen={
             part: {name: photos(len(names)) for name, names in SETS.items()}
@@ -53,7 +55,7 @@ def photo_pair(clip: ClipModel, monkeypatch: pytest.MonkeyPatch) -> Any:
         texts={
             (name, of): template_vectors(clip, names, template)
             for name, names in SETS.items()
-            for of, template in (("student", TEMPLATE), ("teacher", "art of a {}."))
+            for of, template in TEMPLATES.items()
         },
     )
 

@@ -105,6 +105,26 @@ def test_scores_tell_base_classes_pictures_from_none(photo_case: Case) -> None:
         assert all(0 <= one <= 100 for one in measures.values())
 
 
+def test_more_pictures_of_base_classes_are_the_shots_where_no_others_are(photo_case: Case) -> None:
+    base, shots, train, test = (one.logits(photo_case) for one in directions.MORE)
+    assert np.allclose(base, chosen(photo_case))  # no class has more than 16
+    assert np.allclose(shots, train)
+    assert not np.allclose(base, train)
+    assert not np.allclose(train, test)
+
+
+def test_a_bridge_takes_weights_within_a_dataset_alone(photo_case: Case) -> None:
+    own, source = photo_case.own, photo_case.source
+    counts = len(own.labels), len(source.labels)
+    plain = Bridge.of(own, source)
+    same = Bridge.of(own, source, weights=(np.full(counts[0], 3.0), np.full(counts[1], 0.2)))
+    assert np.allclose(same.matrix, plain.matrix)
+    kept = np.arange(counts[0]) > 0
+    without = Bridge.of(own, source, weights=(kept.astype(float), np.ones(counts[1])))
+    assert np.allclose(without.matrix, Bridge.of(own.of(kept), source).matrix)
+    assert not np.allclose(without.matrix, plain.matrix)
+
+
 def _with_own(case: Case, own: Any) -> Case:
     """Return a case whose shots are others."""
     found = Case(case.pair, case.dataset, case.seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fdbpl.methods.bridged import HiddenBridge
-from studies.photographs import development, rejecting, trials
+from studies.photographs import development, rejecting, trials, ways
 from studies.photographs.development import MEASURES, Case, cases, shots
 from studies.photographs.trials import CHOSEN, TEMPLATE, Trial, bridged
 
@@ -86,6 +86,26 @@ def test_the_page_tells_each_trial_beside_the_chosen(
         *("decision", "-" * len(CHOSEN.title), CHOSEN.title, "the template alone"),
     ]
     assert rejecting.CHOSEN in rejecting_part
+
+
+def test_a_note_follows_its_sections_table(
+    photo_pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {"Some": (Trial("the template alone", TEMPLATE),)}
+    monkeypatch.setattr(trials, "TRIALS", listed)
+    monkeypatch.setattr(trials, "NOTES", {"Some": lambda found: f"Of {' and '.join(found)}."})
+    text = trials.page(photo_pair, "somewhere", lambda line: None)
+    assert f" |\n\nOf {CHOSEN.title} and the template alone.\n\n## " in text
+
+
+def test_every_note_is_of_what_is_tried_until_then() -> None:
+    assert set(trials.NOTES) <= set(trials.TRIALS)
+    found = {ways.CHOSEN: {ways.MEASURE: {"pets": 50.0, "birds": 60.0}}}
+    for title, listed in trials.TRIALS.items():
+        for one in listed:
+            found[one.title] = {ways.MEASURE: {"pets": 50.0 + len(found), "birds": 60.0}}
+        if title in trials.NOTES:
+            assert " %" in trials.NOTES[title](found)
 
 
 def test_cases_are_every_seed_of_every_development_set(photo_pair: Any) -> None:

@@ -68,7 +68,7 @@ class Case:
         return self.pair.seen["test"][self.dataset]
 
     def text(self, of: str, *, source: bool = False) -> Floats:
-        """Return the class vectors (C, .) of "student" or "teacher", perhaps of the source."""
+        """Return the class vectors (C, .) of "student", "teacher" or "second", or the source's."""
         return self.pair.texts[self.pair.source if source else self.dataset, of]
 
     def measured(self, logits: Floats) -> dict[str, float]:

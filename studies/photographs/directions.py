@@ -14,11 +14,14 @@ from fdbpl.classify.discriminant import discriminant, values
 from fdbpl.classify.moments import Moments
 from fdbpl.evaluation.logits import log_softmax
 from fdbpl.methods.bridged import RIDGE, SHARE
-from studies.photographs.development import Case
+from studies.photographs.development import Case, shots
 from studies.photographs.pair import Floats, Ints, Photos
 
 Text = tuple[Floats, Floats]
 """Class vectors: the student's (C, D) and the teacher's (C, E)."""
+
+Weights = tuple[Floats, Floats]
+"""Of own pictures (n,) and of the source's (m,)."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,16 @@ class Bridge:
     teacher_mean: Floats
 
     @classmethod
-    def of(cls, own: Photos, source: Photos, ridge: float = RIDGE) -> "Bridge":
-        """Fit it to own pictures and the source's, which are as heavy together."""
-        moments = _moments(own) + _moments(source).scaled_to(_moments(own), 1.0)
+    def of(
+        cls, own: Photos, source: Photos, ridge: float = RIDGE, weights: Weights | None = None
+    ) -> "Bridge":
+        """Fit it to own pictures and the source's, which are as heavy together.
+
+        Pictures have equal weights by default.
+        """
+        of_own, of_source = weights or (np.ones(len(own.labels)), np.ones(len(source.labels)))
+        moments = _moments(own, of_own)
+        moments += _moments(source, of_source).scaled_to(moments, 1.0)
         hidden, means = moments.means()
         width = own.teacher.shape[1]
         matrix = moments.regression(ridge)[:, :width]
@@ -69,9 +79,8 @@ class Bridge:
         return of_student + share * case.pair.teacher.logit_scale * self.across(photos) @ v.T
 
 
-def _moments(photos: Photos) -> Moments:
-    both = np.hstack([photos.teacher, photos.student])
-    return Moments.of(photos.hidden, both, np.ones(len(both)))
+def _moments(photos: Photos, weights: Floats) -> Moments:
+    return Moments.of(photos.hidden, np.hstack([photos.teacher, photos.student]), weights)
 
 
 def teacher(case: Case) -> Floats:
@@ -157,6 +166,7 @@ def _folds(case: Case) -> list[tuple[Photos, Photos]]:
     ]
 
 
+TEACHER = Direction("the teacher itself", teacher)
 MAPS = (
     Direction(
         "2,048 random ReLU features beside h", partial(random_features, kind="relu", ridge=1.0)
@@ -264,13 +274,21 @@ CLASS_MEANS = (
 )
 
 
-def transductive(case: Case, *, with_test: bool) -> Floats:
-    """Fit M to all training pictures, those of new classes too; perhaps to test pictures, too."""
-    seen = case.every.with_others(case.test) if with_test else case.every
-    return Bridge.of(seen, case.source).logits(case, case.test)
+def more(case: Case, seen: Literal["base", "shots", "train", "test"]) -> Floats:
+    """Fit M to more own pictures than the shots of base classes."""
+    labels, classes = case.every.labels, np.concatenate(case.halves)
+    own = {
+        "base": lambda: case.every.of(np.isin(labels, case.halves[0])),
+        "shots": lambda: case.every.of(shots(labels, classes, case.seed)),
+        "train": lambda: case.every,
+        "test": lambda: case.every.with_others(case.test),
+    }[seen]()
+    return Bridge.of(own, case.source).logits(case, case.test)
 
 
-TRANSDUCTIVE = (
-    Direction("all training pictures", partial(transductive, with_test=False)),
-    Direction("the test pictures, too", partial(transductive, with_test=True)),
+MORE = (
+    Direction("all training pictures of base classes", partial(more, seen="base")),
+    Direction("16 shots of all classes", partial(more, seen="shots")),
+    Direction("all training pictures", partial(more, seen="train")),
+    Direction("the test pictures, too", partial(more, seen="test")),
 )

@@ -64,6 +64,7 @@ class Pair:
 
     Attributes:
         source: the dataset whose pictures the bridge knows, too.
+        second: another teacher: the student's image tower, its text tower told names well.
     """
 
     source = EVIDENCE[0]
@@ -74,12 +75,14 @@ class Pair:
         own = ModelParams(architecture=name, weights=str(student), activation="gelu")
         self.student = load_model(own, "student")
         self.teacher = load_model(ModelParams(architecture=of_teacher, weights="small"), "teacher")
+        self.second = load_model(ModelParams(architecture=name, weights="small"), "teacher")
         self.names = {one: tuple(class_names(photos, one).values()) for one in DATASETS}
         self.seen = {part: self._seen(photos, part, out, say) for part in ("train", "test")}
+        models = {"student": self.student, "teacher": self.teacher, "second": self.second}
         self.texts = {
             (one, of): template_vectors(clip, names, DATASETS[one].template)
             for one, names in self.names.items()
-            for of, clip in (("student", self.student), ("teacher", self.teacher))
+            for of, clip in models.items()
         }
 
     def _seen(self, photos: Path, part: str, out: Path, say: Say) -> dict[str, Photos]:

@@ -3,7 +3,7 @@
 Pictures are seen whole, so a trial takes seconds where a run of the pipeline takes minutes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,9 +19,8 @@ from fdbpl.methods.region_pairs import SourceRegions
 from fdbpl.methods.registry import find_method
 from fdbpl.reporting.tables import markdown
 from fdbpl.training.learning import Learned, classifier, learn_method, region_pairs, training_data
-from studies.photographs import directions, steps
+from studies.photographs import directions, steps, teachers, ways
 from studies.photographs.development import MEASURES, Case, cases, difference
-from studies.photographs.directions import Direction
 from studies.photographs.pair import Floats, Pair, Photos, Say
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
 from studies.photographs.rejecting import rejection_table
@@ -126,11 +125,12 @@ def of_others(weight: float, ridge: float = RIDGE) -> Bridged:
 
 
 KDPL, OURS = find_method("kdpl"), find_method("fdbpl_prompts")
-CHOSEN = Trial("**chosen**: share 2, ridge 0.3, the source as heavy as the shots", bridged())
+CHOSEN = Trial(ways.CHOSEN, bridged())
+MORE, TEACHERS = "More unlabelled pictures, and of all classes (transductive)", "Several teachers"
 TRIALS: Mapping[str, Sequence[Tried]] = {
     "The bridge": (
-        Trial("the template alone", TEMPLATE),
-        Direction("the teacher itself", directions.teacher),
+        Trial(ways.TEMPLATE, TEMPLATE),
+        directions.TEACHER,
         Trial("own pictures alone", bridged(HiddenBridge())),
         Trial("from f, after the projection", bridged(), hidden=False),
         Trial("only the template centred", bridged(), uncentred=MEANS[:1]),
@@ -153,9 +153,16 @@ TRIALS: Mapping[str, Sequence[Tried]] = {
     ),
     "Other maps": (*directions.MAPS, *steps.BY_STEPS),
     "Class means and memories": directions.CLASS_MEANS,
-    "Unlabelled pictures of all classes (transductive)": directions.TRANSDUCTIVE,
+    MORE: directions.MORE,
+    TEACHERS: teachers.TEACHERS,
 }
 """What is tried, beside CHOSEN."""
+
+NOTES: Mapping[str, Callable[[ways.Found], str]] = {
+    MORE: ways.of_pictures,
+    TEACHERS: ways.of_teachers,
+}
+"""What the sections of some trials end with, of what was found until then."""
 
 
 def write_trials(photos: Path, out: Path, student: Path, docs: Path, about: str, say: Say) -> Path:
@@ -170,14 +177,18 @@ def page(pair: Pair, about: str, say: Say) -> str:
     """Return docs/trials.md."""
     tried = cases(pair)
     chosen = results(tried, CHOSEN)
+    found = {CHOSEN.title: chosen}
     heads = ("decision", *MEASURES, "joint H, less the chosen")
     parts = [INTRODUCTION.format(about=about, source=EVIDENCE[0], sets=", ".join(DEVELOPMENT))]
     for title, trials in TRIALS.items():
         rows = [row(CHOSEN, chosen, chosen)]
         for trial in trials:
-            rows.append(row(trial, results(tried, trial), chosen))
+            found[trial.title] = results(tried, trial)
+            rows.append(row(trial, found[trial.title], chosen))
             say(f"tried: {trial.title}, joint H {rows[-1][len(MEASURES)]}")
         parts += [f"## {title}", markdown([heads, *rows])]
+        if title in NOTES:
+            parts.append(NOTES[title](found))
     return "\n\n".join([*parts, *rejection_table(tried)]) + "\n"
 
 
@@ -192,7 +203,8 @@ how the [bridge](methods.md#the-bridge) was chosen, and which other directions w
 left. 16 shots of base classes, seeds 11, 12 and 13, no label read; pictures are seen whole, where
 the pipeline takes five regions of each. The source is {source}: its 16 shots of each class by the
 three seeds. Per cent, averages over datasets and seeds; a difference has a 95 % t-interval over the
-five datasets. `studies/photographs/directions.py` has each formula."""
+five datasets. `directions.py`, `steps.py` and `teachers.py` in `studies/photographs` have each
+formula."""
 
 
 def results(tried: Mapping[str, Sequence[Case]], trial: Tried) -> dict[str, dict[str, float]]:
