@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from conftest import VISION, MakeModel, unit
 from safetensors.torch import save_file
-from small_pipeline import decision, goes_through, run_all, small_params
+from small_pipeline import decision, evaluated, goes_through, run_all, small_params
 from torch import Tensor
 
 from fdbpl.cache.cache import open_cache
@@ -122,6 +122,20 @@ def packs(params: Params, work: Workspace, method: str, found: Decision, path: P
     features = JudgedFeatures(params, plan, work, {}).judged_by(found)
     wanted = found.logits(features, range(len(plan.class_names)))
     np.testing.assert_allclose(logits, wanted, atol=1e-4)
+
+
+def test_every_protocol_has_them(tmp_path: Path, vit: dict) -> None:
+    protocols = ["base-to-new", "all-classes", "transductive", "transfer"]
+    methods = ["ivlp", "promptkd", "fdbpl_vision"]
+    params = small_params(tmp_path, methods, protocols=protocols, student=vit)
+    work = Workspace(tmp_path / "work")
+    run_all(params, work)
+    for protocol in protocols:
+        for method in methods:
+            found = evaluated(work, method, "here", protocol)
+            assert set(found) == (
+                set() if (protocol, method) == ("transductive", "ivlp") else set("12")
+            )
 
 
 def test_own_pictures_are_learned_and_told(class_pictures: Path, tmp_path: Path, vit: dict) -> None:
