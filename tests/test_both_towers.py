@@ -380,3 +380,17 @@ def test_pixels_that_vanished_are_asked_for(tmp_path: Path, vit: dict) -> None:
     folder.rename(folder.with_name("away"))
     with pytest.raises(UserError, match="cache-teacher"):
         run_stage("evaluate", params, work, "here")
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "tolerance"),
+    [("promptsrc", {"memory_mb": 1}, 1e-6), ("ivlp", {"precision": "bf16"}, 5e-3)],
+)
+def test_a_small_budget_changes_nothing_and_bf16_little(
+    deep: ClipModel, method: str, changes: dict[str, Any], tolerance: float
+) -> None:
+    whole = learned_of(deep, method).arrays
+    params = SCHEDULE.model_copy(update=changes)
+    found = learn(deep, NAMES, **given(deep), method=method, params=params)[1].arrays
+    for name, one in whole.items():
+        np.testing.assert_allclose(found[name], one, atol=tolerance)
