@@ -84,13 +84,23 @@ def sentences(
     lines = []
     for one in told:
         gaps = {name: measures.difference(*pair) for name, pair in one.pairs.items()}
-        found = [(WORDS[gap.sign], f"{name} {gap}") for name, gap in gaps.items() if gap]
+        found = [
+            (WORDS[gap.sign], f"{name} {gap}{_everywhere(measures, gap, one.pairs[name])}")
+            for name, gap in gaps.items()
+            if gap
+        ]
         if found:
             lines.append(f"- {one.about}: {_grouped(found, WORDS.values())}.")
             if photographs:
                 held = _grouped(verdicts(one, measures, photographs), VERDICTS)
                 lines.append(f"  - On photographs: {held}.")
     return "\n".join(lines)
+
+
+def _everywhere(measures: Measures, gap: Interval, pair: tuple[Of, Of]) -> str:
+    """Say that all datasets agree, where their interval alone does not tell."""
+    direction = measures.everywhere(*pair)
+    return f" ({direction} on each of {gap.units})" if direction and not gap.sign else ""
 
 
 def verdicts(

@@ -51,8 +51,22 @@ class Measures:
 
     def difference(self, ours: Of, theirs: Of) -> Interval | None:
         """Return how much higher one measure and method is; None where either is not known."""
+        gaps = self._gaps(ours, theirs)
+        return t_interval(gaps) if gaps else None
+
+    def everywhere(self, ours: Of, theirs: Of) -> str:
+        """Return "higher" or "lower" where all of several datasets say so, or nothing.
+
+        Of no H, whose values by dataset are linearised.
+        """
+        gaps = self._gaps(ours, theirs)
+        if len(gaps) < 2 or ours[0].endswith("H"):
+            return ""
+        return "higher" if min(gaps) > 0 else "lower" if max(gaps) < 0 else ""
+
+    def _gaps(self, ours: Of, theirs: Of) -> list[float]:
         our, their = self.values(*ours), self.values(*theirs)
-        return t_interval([our[name] - their[name] for name in our]) if our and their else None
+        return [our[name] - their[name] for name in our] if our and their else []
 
     def only(self, wanted: Callable[[str], bool]) -> "Measures":
         """Return it with some datasets alone, and what nothing is left of dropped."""

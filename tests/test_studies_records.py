@@ -11,6 +11,7 @@ from fdbpl.evaluation.accuracy import harmonic_mean
 from fdbpl.stages.summary import write_summary
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
+from studies.contrasts import Contrast, sentences
 from studies.measures import Measures
 from studies.records import read_measures
 
@@ -78,3 +79,25 @@ def test_what_is_not_there_or_damaged_names_the_command(tmp_path: Path) -> None:
             place("json").write_text("{")
         with pytest.raises(UserError, match=rf"\.json: damaged .*Run .*{name} again"):
             read_measures(work, parameters())
+
+
+@pytest.mark.parametrize(
+    ("gaps", "says"),
+    [
+        ([1, 2, 30], "higher"),
+        ([-1, -2, -30], "lower"),
+        ([-1, 2, 30], ""),
+        ([0, 2, 30], ""),
+        ([3], ""),
+    ],
+)
+def test_datasets_that_all_say_the_same_are_told(gaps: list[float], says: str) -> None:
+    of = {"ours": {str(n): 50 + gap for n, gap in enumerate(gaps)}}
+    theirs = {"theirs": {str(n): 50.0 for n, _ in enumerate(gaps)}}
+    found = Measures("objects", {"shifted": {**of, **theirs}})
+    pair = ("shifted", "ours"), ("shifted", "theirs")
+    assert found.everywhere(*pair) == says
+    told = sentences([Contrast("Ours against theirs", {"in shifted": pair})], found)
+    assert (f"({says} on each of 3)" in told) == bool(says)
+    halves = {half: {**of, **theirs} for half in ("base", "new")}
+    assert Measures(None, halves).everywhere(("H", "ours"), ("H", "theirs")) == ""
