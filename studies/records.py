@@ -109,6 +109,11 @@ def few_shot_measures(comparison: Any) -> Measures:
     return _measures(None, _of_shots(comparison))
 
 
+def transductive_measures(methods: Any) -> Measures:
+    """Return the accuracies of what a record has of the transductive protocol."""
+    return _measures(None, _compared({"methods": methods}))
+
+
 def _written(stage: str, work: Workspace) -> tuple[Place, Callable[..., str]]:
     """Return the files of a stage over all datasets, and what returns its command."""
     return {"compare": work.comparison, "ood": work.ood}[stage], partial(work.command, stage)

@@ -22,7 +22,7 @@ from studies.measures import Measures
 from studies.photographs.confusions import mistakes
 from studies.photographs.page import write_page
 from studies.photographs.sections import Run
-from studies.records import read_measures, read_photographs
+from studies.records import read_measures, read_photographs, transductive_measures
 
 METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
 
@@ -195,3 +195,12 @@ def test_a_damaged_record_of_photographs_names_its_command(tmp_path: Path) -> No
         path.write_text(wrong)
         with pytest.raises(UserError, match=r"photographs\.json: damaged or old .*photographs aga"):
             read_photographs(path)
+
+
+def test_what_seeing_all_classes_brings_is_told(runs: Mapping[str, Run], docs: Path) -> None:
+    text = (docs / "photographs.md").read_text(encoding="utf-8")
+    told = text.split("Learned from unlabelled pictures of all classes")[1]
+    record = json_of(docs / "photographs.json")["transductive"]["transductive"]
+    gaps = transductive_measures(record).difference(("H", "fdbpl"), ("H", "zero_shot"))
+    (line,) = [one for one in told.splitlines() if "FDBPL, ours against zero-shot: " in one][:1]
+    assert f"in H {gaps}" in line

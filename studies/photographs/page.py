@@ -28,6 +28,7 @@ from studies.records import (
     few_shot_measures,
     read_measures,
     read_over_all,
+    transductive_measures,
 )
 from studies.tables import accuracies, by_dataset, folded, ood, transfer
 
@@ -148,6 +149,10 @@ def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> It
         second = measures[SECOND]
         yield f"Learned on {second.source}, tested on its own shifted versions:"
         yield sentences(contrasts(second), second)
+    if SEEN_ALL in records:
+        seen = transductive_measures(records[SEEN_ALL][SEEN_ALL])
+        yield "Learned from unlabelled pictures of all classes, new ones too (transductive):"
+        yield "\n".join(filter(None, [way_to_teacher(seen), sentences(contrasts(seen), seen)]))
     if FEW_SHOT in records:
         shots = few_shot_measures(records[FEW_SHOT])
         yield "All classes learned, from few pictures of each:"
