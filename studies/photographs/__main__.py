@@ -80,7 +80,7 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
         params = runs.parameters(runs.RUNS[name], out, student)
         runs.execute(name, params, out, jobs, click.echo)
     if "vit" in wanted:
-        made = vit.make(photos, out, student, click.echo)
+        made = vit.make(photos, out, student, vit.RECIPE, click.echo)
         path = write_measures(photos, out, student, made, click.echo)
         click.echo(f"Written: {path}")
     if "page" in wanted:

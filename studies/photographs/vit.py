@@ -166,15 +166,15 @@ def whole(tower: Mapping[str, Tensor], head: int, student: ClipModel) -> dict[st
     }
 
 
-def make(photos: Path, out: Path, pair: Path, say: Say, recipe: Recipe = RECIPE) -> dict[str, Path]:
+def make(photos: Path, out: Path, pair: Path, recipe: Recipe, say: Say) -> dict[str, Path]:
     """Return the weights of a student with a ViT for each text tower, made unless they are there.
 
     Args:
         photos: where the tar files lie.
         out: holds all that is made, the students below `vit`.
         pair: weights of the pair's student.
-        say: told what was done.
         recipe: of the image tower.
+        say: told what was done.
 
     Raises:
         UserError: there are no such weights of the pair's student.
