@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from coloured import Colours
 from packed import pack_dataset
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fdbpl.classify.decision import unit
 from fdbpl.clip import small
 from fdbpl.clip.model import ClipModel, load_model
-from fdbpl.clip.preprocessing import Floats, Preprocessing
 from fdbpl.clip.projection import last_projection
 from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.vectors import template_vectors
@@ -34,19 +32,6 @@ NAMES = ("cat flap", "sea")
 
 def silent(line: str) -> None:
     """Be told, and say nothing."""
-
-
-class Colours:
-    """Stands for an image tower: random features (1280) of a picture's coarse colours."""
-
-    pixels_of = Preprocessing(4, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest")
-    weights = np.random.default_rng(0).normal(size=(48, 1280))
-
-    def pixels(self, image: Image.Image, box: None) -> Floats:
-        return self.pixels_of.pixels(image)
-
-    def encode(self, pixels: Floats) -> Floats:
-        return unit(pixels.reshape(len(pixels), -1) @ self.weights)
 
 
 @pytest.fixture(scope="module")

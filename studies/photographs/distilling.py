@@ -1,8 +1,14 @@
 """Training an image tower so that its features are what a frozen tower makes of the same views.
 
-With f (D) the tower's feature of a view and t (D) the unit feature that it shall have, the loss is
-the mean over views and text towers of 1 - cos(f, t): a space of features belongs to each text tower
-that reads them, and so does an output projection; all else of the tower is shared.
+With f (D) the tower's feature of a view, of unit length, t (D) the unit feature that it shall have,
+and e_c (D) the text features of the names c of the picture's own dataset, the loss is the mean over
+views and text towers of
+
+    1 - f.t + a KL(softmax(s t.e) || softmax(s f.e))
+
+with s the text tower's scale. A space of features belongs to each text tower, and so does an output
+projection; all else of the tower is shared. The first term mostly tells datasets apart, the second
+the classes of each.
 """
 
 import math
@@ -15,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 
 from fdbpl.system.progress import Report, silent
 from studies.photographs.resuming import groups, keep, resume
@@ -41,6 +47,8 @@ class Recipe:
         cool: share of all steps, the last ones, over which it falls along a cosine.
         weight_decay: of matrices.
         clip: the longest gradient.
+        names: a, the weight of the divergence.
+        named: the step from which on names count.
     """
 
     seed: int
@@ -51,6 +59,43 @@ class Recipe:
     cool: float = 0.4
     weight_decay: float = 0.05
     clip: float = 1.0
+    names: float = 0.3
+    named: int = 0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What pictures are told apart by.
+
+    Attributes:
+        texts: (K, C, D) unit features of all names under their datasets' templates.
+        scales: (K,) by which each text tower's cosines are multiplied.
+        datasets: (C,) numbers of the names' datasets.
+        shown: (n,) numbers of the pictures' datasets.
+    """
+
+    texts: Tensor
+    scales: Tensor
+    datasets: Ints
+    shown: Ints
+
+    def divergence(self, features: Tensor, targets: Tensor, rows: Ints) -> Tensor:
+        """Return the mean KL between the names of the pictures' own datasets.
+
+        Args:
+            features: (b, K, D) of unit length.
+            targets: (b, K, D) which they shall be.
+            rows: (b,) of the pictures.
+        """
+        others = torch.from_numpy(self.shown[rows][:, None] != self.datasets)[:, None]
+
+        def says(found: Tensor) -> Tensor:
+            cosines = torch.einsum("bkd,kcd->bkc", found, self.texts)
+            logits = self.scales[:, None] * cosines
+            return logits.masked_fill(others, -1e4).log_softmax(-1)
+
+        wanted = says(targets)
+        return (wanted.exp() * (wanted - says(features))).sum(-1).mean()
 
 
 @dataclass(frozen=True)
@@ -97,15 +142,11 @@ def rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * min(1.0, (step + 1) / recipe.warm) * falling
 
 
-def distance(features: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of 1 - cos between features and targets (..., D)."""
-    return (1 - cosine_similarity(features, targets, dim=-1)).mean()
-
-
 def train(
     tower: nn.Module,
     read: Read,
     targets: Floats,
+    names: Names,
     recipe: Recipe,
     checkpoint: Path,
     report: Report = silent,
@@ -116,6 +157,7 @@ def train(
         tower: takes pixels (b, 3, S, S) to features (b, K D).
         read: returns the pixels of views (b) of pictures (b).
         targets: (V, n, K, D) of each view of each picture, for K text towers.
+        names: of K text towers, by which pictures are told apart.
         recipe: how.
         checkpoint: where an interrupted training goes on.
         report: called with the steps done and all steps.
@@ -131,7 +173,11 @@ def train(
         pixels = read(one.views, one.rows)
         pixels[one.mirrored] = pixels[one.mirrored][..., ::-1]
         wanted = torch.from_numpy(targets[one.views, one.rows].astype(np.float32))
-        loss = distance(tower(torch.from_numpy(pixels)).view(wanted.shape), wanted)
+        found = tower(torch.from_numpy(pixels)).view(wanted.shape)
+        loss = (1 - cosine_similarity(found, wanted, dim=-1)).mean()
+        if step >= recipe.named:
+            between = names.divergence(normalize(found, dim=-1), wanted, one.rows)
+            loss = loss + recipe.names * between
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, recipe.clip)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from open_clip import factory
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -25,11 +26,12 @@ from fdbpl.clip.model import ClipModel, load_model, quiet_about_random_start
 from fdbpl.clip.params import ModelParams
 from fdbpl.clip.preprocessing import Preprocessing
 from fdbpl.clip.projection import last_projection
+from fdbpl.clip.vectors import template_vectors
 from fdbpl.system.files import canonical_json, write_whole
 from fdbpl.system.progress import progress
-from studies.photographs.distilling import Recipe, train
+from studies.photographs.distilling import Names, Recipe, train
 from studies.photographs.models import not_tested
-from studies.photographs.parts import DATASETS, Picture, read_part
+from studies.photographs.parts import DATASETS, Picture, class_names, read_part
 from studies.photographs.views import CUTS, SEED, Pixels, hidden
 
 ARCHITECTURE = "fdbpl-photographs-vit"
@@ -38,7 +40,7 @@ CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
 RARELY, WELL = "told rarely", "told well"
 """Whose text tower a student has: the pair's, or the packaged small student's."""
 
-RECIPE = Recipe(seed=4, steps=4800)
+RECIPE = Recipe(seed=4, steps=1600, names=0.3, named=900)
 
 Say = Callable[[str], None]
 VISUAL = "visual."
@@ -122,8 +124,9 @@ def trained_tower(
     pictures = [one for one, sees in zip(pretrain_pictures(photos), kept, strict=True) if sees]
     tower, preprocessing = start(recipe.seed, *targets.shape[2:])
     read = Pixels(pictures, 1 + CUTS, preprocessing, SEED)
+    names = names_of(photos, students, kept)
     with progress(f"{ARCHITECTURE}: image tower") as report:
-        train(tower, read, targets, recipe, path.with_suffix(".checkpoint"), report)
+        train(tower, read, targets, names, recipe, path.with_suffix(".checkpoint"), report)
     write_whole(path, save({name: one.contiguous() for name, one in tower.state_dict().items()}))
     path.with_suffix(".checkpoint").unlink(missing_ok=True)
     say(
@@ -138,9 +141,31 @@ def pretrain_pictures(photos: Path) -> list[Picture]:
     return [one for dataset in DATASETS for one in read_part(photos, dataset, "pretrain")]
 
 
+def names_of(photos: Path, students: Mapping[str, ClipModel], kept: NDArray[np.bool_]) -> Names:
+    """Return what the pretrain pictures that are `kept` (n) are told apart by."""
+    by_dataset = [tuple(class_names(photos, one).values()) for one in DATASETS]
+    texts = [
+        np.concatenate(
+            [
+                template_vectors(student, names, about.template)
+                for names, about in zip(by_dataset, DATASETS.values(), strict=True)
+            ]
+        )
+        for student in students.values()
+    ]
+    places = {name: place for place, name in enumerate(DATASETS)}
+    shown = [places[one.path.partition("/")[0]] for one in pretrain_pictures(photos)]
+    return Names(
+        torch.from_numpy(np.stack(texts)).float(),
+        torch.tensor([student.logit_scale for student in students.values()]),
+        np.repeat(np.arange(len(DATASETS)), [len(names) for names in by_dataset]),
+        np.array(shown)[kept],
+    )
+
+
 def features_of_view(
     photos: Path, out: Path, students: Mapping[str, ClipModel], view: int, say: Say
-) -> np.ndarray[Any, np.dtype[np.float16]]:
+) -> NDArray[np.float16]:
     """Return what students make of a view of all pretrain pictures: unit (n, K, D), in fp16."""
     before = hidden(photos, out, small.MODELS[0], view, SEED, say)
     found = [unit(before @ last_projection(one).numpy()) for one in students.values()]
