@@ -17,30 +17,41 @@ from safetensors.torch import save
 from studies.photographs import distilling
 from studies.photographs.distilling import Names, Recipe, drawn, rate, train
 
-RECIPE = Recipe(seed=3, steps=5, batch=4, warm=1, named=1)
+RECIPE = Recipe(seed=3, steps=5, batch=4, warm=1, first=1)
 VIEWS, PICTURES, HEADS, WIDTH = 2, 7, 2, 8
 
 
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 12), st.integers(0, 9))
-def test_every_view_is_drawn_once_before_any_is_again(
+def test_at_first_every_view_is_drawn_once_before_any_is_again(
     views: int, pictures: int, batch: int, seed: int
 ) -> None:
-    recipe, count = Recipe(seed, steps=1, batch=batch), views * pictures
-    steps = [drawn(step, views, pictures, recipe) for step in range(2 * count)]
+    count, shown = views * pictures, np.arange(pictures)
+    recipe = Recipe(seed, steps=1, batch=batch, first=2 * count)
+    steps = [drawn(step, views, shown, recipe) for step in range(2 * count)]
     places = np.concatenate([one.views * pictures + one.rows for one in steps])
     for turn in range(batch):
         of_turn = places[turn * count : (turn + 1) * count]
         assert sorted(of_turn) == list(range(count))
 
 
-def test_seed_and_step_decide_what_is_drawn() -> None:
+def test_later_datasets_are_drawn_by_the_root_of_their_size() -> None:
+    shown = np.repeat([0, 1, 2], [1, 25, 100])
+    one = drawn(9, 3, shown, Recipe(0, steps=10, batch=48_000, first=9))
+    shares = np.bincount(shown[one.rows]) / len(one.rows)
+    np.testing.assert_allclose(shares, np.array([1, 5, 10]) / 16, atol=0.01)
+    np.testing.assert_allclose(np.bincount(one.views) / len(one.views), 1 / 3, atol=0.01)
+    assert np.bincount(one.rows, minlength=126)[1:26].std() < 60
+
+
+@pytest.mark.parametrize("first", [0, 9])
+def test_seed_and_step_decide_what_is_drawn(first: int) -> None:
     def one(step: int, seed: int) -> bytes:
-        found = drawn(step, 3, 50, Recipe(seed, steps=1, batch=20))
+        found = drawn(step, 3, np.zeros(50, int), Recipe(seed, steps=1, batch=20, first=first))
         return b"".join(part.tobytes() for part in (found.views, found.rows, found.mirrored))
 
     assert one(1, 5) == one(1, 5)
     assert len({one(1, 5), one(2, 5), one(1, 6)}) == 3
-    mirrored = drawn(0, 3, 500, Recipe(0, steps=1, batch=1000)).mirrored
+    mirrored = drawn(0, 3, np.zeros(500, int), Recipe(0, steps=1, batch=1000)).mirrored
     assert 0.4 < mirrored.mean() < 0.6
 
 

@@ -8,7 +8,8 @@ views and text towers of
 
 with s the text tower's scale. A space of features belongs to each text tower, and so does an output
 projection; all else of the tower is shared. The first term mostly tells datasets apart, the second
-the classes of each.
+the classes of each. So the first steps have a = 0 and take every view in turn; later ones draw
+small datasets more often than their share, as the root of their size says.
 """
 
 import math
@@ -48,7 +49,7 @@ class Recipe:
         weight_decay: of matrices.
         clip: the longest gradient.
         names: a, the weight of the divergence.
-        named: the step from which on names count.
+        first: how many steps know of no names and datasets.
     """
 
     seed: int
@@ -60,7 +61,7 @@ class Recipe:
     weight_decay: float = 0.05
     clip: float = 1.0
     names: float = 0.3
-    named: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,26 +114,36 @@ class Drawn:
     mirrored: NDArray[np.bool_]
 
 
-def drawn(step: int, views: int, pictures: int, recipe: Recipe) -> Drawn:
-    """Return a step's views: each of all comes once before any comes again.
-
-    A batch may hold the end of one round through all views and the begin of the next.
+def drawn(step: int, views: int, shown: Ints, recipe: Recipe) -> Drawn:
+    """Return a step's views.
 
     Args:
         step: from 0 on.
         views: how many of each picture.
-        pictures: how many there are.
+        shown: (n,) numbers of the pictures' datasets.
         recipe: seed and batch.
     """
-    count = views * pictures
+    rng = np.random.default_rng((recipe.seed, 1, step))
+    mirrored = rng.random(recipe.batch) < 0.5
+    if step < recipe.first:
+        return Drawn(*np.divmod(in_turn(step, views * len(shown), recipe), len(shown)), mirrored)
+    chances = 1 / np.sqrt(np.bincount(shown)[shown])
+    rows = rng.choice(len(shown), recipe.batch, p=chances / chances.sum())
+    return Drawn(rng.integers(0, views, recipe.batch), rows, mirrored)
+
+
+def in_turn(step: int, count: int, recipe: Recipe) -> Ints:
+    """Return a step's places (b,) among `count`: each comes once before any comes again.
+
+    A batch may hold the end of one round and the begin of the next.
+    """
     places = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
     found = np.empty(len(places), np.int64)
     for turn in np.unique(places // count):
         order = np.random.default_rng((recipe.seed, 0, turn)).permutation(count)
         of_turn = places // count == turn
         found[of_turn] = order[places[of_turn] % count]
-    mirrored = np.random.default_rng((recipe.seed, 1, step)).random(len(places)) < 0.5
-    return Drawn(*np.divmod(found, pictures), mirrored)
+    return found
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -169,13 +180,13 @@ def train(
     for step in range(first, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(step, recipe)
-        one = drawn(step, targets.shape[0], targets.shape[1], recipe)
+        one = drawn(step, len(targets), names.shown, recipe)
         pixels = read(one.views, one.rows)
         pixels[one.mirrored] = pixels[one.mirrored][..., ::-1]
         wanted = torch.from_numpy(targets[one.views, one.rows].astype(np.float32))
         found = tower(torch.from_numpy(pixels)).view(wanted.shape)
         loss = (1 - cosine_similarity(found, wanted, dim=-1)).mean()
-        if step >= recipe.named:
+        if step >= recipe.first:
             between = names.divergence(normalize(found, dim=-1), wanted, one.rows)
             loss = loss + recipe.names * between
         optimiser.zero_grad()
