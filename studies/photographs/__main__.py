@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from fdbpl.cli.options import Command
 from fdbpl.clip.model import state_digest
 from fdbpl.system.machine import commit, machine
-from studies.photographs import models, runs
+from studies.photographs import models, runs, vit
 from studies.photographs.card import write_card
 from studies.photographs.page import write_page
 from studies.photographs.parts import DATASETS, class_names
@@ -19,8 +19,9 @@ from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
 from studies.photographs.shifts import SHIFTS
 from studies.photographs.trials import write_trials
+from studies.photographs.vit_measures import measures_in, write_measures
 
-STEPS = ("models", "card", "trials", *runs.RUNS, "page")
+STEPS = ("models", "card", "trials", *runs.RUNS, "vit", "page")
 """In this order; each needs those before it, and finds again what they made."""
 
 FROZEN = Path(__file__).with_name("frozen.json")
@@ -78,6 +79,10 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
     for name in asked:
         params = runs.parameters(runs.RUNS[name], out, student)
         runs.execute(name, params, out, jobs, click.echo)
+    if "vit" in wanted:
+        made = vit.make(photos, out, student, vit.RECIPE, click.echo)
+        path = write_measures(photos, out, student, made, click.echo)
+        click.echo(f"Written: {path}")
     if "page" in wanted:
         _page(out, student)
 
@@ -107,7 +112,7 @@ def _page(out: Path, student: Path) -> None:
         for name, run in runs.RUNS.items()
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }
-    for path in write_page(found, _about()):
+    for path in write_page(found, _about(), prompted=measures_in(out)):
         click.echo(f"Written: {path}")
     shifted = {name: [f"{name}-{shift}" for shift in SHIFTS] for name in runs.SHIFTED}
     write_sheet(out / "data", list(DATASETS), out / "sheet.png", shifted)

@@ -31,12 +31,17 @@ class Criterion:
 
 
 def criteria(records: Iterable[Mapping[str, Any]]) -> list[Criterion]:
-    """Judge a pair by what compare.json holds under `methods`, of all its datasets."""
+    """Judge a pair by what compare.json holds under `methods`, of all its datasets.
+
+    Where CoOp was not learned on all, nothing is said of it.
+    """
     listed = list(records)
-    zero_shot, teacher, coop = (
-        {name: cell for one in listed for name, cell in one[method]["datasets"].items()}
+    found = {
+        method: {name: cell for one in listed for name, cell in one[method]["datasets"].items()}
         for method in JUDGED
-    )
+        if all(method in one for one in listed)
+    }
+    zero_shot, teacher = found["zero_shot"], found["teacher"]
     average = fmean(
         fmean(cell["joint"][half] for half in ("base", "new")) for cell in zero_shot.values()
     )
@@ -46,8 +51,6 @@ def criteria(records: Iterable[Mapping[str, Any]]) -> list[Criterion]:
         for half in ("base", "new")
     }
     taught = len(better["base"] & better["new"])
-    gaining = sum(coop[name]["base"] - zero_shot[name]["base"] >= GAIN for name in zero_shot)
-    losing = sum(coop[name]["new"] < zero_shot[name]["new"] for name in zero_shot)
     low, high = AVERAGE
     return [
         Criterion(
@@ -62,6 +65,16 @@ def criteria(records: Iterable[Mapping[str, Any]]) -> list[Criterion]:
             str(taught),
             taught >= TAUGHT,
         ),
+        *(_of_coop(zero_shot, found["coop"]) if "coop" in found else ()),
+    ]
+
+
+def _of_coop(zero_shot: Mapping[str, Any], coop: Mapping[str, Any]) -> tuple[Criterion, Criterion]:
+    """Judge by the cells of all datasets whether a context gains on base and loses on new."""
+    count = len(zero_shot)
+    gaining = sum(coop[name]["base"] - zero_shot[name]["base"] >= GAIN for name in zero_shot)
+    losing = sum(coop[name]["new"] < zero_shot[name]["new"] for name in zero_shot)
+    return (
         Criterion(
             f"datasets on whose base CoOp gains {GAIN:g} points",
             f"{GAINING} of {count}",
@@ -74,7 +87,7 @@ def criteria(records: Iterable[Mapping[str, Any]]) -> list[Criterion]:
             str(losing),
             losing >= LOSING,
         ),
-    ]
+    )
 
 
 def criteria_table(found: Iterable[Criterion]) -> str:

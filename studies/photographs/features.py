@@ -82,12 +82,13 @@ def encode(tower: ImageEncoder, pictures: Sequence[Picture], folder: Path) -> No
         path = aside / f"{start:08}.npy"
         if not path.exists():
             rows = io.BytesIO()
-            np.save(rows, _rows(tower, pictures[start : start + CHUNK]))
+            np.save(rows, encoded(tower, pictures[start : start + CHUNK]))
             write_whole(path, rows.getvalue())
     aside.rename(folder)
 
 
-def _rows(tower: ImageEncoder, pictures: Sequence[Picture]) -> NDArray[np.float16]:
+def encoded(tower: ImageEncoder, pictures: Sequence[Picture]) -> NDArray[np.float16]:
+    """Return the unit features (n, E) of pictures, batch after batch."""
     parts = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
     encoded = [
         tower.encode(np.stack([tower.pixels(decode(one), None) for one in part])) for part in parts

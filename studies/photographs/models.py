@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
@@ -130,17 +131,22 @@ def whole_weights(own: Path, model: str, path: Path) -> Path:
 def pictures(photos: Path, out: Path, model: str, say: Say) -> Pictures:
     """Return all that pre-training sees: nothing that stands among test pictures, too."""
     found = features(photos, "pretrain", model, out / "features", say)
-    tested = frozenset(_also_tested(photos, out, say))
-    labels, kept, first = list[int](), list[bool](), 0
+    labels, first = list[int](), 0
     for dataset in DATASETS:
-        for picture in read_part(photos, dataset, "pretrain"):
-            labels.append(first + picture.label)
-            kept.append(picture.path not in tested)
+        labels += (first + one.label for one in read_part(photos, dataset, "pretrain"))
         first += len(class_names(photos, dataset))
+    kept = not_tested(photos, out, say)
     rows = np.concatenate(list(found.values()))[kept]
     weight, bias = small.imagenet_classifier(tower_of(model))
     logits = LENGTH * torch.from_numpy(rows) @ weight.float().T + bias.float()
     return Pictures(rows, np.array(labels)[kept], logits.numpy())
+
+
+def not_tested(photos: Path, out: Path, say: Say) -> NDArray[np.bool_]:
+    """Return which pretrain pictures (n) stand among no test pictures, in the parts' order."""
+    tested = frozenset(_also_tested(photos, out, say))
+    paths = (one.path for dataset in DATASETS for one in read_part(photos, dataset, "pretrain"))
+    return np.array([path not in tested for path in paths])
 
 
 def _also_tested(photos: Path, out: Path, say: Say) -> list[str]:

@@ -21,6 +21,7 @@ from studies.photographs.sections import (
     datasets_table,
     developed,
     few_shot_contrasts,
+    prompted_students,
     seen_all,
 )
 from studies.records import (
@@ -40,7 +41,11 @@ METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_
 
 
 def write_page(
-    runs: Mapping[str, Run], about: str, docs: Path = Path("docs"), method: str = OURS
+    runs: Mapping[str, Run],
+    about: str,
+    docs: Path = Path("docs"),
+    method: str = OURS,
+    prompted: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write photographs.md, photographs.json and the pictures shown; return their paths.
 
@@ -50,6 +55,7 @@ def write_page(
         about: commit and machine.
         docs: the folder to write into.
         method: the one whose confusions are shown.
+        prompted: what `studies.photographs.vit_measures` found of the students with a ViT.
 
     Raises:
         UserError: a run was not compared, or with other parameters, or of what its classifiers
@@ -67,7 +73,8 @@ def write_page(
         name: mistakes(evidence.params, evidence.work, name, method)
         for name in halved[EVIDENCE].datasets()
     }
-    text = page(runs, records, halved, confusions(wrong, method, len(evidence.params.seeds)), about)
+    confused = confusions(wrong, method, len(evidence.params.seeds))
+    text = page(runs, records, halved, confused, about, prompted)
     contents = {
         "photographs.md": text.encode(),
         "photographs.json": canonical_json(records | ({"ood": detected} if detected else {})),
@@ -94,6 +101,7 @@ def page(
     measures: Mapping[str, Measures],
     confused: Iterable[str],
     about: str,
+    prompted: Mapping[str, Any] | None = None,
 ) -> str:
     """Return photographs.md.
 
@@ -103,6 +111,7 @@ def page(
         measures: of base to new and of transfer, by run.
         confused: what is said of confusions.
         about: commit and machine.
+        prompted: of the students with a ViT, where they were measured.
     """
     parts = [
         "# Photographs",
@@ -120,6 +129,7 @@ def page(
         *(folded(title, shown) for title, shown in _tables(records, measures)),
         "## What is taken for what",
         *confused,
+        *(prompted_students(prompted) if prompted else ()),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from fdbpl.methods.registry import title_of
@@ -14,8 +15,10 @@ from fdbpl.system.workspace import Workspace
 from studies.contrasts import BARE, OURS, TEMPLATE, Contrast
 from studies.measures import Measures
 from studies.photographs.confusions import MOST, Mistakes
+from studies.photographs.criteria import criteria, criteria_table
 from studies.tables import accuracies, by_dataset
 
+TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 RIVALS = ("kdpl", "coop", TEMPLATE, BARE)
 PAIRS = (("H", "joint H"), ("base", "new"), ("joint base", "joint new"))
 
@@ -94,3 +97,44 @@ def confusions(wrong: Mapping[str, Mistakes], method: str, seeds: int) -> Iterat
         f"{'; '.join(map(str, found.confusions[:MOST])) or 'nothing'}."
         for name, found in wrong.items()
     )
+
+
+def prompted_students(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what students are that take prompts in both towers, and what they know by names.
+
+    Args:
+        found: what `studies.photographs.vit_measures.measures` returned.
+    """
+    tower, students, teacher = found["tower"], found["students"], found["teacher"]
+    yield "## Students that take prompts in both towers"
+    yield (
+        "An EfficientNet takes no prompt tokens. For methods that prompt the image tower, too, "
+        f"there is a Vision Transformer ({tower['image_size']} pixels, patches of "
+        f"{tower['patch_size']}, {tower['layers']} layers of width {tower['width']}), trained on "
+        "views of pretrain pictures to have the EfficientNet's features; its text tower is the "
+        "pair's student's, told names rarely, or the small student's, told well. Zero-shot "
+        "accuracy over all classes of the test pictures, and the mean cosine of both towers' "
+        "features of them:"
+    )
+    columns = [(told, one) for told in students for one in ("efficientnet", "vit")]
+    heads = [f"{told}, {TOWERS[one]}" for told, one in columns]
+    cosines = [f"{told}, cosine" for told in students]
+    rows = [
+        (
+            name,
+            *(f"{_joint(students[told][one][name]):.1f}" for told, one in columns),
+            f"{_joint(cell):.1f}",
+            *(f"{students[told]['cosine'][name]:.2f}" for told in students),
+        )
+        for name, cell in teacher.items()
+    ]
+    yield markdown([("dataset", *heads, "teacher", *cosines), *rows])
+    for told, student in students.items():
+        yield f"What was wanted of the pair, with the ViT and the text tower {told}:"
+        methods = {"zero_shot": {"datasets": student["vit"]}, "teacher": {"datasets": teacher}}
+        yield criteria_table(criteria([methods]))
+
+
+def _joint(cell: Mapping[str, Any]) -> float:
+    """Return the mean of both halves' accuracies where all classes compete."""
+    return fmean(cell["joint"][half] for half in ("base", "new"))

@@ -4,7 +4,6 @@ The loss is cross-entropy between pictures and captions, both ways, over all cap
 a caption is right for every picture that it is true of.
 """
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from torch.nn.functional import normalize
 
 from fdbpl.clip import small
 from fdbpl.clip.model import quiet_about_random_start
-from fdbpl.system.files import write_whole
 from studies.photographs.batches import Batch, Recipe, Rows, Sampler
 from studies.photographs.captions import Captions, Subject
+from studies.photographs.resuming import groups, keep, resume, share_of_rate
 from studies.photographs.text_tower import Floats, Projection, TextTower, with_small_stream
 
 
@@ -103,12 +102,8 @@ def train(
     learned = nn.ModuleDict({"text": tower, "image": projection})
     trained = [one for name, one in learned.named_parameters() if ".visual." not in name]
     trained = [one for one in trained if one is not tower.network.token_embedding.weight]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, recipe.lr, (0.9, 0.98))
-    first = _resume(checkpoint, trained, optimiser)
+    optimiser = torch.optim.AdamW(groups(trained, recipe.weight_decay), recipe.lr, (0.9, 0.98))
+    first = resume(checkpoint, trained, optimiser)
     inputs = projection.inputs(torch.from_numpy(pictures.features))
     logits_of_imagenet = torch.from_numpy(pictures.imagenet)
     sampler = Sampler(pictures.labels, subjects, recipe)
@@ -116,7 +111,7 @@ def train(
         rng = np.random.Generator(np.random.Philox(key=[recipe.seed, step]))
         hidden = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * _share_of_rate(step, recipe.steps)
+            group["lr"] = recipe.lr * share_of_rate(step, recipe.steps)
         batch = sampler.draw(rng)
         names = rng.choice(len(imagenet), recipe.imagenet, replace=False)
         texts = tower(captions.draw(rng, np.concatenate([batch.subjects, len(subjects) + names])))
@@ -137,7 +132,7 @@ def train(
             tower.network.logit_scale.clamp_(max=math.log(100))
         report(step + 1, recipe.steps)
         if (step + 1) % EVERY == 0:
-            _keep(checkpoint, step + 1, trained, optimiser)
+            keep(checkpoint, step + 1, trained, optimiser)
     found = {**with_small_stream(tower.tensors()), "visual.head.proj.weight": projection.matrix()}
     return {name: _stored(tensor) for name, tensor in found.items()}
 
@@ -150,31 +145,6 @@ def _network(model: str) -> Any:
         return open_clip.create_model(model)
 
 
-def _share_of_rate(step: int, steps: int, warm: float = 0.08) -> float:
-    """Return the learning rate's share: up in a straight line, then down along a cosine."""
-    done = (step + 1) / steps
-    return done / warm if done < warm else (1 + math.cos(math.pi * (done - warm) / (1 - warm))) / 2
-
-
 def _stored(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     return (tensor.half() if tensor.is_floating_point() else tensor.int()).contiguous()
-
-
-def _keep(path: Path, step: int, trained: Sequence[Tensor], optimiser: Any) -> None:
-    kept = io.BytesIO()
-    tensors = [one.detach() for one in trained]
-    torch.save({"step": step, "trained": tensors, "optimiser": optimiser.state_dict()}, kept)
-    write_whole(path, kept.getvalue())
-
-
-def _resume(path: Path, trained: Sequence[Tensor], optimiser: Any) -> int:
-    """Bring a training to where its checkpoint left it; return the next step, 0 without one."""
-    if not path.exists():
-        return 0
-    found = torch.load(path, weights_only=True)
-    with torch.no_grad():
-        for one, kept in zip(trained, found["trained"], strict=True):
-            one.copy_(kept)
-    optimiser.load_state_dict(found["optimiser"])
-    return int(found["step"])
