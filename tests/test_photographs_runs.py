@@ -16,7 +16,7 @@ from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from studies.contrasts import OURS
-from studies.photographs import runs
+from studies.photographs import runs, vit
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
 from studies.photographs.runs import (
     EVERY,
@@ -55,7 +55,10 @@ def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params)
     suits = {name for name, one in METHODS.items() if one.sees != "prompted"}
     assert {*EVERY, IMPORTED} == suits
     assert OURS in run.methods
-    assert (params.student.architecture, params.teacher.architecture) == small.MODELS
+    student = vit.ARCHITECTURE if run.prompted else small.MODELS[0]
+    assert (params.student.architecture, params.teacher.architecture) == (student, small.MODELS[1])
+    seen = {METHODS[one].sees for one in run.methods}
+    assert ("prompted" in seen) == run.prompted
     assert params.teacher.weights == "small"
     for name in run.datasets:
         assert params.data.own[name].template == DATASETS[name].template

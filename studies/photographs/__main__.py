@@ -21,7 +21,7 @@ from studies.photographs.shifts import SHIFTS
 from studies.photographs.trials import write_trials
 from studies.photographs.vit_measures import measures_in, write_measures
 
-STEPS = ("models", "card", "trials", *runs.RUNS, "vit", "page")
+STEPS = ("models", "card", "trials", "vit", *runs.RUNS, "page")
 """In this order; each needs those before it, and finds again what they made."""
 
 FROZEN = Path(__file__).with_name("frozen.json")
@@ -73,16 +73,16 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
     if "trials" in wanted:
         path = write_trials(photos, out, student, Path("docs"), _about(), click.echo)
         click.echo(f"Written: {path}")
+    if "vit" in wanted:
+        made = vit.make(photos, out, student, vit.RECIPE, click.echo)
+        path = write_measures(photos, out, student, made, click.echo)
+        click.echo(f"Written: {path}")
     asked = [name for name in runs.RUNS if name in wanted]
     if asked:
         runs.unpack_all(photos, out, click.echo)
     for name in asked:
         params = runs.parameters(runs.RUNS[name], out, student)
         runs.execute(name, params, out, jobs, click.echo)
-    if "vit" in wanted:
-        made = vit.make(photos, out, student, vit.RECIPE, click.echo)
-        path = write_measures(photos, out, student, made, click.echo)
-        click.echo(f"Written: {path}")
     if "page" in wanted:
         _page(out, student)
 

@@ -17,6 +17,7 @@ from studies.photographs.sections import (
     LIMITS,
     PAIRS,
     Run,
+    both_towers,
     confusions,
     datasets_table,
     developed,
@@ -34,7 +35,7 @@ from studies.records import (
 from studies.tables import accuracies, by_dataset, folded, ood, transfer
 
 EVIDENCE, DEVELOPMENT, SECOND, FEW_SHOT = "evidence", "development", "caltech", "few_shot"
-SEEN_ALL = "transductive"
+SEEN_ALL, BOTH = "transductive", "both_towers"
 """The names of runs. The second is of another source of a transfer."""
 
 METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_shot.png"
@@ -130,6 +131,7 @@ def page(
         "## What is taken for what",
         *confused,
         *(prompted_students(prompted) if prompted else ()),
+        *(both_towers(records[BOTH], measures[BOTH]) if BOTH in records else ()),
     ]
     return "\n\n".join(parts) + "\n"
 

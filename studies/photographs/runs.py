@@ -17,6 +17,7 @@ from fdbpl.stages.compare import compare
 from fdbpl.stages.ood import ood
 from fdbpl.system.workspace import Workspace
 from studies.contrasts import COMPARED
+from studies.photographs import vit
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
 from studies.photographs.processes import processes
 from studies.photographs.shifts import SHIFTS, TABLE, write_shifted
@@ -36,6 +37,8 @@ CURVES = (
 )
 """Methods that have a curve over shots: those that learn no context, and three that do."""
 LABEL_FREE = tuple(name for name in TOLD if not METHODS[name].labelled)
+PROMPTED = tuple(name for name, one in METHODS.items() if one.sees == "prompted")
+"""Methods that prompt the image tower."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Run:
         source: a dataset whose cached regions methods may know, and nothing else of it; without,
             that is the first of those learned on.
         methods: that are learned and measured.
+        prompted: whether the student is the one with a Vision Transformer.
     """
 
     datasets: tuple[str, ...]
@@ -62,6 +66,7 @@ class Run:
     with_ood: bool = False
     source: str | None = None
     methods: tuple[str, ...] = EVERY
+    prompted: bool = False
 
 
 RUNS: Mapping[str, Run] = {
@@ -70,6 +75,12 @@ RUNS: Mapping[str, Run] = {
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True, methods=TOLD),
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16), methods=CURVES),
     "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
+    "both_towers": Run(
+        EVIDENCE,
+        (BASE_TO_NEW.name, TRANSDUCTIVE.name),
+        methods=("zero_shot", "teacher", "template_bridge", "coop", "kdpl", "fdbpl", *PROMPTED),
+        prompted=True,
+    ),
 }
 
 
@@ -78,9 +89,13 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
 
     Args:
         run: which.
-        out: holds pictures and region store.
+        out: holds pictures, region store and the student with a Vision Transformer.
         student: the weights of the evidence's student.
     """
+    model: dict[str, Any] = {"architecture": STUDENT, "weights": str(student), "activation": "gelu"}
+    if run.prompted:
+        vit.register()
+        model = vit.params_of(vit.weights_in(out)[vit.WELL]).model_dump()
     shifted = [f"{run.datasets[0]}-{shift}" for shift in SHIFTS] if run.shifted else []
     datasets = list(dict.fromkeys([*run.datasets, run.source or run.datasets[0]]))
     own: dict[str, Any] = {
@@ -106,7 +121,7 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
             "shots": list(run.shots) if len(run.shots) > 1 else run.shots[0],
             "data": {"own": own},
             "regions": {"per_image": 5},
-            "student": {"architecture": STUDENT, "weights": str(student), "activation": "gelu"},
+            "student": model,
             "teacher": {"architecture": TEACHER, "weights": "small"},
             "cache": {"store": str(out / "store"), "batch": 32},
             "train": {"lr": 0.01, "epochs": 25, "batch": 32},
@@ -159,7 +174,7 @@ def execute(
                 if stage in ("prepare_crops", "cache_teacher")
                 else [one for one in datasets if one in whole.datasets]
             )
-            waiting = [pool.submit(run_stage, stage, params, work, one) for one in of_stage]
+            waiting = [pool.submit(_stage, stage, params, work, one) for one in of_stage]
             for future in waiting:
                 for line in future.result():
                     say(f"{name}, {stage.replace('_', ' ')}: {line}")
@@ -168,3 +183,9 @@ def execute(
         ood(whole, work)
     say(f"{name}: compared")
     return work
+
+
+def _stage(stage: str, params: Params, work: Workspace, dataset: str) -> list[str]:
+    """Run a stage in a process that may know no architecture of the study's yet."""
+    vit.register()
+    return run_stage(stage, params, work, dataset)

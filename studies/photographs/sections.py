@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from statistics import fmean
 from typing import Any
 
-from fdbpl.methods.registry import title_of
+from fdbpl.methods.registry import METHODS, title_of
+from fdbpl.protocols.transductive import TRANSDUCTIVE
 from fdbpl.reporting import few_shot, tables
 from fdbpl.reporting.protocols import SEEN
 from fdbpl.reporting.tables import markdown
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from fdbpl.system.workspace import Workspace
-from studies.contrasts import BARE, OURS, TEMPLATE, Contrast
+from studies.contrasts import BARE, OURS, TEMPLATE, WHOLE, Contrast, sentences
 from studies.measures import Measures
 from studies.photographs.confusions import MOST, Mistakes
 from studies.photographs.criteria import criteria, criteria_table
-from studies.tables import accuracies, by_dataset
+from studies.tables import accuracies, by_dataset, folded
 
 TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 RIVALS = ("kdpl", "coop", TEMPLATE, BARE)
@@ -133,6 +135,23 @@ def prompted_students(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"What was wanted of the pair, with the ViT and the text tower {told}:"
         methods = {"zero_shot": {"datasets": student["vit"]}, "teacher": {"datasets": teacher}}
         yield criteria_table(criteria([methods]))
+
+
+def both_towers_contrasts(measures: Measures) -> Iterator[Contrast]:
+    """Yield what is said of methods that prompt both towers, against text prompts and none."""
+    prompted = [one for one in measures.methods() if METHODS[one].sees == "prompted"]
+    for method, rival in product(prompted, (TEMPLATE, "coop", "kdpl", BARE)):
+        pairs = {f"in {one}": ((one, method), (one, rival)) for one in WHOLE}
+        yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
+
+
+def both_towers(record: Any, measures: Measures) -> Iterator[str]:
+    """Yield what methods that prompt both towers reach, beside text prompts of the same student."""
+    yield accuracies(measures)
+    yield sentences(both_towers_contrasts(measures), measures)
+    shown = [by_dataset(measures, pair) for pair in PAIRS]
+    yield folded("By dataset", shown)
+    yield folded("Transductive", seen_all(record[TRANSDUCTIVE.name]))
 
 
 def _joint(cell: Mapping[str, Any]) -> float:

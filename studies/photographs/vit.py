@@ -206,8 +206,12 @@ def make(photos: Path, out: Path, pair: Path, recipe: Recipe, say: Say) -> dict[
     """
     students = text_students(pair)
     tower = load_file(trained_tower(photos, out, students, recipe, say))
-    found = {}
+    found = weights_in(out)
     for head, (told, student) in enumerate(students.items()):
-        found[told] = out / "vit" / f"{told.replace(' ', '-')}.safetensors"
         write_whole(found[told], save(whole(tower, head, student)))
     return found
+
+
+def weights_in(out: Path) -> dict[str, Path]:
+    """Return where the students' weights lie, by what their text towers were told."""
+    return {told: out / "vit" / f"{told.replace(' ', '-')}.safetensors" for told in (RARELY, WELL)}
