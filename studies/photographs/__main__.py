@@ -81,6 +81,8 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
         runs.execute(name, params, out, jobs, click.echo)
     if "vit" in wanted:
         made = vit.make(photos, out, student, vit.RECIPE, click.echo)
+        for told, path in made.items():
+            _compare(f"ViT, {told}", path)
         path = write_measures(photos, out, student, made, click.echo)
         click.echo(f"Written: {path}")
     if "page" in wanted:
