@@ -75,6 +75,8 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
         click.echo(f"Written: {path}")
     if "vit" in wanted:
         made = vit.make(photos, out, student, vit.RECIPE, click.echo)
+        for told, path in made.items():
+            _compare(f"ViT, {told}", path)
         path = write_measures(photos, out, student, made, click.echo)
         click.echo(f"Written: {path}")
     asked = [name for name in runs.RUNS if name in wanted]

@@ -40,7 +40,7 @@ CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
 RARELY, WELL = "told rarely", "told well"
 """Whose text tower a student has: the pair's, or the packaged small student's."""
 
-RECIPE = Recipe(seed=4, steps=3400, first=900)
+RECIPE = Recipe(seed=4, steps=8000, first=900)
 
 Say = Callable[[str], None]
 VISUAL = "visual."
