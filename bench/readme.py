@@ -15,6 +15,7 @@ from bench import finding
 from bench.end_to_end import RUNS
 from bench.overview import overview
 from fdbpl.cli.options import Command
+from fdbpl.methods.registry import title_of
 from fdbpl.reporting.tables import averages_table
 from fdbpl.settings.params import DEFAULT_PATH, read_params
 from fdbpl.stages.summary import read_summary
@@ -22,7 +23,7 @@ from fdbpl.system.files import write_whole
 from fdbpl.system.workspace import Workspace
 from studies.contrasts import BARE, OURS, OWN, TEMPLATE
 from studies.measures import Measures
-from studies.records import read_measures, read_photographs
+from studies.records import few_shot_measures, read_measures, read_photographs
 from studies.results import PHOTOGRAPHS
 
 CROPS = (1, 10, 50)
@@ -50,6 +51,9 @@ SHOWN = (
 )
 """Methods whose averages a first reader needs; docs/photographs.md has them all."""
 
+BY_SHOTS = ("zero_shot", "linear_probe", "gda", "template_bridge", "fdbpl", "teacher")
+"""Likewise, of accuracies over shots."""
+
 
 @click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[step=FILE end_to_end=FILE]")
@@ -62,7 +66,10 @@ def main(words: tuple[str, ...]) -> None:
     evidence = measures.only(lambda name: name not in params.development)
     if PHOTOGRAPHS.exists():
         photographed = read_photographs(PHOTOGRAPHS)[0]
-        shown = averages(_read(PHOTOGRAPHS)["evidence"], photographed.datasets())
+        record = _read(PHOTOGRAPHS)
+        shown = averages(record["evidence"], photographed.datasets())
+        if "few_shot" in record:
+            shown += f"\n{by_shots(few_shot_measures(record['few_shot']))}"
         finding.put("photographs", f"{parts(photographed)}\n{shown}", page)
     comparison, picture = read_summary(Workspace(Path()).comparison, "dvc repro"), io.BytesIO()
     finding.put("parts", parts(evidence), page)
@@ -96,6 +103,21 @@ def averages(comparison: dict[str, Any], datasets: list[str]) -> str:
         f"and {len(seeds)} seeds, per cent;\n[photographs](docs/photographs.md) has those of all "
         f"{len(comparison['methods'])} methods:\n\n"
         f"{averages_table({'methods': methods}, datasets)}\n"
+    )
+
+
+def by_shots(measured: Measures) -> str:
+    """Return the averages by shots of each class, all learned, of the methods `BY_SHOTS`."""
+    shots = sorted(measured.found, key=lambda name: int(name.split()[0]))
+    heads = {"method": "method", **{name: name for name in shots}}
+    rows = [
+        {"method": title_of(method)} | {name: measured.mean(name, method) for name in shots}
+        for method in BY_SHOTS
+    ]
+    return (
+        "All classes learned, all competing, from few pictures of each. GDA and the linear probe "
+        "read their\nlabels, the bridge and ours none:\n\n"
+        f"{finding.rows(heads, rows)}\n"
     )
 
 

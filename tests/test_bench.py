@@ -30,6 +30,7 @@ from fdbpl.clip.prompting import PlainText
 from fdbpl.clip.tokens import tokenize_prompts
 from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.settings.params import Params, check_params
+from studies.measures import Measures
 
 NAMES = ("cat", "dog", "maltese puppy", "sea side villa", "red")
 
@@ -209,6 +210,14 @@ def test_the_readme_shows_the_averages_of_some_methods() -> None:
     assert table[2:] == [title_of(name) for name in readme.SHOWN]
     assert "4 datasets of photographs on which no choice was made and 3 seeds" in text
     assert f"all {len(METHODS)} methods" in text
+
+
+def test_the_readme_shows_curves_of_some_methods() -> None:
+    of_all = {n: {name: {"a": n, "b": n + 1} for name in readme.BY_SHOTS} for n in (16, 2)}
+    text = readme.by_shots(Measures(None, {f"{n} shots": of for n, of in of_all.items()}))
+    table = [line for line in text.splitlines() if line[:1] == "|"]
+    assert table[0] == "| method | 2 shots | 16 shots |"
+    assert table[2:] == [f"| {title_of(name)} | 2.50 | 16.5 |" for name in readme.BY_SHOTS]
 
 
 def test_the_readme_quotes_runs_beside_steps() -> None:
