@@ -42,6 +42,8 @@ class Measures:
         if not measure.endswith("H"):
             return self.found.get(measure, {}).get(method, {})
         base, new = (self.values(measure[:-1] + half, method) for half in ("base", "new"))
+        if not base:
+            return {}
         return dict(zip(base, linearised_h([*base.values()], [*new.values()]), strict=True))
 
     def mean(self, measure: str, method: str) -> float | None:
