@@ -80,19 +80,21 @@ def image_features(
         UserError: no image, one that cannot be read, a device that is not there, or a tower
             whose last projection cannot be left out.
     """
-    parts = _parts(images)
+    pictures = _listed(images)
     require_device(device)
-    encoder = ImageEncoder(
-        clip,
-        precision="fp32",
-        batch_size=len(parts[0]),
-        device=device,
-        before_projection=before_projection,
-    )
-    encode = encoder.encode
+    batch = min(AT_ONCE, len(pictures))
     if prompts is not None:
-        encode = PromptedEncoder(clip, prompts, device)
-    views = ([encoder.pixels(opened(one), None) for one in part] for part in parts)
+        encode = PromptedEncoder(clip, prompts, device).__call__
+    else:
+        encode = ImageEncoder(
+            clip,
+            precision="fp32",
+            batch_size=batch,
+            device=device,
+            before_projection=before_projection,
+        ).encode
+    parts = [pictures[start : start + batch] for start in range(0, len(pictures), batch)]
+    views = ([clip.preprocessing.pixels(opened(one)) for one in part] for part in parts)
     return np.concatenate([encode(np.stack(part)) for part in views])
 
 
@@ -106,14 +108,11 @@ def image_pixels(clip: ClipModel, images: Pictures) -> NDArray[np.uint8]:
     Raises:
         UserError: no image, or one that cannot be read.
     """
-    parts = _parts(images)
-    views = [clip.preprocessing.view(opened(one)) for part in parts for one in part]
-    return np.stack(views)
+    return np.stack([clip.preprocessing.view(opened(one)) for one in _listed(images)])
 
 
-def _parts(images: Pictures) -> list[Any]:
-    """Return the pictures in parts that are encoded together."""
+def _listed(images: Pictures) -> list[Any]:
     pictures = listed(images)
     if not pictures:
         raise UserError("images is empty, wanted at least one picture.")
-    return [pictures[start : start + AT_ONCE] for start in range(0, len(pictures), AT_ONCE)]
+    return pictures
