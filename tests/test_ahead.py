@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdbpl.system.ahead import ahead
+from tests.threads import threads_end
 
 
 @settings(max_examples=20)
@@ -51,4 +52,16 @@ def test_threads_end_with_whoever_stops_reading() -> None:
     results = ahead(lambda job: job, count(), 4)
     next(results)
     results.close()
-    assert threading.active_count() == before
+    threads_end(before)
+
+
+def test_an_abandoned_reader_waits_for_no_thread() -> None:
+    # as when the garbage collector closes it in a thread that is just beginning
+    go_on, before = threading.Event(), threading.active_count()
+    results = ahead(lambda job: job == 0 or go_on.wait(20), count(), 2)
+    next(results)
+    results.close()
+    assert not go_on.is_set()
+    assert threading.active_count() > before
+    go_on.set()
+    threads_end(before)

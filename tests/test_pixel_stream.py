@@ -22,6 +22,7 @@ from fdbpl.cache.place import Place
 from fdbpl.methods.features import in_order
 from fdbpl.methods.pixels import CachedPixels
 from fdbpl.system.errors import UserError
+from tests.threads import threads_end
 
 ROWS = 120
 ROW_BYTES = 3 * 16 * 16
@@ -137,7 +138,7 @@ def test_damage_far_ahead_or_leaving_early_ends_the_reading(tmp_path: Path, held
     early = PixelStream(cache, memory=1, held=held).in_order(steps)
     next(early)
     early.close()  # leaves no thread
-    assert threading.active_count() == before
+    threads_end(before)
     shard.unlink()
     with pytest.raises(DamagedShard, match=rf"{shard.name}.*missing"):
         PixelStream(open_cache(tmp_path / "c"), held=held).take(np.array([ROWS - 1]))

@@ -21,6 +21,7 @@ from fdbpl.methods.features import (
     in_order,
 )
 from fdbpl.training.schedule import epoch_steps
+from tests.threads import threads_end
 
 ROWS, DIM = 120, 6
 FEATURES = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("<f2")
@@ -134,7 +135,7 @@ def test_damage_far_ahead_or_leaving_early_ends_the_reading_there(tmp_path: Path
     early = FeatureStream(cache, "train", memory=1).in_order(list(np.arange(ROWS).reshape(12, 10)))
     next(early)
     early.close()  # leaves no thread
-    assert threading.active_count() == before
+    threads_end(before)
 
 
 @given(

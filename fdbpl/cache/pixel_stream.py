@@ -16,6 +16,7 @@ import numpy as np
 from fdbpl.cache.cache import Cache, Rows
 from fdbpl.cache.pixels import COLUMN, DTYPE, PAYLOAD, Views, add_green
 from fdbpl.cache.stream import windows
+from fdbpl.system.ahead import threads_of_generator
 from fdbpl.system.errors import UserError
 
 THREADS = 2
@@ -70,8 +71,7 @@ class PixelStream:
         Closing the iterator ends the reading. Raises as `take` does.
         """
         parts = windows([rows.size for rows in steps], self.window_rows)
-        pool = ThreadPoolExecutor(self._threads, "fdbpl-pixels")
-        try:
+        with threads_of_generator(self._threads, "fdbpl-pixels") as pool:
             begun = deque(self._begin(pool, steps[part]) for part in islice(parts, 2))
             while begun:
                 found, jobs = begun.popleft()
@@ -80,8 +80,6 @@ class PixelStream:
                 begun.extend(self._begin(pool, steps[part]) for part in islice(parts, 1))
                 while found:
                     yield found.popleft()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _begin(
         self, pool: ThreadPoolExecutor, steps: Sequence[Rows]

@@ -7,7 +7,7 @@ used. The order itself is the caller's: the same steps give the same numbers und
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import zip_longest
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdbpl.cache.cache import Cache, Rows
+from fdbpl.system.ahead import threads_of_generator
 
 FIRST_ROWS = 32
 
@@ -47,7 +48,7 @@ class FeatureStream:
         Closing the iterator ends the reading. Raises as `take` does.
         """
         parts = [steps[part] for part in windows([rows.size for rows in steps], self.window_rows)]
-        with ThreadPoolExecutor(1, "fdbpl-stream") as reader:
+        with threads_of_generator(1, "fdbpl-stream") as reader:
             ahead: Future[tuple[Rows, Array]] | None = None
             for part, following in zip_longest(parts, parts[1:]):
                 distinct, features = (ahead or reader.submit(self._read, part)).result()
