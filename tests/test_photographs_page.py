@@ -21,7 +21,7 @@ from studies.contrasts import FAILS, HOLDS, UNKNOWN, contrasts, verdicts
 from studies.measures import Measures
 from studies.photographs.confusions import mistakes
 from studies.photographs.page import write_page
-from studies.photographs.sections import Run, both_towers
+from studies.photographs.sections import Run
 from studies.records import read_measures, read_photographs, transductive_measures
 
 METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
@@ -37,7 +37,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
         "caltech": (["fish", "fish-inked"], ["transfer"], [2]),
         "few_shot": (["birds", "fish"], ["all-classes"], [1, 2]),
         "transductive": (["birds", "fish"], ["transductive"], [2]),
-        "both_towers": (["birds", "fish"], ["base-to-new", "transductive"], [2]),
     }
     found = {}
     for name, (datasets, protocols, shots) in drawn.items():
@@ -205,18 +204,3 @@ def test_what_seeing_all_classes_brings_is_told(runs: Mapping[str, Run], docs: P
     gaps = transductive_measures(record).difference(("H", "fdbpl"), ("H", "zero_shot"))
     (line,) = [one for one in told.splitlines() if "FDBPL, ours against zero-shot: " in one][:1]
     assert f"in H {gaps}" in line
-
-
-def test_prompts_in_both_towers_have_a_part_of_their_own(docs: Path) -> None:
-    record = json_of(docs / "photographs.json")["both_towers"]
-    measures = transductive_measures(record["methods"])
-    prompted = Measures(
-        None,
-        {name: {**found, "ivlp": found["coop"]} for name, found in measures.found.items()},
-    )
-    said = "\n".join(both_towers(record, prompted))
-    gap = prompted.difference(("joint H", "ivlp"), ("joint H", "zero_shot"))
-    assert "IVLP against zero-shot: " in said
-    assert f"in joint H {gap}" in said
-    assert "IVLP against CoOp: is not distinguishable from it in H +0.00" in said
-    assert "### Transductive" in said

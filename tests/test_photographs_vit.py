@@ -20,9 +20,9 @@ from fdbpl.clip.prompted_image import PromptedImage
 from fdbpl.clip.vectors import template_vectors
 from studies.photographs import __main__ as command
 from studies.photographs import features, views, vit, vit_measures
+from studies.photographs.both_towers import prompted_students
 from studies.photographs.distilling import Recipe
 from studies.photographs.parts import DATASETS
-from studies.photographs.sections import prompted_students
 from studies.photographs.vit import RARELY, WELL, make, params_of
 
 RECIPE = Recipe(seed=1, steps=2, batch=3)

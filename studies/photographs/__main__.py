@@ -12,8 +12,9 @@ from fdbpl.cli.options import Command
 from fdbpl.clip.model import state_digest
 from fdbpl.system.machine import commit, machine
 from studies.photographs import models, runs, vit
+from studies.photographs.both_towers import write_both_towers
 from studies.photographs.card import write_card
-from studies.photographs.page import write_page
+from studies.photographs.page import EVIDENCE, write_page
 from studies.photographs.parts import DATASETS, class_names
 from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
@@ -86,7 +87,7 @@ def main(photos: Path, out: Path, real: Path | None, steps: tuple[str, ...], job
         params = runs.parameters(runs.RUNS[name], out, student)
         runs.execute(name, params, out, jobs, click.echo)
     if "page" in wanted:
-        _page(out, student)
+        _pages(out, student)
 
 
 def _models(photos: Path, out: Path, student: Path, jobs: int) -> None:
@@ -107,14 +108,20 @@ def _compare(name: str, path: Path) -> None:
         click.echo(f"{name}: {digest}, frozen is {frozen.get(name)}: figures will differ")
 
 
-def _page(out: Path, student: Path) -> None:
-    """Write docs/photographs.md and .json of what was run, and the contact sheet, kept in OUT."""
+def _pages(out: Path, student: Path) -> None:
+    """Write the pages of docs/ of what was run, and the contact sheet, kept in OUT."""
     found = {
         name: Run(runs.measured(runs.parameters(run, out, student), run), work)
         for name, run in runs.RUNS.items()
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }
-    for path in write_page(found, _about(), prompted=measures_in(out)):
+    prompted = {name: run for name, run in found.items() if runs.RUNS[name].prompted}
+    written, students = list[Path](), measures_in(out)
+    if EVIDENCE in found:
+        written += write_page({n: run for n, run in found.items() if n not in prompted}, _about())
+    if students is not None:
+        written += write_both_towers(prompted, students, _about())
+    for path in written:
         click.echo(f"Written: {path}")
     shifted = {name: [f"{name}-{shift}" for shift in SHIFTS] for name in runs.SHIFTED}
     write_sheet(out / "data", list(DATASETS), out / "sheet.png", shifted)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from fdbpl.reporting import few_shot
-from fdbpl.system.errors import UserError
 from fdbpl.system.files import canonical_json, write_whole
 from studies.contrasts import OURS, contrasts, sentences, way_to_teacher
 from studies.measures import Measures
@@ -17,12 +16,11 @@ from studies.photographs.sections import (
     LIMITS,
     PAIRS,
     Run,
-    both_towers,
+    compared,
     confusions,
     datasets_table,
     developed,
     few_shot_contrasts,
-    prompted_students,
     seen_all,
 )
 from studies.records import (
@@ -35,7 +33,7 @@ from studies.records import (
 from studies.tables import accuracies, by_dataset, folded, ood, transfer
 
 EVIDENCE, DEVELOPMENT, SECOND, FEW_SHOT = "evidence", "development", "caltech", "few_shot"
-SEEN_ALL, BOTH = "transductive", "both_towers"
+SEEN_ALL = "transductive"
 """The names of runs. The second is of another source of a transfer."""
 
 METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_shot.png"
@@ -46,7 +44,6 @@ def write_page(
     about: str,
     docs: Path = Path("docs"),
     method: str = OURS,
-    prompted: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write photographs.md, photographs.json and the pictures shown; return their paths.
 
@@ -56,14 +53,13 @@ def write_page(
         about: commit and machine.
         docs: the folder to write into.
         method: the one whose confusions are shown.
-        prompted: what `studies.photographs.vit_measures` found of the students with a ViT.
 
     Raises:
         UserError: a run was not compared, or with other parameters, or of what its classifiers
             and caches hold something is missing.
     """
     evidence = runs[EVIDENCE]
-    records = {name: _compared(run) for name, run in runs.items()}
+    records = {name: compared(run) for name, run in runs.items()}
     detected = read_over_all("ood", evidence.work, evidence.params)
     halved = {
         name: read_measures(run.work, run.params)
@@ -75,7 +71,7 @@ def write_page(
         for name in halved[EVIDENCE].datasets()
     }
     confused = confusions(wrong, method, len(evidence.params.seeds))
-    text = page(runs, records, halved, confused, about, prompted)
+    text = page(runs, records, halved, confused, about)
     contents = {
         "photographs.md": text.encode(),
         "photographs.json": canonical_json(records | ({"ood": detected} if detected else {})),
@@ -88,21 +84,12 @@ def write_page(
     return [docs / name for name in contents]
 
 
-def _compared(run: Run) -> Any:
-    record = read_over_all("compare", run.work, run.params)
-    if record is None:
-        path, command = run.work.comparison("json"), run.work.command("compare")
-        raise UserError(f"{path}: nothing was compared. Run {command} first.")
-    return record
-
-
 def page(
     runs: Mapping[str, Run],
     records: Mapping[str, Any],
     measures: Mapping[str, Measures],
     confused: Iterable[str],
     about: str,
-    prompted: Mapping[str, Any] | None = None,
 ) -> str:
     """Return photographs.md.
 
@@ -112,7 +99,6 @@ def page(
         measures: of base to new and of transfer, by run.
         confused: what is said of confusions.
         about: commit and machine.
-        prompted: of the students with a ViT, where they were measured.
     """
     parts = [
         "# Photographs",
@@ -130,8 +116,6 @@ def page(
         *(folded(title, shown) for title, shown in _tables(records, measures)),
         "## What is taken for what",
         *confused,
-        *(prompted_students(prompted) if prompted else ()),
-        *(both_towers(records[BOTH], measures[BOTH]) if BOTH in records else ()),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -17,7 +17,7 @@ from fdbpl.stages.compare import compare
 from fdbpl.stages.ood import ood
 from fdbpl.system.workspace import Workspace
 from studies.contrasts import COMPARED
-from studies.photographs import vit
+from studies.photographs import late, vit
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
 from studies.photographs.processes import processes
 from studies.photographs.shifts import SHIFTS, TABLE, write_shifted
@@ -79,6 +79,13 @@ RUNS: Mapping[str, Run] = {
         EVIDENCE,
         (BASE_TO_NEW.name, TRANSDUCTIVE.name),
         methods=("zero_shot", "teacher", "template_bridge", "coop", "kdpl", "fdbpl", *PROMPTED),
+        prompted=True,
+    ),
+    "late": Run(
+        DEVELOPMENT,
+        (BASE_TO_NEW.name,),
+        seeds=(11, 12, 13),
+        methods=("zero_shot", "teacher", "coop", "promptsrc", *late.NAMES),
         prompted=True,
     ),
 }

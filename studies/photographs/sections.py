@@ -2,25 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
-from statistics import fmean
 from typing import Any
 
-from fdbpl.methods.registry import METHODS, title_of
-from fdbpl.protocols.transductive import TRANSDUCTIVE
+from fdbpl.methods.registry import title_of
 from fdbpl.reporting import few_shot, tables
 from fdbpl.reporting.protocols import SEEN
 from fdbpl.reporting.tables import markdown
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
+from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
-from studies.contrasts import BARE, OURS, TEMPLATE, WHOLE, Contrast, sentences
+from studies.contrasts import BARE, OURS, TEMPLATE, Contrast
 from studies.measures import Measures
 from studies.photographs.confusions import MOST, Mistakes
-from studies.photographs.criteria import criteria, criteria_table
-from studies.tables import accuracies, by_dataset, folded
+from studies.records import read_over_all
+from studies.tables import accuracies, by_dataset
 
-TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 RIVALS = ("kdpl", "coop", TEMPLATE, BARE)
 PAIRS = (("H", "joint H"), ("base", "new"), ("joint base", "joint new"))
 
@@ -42,6 +39,19 @@ class Run:
 
     params: Params
     work: Workspace
+
+
+def compared(run: Run) -> Any:
+    """Return what a run's compare.json holds.
+
+    Raises:
+        UserError: it was not compared, or with other parameters.
+    """
+    record = read_over_all("compare", run.work, run.params)
+    if record is None:
+        path, command = run.work.comparison("json"), run.work.command("compare")
+        raise UserError(f"{path}: nothing was compared. Run {command} first.")
+    return record
 
 
 def few_shot_contrasts(measures: Measures) -> Iterator[Contrast]:
@@ -99,61 +109,3 @@ def confusions(wrong: Mapping[str, Mistakes], method: str, seeds: int) -> Iterat
         f"{'; '.join(map(str, found.confusions[:MOST])) or 'nothing'}."
         for name, found in wrong.items()
     )
-
-
-def prompted_students(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what students are that take prompts in both towers, and what they know by names.
-
-    Args:
-        found: what `studies.photographs.vit_measures.measures` returned.
-    """
-    tower, students, teacher = found["tower"], found["students"], found["teacher"]
-    yield "## Students that take prompts in both towers"
-    yield (
-        "An EfficientNet takes no prompt tokens. For methods that prompt the image tower, too, "
-        f"there is a Vision Transformer ({tower['image_size']} pixels, patches of "
-        f"{tower['patch_size']}, {tower['layers']} layers of width {tower['width']}), trained on "
-        "views of pretrain pictures to have the EfficientNet's features; its text tower is the "
-        "pair's student's, told names rarely, or the small student's, told well. Zero-shot "
-        "accuracy over all classes of the test pictures, and the mean cosine of both towers' "
-        "features of them:"
-    )
-    columns = [(told, one) for told in students for one in ("efficientnet", "vit")]
-    heads = [f"{told}, {TOWERS[one]}" for told, one in columns]
-    cosines = [f"{told}, cosine" for told in students]
-    rows = [
-        (
-            name,
-            *(f"{_joint(students[told][one][name]):.1f}" for told, one in columns),
-            f"{_joint(cell):.1f}",
-            *(f"{students[told]['cosine'][name]:.2f}" for told in students),
-        )
-        for name, cell in teacher.items()
-    ]
-    yield markdown([("dataset", *heads, "teacher", *cosines), *rows])
-    for told, student in students.items():
-        yield f"What was wanted of the pair, with the ViT and the text tower {told}:"
-        methods = {"zero_shot": {"datasets": student["vit"]}, "teacher": {"datasets": teacher}}
-        yield criteria_table(criteria([methods]))
-
-
-def both_towers_contrasts(measures: Measures) -> Iterator[Contrast]:
-    """Yield what is said of methods that prompt both towers, against text prompts and none."""
-    prompted = [one for one in measures.methods() if METHODS[one].sees == "prompted"]
-    for method, rival in product(prompted, (TEMPLATE, "coop", "kdpl", BARE)):
-        pairs = {f"in {one}": ((one, method), (one, rival)) for one in WHOLE}
-        yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
-
-
-def both_towers(record: Any, measures: Measures) -> Iterator[str]:
-    """Yield what methods that prompt both towers reach, beside text prompts of the same student."""
-    yield accuracies(measures)
-    yield sentences(both_towers_contrasts(measures), measures)
-    shown = [by_dataset(measures, pair) for pair in PAIRS]
-    yield folded("By dataset", shown)
-    yield folded("Transductive", seen_all(record[TRANSDUCTIVE.name]))
-
-
-def _joint(cell: Mapping[str, Any]) -> float:
-    """Return the mean of both halves' accuracies where all classes compete."""
-    return fmean(cell["joint"][half] for half in ("base", "new"))

@@ -1,0 +1,141 @@
+"""The page of prompts in both towers: what methods reach, and the student that takes prompts."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from fdbpl.methods.registry import METHODS, title_of
+from fdbpl.reporting.tables import markdown
+from fdbpl.system.files import canonical_json, write_whole
+from studies.contrasts import BARE, EACH, TEMPLATE, WHOLE, Contrast, sentences
+from studies.measures import Measures
+from studies.photographs.criteria import criteria, criteria_table
+from studies.photographs.late import LATE
+from studies.photographs.sections import PAIRS, Run, compared, developed, seen_all
+from studies.records import PHOTOGRAPHS_COMMAND, read_measures
+from studies.tables import accuracies, by_dataset, folded
+
+EVIDENCE, LAYERS = "both_towers", "late"
+"""The names of runs; the second is of tokens at other layers."""
+
+TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
+
+
+def write_both_towers(
+    runs: Mapping[str, Run], students: Mapping[str, Any], about: str, docs: Path = Path("docs")
+) -> list[Path]:
+    """Write both_towers.md and both_towers.json; return their paths.
+
+    Args:
+        runs: "both_towers", "late", or none of them.
+        students: what `studies.photographs.vit_measures.measures` returned.
+        about: commit and machine.
+        docs: the folder to write into.
+
+    Raises:
+        UserError: a run was not compared, or with other parameters.
+    """
+    records = {name: compared(run) for name, run in runs.items()}
+    measures = {name: read_measures(run.work, run.params) for name, run in runs.items()}
+    parts = [
+        "# Prompts in both towers",
+        f"Written by `{PHOTOGRAPHS_COMMAND}` at {about}. No number here was typed by hand; "
+        "[both_towers.json](both_towers.json) holds them all, and more digits.",
+        *(evidence(records[EVIDENCE], measures[EVIDENCE]) if EVIDENCE in runs else ()),
+        *(layers(records[LAYERS], measures[LAYERS]) if LAYERS in runs else ()),
+        *prompted_students(students),
+    ]
+    contents = {
+        "both_towers.md": ("\n\n".join(parts) + "\n").encode(),
+        "both_towers.json": canonical_json(records | {"students": students}),
+    }
+    for name, content in contents.items():
+        write_whole(docs / name, content)
+    return [docs / name for name in contents]
+
+
+def prompted_contrasts(measures: Measures) -> Iterator[Contrast]:
+    """Yield what is said of methods that prompt both towers, against text prompts and none."""
+    prompted = [one for one in measures.methods() if METHODS[one].sees == "prompted"]
+    for method, rival in product(prompted, (TEMPLATE, "coop", "kdpl", BARE)):
+        pairs = {f"in {one}": ((one, method), (one, rival)) for one in WHOLE}
+        yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
+
+
+def evidence(record: Any, measures: Measures) -> Iterator[str]:
+    """Yield what methods that prompt both towers reach, beside text prompts of the same student."""
+    yield "## In plain words, from evidence alone"
+    yield (
+        f"{len(measures.datasets())} datasets of [photographs](photographs.md): "
+        f"{', '.join(measures.datasets())}. The student is the one with a Vision Transformer whose "
+        "text tower was told well. It knows less than that page's, so figures of the two pages are "
+        "not compared."
+    )
+    yield accuracies(measures)
+    yield sentences(prompted_contrasts(measures), measures)
+    yield folded("By dataset", [by_dataset(measures, pair) for pair in PAIRS])
+    if "transductive" in record:
+        yield folded("Transductive", seen_all(record["transductive"]))
+
+
+def layer_contrasts() -> Iterator[Contrast]:
+    """Yield what is said of tokens at other layers."""
+    for one in LATE:
+        pairs = {f"in {name}": ((name, one.__name__), (name, "promptsrc")) for name in EACH}
+        yield Contrast(f"{one.__name__} against {title_of('promptsrc')}", pairs)
+
+
+def layers(record: Any, measures: Measures) -> Iterator[str]:
+    """Yield what tokens at other layers of the image tower give."""
+    yield "## At which layers"
+    yield (
+        "PromptSRC has tokens at the first three quarters of the image tower's layers: nine of "
+        "twelve in the released code, four of six here. Tokens that enter later leave all layers "
+        "before unchanged, so that a step begins at cached activations; what that saves is in "
+        "[performance](performance.md#both-towers)."
+    )
+    yield sentences(layer_contrasts(), measures)
+    yield folded("Layers by dataset", [*developed(record, measures)])
+
+
+def prompted_students(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what students are that take prompts in both towers, and what they know by names.
+
+    Args:
+        found: what `studies.photographs.vit_measures.measures` returned.
+    """
+    tower, students, teacher = found["tower"], found["students"], found["teacher"]
+    yield "## Students that take prompts in both towers"
+    yield (
+        "An EfficientNet takes no prompt tokens. For methods that prompt the image tower, too, "
+        f"there is a Vision Transformer ({tower['image_size']} pixels, patches of "
+        f"{tower['patch_size']}, {tower['layers']} layers of width {tower['width']}), trained on "
+        "views of pretrain pictures to have the EfficientNet's features; its text tower is the "
+        "pair's student's, told names rarely, or the small student's, told well. Zero-shot "
+        "accuracy over all classes of the test pictures, and the mean cosine of both towers' "
+        "features of them:"
+    )
+    columns = [(told, one) for told in students for one in ("efficientnet", "vit")]
+    heads = [f"{told}, {TOWERS[one]}" for told, one in columns]
+    cosines = [f"{told}, cosine" for told in students]
+    rows = [
+        (
+            name,
+            *(f"{_joint(students[told][one][name]):.1f}" for told, one in columns),
+            f"{_joint(cell):.1f}",
+            *(f"{students[told]['cosine'][name]:.2f}" for told in students),
+        )
+        for name, cell in teacher.items()
+    ]
+    yield markdown([("dataset", *heads, "teacher", *cosines), *rows])
+    for told, student in students.items():
+        yield f"What was wanted of the pair, with the ViT and the text tower {told}:"
+        methods = {"zero_shot": {"datasets": student["vit"]}, "teacher": {"datasets": teacher}}
+        yield criteria_table(criteria([methods]))
+
+
+def _joint(cell: Mapping[str, Any]) -> float:
+    """Return the mean of both halves' accuracies where all classes compete."""
+    return fmean(cell["joint"][half] for half in ("base", "new"))

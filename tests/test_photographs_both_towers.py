@@ -1,0 +1,112 @@
+"""The page of prompts in both towers, from workspaces of random vectors."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workspaces import evaluated_workspace, workspace_params
+
+from fdbpl.stages.summary import read_summary
+from fdbpl.system.errors import UserError
+from fdbpl.system.workspace import Workspace
+from studies.measures import Measures
+from studies.photographs import late
+from studies.photographs.both_towers import evidence, layers, write_both_towers
+from studies.photographs.parts import DATASETS
+from studies.photographs.sections import Run
+from studies.records import read_measures
+
+METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
+CELLS = {
+    name: {"base": 50.0, "new": 40.0, "joint": {"base": 30.0, "new": 20.0}} for name in DATASETS
+}
+STUDENTS = {
+    "tower": {"image_size": 64, "patch_size": 16, "layers": 6, "width": 192},
+    "teacher": CELLS,
+    "students": {
+        "told well": {"vit": CELLS, "efficientnet": CELLS, "cosine": dict.fromkeys(DATASETS, 0.5)}
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
+    root, found = tmp_path_factory.mktemp("both"), {}
+    for name, protocols in (
+        ("both_towers", ["base-to-new", "transductive"]),
+        ("late", ["base-to-new"]),
+    ):
+        params = workspace_params(
+            root / name, ["birds", "fish"], protocols=protocols, methods=METHODS
+        )
+        found[name] = Run(params, evaluated_workspace(root / name, params))
+    return found
+
+
+def of_run(run: Run, **names: str) -> tuple[Any, Measures]:
+    """Return a run's record and measures, with methods that stand for others, too."""
+    found = read_measures(run.work, run.params)
+    more = {
+        measure: {**methods, **{name: methods[other] for name, other in names.items()}}
+        for measure, methods in found.found.items()
+    }
+    return read_summary(run.work.comparison, ""), Measures(None, more)
+
+
+def test_the_json_is_what_the_stages_and_the_students_gave(
+    runs: Mapping[str, Run], tmp_path: Path
+) -> None:
+    written = write_both_towers(runs, STUDENTS, "commit abc123", tmp_path)
+    assert [path.name for path in written] == ["both_towers.md", "both_towers.json"]
+    found = json.loads((tmp_path / "both_towers.json").read_text(encoding="utf-8"))
+    wanted = {name: read_summary(run.work.comparison, "") for name, run in runs.items()}
+    assert found == wanted | {"students": STUDENTS}
+    text = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
+    assert (
+        text.index("from evidence alone") < text.index("At which layers") < text.index("Students")
+    )
+    assert str(tmp_path.parents[1]) not in text + json.dumps(found)
+
+
+def test_without_runs_the_students_are_told(tmp_path: Path) -> None:
+    write_both_towers({}, STUDENTS, "commit abc123", tmp_path)
+    text = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
+    assert "64 pixels, patches of 16, 6 layers of width 192" in text
+    assert "evidence" not in text
+
+
+def test_a_run_that_was_not_compared_names_its_command(
+    runs: Mapping[str, Run], tmp_path: Path
+) -> None:
+    empty = {"late": Run(runs["late"].params, Workspace(tmp_path))}
+    with pytest.raises(UserError, match=r"nothing was compared\. Run fdbpl compare first"):
+        write_both_towers(empty, STUDENTS, "commit abc123", tmp_path)
+
+
+def test_every_method_is_compared_with_text_prompts_and_none(runs: Mapping[str, Run]) -> None:
+    record, measures = of_run(runs["both_towers"], ivlp="coop")
+    said = "\n".join(evidence(record, measures))
+    gap = measures.difference(("joint H", "ivlp"), ("joint H", "zero_shot"))
+    assert "IVLP against zero-shot: " in said
+    assert f"in joint H {gap}" in said
+    assert "IVLP against CoOp: is not distinguishable from it in H +0.00" in said
+    assert "### Transductive" in said
+
+
+def test_every_choice_of_layers_is_compared(runs: Mapping[str, Run]) -> None:
+    names = {one.__name__: "fdbpl" for one in late.LATE}
+    record, measures = of_run(runs["late"], promptsrc="coop", **names)
+    said = "\n".join(layers(record, measures))
+    gap = measures.difference(("joint new", "fdbpl"), ("joint new", "coop"))
+    assert gap is not None
+    for one in late.LATE:
+        assert f"- {one.__name__} against PromptSRC: " in said
+
+
+@pytest.mark.parametrize("method", late.LATE)
+def test_tokens_enter_where_a_method_says(method: Any) -> None:
+    found = method("mine", "mine")
+    assert found.image_layer == {"2": 4, "3": 3, "4": 2}.get(method.__name__[-1], 0)
+    assert found.with_options({"text_depth": 1}).image_layer == found.image_layer
