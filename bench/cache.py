@@ -183,7 +183,7 @@ def section(found: dict[str, Any]) -> str:
             f"fp16, that is {raw:,} bytes, {about['crops']} of every image; batches of "
             f"{about['batch']}; one core.",
             finding.rows(heads, lines),
-            standing(rows, raw),
+            *([standing(rows, raw)] if len(rows) > 1 else ()),
             "\n".join(f"- {name}: {row['how']}" for name, row in rows.items()),
         ]
     )

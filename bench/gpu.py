@@ -1,9 +1,9 @@
 """All that a GPU has to show, in eight minutes: python -m bench.gpu
 
 In this order: the tests of devices; steps of text, then of both towers; encoding; the cache's
-reading; one whole tiny pipeline, beside a CPU's. Each part is a command of its own, ends at
-the latest with the time, and is written into docs/performance.md as it ends. Without a GPU the same
-runs at small shapes on the CPU, and goes into --page alone.
+reading, of features and of pixels; one whole tiny pipeline, beside a CPU's. Each part is a command
+of its own, ends at the latest with the time, and is written into docs/performance.md as it ends.
+Without a GPU the same runs at small shapes on the CPU, and goes into --page alone.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 import click
 import torch
 
-from bench import encode, finding, pipeline, pixels, step
+from bench import cache, encode, finding, pipeline, pixels, step
 from fdbpl.cli.options import Command
 from fdbpl.system.errors import UserError
 
@@ -68,6 +68,14 @@ def parts(*, gpu: bool) -> list[Part]:
                 *("--batch", "256" if gpu else "8", "--images", "512" if gpu else "8"),
             ),
             encode.section,
+        ),
+        Part(
+            "Reading cached features",
+            (
+                *("bench.cache", "--only", "fdbpl", "--rounds", "1"),
+                *(() if gpu else ("--regions", "320", "--dim", "32", "--flips", "2")),
+            ),
+            cache.section,
         ),
         Part(
             "Reading cached pixels",

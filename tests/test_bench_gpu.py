@@ -78,8 +78,8 @@ def test_a_gpu_is_asked_for_where_there_is_one() -> None:
         words = [part.words for part in gpu.parts(gpu=is_there)]
         assert {one[one.index("--device") + 1] for one in words if "--device" in one} == {device}
         assert [one[0] for one in words] == [
-            *("pytest", "bench.step", "bench.step", "bench.encode", "bench.pixels"),
-            "bench.pipeline",
+            *("pytest", "bench.step", "bench.step", "bench.encode", "bench.cache"),
+            *("bench.pixels", "bench.pipeline"),
         ]
 
 
@@ -92,5 +92,5 @@ def test_the_same_runs_at_small_shapes_without_a_gpu(
     for part in gpu.parts(gpu=False):
         assert f"### {part.title}\n" in text
     assert "did not end" not in text
-    assert text.count(", commit ") == 5
+    assert text.count(", commit ") == 6
     assert " passed" in text
