@@ -52,8 +52,8 @@ def plain_weight(p: list[float], area: float, o: FdbplOptions) -> float:
     if o.weight == "none":
         return 1.0
     if o.weight == "area":
-        return area**o.weight_power
-    return plain_informativeness(p, o.weight_floor) ** o.weight_power
+        return area
+    return plain_informativeness(p, o.weight_floor)
 
 
 def plain_informativeness(p: list[float], floor: float = 0.0) -> float:
@@ -68,19 +68,10 @@ def less(a: list[float], b: list[float], share: float = 1.0) -> list[float]:
     return [x - share * y for x, y in zip(a, b, strict=True)]
 
 
-def plain_differences(batch: Batch, text: Tensor, o: FdbplOptions) -> list[list[float]]:
+def plain_differences(batch: Batch, text: Tensor) -> list[list[float]]:
     """S, a region and a class at a time."""
     d = [less(a, b) for a, b in zip(*text.tolist(), strict=True)]
-    factor = SCALE if o.difference_unit == "logit" else 1.0
-    return [[factor * dot(f, row) for row in d] for f in batch.student.tolist()]
-
-
-def plain_margins(o: FdbplOptions) -> tuple[float, float]:
-    own = {"cosine": 0.2, "logit": 1.0}[o.difference_unit]
-    return (
-        own if o.first_margin is None else o.first_margin,
-        own if o.second_margin is None else o.second_margin,
-    )
+    return [[dot(f, row) for row in d] for f in batch.student.tolist()]
 
 
 def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]:
@@ -95,8 +86,7 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
     if o.similarity == "difference" and o.template_share:
         t = batch.require("anchors").tolist()
         e = [plain_unit(less(a, b, -o.template_share)) for a, b in zip(e, t, strict=True)]
-    s = plain_differences(batch, text, o)
-    margins = plain_margins(o)
+    s = plain_differences(batch, text)
     values: dict[str, list[float]] = {key: [] for key in ("sim", "rej", "mut", "dif")}
     weights, labels = [], []
     for region, (p, f) in enumerate(zip(teacher, features, strict=True)):
@@ -111,14 +101,14 @@ def plain_fdbpl(batch: Batch, text: Tensor, o: FdbplOptions) -> dict[str, float]
             values["rej"].append(sum(x * math.log(x) for x in minus))
         norms = math.sqrt(dot(z_plus, z_plus) * dot(z_minus, z_minus))
         values["mut"].append(dot(z_plus, z_minus) / norms)
-        values["dif"].append(max(0.0, margins[0] - s[region][labels[-1]]))
+        values["dif"].append(max(0.0, o.first_margin - s[region][labels[-1]]))
 
     def mean(key: str, w: list[float]) -> float:
         return dot(w, values[key]) / (count if o.normalise == "batch" else max(sum(w), 1e-12))
 
     second = 0.0
     if o.second == "hinge":
-        second = plain_hinge(s, labels, weights, margins[1], o.second_reduce)
+        second = plain_hinge(s, labels, weights, o.second_margin)
     terms = {
         "similarity": (1.0, mean("sim", weights)),
         "rejection": (o.rejection_weight, mean("rej", [1 - w for w in weights])),

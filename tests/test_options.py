@@ -15,27 +15,23 @@ from fdbpl.methods.registry import find_method
 def test_the_presets_are_as_the_record_has_them() -> None:
     paper: dict[str, Any] = {
         "weight": "entropy",
-        "weight_power": 1.0,
         "weight_floor": 0.0,
         "normalise": "batch",
         "similarity": "positive",
         "rejection": "uniform",
         "rejection_weight": 1.0,
         "mutual_weight": 0.001,
-        "difference_unit": "cosine",
         "first_weight": 0.1,
-        "first_margin": None,
+        "first_margin": 0.2,
         "second": "hinge",
-        "second_reduce": "sum",
         "second_weight": 0.1,
-        "second_margin": None,
+        "second_margin": 0.2,
         "negative_start": "a photo of no",
         "inference": "positive",
         "negative_share": 0.5,
         "template_share": 0.0,
     }
     assert PRESETS["paper"].model_dump() == paper
-    assert PRESETS["paper"].margins == (0.2, 0.2)
     released = {
         **paper,
         "weight_floor": 1e-6,
@@ -51,7 +47,6 @@ def test_the_presets_are_as_the_record_has_them() -> None:
         "similarity": "difference",
         "rejection_weight": 0.0,
         "mutual_weight": 0.0,
-        "difference_unit": "logit",
         "first_weight": 0.0,
         "second_weight": 0.0,
         "inference": "difference",
@@ -87,18 +82,15 @@ def test_rows_that_tell_what_contexts_earn_decide_as_ours_does_but_for_the_conte
 
 ALTERNATIVES: dict[str, tuple[dict[str, Any], Any]] = {
     "weight": ({}, "area"),
-    "weight_power": ({}, 2.0),
     "weight_floor": ({}, 0.1),
     "normalise": ({}, "sum"),
     "similarity": ({}, "difference"),
     "rejection": ({}, "entropy"),
     "rejection_weight": ({}, 0.1),
     "mutual_weight": ({}, 0.1),
-    "difference_unit": ({}, "logit"),
     "first_weight": ({}, 0.5),
     "first_margin": ({}, 0.9),
     "second": ({}, "released"),
-    "second_reduce": ({}, "mean"),
     "second_weight": ({}, 0.5),
     "second_margin": ({}, 0.9),
     "negative_start": ({}, "a picture without any"),

@@ -192,7 +192,7 @@ OF_OWN = "folder, table, images, names, test, template"
         ("train.rate", "lr, warmup_lr, momentum"),
         ("teacher.temperature", OF_MODELS),
         *[(f"data.own.{name}.path", OF_OWN) for name in ("mine", "folder", "own")],
-        ("objectives.fdbpl.margin", "weight, weight_power, weight_floor, normalise"),
+        ("objectives.fdbpl.margin", "weight, weight_floor, normalise"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_keys_allowed_there(key: str, allowed: str) -> None:

@@ -13,8 +13,7 @@ negative context. p is p+ in the paper; with `similarity: difference` it is the 
 s f . e_c, where e_c is the direction of u_c - lambda v_c, with a share of the template's t_c: then
 all that decides takes part in what is distilled. w may also be the share
 of its image that the region shows. The options name what the public record leaves open; the presets
-fix them: `second_reduce: mean` divides Ldif2 by the pairs' weights; `weight_floor` stands inside
-w's logarithm.
+fix them: `weight_floor` stands inside w's logarithm.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -68,7 +67,7 @@ class Fdbpl(PromptMethod):
         return {
             "similarity": self._mean(symmetric_kl(batch.teacher, log_p), w),
             **self._negative_terms(batch, text, scale, w),
-            **self._difference_terms(batch, text, scale, w),
+            **self._difference_terms(batch, text, w),
         }
 
     def _negative_terms(self, batch: Batch, text: "Tensor", scale: float, w: "Tensor") -> Terms:
@@ -86,22 +85,22 @@ class Fdbpl(PromptMethod):
             terms["mutual"] = o.mutual_weight * self._mean(alike, w)
         return terms
 
-    def _difference_terms(self, batch: Batch, text: "Tensor", scale: float, w: "Tensor") -> Terms:
+    def _difference_terms(self, batch: Batch, text: "Tensor", w: "Tensor") -> Terms:
         """Return the prompt-cascaded differences of the first and the second order."""
         o = self.options
         if not o.first_weight and not o.second_weight:
             return {}
-        similarity, labels = self._first_order(batch, text, scale)
+        similarity, labels = _first_order(batch, text)
         terms = {}
         if o.first_weight:
             own = similarity.gather(-1, labels[..., None]).squeeze(-1)
-            hinge = (o.margins[0] - own).relu()
+            hinge = (o.first_margin - own).relu()
             terms["first_difference"] = o.first_weight * self._mean(hinge, w)
         if o.second_weight:
             if o.second == "released":
                 second = released_second_difference(text[..., 0, :, :] - text[..., 1, :, :])
             else:
-                second = pairwise_hinge(similarity, labels, w, o.margins[1], o.second_reduce)
+                second = pairwise_hinge(similarity, labels, w, o.second_margin)
             terms["second_difference"] = o.second_weight * second
         return terms
 
@@ -111,7 +110,7 @@ class Fdbpl(PromptMethod):
         The shares of active hinges; the negative prompts' entropy, as a share of ln C, on the
         half of the regions that inform most and on the other half; the mean cosine among v_c.
         """
-        similarity, labels = self._first_order(batch, text, scale)
+        similarity, labels = _first_order(batch, text)
         own = similarity.gather(-1, labels[..., None]).squeeze(-1)
         w = self.weights(batch)
         negative = text[..., 1, :, :]
@@ -122,8 +121,8 @@ class Fdbpl(PromptMethod):
         classes = negative.shape[-2]
         cosines = (negative @ negative.mT).sum((-2, -1)) - classes
         return {
-            "first_hinges_active": (own < self.options.margins[0]).to(w.dtype).mean(-1),
-            "second_hinges_active": active_pairs(similarity, labels, self.options.margins[1]),
+            "first_hinges_active": (own < self.options.first_margin).to(w.dtype).mean(-1),
+            "second_hinges_active": active_pairs(similarity, labels, self.options.second_margin),
             "negative_entropy_informative": weighted_mean(disorder, high),
             "negative_entropy_uninformative": weighted_mean(disorder, 1 - high),
             "negative_cosine": cosines / max(1, classes * (classes - 1)),
@@ -135,10 +134,8 @@ class Fdbpl(PromptMethod):
         if o.weight == "none":
             return batch.teacher.new_ones(batch.teacher.shape[:-1])
         if o.weight == "area":
-            w = batch.require("areas")
-        else:
-            w = informativeness(batch.teacher, o.weight_floor)
-        return w**o.weight_power
+            return batch.require("areas")
+        return informativeness(batch.teacher, o.weight_floor)
 
     def _difference(self, batch: Batch, text: "Tensor") -> "Tensor":
         """Return e (..., C, D): the directions of u - lambda v, with the template's share."""
@@ -150,19 +147,17 @@ class Fdbpl(PromptMethod):
             return e
         return normalize(e + o.template_share * batch.require("anchors"), dim=-1)
 
-    def _first_order(self, batch: Batch, text: "Tensor", scale: float) -> "tuple[Tensor, Tensor]":
-        """Return S (..., B, C) with S[b, c] = f_b . d_c in the chosen unit, and y (..., B)."""
-        difference = text[..., 0, :, :] - text[..., 1, :, :]
-        similarity = batch.student @ difference.mT
-        if self.options.difference_unit == "logit":
-            similarity = scale * similarity
-        return similarity, batch.teacher.argmax(dim=-1)
-
     def _mean(self, values: "Tensor", weights: "Tensor") -> "Tensor":
         """Average over the batch, or over the weights, so that w sets no learning rate."""
         if self.options.normalise == "batch":
             return (weights * values).mean(dim=-1)
         return weighted_mean(values, weights)
+
+
+def _first_order(batch: Batch, text: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Return S (..., B, C) with S[b, c] = f_b . d_c, and y (..., B)."""
+    difference = text[..., 0, :, :] - text[..., 1, :, :]
+    return batch.student @ difference.mT, batch.teacher.argmax(dim=-1)
 
 
 def released_second_difference(difference: "Tensor") -> "Tensor":

@@ -11,11 +11,6 @@ from fdbpl.system.section import Section
 POSITIVE = "a photo of a"
 """The words that a positive context starts from, as the field's do."""
 
-MARGINS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"cosine": (0.2, 0.2), "logit": (1.0, 1.0)}
-)
-"""Margins (m1, m2) where none are given, by the unit of the differences."""
-
 OF_INFERENCE = "inference"
 """What no training step reads."""
 
@@ -24,33 +19,21 @@ class FdbplOptions(Section):
     """What varies among FDBPL's presets; the defaults are the paper's."""
 
     weight: Literal["entropy", "area", "none"] = "entropy"
-    weight_power: float = Field(1.0, gt=0)
     weight_floor: float = Field(0.0, ge=0)
     normalise: Literal["batch", "sum"] = "batch"
     similarity: Literal["positive", "difference"] = "positive"
     rejection: Literal["uniform", "entropy"] = "uniform"
     rejection_weight: float = Field(1.0, ge=0)
     mutual_weight: float = Field(0.001, ge=0)
-    difference_unit: Literal["cosine", "logit"] = "cosine"
     first_weight: float = Field(0.1, ge=0)
-    first_margin: float | None = None
+    first_margin: float = 0.2
     second: Literal["hinge", "released"] = "hinge"
-    second_reduce: Literal["sum", "mean"] = "sum"
     second_weight: float = Field(0.1, ge=0)
-    second_margin: float | None = None
+    second_margin: float = 0.2
     negative_start: str = "a photo of no"
     inference: Literal["positive", "difference"] = "positive"
     negative_share: float = Field(0.5, ge=0)
     template_share: float = Field(0.0, ge=0)
-
-    @property
-    def margins(self) -> tuple[float, float]:
-        """The margins of the first and the second difference, in the chosen unit."""
-        first, second = MARGINS[self.difference_unit]
-        return (
-            first if self.first_margin is None else self.first_margin,
-            second if self.second_margin is None else self.second_margin,
-        )
 
 
 # Of what is learned: chosen on the playground's development sets (icons, vehicles, dishes, scenes,
@@ -61,7 +44,6 @@ _OURS = FdbplOptions(
     similarity="difference",
     rejection_weight=0.0,
     mutual_weight=0.0,
-    difference_unit="logit",
     first_weight=0.0,
     second_weight=0.0,
     inference="difference",

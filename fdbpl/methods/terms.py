@@ -6,7 +6,7 @@ informativeness of a region. Leading dimensions (...) are independent runs.
 """
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fdbpl.methods.batch import Batch
 
@@ -67,7 +67,6 @@ def pairwise_hinge(
     labels: "Tensor",
     weights: "Tensor",
     margin: float,
-    reduce: Literal["sum", "mean"],
 ) -> "Tensor":
     """Return FDBPL's second-order difference, without a loop over pairs.
 
@@ -80,10 +79,9 @@ def pairwise_hinge(
         labels: (..., B) the teacher's class of each region.
         weights: (..., B) w.
         margin: m, in the units of S.
-        reduce: the weighted sum over pairs, each taken once, or their weighted mean.
 
     Returns:
-        (...); 0 where no two regions differ in class or no pair has weight.
+        (...): the weighted sum over pairs, each taken once.
     """
     count = labels.shape[-1]
     by_label = labels[..., None, :].expand(*labels.shape, count)
@@ -93,4 +91,4 @@ def pairwise_hinge(
     differ = labels[..., :, None] != labels[..., None, :]
     pairs = differ * weights[..., :, None] * weights[..., None, :]
     total = (pairs * (margin + gap).relu()).sum(dim=(-2, -1))  # (a, b) and (b, a) are equal
-    return total / (2 if reduce == "sum" else pairs.sum(dim=(-2, -1)).clamp_min(1e-12))
+    return total / 2

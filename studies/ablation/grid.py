@@ -26,7 +26,6 @@ DEFAULT = (
     "regions.scale=0.08:1,0.3:1,0.08:0.3",
     "cache.payload=float32,float16,int8",
     "fdbpl.weight=area,entropy,none",
-    "fdbpl.weight_power=0.5,1,2",
     "fdbpl.normalise=sum,batch",
     "fdbpl.similarity=difference,positive",
     "fdbpl.rejection_weight=0,1",
