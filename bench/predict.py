@@ -46,7 +46,7 @@ REPEATS = 3
 
 def made() -> Made:
     """Return the small student's zero-shot classifier of a few scenes, as a model."""
-    clip = load_model(ModelParams(architecture=small.MODELS[0], weights="small"), "student")
+    clip = load_model(ModelParams(architecture=small.PAIR[0], weights="small"), "student")
     template = "a photo of a {}."
     decision = Decision(template_vectors(clip, NAMES, template), clip.logit_scale)
     about = {
@@ -61,7 +61,7 @@ def made() -> Made:
         name="scenes",
         method=METHODS["zero_shot"],
         clip=clip,
-        teacher={"architecture": small.MODELS[1], "weights": "small"},
+        teacher={"architecture": small.PAIR[1], "weights": "small"},
         classifier=classifier_of(decision, about),
         decision=decision,
         prompts=None,

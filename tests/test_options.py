@@ -72,7 +72,7 @@ def test_rows_that_tell_what_contexts_earn_decide_as_ours_does_but_for_the_conte
         assert row.bridge == ours.bridge
         assert type(row.inner) is type(alone)
         assert row.inner.training == alone.training
-    for name in ("template", "coop", "kdpl"):
+    for name in ("template", "coop", "kgcoop", "tcp", "kdpl"):
         remembering = find_method(f"{name}_memory")
         assert remembering.bridge == ours.bridge
         assert remembering.inner.inference == Inference(memory_share=SHARE)

@@ -124,7 +124,7 @@ def test_the_page_says_what_the_models_do_not_know(numbers: Mapping[str, Any]) -
         "only the two are to be compared",
     ):
         assert told.lower() in text.lower()
-    assert all(model in text for model in small.MODELS)
+    assert all(model in text for model in small.PAIR)
 
 
 def test_the_card_is_written_with_its_data_and_a_small_picture(

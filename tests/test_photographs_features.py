@@ -16,7 +16,7 @@ from studies.photographs import features as module
 from studies.photographs.features import encoder, features, tower_of
 from studies.photographs.parts import DATASETS, Picture, decode, read_part
 
-STUDENT, TEACHER = small.MODELS
+STUDENT, TEACHER = small.PAIR
 TWO = {name: DATASETS[name] for name in ("dtd", "rsscn7")}
 
 
@@ -61,7 +61,7 @@ def test_features_are_those_of_each_picture_alone(photos: Path, whole: Path) -> 
             np.testing.assert_allclose(row, plain, rtol=1e-3, atol=1e-5)  # fp16
 
 
-@pytest.mark.parametrize("model", small.MODELS)
+@pytest.mark.parametrize("model", small.PAIR)
 def test_a_tower_is_the_package_s_own(model: str) -> None:
     plain = timm.create_model(tower_of(model), pretrained=False).eval()
     names, (weight, bias) = list(plain.state_dict()), small.imagenet_classifier(tower_of(model))

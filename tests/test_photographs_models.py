@@ -27,7 +27,7 @@ from studies.photographs.captions import class_subjects, imagenet_subjects
 from studies.photographs.models import pictures, text_weights, whole_weights
 from studies.photographs.parts import DATASETS, decode, read_part
 
-STUDENT = small.MODELS[0]
+STUDENT = small.PAIR[0]
 RECIPE = Recipe(seed=1, steps=2, batch=4, imagenet=3)
 CLASSES = ["cat_flap", "sea"]
 
@@ -154,7 +154,7 @@ def here(_: int) -> Iterator[Here]:
 def test_the_command_makes_all_models_and_says_whether_they_are_the_frozen_ones(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = [(model, RECIPE) for model in small.MODELS] + [(STUDENT, replace(RECIPE, seed=2))]
+    trained = [(model, RECIPE) for model in small.PAIR] + [(STUDENT, replace(RECIPE, seed=2))]
     monkeypatch.setattr(models, "TRAINED", trained)
     monkeypatch.setattr(models, "processes", here)
     monkeypatch.setattr(models, "token_vectors", lru_cache(models.token_vectors))
@@ -163,7 +163,7 @@ def test_the_command_makes_all_models_and_says_whether_they_are_the_frozen_ones(
     assert said.count("text tower trained, 20 pictures, 2 steps") == 3
     assert said.count("figures will differ") == 3
     made = [tmp_path / "pair" / "student.safetensors"]
-    made += [tmp_path / "small" / f"{model}.safetensors" for model in small.MODELS]
+    made += [tmp_path / "small" / f"{model}.safetensors" for model in small.PAIR]
     weights = [path.read_bytes() for path in made]
     assert len(set(weights)) == 3
     assert run(*words, code=0).splitlines() == said.splitlines()[-3:]  # all is found again

@@ -16,7 +16,7 @@ from fdbpl.methods.registry import IMPORTED, METHODS
 from fdbpl.settings.params import Params
 from fdbpl.stages.evaluated import read_record
 from studies.contrasts import OURS
-from studies.photographs import runs, vit
+from studies.photographs import runs
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE
 from studies.photographs.runs import (
     EVERY,
@@ -55,8 +55,8 @@ def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params)
     suits = {name for name, one in METHODS.items() if one.sees != "prompted"}
     assert {*EVERY, IMPORTED} == suits
     assert OURS in run.methods or run is RUNS["late"]
-    student = vit.ARCHITECTURE if run.prompted else small.MODELS[0]
-    assert (params.student.architecture, params.teacher.architecture) == (student, small.MODELS[1])
+    student = small.VIT if run.prompted else small.PAIR[0]
+    assert (params.student.architecture, params.teacher.architecture) == (student, small.PAIR[1])
     seen = {params.method(one).sees for one in params.methods}
     assert ("prompted" in seen) == run.prompted
     assert params.teacher.weights == "small"

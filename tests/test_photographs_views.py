@@ -16,7 +16,7 @@ from studies.photographs import features, views
 from studies.photographs.parts import DATASETS, Picture, decode, read_part
 from studies.photographs.views import Pixels, cut, hidden, seen
 
-STUDENT = small.MODELS[0]
+STUDENT = small.PAIR[0]
 TWO = {name: DATASETS[name] for name in ("dtd", "rsscn7")}
 INPUT = Preprocessing(16, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest")
 

@@ -51,7 +51,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a student that sees and says other things than the packaged one."""
     path = tmp_path_factory.mktemp("pair") / "student.safetensors"
-    state = small.state(small.MODELS[0])
+    state = small.state(small.PAIR[0])
     for name in ("text_projection", "visual.head.proj.weight"):
         state[name] = state[name].flip(0)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)

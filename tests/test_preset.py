@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 ELEVEN = ("eleven", "eleven-b16")
 ON_DEMAND = (
     *("linear_probe_text", "tip_adapter_f", "prolip", "tcp", "kgcoop_bridge", "tcp_bridge"),
-    *("template_memory", "coop_memory", "kdpl_memory"),
+    *("template_memory", "coop_memory", "kgcoop_memory", "tcp_memory", "kdpl_memory"),
     *("ivlp", "maple", "promptsrc", "promptkd", "fdbpl_vision", "fdbpl_vision_released"),
 )
 """To be asked for."""
@@ -83,7 +83,7 @@ def test_ones_own_folder_is_learned_whole() -> None:
 
 def test_ones_own_folder_needs_no_download_and_says_what_to_write_for_larger_models() -> None:
     params, larger = params_of(preset("folder")), params_of(preset("eleven"))
-    assert (params.student.architecture, params.teacher.architecture) == small.MODELS
+    assert (params.student.architecture, params.teacher.architecture) == small.PAIR
     assert params.student.weights == params.teacher.weights == "small"
     assert params.train == larger.train
     said = " ".join(comments_of(shipped("folder")))

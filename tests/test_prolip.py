@@ -158,5 +158,5 @@ def test_a_student_without_a_plain_projection_is_refused(tmp_path: Path) -> None
     teacher = {"architecture": "fdbpl-tiny-teacher", "weights": "tiny"}
     params, work = small_params(tmp_path, ["prolip"], student=teacher), Workspace(tmp_path / "work")
     run_stage("prepare_crops", params, work, "here")
-    with pytest.raises(UserError, match="cannot show its features before the last projection"):
+    with pytest.raises(UserError, match=r"methods: prolip: .* cannot show its features before"):
         run_stage("cache_teacher", params, work, "here")

@@ -38,7 +38,7 @@ def params(model: str, weights: str = "small") -> ModelParams:
     return ModelParams(architecture=model, weights=weights, activation=activation)
 
 
-@pytest.fixture(scope="module", params=small.MODELS)
+@pytest.fixture(scope="module", params=small.PAIR)
 def clip(request: pytest.FixtureRequest) -> ClipModel:
     return load_model(params(request.param), "student")
 
@@ -105,13 +105,13 @@ def test_tokens_begin_as_their_words_and_what_captions_taught(clip, own: State) 
 @pytest.fixture(scope="module")
 def tokenizers() -> list[Any]:
     small.register()
-    return [open_clip.get_tokenizer(name) for name in (small.MODELS[0], "ViT-B-32")]
+    return [open_clip.get_tokenizer(name) for name in (small.PAIR[0], "ViT-B-32")]
 
 
 @given(text=st.text(max_size=60))
 def test_any_text_tokenizes_as_for_clip(tokenizers: list[Any], text: str) -> None:
     found, full = (tokenizer([text]) for tokenizer in tokenizers)
-    length = small.config(small.MODELS[0])["text_cfg"]["context_length"]
+    length = small.config(small.PAIR[0])["text_cfg"]["context_length"]
     assert found.shape == (1, length)
     assert found.max() == tokenizers[0].eot_token_id
     if not full[0, length:].any():
@@ -228,8 +228,8 @@ def test_the_command_line_names_a_missing_package(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw_folder(tmp_path / "mine", {"cat": (2, 1), "owl": (2, 1)})
-    text = preset("folder", root="mine").replace(small.MODELS[0], model)
-    Path("params.yaml").write_text(text.replace(small.MODELS[1], model), encoding="utf-8")
+    text = preset("folder", root="mine").replace(small.PAIR[0], model)
+    Path("params.yaml").write_text(text.replace(small.PAIR[1], model), encoding="utf-8")
     run = CliRunner()
     assert run.invoke(main, ["prepare-crops", "mine"]).exit_code == 0
     found = run.invoke(main, ["cache-teacher", "mine"])

@@ -7,7 +7,7 @@ from fdbpl.clip import small
 from studies.photographs.batches import Batch, Recipe, Sampler
 from studies.photographs.captions import Subject
 
-STUDENT = small.MODELS[0]
+STUDENT = small.PAIR[0]
 CLASSES = [
     *(Subject(name, "dtd") for name in ("dots", "stripes", "woven cloth")),
     *(Subject(name, "rsscn7") for name in ("river", "field")),

@@ -1,4 +1,4 @@
-"""Models whose weights come with the installation, each pair by the name its weights have."""
+"""Models whose weights come with the installation, by the name their weights have."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class Packaged(Protocol):
-    """A module that holds a pair of models."""
+    """A module that holds some models."""
 
     MODELS: tuple[str, ...]
     """Architectures, which open_clip knows once they are registered."""
-    PREPROCESSING: Mapping[str, Any]
-    """What of open_clip's pre-processing is another than its default."""
+
+    def preprocessing(self, model: str) -> Mapping[str, Any]:
+        """Return what a model's pre-processing differs in from open_clip's default."""
 
     def register(self) -> None:
         """Make the models known to open_clip by name."""
@@ -50,8 +51,8 @@ def register() -> None:
 
 def preprocessing(architecture: str) -> Mapping[str, Any]:
     """Return what an architecture's pre-processing differs in from open_clip's default."""
-    found = (one.PREPROCESSING for one in PACKAGED.values() if architecture in one.MODELS)
-    return next(found, {})
+    having = (one for one in PACKAGED.values() if architecture in one.MODELS)
+    return next((one.preprocessing(architecture) for one in having), {})
 
 
 def weights_of(architecture: str) -> list[str]:

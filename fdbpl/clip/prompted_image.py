@@ -21,6 +21,7 @@ import torch
 from open_clip.transformer import PatchDropout, VisionTransformer
 from torch import Tensor
 
+from fdbpl.clip import small
 from fdbpl.clip.block import FrozenBlock, Kept
 from fdbpl.clip.in_parts import CACHED, SHARES, held, in_parts
 from fdbpl.clip.model import ClipModel
@@ -90,7 +91,7 @@ class PromptedImage:
             raise UserError(
                 f"{name} cannot take learned tokens in its image tower: {why}. Wanted open_clip's "
                 "VisionTransformer with plain blocks, that reads its feature at the class token or "
-                "the mean of the patches, such as ViT-B-32."
+                f"the mean of the patches, such as ViT-B-32 or {small.VIT}, which comes with fdbpl."
             )
         blocks = tower.transformer.resblocks
         if not 0 <= first < len(blocks):

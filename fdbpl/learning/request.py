@@ -12,8 +12,8 @@ from fdbpl.serving.model_folder import NO_MODEL
 from fdbpl.settings.params import Params, check_params
 from fdbpl.system.errors import UserError
 
-STUDENT = ModelParams(architecture=small.MODELS[0], weights="small")
-TEACHER = ModelParams(architecture=small.MODELS[1], weights="small")
+STUDENT = ModelParams(architecture=small.PAIR[0], weights="small")
+TEACHER = ModelParams(architecture=small.PAIR[1], weights="small")
 
 LABELLED = (
     "zero_shot",

@@ -7,9 +7,10 @@ from fdbpl.cache.pixels import Cropper, build_pixels
 from fdbpl.cache.workers import Crew, Pool
 from fdbpl.classify.decision import CachedRole
 from fdbpl.clip.encoding import ImageEncoder
-from fdbpl.clip.model import load_model
+from fdbpl.clip.model import ClipModel, load_model
 from fdbpl.clip.projection import shows_hidden
 from fdbpl.data.registry import open_dataset
+from fdbpl.methods.method import Method
 from fdbpl.regions.plan import Plan
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import layers_of, model_of, name_of, reads_pixels, roles_of
@@ -17,6 +18,7 @@ from fdbpl.stages.planned import load_planned
 from fdbpl.stages.texts import texts_of, without_room
 from fdbpl.stages.workers import OpenPool, local_pool
 from fdbpl.system.device import choose_device
+from fdbpl.system.errors import UserError
 from fdbpl.system.progress import progress
 from fdbpl.system.workspace import Workspace
 
@@ -40,7 +42,7 @@ def cache_teacher(
 def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> list[str]:
     lines, student = [], image_encoder(params, "student")
     for method in params.chosen_methods:
-        method.require_student(student.clip)
+        _require(method, student.clip)
     lines += [
         f"{plan.name}: no room in the ensemble for {one!r}"
         for one in without_room(plan, student.clip)
@@ -55,6 +57,13 @@ def _cached(params: Params, plan: Plan, work: Workspace, pool: Pool | None) -> l
         lines += _encoded(params, plan, work, pool, image_encoder(params, role), role)
     work.before_writing()  # a cache says of which plan and models it is, and may stand
     return lines
+
+
+def _require(method: Method, student: ClipModel) -> None:
+    try:
+        method.require_student(student)
+    except UserError as error:
+        raise UserError(f"methods: {method.name}: {error}") from None
 
 
 def _encoded(

@@ -199,7 +199,7 @@ def right(
 
     Args:
         clip: the model.
-        model: its architecture, of `fdbpl.clip.small.MODELS`.
+        model: its architecture, of `fdbpl.clip.small.PAIR`.
         pictures: of a dataset.
         out: holds what was encoded before, and what is encoded now.
         say: told of every version that was encoded.

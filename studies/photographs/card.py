@@ -60,7 +60,11 @@ student: {architecture: fdbpl-small-student, weights: small}
 teacher: {architecture: fdbpl-small-teacher, weights: small}
 ```
 
-In Python: `api.load("fdbpl-small-student", "small")`."""
+In Python: `api.load("fdbpl-small-student", "small")`.
+
+A third, `fdbpl-small-vit`, has the student's text tower and a Vision Transformer of 64 pixels, for
+methods that [prompt both towers](methods.md#prompts-in-both-towers). It knows less:
+[both towers](both_towers.md) says how much."""
 
 ZERO_SHOT = """\
 Top-1 accuracy on the test part of each dataset, all its classes competing, in per cent, each name

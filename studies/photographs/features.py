@@ -53,7 +53,7 @@ def features(
     Args:
         photos: where the tar files lie.
         part: of `studies.photographs.parts.PARTS`.
-        model: of `small.MODELS`.
+        model: of `small.PAIR`.
         out: holds what was encoded before, and what is encoded now, in fp16.
         say: told of every dataset that was encoded.
     """

@@ -34,7 +34,7 @@ from studies.photographs.unheard import (
     unheard,
 )
 
-ROLES: Mapping[str, str] = dict(zip(("student", "teacher"), small.MODELS, strict=True))
+ROLES: Mapping[str, str] = dict(zip(("student", "teacher"), small.PAIR, strict=True))
 """The small models' architectures, by what they are for."""
 
 Say = Callable[[str], None]

@@ -25,7 +25,7 @@ from studies.photographs.processes import processes
 from studies.photographs.text_training import Pictures, train
 from studies.photographs.words import packed, token_vectors
 
-STUDENT, TEACHER = small.MODELS
+STUDENT, TEACHER = small.PAIR
 
 SMALL: Mapping[str, Recipe] = {STUDENT: Recipe(seed=1), TEACHER: Recipe(seed=2)}
 """As good as can be: told truly, by name mostly."""
@@ -66,7 +66,7 @@ def train_all(photos: Path, out: Path, jobs: int, say: Say) -> list[Path]:
     """
     with processes(jobs) as pool:
         for work in (
-            [pool.submit(_encode, photos, out, model) for model in small.MODELS],
+            [pool.submit(_encode, photos, out, model) for model in small.PAIR],
             [pool.submit(_text_weights, photos, out, *one) for one in TRAINED],
         ):
             done = [future.result() for future in work]
@@ -92,7 +92,7 @@ def text_weights(photos: Path, out: Path, model: str, recipe: Recipe, say: Say) 
     Args:
         photos: where the tar files lie.
         out: holds all that is made; an interrupted training goes on from what is there.
-        model: of `small.MODELS`.
+        model: of `small.PAIR`.
         recipe: how.
         say: told what was done.
     """

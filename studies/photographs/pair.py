@@ -71,7 +71,7 @@ class Pair:
 
     def __init__(self, photos: Path, out: Path, student: Path, say: Say) -> None:
         """Load both models, and encode what was not encoded before."""
-        name, of_teacher = small.MODELS
+        name, of_teacher = small.PAIR
         own = ModelParams(architecture=name, weights=str(student), activation="gelu")
         self.student = load_model(own, "student")
         self.teacher = load_model(ModelParams(architecture=of_teacher, weights="small"), "teacher")
@@ -88,7 +88,7 @@ class Pair:
     def _seen(self, photos: Path, part: str, out: Path, say: Say) -> dict[str, Photos]:
         """Return the pictures of a part by dataset."""
         hidden, before = (
-            features(photos, part, model, out / "features", say) for model in small.MODELS
+            features(photos, part, model, out / "features", say) for model in small.PAIR
         )
         own, other = (last_projection(one).numpy() for one in (self.student, self.teacher))
         return {

@@ -17,12 +17,12 @@ from fdbpl.stages.compare import compare
 from fdbpl.stages.ood import ood
 from fdbpl.system.workspace import Workspace
 from studies.contrasts import COMPARED
-from studies.photographs import late, vit
+from studies.photographs import late
 from studies.photographs.parts import DATASETS, DEVELOPMENT, EVIDENCE, unpack
 from studies.photographs.processes import processes
 from studies.photographs.shifts import SHIFTS, TABLE, write_shifted
 
-STUDENT, TEACHER = small.MODELS
+STUDENT, TEACHER = small.PAIR
 SHIFTED = ("tiny_imagenet", "caltech101")
 """The datasets with shifted versions."""
 
@@ -96,13 +96,12 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
 
     Args:
         run: which.
-        out: holds pictures, region store and the student with a Vision Transformer.
+        out: holds pictures and region store.
         student: the weights of the evidence's student.
     """
     model: dict[str, Any] = {"architecture": STUDENT, "weights": str(student), "activation": "gelu"}
     if run.prompted:
-        vit.register()
-        model = vit.params_of(vit.weights_in(out)[vit.WELL]).model_dump()
+        model = {"architecture": small.VIT, "weights": "small"}
     shifted = [f"{run.datasets[0]}-{shift}" for shift in SHIFTS] if run.shifted else []
     datasets = list(dict.fromkeys([*run.datasets, run.source or run.datasets[0]]))
     own: dict[str, Any] = {
@@ -181,7 +180,7 @@ def execute(
                 if stage in ("prepare_crops", "cache_teacher")
                 else [one for one in datasets if one in whole.datasets]
             )
-            waiting = [pool.submit(_stage, stage, params, work, one) for one in of_stage]
+            waiting = [pool.submit(run_stage, stage, params, work, one) for one in of_stage]
             for future in waiting:
                 for line in future.result():
                     say(f"{name}, {stage.replace('_', ' ')}: {line}")
@@ -190,9 +189,3 @@ def execute(
         ood(whole, work)
     say(f"{name}: compared")
     return work
-
-
-def _stage(stage: str, params: Params, work: Workspace, dataset: str) -> list[str]:
-    """Run a stage in a process that may know no architecture of the study's yet."""
-    vit.register()
-    return run_stage(stage, params, work, dataset)

@@ -85,7 +85,7 @@ def train(
     """Return the tensors of a small model's file, trained from the last checkpoint on.
 
     Args:
-        model: of `fdbpl.clip.small.MODELS`.
+        model: of `fdbpl.clip.small.PAIR`.
         pictures: what is trained on.
         subjects: classes, then kinds; `pictures.labels` are rows of it.
         imagenet: ImageNet's names.

@@ -67,7 +67,7 @@ def hidden(
     Args:
         photos: where the tar files lie.
         out: holds the features of whole pictures, and below `vit` those of further views.
-        model: of `fdbpl.clip.small.MODELS`, whose image tower it is.
+        model: of `fdbpl.clip.small.PAIR`, whose image tower it is.
         view: its number.
         seed: of all squares.
         say: told of every dataset that was encoded.

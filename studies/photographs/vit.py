@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from open_clip import factory
@@ -34,28 +33,18 @@ from studies.photographs.models import not_tested
 from studies.photographs.parts import DATASETS, Picture, class_names, read_part
 from studies.photographs.views import CUTS, SEED, Pixels, hidden
 
-ARCHITECTURE = "fdbpl-photographs-vit"
-CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
-
 RARELY, WELL = "told rarely", "told well"
 """Whose text tower a student has: the pair's, or the packaged small student's."""
 
 RECIPE = Recipe(seed=4, steps=8000, first=900)
 
 Say = Callable[[str], None]
-VISUAL = "visual."
-PROJECTION = f"{VISUAL}proj"
-
-
-def register() -> None:
-    """Make the architecture known to open_clip by name. Doing it twice changes nothing."""
-    if ARCHITECTURE not in open_clip.list_models():
-        open_clip.add_model_config(CONFIG)
+PROJECTION = f"{small.VISUAL}proj"
 
 
 def params_of(weights: Path) -> ModelParams:
-    """Return what a student with these weights is loaded by, once it is registered."""
-    return ModelParams(architecture=ARCHITECTURE, weights=str(weights), activation="gelu")
+    """Return what a student with these weights is loaded by."""
+    return ModelParams(architecture=small.VIT, weights=str(weights), activation="gelu")
 
 
 def text_students(pair: Path) -> dict[str, ClipModel]:
@@ -64,7 +53,7 @@ def text_students(pair: Path) -> dict[str, ClipModel]:
     Args:
         pair: weights of the pair's student.
     """
-    name = small.MODELS[0]
+    name = small.PAIR[0]
     rarely = ModelParams(architecture=name, weights=str(pair), activation="gelu")
     well = ModelParams(architecture=name, weights="small")
     return {RARELY: load_model(rarely, "student"), WELL: load_model(well, "student")}
@@ -78,10 +67,10 @@ def start(seed: int, heads: int, width: int) -> tuple[nn.Module, Preprocessing]:
         heads: text towers that it is trained for.
         width: D of their features.
     """
-    register()
+    small.register()
     with quiet_about_random_start(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower: Any = factory.create_model(ARCHITECTURE, load_weights=False).visual
+        tower: Any = factory.create_model(small.VIT, load_weights=False).visual
         inner = tower.proj.shape[0]
         tower.proj = nn.Parameter(inner**-0.5 * torch.randn(inner, heads * width))
     about = tower.preprocess_cfg
@@ -108,7 +97,7 @@ def trained_tower(
     """
     made_by = canonical_json(
         {
-            "configuration": CONFIG.read_text(),
+            "configuration": small.config(small.VIT),
             "students": [one.identity["weights"] for one in students.values()],
             "views": [SEED, CUTS],
             **asdict(recipe),
@@ -125,12 +114,12 @@ def trained_tower(
     tower, preprocessing = start(recipe.seed, *targets.shape[2:])
     read = Pixels(pictures, 1 + CUTS, preprocessing, SEED)
     names = names_of(photos, students, kept)
-    with progress(f"{ARCHITECTURE}: image tower") as report:
+    with progress(f"{small.VIT}: image tower") as report:
         train(tower, read, targets, names, recipe, path.with_suffix(".checkpoint"), report)
     write_whole(path, save({name: one.contiguous() for name, one in tower.state_dict().items()}))
     path.with_suffix(".checkpoint").unlink(missing_ok=True)
     say(
-        f"{ARCHITECTURE}: image tower trained, {len(pictures):,} pictures, {recipe.steps:,} steps "
+        f"{small.VIT}: image tower trained, {len(pictures):,} pictures, {recipe.steps:,} steps "
         f"of {recipe.batch} views"
     )
     return path
@@ -167,27 +156,29 @@ def features_of_view(
     photos: Path, out: Path, students: Mapping[str, ClipModel], view: int, say: Say
 ) -> NDArray[np.float16]:
     """Return what students make of a view of all pretrain pictures: unit (n, K, D), in fp16."""
-    before = hidden(photos, out, small.MODELS[0], view, SEED, say)
+    before = hidden(photos, out, small.PAIR[0], view, SEED, say)
     found = [unit(before @ last_projection(one).numpy()) for one in students.values()]
     return np.stack(found, axis=1).astype(np.float16)
 
 
-def whole(tower: Mapping[str, Tensor], head: int, student: ClipModel) -> dict[str, Tensor]:
-    """Return all tensors of a CLIP model, as open_clip loads them, in fp16.
+def image_tower(tower: Mapping[str, Tensor], head: int, width: int) -> dict[str, Tensor]:
+    """Return an image tower's tensors with one of its projections, by open_clip's names, in fp16.
 
     Args:
-        tower: an image tower's, with projections (W, K D) for several text towers.
+        tower: with projections (W, K D) for several text towers.
         head: which of the projections.
-        student: the one whose text tower it is.
+        width: D.
     """
-    state = student.network.state_dict()
-    text = {name: tensor for name, tensor in state.items() if not name.startswith(VISUAL)}
-    width = text["text_projection"].shape[1]
-    image = {f"{VISUAL}{name}": tensor for name, tensor in tower.items()}
+    image = {f"{small.VISUAL}{name}": tensor for name, tensor in tower.items()}
     image[PROJECTION] = image[PROJECTION][:, head * width : (head + 1) * width]
+    return halved(image)
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in fp16 where they are of floating point."""
     return {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in {**image, **text}.items()
+        for name, tensor in state.items()
     }
 
 
@@ -196,7 +187,8 @@ def make(photos: Path, out: Path, pair: Path, recipe: Recipe, say: Say) -> dict[
 
     Args:
         photos: where the tar files lie.
-        out: holds all that is made, the students below `vit`.
+        out: holds all that is made, the students below `vit`; in `small` the image tower of the one
+            that was told well, as it is packaged.
         pair: weights of the pair's student.
         recipe: of the image tower.
         say: told what was done.
@@ -206,12 +198,13 @@ def make(photos: Path, out: Path, pair: Path, recipe: Recipe, say: Say) -> dict[
     """
     students = text_students(pair)
     tower = load_file(trained_tower(photos, out, students, recipe, say))
-    found = weights_in(out)
+    found = dict[str, Path]()
     for head, (told, student) in enumerate(students.items()):
-        write_whole(found[told], save(whole(tower, head, student)))
+        state = halved(student.network.state_dict())
+        text = {name: one for name, one in state.items() if not name.startswith(small.VISUAL)}
+        image = image_tower(tower, head, text["text_projection"].shape[1])
+        found[told] = out / "vit" / f"{told.replace(' ', '-')}.safetensors"
+        write_whole(found[told], save({**image, **text}))
+        if told == WELL:
+            write_whole(out / "small" / small.weights(small.VIT).name, save(image))
     return found
-
-
-def weights_in(out: Path) -> dict[str, Path]:
-    """Return where the students' weights lie, by what their text towers were told."""
-    return {told: out / "vit" / f"{told.replace(' ', '-')}.safetensors" for told in (RARELY, WELL)}

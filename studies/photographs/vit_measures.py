@@ -17,11 +17,11 @@ from fdbpl.system.files import readable_json, write_whole
 from studies.photographs.accuracies import Seen, base_of, by_template, seen
 from studies.photographs.features import BATCH, Floats, encoded, features
 from studies.photographs.parts import DATASETS, read_part
-from studies.photographs.vit import CONFIG, params_of, register, text_students
+from studies.photographs.vit import params_of, text_students
 
 Say = Callable[[str], None]
 MEASURES = Path("vit", "measures.json")
-TEACHER = small.MODELS[1]
+TEACHER = small.PAIR[1]
 
 
 def write_measures(photos: Path, out: Path, pair: Path, made: Mapping[str, Path], say: Say) -> Path:
@@ -58,13 +58,12 @@ def measures(
         tower was told, the accuracies with the ViT before it, `vit`, and with the EfficientNet,
         `efficientnet`; and by dataset the mean cosine of both's features, `cosine`.
     """
-    register()
     teacher = load_model(ModelParams(architecture=TEACHER, weights="small"), "teacher")
     clips = {told: load_model(params_of(weights), "student") for told, weights in made.items()}
     by_vit = _hidden(photos, next(iter(clips.values())))
     say("test pictures encoded by the ViT")
     by_efficientnet, by_teacher = (
-        features(photos, "test", model, out / "features", say) for model in small.MODELS
+        features(photos, "test", model, out / "features", say) for model in small.PAIR
     )
     students = {}
     for told, student in text_students(pair).items():
@@ -76,7 +75,7 @@ def measures(
             "cosine": {name: cosine(one, before[name]) for name, one in vit.items()},
         }
     return {
-        "tower": json.loads(CONFIG.read_text())["vision_cfg"],
+        "tower": small.config(small.VIT)["vision_cfg"],
         "teacher": cells(teacher, seen(photos, "test", teacher, by_teacher)),
         "students": students,
     }

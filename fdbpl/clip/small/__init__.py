@@ -1,13 +1,15 @@
-"""The small student and teacher: models for photographs that need no download.
+"""The small models, for photographs: they need no download.
 
-Their image towers are EfficientNet-lite0 and -lite2 as trained on ImageNet, read from packages of
-the Python index; their text towers, and the projections that join the two, lie here. A text tower
-takes CLIP's own tokens, so that any name can be written. Token t begins as
+The pair's image towers are EfficientNet-lite0 and -lite2 as trained on ImageNet, read from packages
+of the Python index; their text towers, and the projections that join the two, lie here. A text
+tower takes CLIP's own tokens, so that any name can be written. Token t begins as
 
     e_t = w_t A + d_t
 
 with w_t (50) its word vector, one table for both models; A (50, W) learned; and d_t (W) learned for
-the tokens of captions, nothing for all others. See docs/small.md.
+the tokens of captions, nothing for all others. A third model is a student whose image tower is a
+Vision Transformer, which takes prompt tokens: its text tower is the other student's. See
+docs/small.md.
 """
 
 import io
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
-MODELS: tuple[str, ...] = ("fdbpl-small-student", "fdbpl-small-teacher")
+PAIR = ("fdbpl-small-student", "fdbpl-small-teacher")
+VIT = "fdbpl-small-vit"
+MODELS: tuple[str, ...] = (*PAIR, VIT)
 WORDS = HERE / "words.safetensors"
 """`vectors` (49408, 50) int8, and `scale` (50) float32, of the word vectors of all tokens."""
 
@@ -45,13 +49,14 @@ PREPROCESSING: Mapping[str, Any] = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-"""How the image towers were shown pictures when they were trained."""
+"""How the pair's image towers were shown pictures when they were trained."""
 
 EXPAND, ROWS, DELTA = "words.expand", "words.rows", "words.delta"
 """A (50, W); the tokens with a d_t (n), ascending; those d_t (n, W)."""
 
 EMBEDDING = "token_embedding.weight"
-TRUNK = "visual.trunk."
+VISUAL = "visual."
+TRUNK = f"{VISUAL}trunk."
 
 
 def config(model: str) -> dict[str, Any]:
@@ -61,8 +66,16 @@ def config(model: str) -> dict[str, Any]:
 
 
 def weights(model: str) -> Path:
-    """Return where a small model's own tensors lie: safetensors, fp16, all but its image trunk."""
+    """Return where a small model's own tensors lie: safetensors, fp16.
+
+    Of the pair they are all but the image trunk, of VIT the image tower's alone.
+    """
     return HERE / f"{model}.safetensors"
+
+
+def preprocessing(model: str) -> Mapping[str, Any]:
+    """Return what a small model's pre-processing differs in from open_clip's default."""
+    return {} if model == VIT else PREPROCESSING
 
 
 def register() -> None:
@@ -84,8 +97,12 @@ def state(model: str) -> dict[str, "Tensor"]:
     """
     from safetensors.torch import load
 
-    tower = config(model)["vision_cfg"]["timm_model_name"]
-    return assemble(load(read_installed(weights(model))), image_trunk(tower))
+    own = load(read_installed(weights(model)))
+    if model == VIT:
+        student = assemble(load(read_installed(weights(PAIR[0]))), {})
+        text = {name: one for name, one in student.items() if not name.startswith(VISUAL)}
+        return {**own, **text}
+    return assemble(own, image_trunk(config(model)["vision_cfg"]["timm_model_name"]))
 
 
 def assemble(own: Mapping[str, "Tensor"], trunk: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:

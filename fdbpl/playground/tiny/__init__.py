@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 MODELS: tuple[str, ...] = ("fdbpl-tiny-student", "fdbpl-tiny-teacher")
 MERGES = HERE / "merges.txt.gz"
-PREPROCESSING: Mapping[str, Any] = {}
 
 
 def config(model: str) -> dict[str, Any]:
@@ -35,6 +34,11 @@ def image_size(model: str) -> int:
 def weights(model: str) -> Path:
     """Return where a tiny model's weights lie: safetensors, fp16, every key of the state dict."""
     return HERE / f"{model}.safetensors"
+
+
+def preprocessing(model: str) -> Mapping[str, Any]:
+    """Return what a tiny model's pre-processing differs in from open_clip's default: nothing."""
+    return {}
 
 
 def state(model: str) -> dict[str, "Tensor"]:
