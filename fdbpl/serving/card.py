@@ -91,11 +91,14 @@ def origin(about: About) -> str:
     """Say where the pictures come from by which a model was measured and calibrated."""
     made = about.made
     if made.get("calibrated_on") == TEST_IMAGES:
-        kept = f"{made['features']['precision']} tower, kept as {made['features']['payload']}"
+        kept = made["features"]
+        how = "they are encoded under the learned tokens"
+        if kept:
+            tower = f"{kept['precision']} tower, kept as {kept['payload']}"
+            how = f"their features lie in its cache ({tower})"
         return (
-            f"They are those of {made['dataset']}, as their features lie in its cache ({kept}). "
-            "Nothing was learned from them, but the probabilities and thresholds below are fitted "
-            "on them."
+            f"They are those of {made['dataset']}, as {how}. Nothing was learned from them, but "
+            "the probabilities and thresholds below are fitted on them."
         )
     if about.measured.get("chosen_by_test"):
         return (

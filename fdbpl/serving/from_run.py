@@ -33,7 +33,8 @@ def made_of_run(
     """Return the model of what a method learned of a task under a seed.
 
     It tells all class names of the dataset apart, whichever of them were learned. The test images
-    measure and calibrate it, as their features lie in the caches.
+    measure and calibrate it, as their features lie in the caches; or as they are encoded under
+    learned tokens, if there are any.
 
     Args:
         params: of the run.
@@ -93,7 +94,9 @@ def made_of_run(
             "features": {
                 "precision": model_of(params, decision.sees).precision,
                 "payload": params.cache.payload,
-            },
+            }
+            if decision.image_prompts is None
+            else None,
             "train": params.train.model_dump(mode="json") if method.takes_steps else None,
         },
         measured={
