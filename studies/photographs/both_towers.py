@@ -14,11 +14,11 @@ from studies.measures import Measures
 from studies.photographs.criteria import criteria, criteria_table
 from studies.photographs.late import LATE
 from studies.photographs.sections import PAIRS, Run, compared, developed, seen_all
-from studies.records import PHOTOGRAPHS_COMMAND, read_measures
+from studies.records import PHOTOGRAPHS_COMMAND, read_measures, transductive_measures
 from studies.tables import accuracies, by_dataset, folded
 
-EVIDENCE, LAYERS = "both_towers", "late"
-"""The names of runs; the second is of tokens at other layers."""
+EVIDENCE, SEEN_ALL, LAYERS = "both_towers", "both_towers_transductive", "late"
+"""The names of runs; the last is of tokens at other layers."""
 
 TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 
@@ -29,7 +29,7 @@ def write_both_towers(
     """Write both_towers.md and both_towers.json; return their paths.
 
     Args:
-        runs: "both_towers", "late", or none of them.
+        runs: by these names, any of them.
         students: what `studies.photographs.vit_measures.measures` returned.
         about: commit and machine.
         docs: the folder to write into.
@@ -38,12 +38,14 @@ def write_both_towers(
         UserError: a run was not compared, or with other parameters.
     """
     records = {name: compared(run) for name, run in runs.items()}
-    measures = {name: read_measures(run.work, run.params) for name, run in runs.items()}
+    halved = {name: run for name, run in runs.items() if name != SEEN_ALL}
+    measures = {name: read_measures(run.work, run.params) for name, run in halved.items()}
     parts = [
         "# Prompts in both towers",
         f"Written by `{PHOTOGRAPHS_COMMAND}` at {about}. No number here was typed by hand; "
         "[both_towers.json](both_towers.json) holds them all, and more digits.",
-        *(evidence(records[EVIDENCE], measures[EVIDENCE]) if EVIDENCE in runs else ()),
+        *(evidence(measures[EVIDENCE]) if EVIDENCE in runs else ()),
+        *(transductive(records[SEEN_ALL]) if SEEN_ALL in runs else ()),
         *(layers(records[LAYERS], measures[LAYERS]) if LAYERS in runs else ()),
         *prompted_students(students),
     ]
@@ -64,7 +66,7 @@ def prompted_contrasts(measures: Measures) -> Iterator[Contrast]:
         yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
 
 
-def evidence(record: Any, measures: Measures) -> Iterator[str]:
+def evidence(measures: Measures) -> Iterator[str]:
     """Yield what methods that prompt both towers reach, beside text prompts of the same student."""
     yield "## In plain words, from evidence alone"
     yield (
@@ -76,8 +78,16 @@ def evidence(record: Any, measures: Measures) -> Iterator[str]:
     yield accuracies(measures)
     yield sentences(prompted_contrasts(measures), measures)
     yield folded("By dataset", [by_dataset(measures, pair) for pair in PAIRS])
-    if "transductive" in record:
-        yield folded("Transductive", seen_all(record["transductive"]))
+
+
+def transductive(record: Any) -> Iterator[str]:
+    """Yield what those reach that read no labels, from unlabelled pictures of all classes."""
+    methods = record["transductive"]
+    measures = transductive_measures(methods)
+    yield "## Learned from unlabelled pictures of all classes"
+    yield accuracies(measures)
+    yield sentences(prompted_contrasts(measures), measures)
+    yield folded("Transductive, by dataset", seen_all(methods))
 
 
 def layer_contrasts() -> Iterator[Contrast]:

@@ -39,6 +39,8 @@ CURVES = (
 LABEL_FREE = tuple(name for name in TOLD if not METHODS[name].labelled)
 PROMPTED = tuple(name for name, one in METHODS.items() if one.sees == "prompted")
 """Methods that prompt the image tower."""
+BESIDE = ("zero_shot", "teacher", "template_bridge", "coop", "kdpl", "fdbpl")
+"""What these are shown beside, with the same student."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ RUNS: Mapping[str, Run] = {
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True, methods=TOLD),
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16), methods=CURVES),
     "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
-    "both_towers": Run(
+    "both_towers": Run(EVIDENCE, (BASE_TO_NEW.name,), methods=BESIDE + PROMPTED, prompted=True),
+    "both_towers_transductive": Run(
         EVIDENCE,
-        (BASE_TO_NEW.name, TRANSDUCTIVE.name),
-        methods=("zero_shot", "teacher", "template_bridge", "coop", "kdpl", "fdbpl", *PROMPTED),
+        (TRANSDUCTIVE.name,),
+        methods=tuple(name for name in BESIDE + PROMPTED if not METHODS[name].labelled),
         prompted=True,
     ),
     "late": Run(
