@@ -20,11 +20,14 @@ def folded(title: str, parts: Sequence[str]) -> str:
 
 
 def accuracies(measures: Measures) -> str:
-    """Return the averages of every method."""
-    columns = {one: one for one in COLUMNS}
-    return _table(
-        "method", _rows(measures), columns, lambda method, one: number(measures.mean(one, method))
-    )
+    """Return the averages of every method, of what was measured of any."""
+    rows = _rows(measures)
+    columns = {
+        one: one
+        for one in COLUMNS
+        if any(measures.mean(one, method) is not None for method in rows.values())
+    }
+    return _table("method", rows, columns, lambda method, one: number(measures.mean(one, method)))
 
 
 def by_dataset(measures: Measures, shown: Sequence[str] = WHOLE) -> str:

@@ -20,6 +20,14 @@ from studies.tables import accuracies, by_dataset, folded
 EVIDENCE, SEEN_ALL, LAYERS = "both_towers", "both_towers_transductive", "late"
 """The names of runs; the last is of tokens at other layers."""
 
+LIMITS = """\
+- The student's text tower was told the name of every class on pretrain pictures: prompts may find
+  little that it does not know. The one that was told rarely knows too little with this image tower.
+- Its image tower is small, and was trained to have another one's features, not on captions.
+- PromptKD is made for unlabelled pictures of all classes, and starts from a random projector; here
+  it learns from few pictures of the base classes.
+- What is said on [photographs](photographs.md) of pictures and intervals holds here, too."""
+
 TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 
 
@@ -77,6 +85,8 @@ def evidence(measures: Measures) -> Iterator[str]:
     )
     yield accuracies(measures)
     yield sentences(prompted_contrasts(measures), measures)
+    yield "What it is evidence of, and of what not:"
+    yield LIMITS
     yield folded("By dataset", [by_dataset(measures, pair) for pair in PAIRS])
 
 
