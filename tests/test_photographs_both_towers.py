@@ -87,6 +87,7 @@ def test_every_method_is_compared_with_text_prompts_and_none(runs: Mapping[str, 
     said = "\n".join(evidence(measures))
     gap = measures.difference(("joint H", "ivlp"), ("joint H", "zero_shot"))
     assert "IVLP against zero-shot: " in said
+    assert "template + bridge against zero-shot: " in said
     assert f"in joint H {gap}" in said
     assert "IVLP against CoOp: is not distinguishable from it in H +0.00" in said
 

@@ -9,7 +9,7 @@ from typing import Any
 from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.reporting.tables import markdown
 from fdbpl.system.files import canonical_json, write_whole
-from studies.contrasts import BARE, EACH, TEMPLATE, WHOLE, Contrast, sentences
+from studies.contrasts import BARE, EACH, OURS, TEMPLATE, WHOLE, Contrast, sentences
 from studies.measures import Measures
 from studies.photographs.criteria import criteria, criteria_table
 from studies.photographs.late import LATE
@@ -67,9 +67,13 @@ def write_both_towers(
 
 
 def prompted_contrasts(measures: Measures) -> Iterator[Contrast]:
-    """Yield what is said of methods that prompt both towers, against text prompts and none."""
+    """Yield what is said of methods that prompt both towers, against text prompts and none.
+
+    And what the bridge does for this student.
+    """
     prompted = [one for one in measures.methods() if METHODS[one].sees == "prompted"]
-    for method, rival in product(prompted, (TEMPLATE, "coop", "kdpl", BARE)):
+    listed = product(prompted, (TEMPLATE, "coop", "kdpl", BARE))
+    for method, rival in (*listed, (BARE, TEMPLATE), (OURS, TEMPLATE)):
         pairs = {f"in {one}": ((one, method), (one, rival)) for one in WHOLE}
         yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
 
