@@ -11,9 +11,9 @@
 That total is the paper's. z+ = s f U^T and z- = s f V^T are the logits under the positive and the
 negative context. p is p+ in the paper; with `similarity: difference` it is the softmax of
 s f . e_c, where e_c is the direction of u_c - lambda v_c, with a share of the template's t_c: then
-all that decides takes part in what is distilled. w may also be the share
-of its image that the region shows. The options name what the public record leaves open; the presets
-fix them: `weight_floor` stands inside w's logarithm.
+all that decides takes part in what is distilled. w may also be the share of its image that the
+region shows; `weight_floor` stands inside w's logarithm. The options name what the public record
+leaves open; the presets fix them.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
+from torch import Tensor
 
 from fdbpl.clip import small
 from fdbpl.system.files import canonical_json, readable_json, write_whole
@@ -120,12 +121,16 @@ def whole_weights(own: Path, model: str, path: Path) -> Path:
     with safe_open(own, "pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     whole = small.assemble(found, small.image_trunk(tower_of(model)))
-    halves = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in whole.items()
-    }
-    write_whole(path, save({name: tensor.contiguous() for name, tensor in halves.items()}))
+    write_whole(path, save(halved(whole)))
     return path
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in fp16 where they are of floating point."""
+    return {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
 
 
 def pictures(photos: Path, out: Path, model: str, say: Say) -> Pictures:

@@ -29,7 +29,7 @@ from fdbpl.clip.vectors import template_vectors
 from fdbpl.system.files import canonical_json, write_whole
 from fdbpl.system.progress import progress
 from studies.photographs.distilling import Names, Recipe, train
-from studies.photographs.models import not_tested
+from studies.photographs.models import halved, not_tested
 from studies.photographs.parts import DATASETS, Picture, class_names, read_part
 from studies.photographs.views import CUTS, SEED, Pixels, hidden
 
@@ -172,14 +172,6 @@ def image_tower(tower: Mapping[str, Tensor], head: int, width: int) -> dict[str,
     image = {f"{small.VISUAL}{name}": tensor for name, tensor in tower.items()}
     image[PROJECTION] = image[PROJECTION][:, head * width : (head + 1) * width]
     return halved(image)
-
-
-def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors in fp16 where they are of floating point."""
-    return {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in state.items()
-    }
 
 
 def make(photos: Path, out: Path, pair: Path, recipe: Recipe, say: Say) -> dict[str, Path]:
