@@ -6,9 +6,9 @@ from itertools import count, islice
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import threads_end
 
 from fdbpl.system.ahead import ahead
-from tests.threads import threads_end
 
 
 @settings(max_examples=20)

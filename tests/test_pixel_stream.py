@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pixels import WAY
 from test_stream import steps_of_rows
+from threads import threads_end
 
 from fdbpl.cache import Cache, open_cache
 from fdbpl.cache import pixels as caching
@@ -22,7 +23,6 @@ from fdbpl.cache.place import Place
 from fdbpl.methods.features import in_order
 from fdbpl.methods.pixels import CachedPixels
 from fdbpl.system.errors import UserError
-from tests.threads import threads_end
 
 ROWS = 120
 ROW_BYTES = 3 * 16 * 16

@@ -8,6 +8,7 @@ import torch
 from builds import IDENTITY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import threads_end
 
 from fdbpl.cache.cache import Cache, CacheWriter, open_cache
 from fdbpl.cache.format import DamagedShard
@@ -21,7 +22,6 @@ from fdbpl.methods.features import (
     in_order,
 )
 from fdbpl.training.schedule import epoch_steps
-from tests.threads import threads_end
 
 ROWS, DIM = 120, 6
 FEATURES = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype("<f2")
