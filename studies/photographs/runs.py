@@ -78,10 +78,11 @@ RUNS: Mapping[str, Run] = {
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16), methods=CURVES),
     "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
     "both_towers": Run(EVIDENCE, (BASE_TO_NEW.name,), methods=BESIDE + PROMPTED, prompted=True),
-    "both_towers_transductive": Run(
+    "both_towers_every_class": Run(
         EVIDENCE,
-        (TRANSDUCTIVE.name,),
-        methods=tuple(name for name in BESIDE + PROMPTED if not METHODS[name].labelled),
+        (ALL_CLASSES.name, TRANSFER.name, TRANSDUCTIVE.name),  # which share their trainings
+        shifted=True,
+        methods=BESIDE + PROMPTED,
         prompted=True,
     ),
     "late": Run(
