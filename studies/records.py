@@ -99,8 +99,7 @@ def read_photographs(path: Path) -> list[Measures]:
         evidence = [*_compared(record["evidence"]), *_of_ood(record.get("ood", {"methods": {}}))]
         found = [_measures(_source(record["evidence"]), evidence)]
         if "caltech" in record:
-            second = record["caltech"]
-            found.append(_measures(_source(second), _compared(second)))
+            found.append(compared_measures(record["caltech"]))
     return found
 
 
@@ -109,9 +108,14 @@ def few_shot_measures(comparison: Any) -> Measures:
     return _measures(None, _of_shots(comparison))
 
 
+def compared_measures(record: Any) -> Measures:
+    """Return what a comparison's record has of base to new and of transfer."""
+    return _measures(_source(record), _compared(record))
+
+
 def transductive_measures(methods: Any) -> Measures:
     """Return the accuracies of what a record has of the transductive protocol."""
-    return _measures(None, _compared({"methods": methods}))
+    return compared_measures({"methods": methods})
 
 
 def _written(stage: str, work: Workspace) -> tuple[Place, Callable[..., str]]:

@@ -12,12 +12,13 @@ from fdbpl.stages.summary import read_summary
 from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.measures import Measures
-from studies.photographs import late
-from studies.photographs.both_towers import evidence, layers, write_both_towers
+from studies.photographs import both_towers, late
+from studies.photographs.both_towers import every_class, evidence, layers, write_both_towers
 from studies.photographs.parts import DATASETS
 from studies.photographs.sections import Run
-from studies.records import read_measures
+from studies.records import compared_measures
 
+EVERY_CLASS = ["all-classes", "transfer", "transductive"]
 METHODS = ["zero_shot", "coop", "template_bridge", "fdbpl"]
 CELLS = {
     name: {"base": 50.0, "new": 40.0, "joint": {"base": 30.0, "new": 20.0}} for name in DATASETS
@@ -34,37 +35,63 @@ STUDENTS = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Run]:
     root, found = tmp_path_factory.mktemp("both"), {}
-    for name in ("both_towers", "both_towers_transductive", "late"):
-        protocol = "transductive" if name.endswith("transductive") else "base-to-new"
-        changes = {"protocols": [protocol], "methods": METHODS}
+    for name in ("both_towers", "both_towers_every_class", "late", "bridge_vit"):
+        protocols = EVERY_CLASS if name.endswith("every_class") else ["base-to-new"]
+        changes = {"protocols": protocols, "methods": METHODS, "source": "birds"}
         params = workspace_params(root / name, ["birds", "fish"], **changes)
         found[name] = Run(params, evaluated_workspace(root / name, params))
     return found
 
 
 def of_run(run: Run, **names: str) -> tuple[Any, Measures]:
-    """Return a run's record and measures, with methods that stand for others, too."""
-    found = read_measures(run.work, run.params)
-    more = {
-        measure: {**methods, **{name: methods[other] for name, other in names.items()}}
-        for measure, methods in found.found.items()
-    }
-    return read_summary(run.work.comparison, ""), Measures(None, more)
+    """Return a run's record and its measures, with methods that stand for others, too."""
+    record = read_summary(run.work.comparison, "")
+    parts = [record["methods"], record.get("transductive", {})]
+    parts += [record[one]["methods"] for one in ("all_classes", "transfer") if one in record]
+    for methods in parts:
+        methods |= {name: methods[other] for name, other in names.items() if other in methods}
+    return record, compared_measures(record)
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, float]:
+    """What bridges explain, in the place of what random vectors would."""
+    found = {"base": 12.5, "new": 2.5}
+    monkeypatch.setattr(both_towers, "explained", lambda *_: found)
+    return found
 
 
 def test_the_json_is_what_the_stages_and_the_students_gave(
-    runs: Mapping[str, Run], tmp_path: Path
+    runs: Mapping[str, Run], told: Mapping[str, float], tmp_path: Path
 ) -> None:
     written = write_both_towers(runs, STUDENTS, "commit abc123", tmp_path)
     assert [path.name for path in written] == ["both_towers.md", "both_towers.json"]
     found = json.loads((tmp_path / "both_towers.json").read_text(encoding="utf-8"))
     wanted = {name: read_summary(run.work.comparison, "") for name, run in runs.items()}
-    assert found == wanted | {"students": STUDENTS}
+    wanted["bridge_vit"]["explained"] = dict.fromkeys(["birds", "fish"], told)
+    wanted["students"] = STUDENTS
+    assert found == {name: {**one, "measured": "commit abc123"} for name, one in wanted.items()}
     text = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
-    titles = ("from evidence alone", "unlabelled pictures", "At which layers", "## Students")
+    titles = (
+        *("from evidence alone", "Every class learned", "At which layers"),
+        *("Why the bridge does not help", "## Students"),
+    )
     heads = [text.index(one) for one in titles]
     assert heads == sorted(heads)
+    assert text.count("Measured at commit abc123.") == len(titles)
     assert str(tmp_path.parents[1]) not in text + json.dumps(found)
+
+
+def test_what_is_not_run_again_stays_with_where_it_was_measured(
+    runs: Mapping[str, Run], tmp_path: Path
+) -> None:
+    write_both_towers(runs, STUDENTS, "commit old", tmp_path)
+    before = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
+    write_both_towers({"late": runs["late"]}, None, "commit new", tmp_path)
+    after = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
+    old, new = (f"## At which layers\n\nMeasured at commit {one}" for one in ("old", "new"))
+    assert old in before
+    assert after == before.replace(old, new)
 
 
 def test_without_runs_the_students_are_told(tmp_path: Path) -> None:
@@ -83,8 +110,8 @@ def test_a_run_that_was_not_compared_names_its_command(
 
 
 def test_every_method_is_compared_with_text_prompts_and_none(runs: Mapping[str, Run]) -> None:
-    _, measures = of_run(runs["both_towers"], ivlp="coop")
-    said = "\n".join(evidence(measures))
+    record, measures = of_run(runs["both_towers"], ivlp="coop")
+    said = "\n".join(evidence(record))
     gap = measures.difference(("joint H", "ivlp"), ("joint H", "zero_shot"))
     assert "IVLP against zero-shot: " in said
     assert "template + bridge against zero-shot: " in said
@@ -92,10 +119,23 @@ def test_every_method_is_compared_with_text_prompts_and_none(runs: Mapping[str, 
     assert "IVLP against CoOp: is not distinguishable from it in H +0.00" in said
 
 
+def test_every_protocol_that_learns_every_class_is_told(runs: Mapping[str, Run]) -> None:
+    record, measures = of_run(runs["both_towers_every_class"], promptkd="fdbpl", ivlp="coop")
+    said = "\n".join(every_class(record))
+    gap = measures.difference(("cross-dataset", "ivlp"), ("cross-dataset", "zero_shot"))
+    learned, rest = said.split("**Transfer from birds:**")
+    carried, seen = rest.split("**Transductive:**")
+    assert "IVLP against zero-shot: " in learned
+    assert "in accuracy" in learned
+    assert f"in cross-dataset {gap}" in carried
+    assert "PromptKD against zero-shot: " in seen
+    assert "Transfer, by target" in seen
+
+
 def test_every_choice_of_layers_is_compared(runs: Mapping[str, Run]) -> None:
     names = {one.__name__: "fdbpl" for one in late.LATE}
     record, measures = of_run(runs["late"], promptsrc="coop", **names)
-    said = "\n".join(layers(record, measures))
+    said = "\n".join(layers(record))
     gap = measures.difference(("joint H", "fdbpl"), ("joint H", "coop"))
     for one in late.LATE:
         (line,) = [each for each in said.splitlines() if f"{one.__name__} against P" in each]

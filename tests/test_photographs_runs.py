@@ -41,7 +41,9 @@ def params(run: Run, tmp_path: Path) -> Params:
     return parameters(run, tmp_path, tmp_path / "student.safetensors")
 
 
-def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params) -> None:
+def test_parameters_are_of_the_run_and_of_every_method(
+    run: Run, params: Params, tmp_path: Path
+) -> None:
     known = {run.source} - {None}
     shifted = set(params.datasets) - set(run.datasets) - known
     assert params.datasets[: len(run.datasets)] == list(run.datasets)
@@ -54,11 +56,14 @@ def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params)
     assert params.methods == [one.rpartition(":")[-1] for one in run.methods]
     suits = {name for name, one in METHODS.items() if one.sees != "prompted"}
     assert {*EVERY, IMPORTED} == suits
-    assert OURS in run.methods or run is RUNS["late"]
-    student = small.VIT if run.prompted else small.PAIR[0]
+    assert OURS in run.methods or run.seeds == RUNS["late"].seeds
+    student = run.student or small.PAIR[0]
     assert (params.student.architecture, params.teacher.architecture) == (student, small.PAIR[1])
     seen = {params.method(one).sees for one in params.methods}
-    assert ("prompted" in seen) == run.prompted
+    assert "prompted" not in seen or student == small.VIT
+    assert params.student.weights == (
+        "small" if run.student else str(tmp_path / "student.safetensors")
+    )
     assert params.teacher.weights == "small"
     for name in run.datasets:
         assert params.data.own[name].template == DATASETS[name].template
@@ -67,7 +72,7 @@ def test_parameters_are_of_the_run_and_of_every_method(run: Run, params: Params)
 def test_choices_and_evidence_share_neither_datasets_nor_seeds() -> None:
     development = RUNS["development"]
     for name, run in RUNS.items():
-        if name in ("development", "late"):
+        if name in ("development", "late", "bridge_efficientnet", "bridge_vit"):
             assert set(run.datasets) == set(DEVELOPMENT)
             assert run.seeds == development.seeds
         else:

@@ -115,12 +115,12 @@ def _pages(out: Path, student: Path) -> None:
         for name, run in runs.RUNS.items()
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }
-    prompted = {name: run for name, run in found.items() if runs.RUNS[name].prompted}
+    packaged = {name: run for name, run in found.items() if runs.RUNS[name].student}
     written, students = list[Path](), measures_in(out)
     if EVIDENCE in found:
-        written += write_page({n: run for n, run in found.items() if n not in prompted}, _about())
-    if students is not None:
-        written += write_both_towers(prompted, students, _about())
+        written += write_page({n: run for n, run in found.items() if n not in packaged}, _about())
+    if packaged or students:
+        written += write_both_towers(packaged, students, _about())
     for path in written:
         click.echo(f"Written: {path}")
     shifted = {name: [f"{name}-{shift}" for shift in SHIFTS] for name in runs.SHIFTED}

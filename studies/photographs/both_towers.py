@@ -1,24 +1,41 @@
 """The page of prompts in both towers: what methods reach, and the student that takes prompts."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from fdbpl.methods.registry import METHODS, title_of
+from fdbpl.reporting import few_shot
 from fdbpl.reporting.tables import markdown
-from fdbpl.system.files import canonical_json, write_whole
-from studies.contrasts import BARE, EACH, OURS, TEMPLATE, WHOLE, Contrast, sentences
+from fdbpl.system.files import readable_json, write_whole
+from studies.contrasts import (
+    BARE,
+    EACH,
+    OURS,
+    TEMPLATE,
+    TRANSFER,
+    WHOLE,
+    Contrast,
+    sentences,
+)
 from studies.measures import Measures
 from studies.photographs.criteria import criteria, criteria_table
+from studies.photographs.explained import BRIDGES, bridges, explained
 from studies.photographs.late import LATE
 from studies.photographs.sections import PAIRS, Run, compared, developed, seen_all
-from studies.records import PHOTOGRAPHS_COMMAND, read_measures, transductive_measures
-from studies.tables import accuracies, by_dataset, folded
+from studies.records import (
+    PHOTOGRAPHS_COMMAND,
+    compared_measures,
+    few_shot_measures,
+    transductive_measures,
+)
+from studies.tables import accuracies, by_dataset, folded, transfer
 
-EVIDENCE, SEEN_ALL, LAYERS = "both_towers", "both_towers_transductive", "late"
-"""The names of runs; the last is of tokens at other layers."""
+EVIDENCE, EVERY_CLASS, LAYERS = "both_towers", "both_towers_every_class", "late"
+"""The names of runs; that of layers is on development sets."""
 
 LIMITS = """\
 - The student's text tower was told the name of every class on pretrain pictures: prompts may find
@@ -32,54 +49,88 @@ TOWERS = {"efficientnet": "EfficientNet", "vit": "ViT"}
 
 
 def write_both_towers(
-    runs: Mapping[str, Run], students: Mapping[str, Any], about: str, docs: Path = Path("docs")
+    runs: Mapping[str, Run],
+    students: Mapping[str, Any] | None,
+    about: str,
+    docs: Path = Path("docs"),
 ) -> list[Path]:
     """Write both_towers.md and both_towers.json; return their paths.
 
+    What was not run here stays as both_towers.json has it, with where it was measured.
+
     Args:
         runs: by these names, any of them.
-        students: what `studies.photographs.vit_measures.measures` returned.
+        students: what `studies.photographs.vit_measures.measures` returned, if it was measured.
         about: commit and machine.
         docs: the folder to write into.
 
     Raises:
         UserError: a run was not compared, or with other parameters.
     """
-    records = {name: compared(run) for name, run in runs.items()}
-    halved = {name: run for name, run in runs.items() if name != SEEN_ALL}
-    measures = {name: read_measures(run.work, run.params) for name, run in halved.items()}
-    parts = [
-        "# Prompts in both towers",
-        f"Written by `{PHOTOGRAPHS_COMMAND}` at {about}. No number here was typed by hand; "
-        "[both_towers.json](both_towers.json) holds them all, and more digits.",
-        *(evidence(measures[EVIDENCE]) if EVIDENCE in runs else ()),
-        *(transductive(records[SEEN_ALL]) if SEEN_ALL in runs else ()),
-        *(layers(records[LAYERS], measures[LAYERS]) if LAYERS in runs else ()),
-        *prompted_students(students),
-    ]
+    before = docs / "both_towers.json"
+    found = json.loads(before.read_bytes()) if before.exists() else {}
+    measured = {name: compared(run) | _of_bridge(name, run) for name, run in runs.items()}
+    measured |= {"students": students} if students else {}
+    found |= {name: {**one, "measured": about} for name, one in measured.items()}
     contents = {
-        "both_towers.md": ("\n\n".join(parts) + "\n").encode(),
-        "both_towers.json": canonical_json(records | {"students": students}),
+        "both_towers.md": ("\n\n".join(page(found)) + "\n").encode(),
+        "both_towers.json": readable_json(found),
     }
     for name, content in contents.items():
         write_whole(docs / name, content)
     return [docs / name for name in contents]
 
 
-def prompted_contrasts(measures: Measures) -> Iterator[Contrast]:
+def _of_bridge(name: str, run: Run) -> dict[str, Any]:
+    """Return what the bridge of a run of `BRIDGES` explains, by dataset."""
+    if name not in BRIDGES.values():
+        return {}
+    params, work = run.params, run.work
+    return {"explained": {one: explained(params, work, one, BARE) for one in params.datasets}}
+
+
+def page(records: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs of both_towers.md, from what both_towers.json holds."""
+    yield "# Prompts in both towers"
+    yield (
+        f"Written by `{PHOTOGRAPHS_COMMAND}`. No number here was typed by hand; "
+        "[both_towers.json](both_towers.json) holds them all, and more digits."
+    )
+    sections = {
+        EVIDENCE: evidence,
+        EVERY_CLASS: every_class,
+        LAYERS: layers,
+        BRIDGES["ViT"]: lambda _: bridges(records),
+        "students": prompted_students,
+    }
+    for name, section in sections.items():
+        if name in records:
+            title, *rest = section(records[name])
+            yield title
+            yield f"Measured at {records[name]['measured']}."
+            yield from rest
+
+
+def prompted_contrasts(measures: Measures, said: Mapping[str, str]) -> Iterator[Contrast]:
     """Yield what is said of methods that prompt both towers, against text prompts and none.
 
     And what the bridge does for this student.
+
+    Args:
+        measures: of what was measured.
+        said: measures by what a sentence calls them.
     """
-    prompted = [one for one in measures.methods() if METHODS[one].sees == "prompted"]
+    known = {method for methods in measures.found.values() for method in methods}
+    prompted = [one for one in METHODS if one in known and METHODS[one].sees == "prompted"]
     listed = product(prompted, (TEMPLATE, "coop", "kdpl", BARE))
     for method, rival in (*listed, (BARE, TEMPLATE), (OURS, TEMPLATE)):
-        pairs = {f"in {one}": ((one, method), (one, rival)) for one in WHOLE}
+        pairs = {words: ((one, method), (one, rival)) for words, one in said.items()}
         yield Contrast(f"{title_of(method)} against {title_of(rival)}", pairs)
 
 
-def evidence(measures: Measures) -> Iterator[str]:
+def evidence(record: Any) -> Iterator[str]:
     """Yield what methods that prompt both towers reach, beside text prompts of the same student."""
+    measures = compared_measures(record)
     yield "## In plain words, from evidence alone"
     yield (
         f"{len(measures.datasets())} datasets of [photographs](photographs.md): "
@@ -88,20 +139,39 @@ def evidence(measures: Measures) -> Iterator[str]:
         "not compared."
     )
     yield accuracies(measures)
-    yield sentences(prompted_contrasts(measures), measures)
+    yield sentences(prompted_contrasts(measures, _inside(WHOLE)), measures)
     yield "What it is evidence of, and of what not:"
     yield LIMITS
     yield folded("By dataset", [by_dataset(measures, pair) for pair in PAIRS])
 
 
-def transductive(record: Any) -> Iterator[str]:
-    """Yield what those reach that read no labels, from unlabelled pictures of all classes."""
-    methods = record["transductive"]
-    measures = transductive_measures(methods)
-    yield "## Learned from unlabelled pictures of all classes"
-    yield accuracies(measures)
-    yield sentences(prompted_contrasts(measures), measures)
-    yield folded("Transductive, by dataset", seen_all(methods))
+def every_class(record: Any) -> Iterator[str]:
+    """Yield what the same methods reach where every class is learned, by protocol."""
+    yield "## Every class learned"
+    yield (
+        "The same datasets, methods and student, by the protocols that learn every class of a "
+        "dataset, 16 shots of each: tested on itself; carried to all other datasets and to the "
+        "source's own shifted versions (transfer); or learned without labels and tested by halves "
+        "(transductive), for which PromptKD is made. Methods that read labels are not in the last."
+    )
+    shots = few_shot_measures(record)
+    (learned,) = shots.found
+    yield "**All classes, tested on the same dataset:**"
+    yield sentences(prompted_contrasts(shots, {"in accuracy": learned}), shots)
+    carried = compared_measures(record)
+    yield f"**Transfer from {carried.source}:**"
+    yield sentences(prompted_contrasts(carried, _inside(TRANSFER)), carried)
+    seen = transductive_measures(record["transductive"])
+    yield "**Transductive:**"
+    yield accuracies(seen)
+    yield sentences(prompted_contrasts(seen, _inside(WHOLE)), seen)
+    yield folded("All classes, by dataset", few_shot.tables(record["all_classes"]))
+    yield folded("Transfer, by target", [*transfer(carried)])
+    yield folded("Transductive, by dataset", seen_all(record["transductive"]))
+
+
+def _inside(measures: Sequence[str]) -> dict[str, str]:
+    return {f"in {one}": one for one in measures}
 
 
 def layer_contrasts() -> Iterator[Contrast]:
@@ -111,8 +181,9 @@ def layer_contrasts() -> Iterator[Contrast]:
         yield Contrast(f"{one.__name__} against {title_of('promptsrc')}", pairs)
 
 
-def layers(record: Any, measures: Measures) -> Iterator[str]:
+def layers(record: Any) -> Iterator[str]:
     """Yield what tokens at other layers of the image tower give."""
+    measures = compared_measures(record)
     yield "## At which layers"
     yield (
         "PromptSRC has tokens at the first three quarters of the image tower's layers: nine of "

@@ -57,7 +57,7 @@ class Run:
         source: a dataset whose cached regions methods may know, and nothing else of it; without,
             that is the first of those learned on.
         methods: that are learned and measured.
-        prompted: whether the student is the one with a Vision Transformer.
+        student: packaged, of small weights; without, that of the pair for evidence.
     """
 
     datasets: tuple[str, ...]
@@ -68,7 +68,7 @@ class Run:
     with_ood: bool = False
     source: str | None = None
     methods: tuple[str, ...] = EVERY
-    prompted: bool = False
+    student: str | None = None
 
 
 RUNS: Mapping[str, Run] = {
@@ -77,21 +77,32 @@ RUNS: Mapping[str, Run] = {
     "caltech": Run(("caltech101",), (TRANSFER.name,), shifted=True, methods=TOLD),
     "few_shot": Run(EVIDENCE, (ALL_CLASSES.name,), shots=(1, 2, 4, 8, 16), methods=CURVES),
     "transductive": Run(EVIDENCE, (TRANSDUCTIVE.name,), methods=LABEL_FREE),
-    "both_towers": Run(EVIDENCE, (BASE_TO_NEW.name,), methods=BESIDE + PROMPTED, prompted=True),
+    "both_towers": Run(EVIDENCE, (BASE_TO_NEW.name,), methods=BESIDE + PROMPTED, student=small.VIT),
     "both_towers_every_class": Run(
         EVIDENCE,
         (ALL_CLASSES.name, TRANSFER.name, TRANSDUCTIVE.name),  # which share their trainings
         shifted=True,
         methods=BESIDE + PROMPTED,
-        prompted=True,
+        student=small.VIT,
     ),
     "late": Run(
         DEVELOPMENT,
         (BASE_TO_NEW.name,),
         seeds=(11, 12, 13),
         methods=("zero_shot", "teacher", "coop", "promptsrc", *late.NAMES),
-        prompted=True,
+        student=small.VIT,
     ),
+    **{
+        f"bridge_{image_tower}": Run(
+            DEVELOPMENT,
+            (BASE_TO_NEW.name,),
+            seeds=(11, 12, 13),
+            source=EVIDENCE[0],
+            methods=("zero_shot", "teacher", "template_own_bridge", "template_bridge"),
+            student=student,
+        )
+        for image_tower, student in (("efficientnet", small.PAIR[0]), ("vit", small.VIT))
+    },
 }
 
 
@@ -104,8 +115,8 @@ def parameters(run: Run, out: Path, student: Path) -> Params:
         student: the weights of the evidence's student.
     """
     model: dict[str, Any] = {"architecture": STUDENT, "weights": str(student), "activation": "gelu"}
-    if run.prompted:
-        model = {"architecture": small.VIT, "weights": "small"}
+    if run.student:
+        model = {"architecture": run.student, "weights": "small"}
     shifted = [f"{run.datasets[0]}-{shift}" for shift in SHIFTS] if run.shifted else []
     datasets = list(dict.fromkeys([*run.datasets, run.source or run.datasets[0]]))
     own: dict[str, Any] = {
