@@ -96,11 +96,16 @@ def read_photographs(path: Path) -> list[Measures]:
     """
     with _readable(path, PHOTOGRAPHS_COMMAND):
         record = json.loads(path.read_text(encoding="utf-8"))
-        evidence = [*_compared(record["evidence"]), *_of_ood(record.get("ood", {"methods": {}}))]
-        found = [_measures(_source(record["evidence"]), evidence)]
+        found = [evidence_measures(record)]
         if "caltech" in record:
             found.append(compared_measures(record["caltech"]))
     return found
+
+
+def evidence_measures(records: Mapping[str, Any]) -> Measures:
+    """Return what the records of photographs have of the evidence, OOD detection with it."""
+    record, detected = records["evidence"], records.get("ood", {"methods": {}})
+    return _measures(_source(record), [*_compared(record), *_of_ood(detected)])
 
 
 def few_shot_measures(comparison: Any) -> Measures:

@@ -62,7 +62,49 @@ def json_of(path: Path) -> Any:
 def test_the_json_is_what_the_stages_wrote(runs: Mapping[str, Run], docs: Path) -> None:
     found = json_of(docs / "photographs.json")
     wanted = {name: read_summary(run.work.comparison, "") for name, run in runs.items()}
-    assert found == wanted | {"ood": read_summary(runs["evidence"].work.ood, "")}
+    wanted["ood"] = read_summary(runs["evidence"].work.ood, "")
+    assert list(found) == list(wanted)
+    for name, record in wanted.items():
+        assert {key: found[name][key] for key in record} == record
+        assert found[name]["measured"] == "commit abc123"
+
+
+def test_what_is_not_run_again_stays_with_where_it_was_measured(
+    runs: Mapping[str, Run], docs: Path, tmp_path: Path
+) -> None:
+    for path in docs.glob("photographs.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    write_page({"caltech": runs["caltech"]}, "commit new", tmp_path)
+    before, after = (one / "photographs.md" for one in (docs, tmp_path))
+    everywhere = "Measured at commit abc123."
+    apart = (
+        "Measured:\n\n- evidence, development, few_shot, transductive, ood at commit abc123\n"
+        "- caltech at commit new"
+    )
+    assert everywhere in before.read_text()
+    assert after.read_text() == before.read_text().replace(everywhere, apart)
+
+
+def test_figures_of_two_students_are_not_mixed(
+    runs: Mapping[str, Run], docs: Path, tmp_path: Path
+) -> None:
+    kept = json_of(docs / "photographs.json")
+    kept["evidence"]["made_with"]["student"]["weights"] = "others"
+    path = tmp_path / "photographs.json"
+    path.write_text(json.dumps(kept))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"caltech.* and evidence are of different students\. Run"):
+        write_page({"caltech": runs["caltech"]}, "commit new", tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_evidence_there_is_no_page(runs: Mapping[str, Run], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no evidence, neither run nor kept\. Run --step evidence"):
+        write_page({"caltech": runs["caltech"]}, "commit new", tmp_path)
+    (tmp_path / "photographs.json").write_text("{")
+    with pytest.raises(UserError, match=r"\.json: damaged \(JSONDecodeError\)\. Take it"):
+        write_page({"caltech": runs["caltech"]}, "commit new", tmp_path)
 
 
 def test_measures_read_from_the_page_are_those_of_the_workspaces(

@@ -14,7 +14,7 @@ from fdbpl.system.machine import commit, machine
 from studies.photographs import models, runs, vit
 from studies.photographs.both_towers import write_both_towers
 from studies.photographs.card import write_card
-from studies.photographs.page import EVIDENCE, write_page
+from studies.photographs.page import write_page
 from studies.photographs.parts import DATASETS, class_names
 from studies.photographs.sections import Run
 from studies.photographs.sheet import write_sheet
@@ -116,9 +116,10 @@ def _pages(out: Path, student: Path) -> None:
         if (work := runs.workspace(name, out)).comparison("json").exists()
     }
     packaged = {name: run for name, run in found.items() if runs.RUNS[name].student}
+    of_pair = {name: run for name, run in found.items() if name not in packaged}
     written, students = list[Path](), measures_in(out)
-    if EVIDENCE in found:
-        written += write_page({n: run for n, run in found.items() if n not in packaged}, _about())
+    if of_pair:
+        written += write_page(of_pair, _about())
     if packaged or students:
         written += write_both_towers(packaged, students, _about())
     for path in written:

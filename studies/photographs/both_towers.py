@@ -1,6 +1,5 @@
 """The page of prompts in both towers: what methods reach, and the student that takes prompts."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from fdbpl.methods.registry import METHODS, title_of
 from fdbpl.reporting import few_shot
 from fdbpl.reporting.tables import markdown
-from fdbpl.system.files import readable_json, write_whole
+from fdbpl.system.files import write_whole
 from studies.contrasts import (
     BARE,
     EACH,
@@ -24,6 +23,7 @@ from studies.contrasts import (
 from studies.measures import Measures
 from studies.photographs.criteria import criteria, criteria_table
 from studies.photographs.explained import BRIDGES, bridges, explained
+from studies.photographs.kept import keep, renewed
 from studies.photographs.late import LATE
 from studies.photographs.sections import PAIRS, Run, compared, developed, seen_all
 from studies.records import (
@@ -67,18 +67,13 @@ def write_both_towers(
     Raises:
         UserError: a run was not compared, or with other parameters.
     """
-    before = docs / "both_towers.json"
-    found = json.loads(before.read_bytes()) if before.exists() else {}
+    path = docs / "both_towers.json"
     measured = {name: compared(run) | _of_bridge(name, run) for name, run in runs.items()}
-    measured |= {"students": students} if students else {}
-    found |= {name: {**one, "measured": about} for name, one in measured.items()}
-    contents = {
-        "both_towers.md": ("\n\n".join(page(found)) + "\n").encode(),
-        "both_towers.json": readable_json(found),
-    }
-    for name, content in contents.items():
-        write_whole(docs / name, content)
-    return [docs / name for name in contents]
+    found = renewed(path, measured | ({"students": students} if students else {}), about)
+    keep(path, found)
+    text = "\n\n".join(page(found)) + "\n"
+    write_whole(path.with_suffix(".md"), text.encode())
+    return [path.with_suffix(".md"), path]
 
 
 def _of_bridge(name: str, run: Run) -> dict[str, Any]:

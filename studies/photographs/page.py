@@ -1,16 +1,20 @@
 """The page of photographs, and the records that it was written from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from fdbpl.reporting import few_shot
-from fdbpl.system.files import canonical_json, write_whole
+from fdbpl.system.errors import UserError
+from fdbpl.system.files import write_whole
 from studies.contrasts import OURS, contrasts, sentences, way_to_teacher
 from studies.measures import Measures
 from studies.page import how
-from studies.photographs.confusions import mistakes
+from studies.photographs.confusions import MOST, mistakes
 from studies.photographs.criteria import JUDGED, criteria, criteria_table
+from studies.photographs.goals import goals_section
+from studies.photographs.kept import Records, keep, renewed, where
 from studies.photographs.plots import few_shot_picture, methods_picture
 from studies.photographs.sections import (
     LIMITS,
@@ -21,20 +25,23 @@ from studies.photographs.sections import (
     datasets_table,
     developed,
     few_shot_contrasts,
+    pictures_of,
     seen_all,
 )
 from studies.records import (
     PHOTOGRAPHS_COMMAND,
+    compared_measures,
+    evidence_measures,
     few_shot_measures,
-    read_measures,
     read_over_all,
     transductive_measures,
 )
 from studies.tables import accuracies, by_dataset, folded, ood, transfer
 
 EVIDENCE, DEVELOPMENT, SECOND, FEW_SHOT = "evidence", "development", "caltech", "few_shot"
-SEEN_ALL = "transductive"
-"""The names of runs. The second is of another source of a transfer."""
+SEEN_ALL, OOD = "transductive", "ood"
+"""The names of runs. The second is of another source of a transfer; the last is no run, but what
+OOD detection on the evidence is kept as."""
 
 METHODS_PICTURE, FEW_SHOT_PICTURE = "photographs/methods.png", "photographs/few_shot.png"
 
@@ -47,80 +54,105 @@ def write_page(
 ) -> list[Path]:
     """Write photographs.md, photographs.json and the pictures shown; return their paths.
 
+    What was not run here stays as photographs.json has it, with where it was measured.
+
     Args:
-        runs: "evidence", and what else was run of "development", "caltech", "few_shot" and
-            "transductive".
+        runs: any of "evidence", "development", "caltech", "few_shot" and "transductive".
         about: commit and machine.
         docs: the folder to write into.
         method: the one whose confusions are shown.
 
     Raises:
         UserError: a run was not compared, or with other parameters, or of what its classifiers
-            and caches hold something is missing.
+            and caches hold something is missing; or evidence is neither run nor kept, or what is
+            kept is of another student.
     """
-    evidence = runs[EVIDENCE]
-    records = {name: compared(run) for name, run in runs.items()}
-    detected = read_over_all("ood", evidence.work, evidence.params)
-    halved = {
-        name: read_measures(run.work, run.params)
-        for name, run in runs.items()
-        if name not in (FEW_SHOT, SEEN_ALL)
-    }
-    wrong = {
-        name: mistakes(evidence.params, evidence.work, name, method)
-        for name in halved[EVIDENCE].datasets()
-    }
-    confused = confusions(wrong, method, len(evidence.params.seeds))
-    text = page(runs, records, halved, confused, about)
+    path = docs / "photographs.json"
+    measured = {name: _measured(name, run, method) for name, run in runs.items()}
+    if EVIDENCE in runs:
+        evidence = runs[EVIDENCE]
+        detected = read_over_all("ood", evidence.work, evidence.params)
+        measured |= {OOD: detected} if detected else {}
+    records = renewed(path, measured, about)
+    _require_one_student(path, records)
     contents = {
-        "photographs.md": text.encode(),
-        "photographs.json": canonical_json(records | ({"ood": detected} if detected else {})),
-        METHODS_PICTURE: methods_picture(halved[EVIDENCE]),
+        "photographs.md": page(records).encode(),
+        METHODS_PICTURE: methods_picture(compared_measures(records[EVIDENCE])),
     }
     if FEW_SHOT in records:
         contents[FEW_SHOT_PICTURE] = few_shot_picture(records[FEW_SHOT]["all_classes"])
+    keep(path, records)
     for name, content in contents.items():
         write_whole(docs / name, content)
-    return [docs / name for name in contents]
+    return [path, *(docs / name for name in contents)]
 
 
-def page(
-    runs: Mapping[str, Run],
-    records: Mapping[str, Any],
-    measures: Mapping[str, Measures],
-    confused: Iterable[str],
-    about: str,
-) -> str:
-    """Return photographs.md.
+def _measured(name: str, run: Run, method: str) -> dict[str, Any]:
+    """Return what a run left for compare.json, and what else the page says of it."""
+    found = {**compared(run), "pictures": pictures_of(run)}
+    if name != EVIDENCE:
+        return found
+    params = run.params
+    datasets = [one for one in params.datasets if one not in params.shifted]
+    wrong = {one: mistakes(params, run.work, one, method) for one in datasets}
+    most = {
+        name: asdict(replace(one, confusions=one.confusions[:MOST])) for name, one in wrong.items()
+    }
+    return {**found, "how": how(params), "confused": method, "confusions": most}
 
-    Args:
-        runs: by name, as `write_page` takes them.
-        records: what their compare.json hold.
-        measures: of base to new and of transfer, by run.
-        confused: what is said of confusions.
-        about: commit and machine.
+
+def _require_one_student(path: Path, records: Records) -> None:
+    """See that there is evidence, and that all figures of a page are of one student.
+
+    Raises:
+        UserError: there is none, or they are not.
     """
+    if EVIDENCE not in records:
+        raise UserError(f"{path}: no evidence, neither run nor kept. Run --step {EVIDENCE} first.")
+    students = {name: one["made_with"]["student"] for name, one in records.items()}
+    others = [name for name, one in students.items() if one != students[EVIDENCE]]
+    if others:
+        raise UserError(
+            f"{path}: {', '.join(others)} and {EVIDENCE} are of different students. Run all of "
+            "them with the same, or take from the file what is of the other."
+        )
+
+
+def page(records: Records) -> str:
+    """Return photographs.md, from what photographs.json holds."""
+    evidence = records[EVIDENCE]
+    measures = {
+        name: compared_measures(records[name])
+        for name in (DEVELOPMENT, EVIDENCE, SECOND)
+        if name in records
+    }
+    measures[EVIDENCE] = evidence_measures(records)
+    detected = records[OOD]["methods"] if OOD in records else {}
+    seeds = len(next(iter(evidence["pictures"].values()))["seeds"])
     parts = [
         "# Photographs",
-        f"Written by `{PHOTOGRAPHS_COMMAND}` at {about}. No number here was typed by hand; "
+        f"Written by `{PHOTOGRAPHS_COMMAND}`. No number here was typed by hand; "
         "[photographs.json](photographs.json) holds them all, and more digits.",
+        where(records),
         "## In plain words, from evidence alone",
         *_summary(records, measures),
+        "## What was wanted of it",
+        *goals_section(measures[EVIDENCE], measures.get(SECOND), detected),
         "## What it is evidence of, and of what not",
         LIMITS,
         "## How it was measured",
-        how(runs[EVIDENCE].params),
-        datasets_table(runs),
+        evidence["how"],
+        datasets_table({name: records[name] for name in measures}),
         *_pair(records),
         "## The tables",
         *(folded(title, shown) for title, shown in _tables(records, measures)),
         "## What is taken for what",
-        *confused,
+        *confusions(evidence["confusions"], evidence["confused"], seeds),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _pair(records: Mapping[str, Any]) -> Iterator[str]:
+def _pair(records: Records) -> Iterator[str]:
     """Yield whether the pair is what was wanted of it, where all datasets and rivals were run."""
     listed = [records[name]["methods"] for name in (DEVELOPMENT, EVIDENCE) if name in records]
     if len(listed) == 2 and all(set(JUDGED) <= set(methods) for methods in listed):
@@ -131,7 +163,7 @@ def _pair(records: Mapping[str, Any]) -> Iterator[str]:
         yield criteria_table(criteria(listed))
 
 
-def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> Iterator[str]:
+def _summary(records: Records, measures: Mapping[str, Measures]) -> Iterator[str]:
     """Yield who is ahead in what, run by run, and the pictures of it."""
     evidence = measures[EVIDENCE]
     learned = f" What is transferred was learned on {evidence.source}." if evidence.source else ""
@@ -159,7 +191,7 @@ def _summary(records: Mapping[str, Any], measures: Mapping[str, Measures]) -> It
 
 
 def _tables(
-    records: Mapping[str, Any], measures: Mapping[str, Measures]
+    records: Records, measures: Mapping[str, Measures]
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the long tables of what was measured, each with its title."""
     evidence = measures[EVIDENCE]

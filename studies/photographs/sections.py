@@ -14,7 +14,8 @@ from fdbpl.system.errors import UserError
 from fdbpl.system.workspace import Workspace
 from studies.contrasts import BARE, OURS, TEMPLATE, Contrast
 from studies.measures import Measures
-from studies.photographs.confusions import MOST, Mistakes
+from studies.photographs.confusions import MOST, Confusion
+from studies.photographs.kept import Records
 from studies.records import read_over_all
 from studies.tables import accuracies, by_dataset
 
@@ -74,17 +75,29 @@ def seen_all(methods: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def datasets_table(runs: Mapping[str, Run]) -> str:
-    """Return classes, test pictures and seeds of every dataset, by the first run that has it."""
+def pictures_of(run: Run) -> dict[str, dict[str, Any]]:
+    """Return classes, test pictures and seeds of every dataset of a run."""
+    found = {}
+    for name in run.params.datasets:
+        protocols = read_record(run.params, name, run.work).protocols
+        first = next(iter(next(iter(protocols.values())).values()))
+        found[name] = {
+            "classes": sum(first.classes.values()),
+            "test pictures": sum(first.test_images.values()),
+            "shifted": name in run.params.shifted,
+            "seeds": run.params.seeds,
+        }
+    return found
+
+
+def datasets_table(records: Records) -> str:
+    """Return what `pictures_of` every dataset, by the first run that has it."""
     rows: dict[str, tuple[str, ...]] = {}
-    for purpose, run in runs.items():
-        for name in run.params.datasets:
-            protocols = read_record(run.params, name, run.work).protocols
-            first = next(iter(next(iter(protocols.values())).values()))
-            counts = (sum(one.values()) for one in (first.classes, first.test_images))
-            told = "shifted" if name in run.params.shifted else purpose
-            seeds = ", ".join(map(str, run.params.seeds))
-            rows.setdefault(name, (name, told, *(f"{count:,}" for count in counts), seeds))
+    for purpose, record in records.items():
+        for name, one in record.get("pictures", {}).items():
+            told = "shifted" if one["shifted"] else purpose
+            counts = (f"{one[key]:,}" for key in ("classes", "test pictures"))
+            rows.setdefault(name, (name, told, *counts, ", ".join(map(str, one["seeds"]))))
     return markdown([("dataset", "for", "classes", "test pictures", "seeds"), *rows.values()])
 
 
@@ -97,15 +110,21 @@ def developed(record: Any, measures: Measures) -> Iterator[str]:
         yield from few_shot.tables(record["all_classes"])
 
 
-def confusions(wrong: Mapping[str, Mistakes], method: str, seeds: int) -> Iterator[str]:
-    """Yield the most frequent confusions of every dataset."""
+def confusions(wrong: Mapping[str, Any], method: str, seeds: int) -> Iterator[str]:
+    """Yield the most frequent confusions of every dataset.
+
+    Args:
+        wrong: by dataset the values of `Mistakes`.
+        method: whose they are.
+        seeds: how many.
+    """
     yield (
         f"Of {title_of(method)}, learned on base classes, where the classes of both halves "
         f"compete. Counted are test pictures times {seeds} seeds; of each dataset the {MOST} most "
         "frequent:"
     )
     yield "\n".join(
-        f"- **{name}**, {found.wrong:,} of {found.of:,} wrong: "
-        f"{'; '.join(map(str, found.confusions[:MOST])) or 'nothing'}."
+        f"- **{name}**, {found['wrong']:,} of {found['of']:,} wrong: "
+        f"{'; '.join(str(Confusion(**one)) for one in found['confusions']) or 'nothing'}."
         for name, found in wrong.items()
     )
