@@ -18,23 +18,18 @@ A student that ends without a projection, or in one with a bias, shows no h: f t
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fdbpl.classify.decision import Decision, Discriminant, Role
-from fdbpl.methods.batch import Batch, Floats, Tensors, Terms
+from fdbpl.methods.batch import Batch, Floats, Tensors
 from fdbpl.methods.method import Classes, ClosedForm, Method, Start
 from fdbpl.methods.terms import projected
+from fdbpl.methods.wrapped import Wrapped
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.optim import Optimizer
-
-    from fdbpl.clip.model import ClipModel
-    from fdbpl.methods.params import TrainParams
     from fdbpl.methods.training_data import TrainingData
 
 # Chosen on development photographs: docs/trials.md shows what each gains there.
@@ -83,7 +78,7 @@ class HiddenBridge(ClosedForm):
 OF_SOURCE_TOO = HiddenBridge(source=SOURCE)
 
 
-class Bridged(Method):
+class Bridged(Wrapped):
     """Another method with a bridge beside it.
 
     Attributes:
@@ -105,31 +100,8 @@ class Bridged(Method):
         share: float = SHARE,
     ) -> None:
         """Name the two together; the options are the other method's."""
-        super().__init__(name, title, inner.options)
-        self.inner, self.bridge, self.share = inner, bridge, share
-        self.labelled = inner.labelled
-
-    def with_options(self, changes: Mapping[str, Any]) -> Self:
-        """Return both with some of the other method's options changed."""
-        changed = copy(self)
-        changed.inner = self.inner.with_options(changes)
-        changed.options = changed.inner.options
-        return changed
-
-    @property
-    def closed_form(self) -> Sequence[ClosedForm]:
-        """The other method's; the bridge, too, where no steps are taken on what it leaves."""
-        return (*self.inner.closed_form, *(() if self.takes_steps else (self.bridge,)))
-
-    @property
-    def takes_steps(self) -> bool:
-        """Whether the other method does."""
-        return self.inner.takes_steps
-
-    @property
-    def reads_source(self) -> bool:
-        """Whether the bridge does."""
-        return self.bridge.reads_source
+        super().__init__(name, title, inner)
+        self.bridge, self.share = bridge, share
 
     @property
     def training(self) -> list[Any]:
@@ -137,43 +109,33 @@ class Bridged(Method):
         return [type(self).__name__, self.share, vars(self.bridge), *self.inner.training]
 
     @property
-    def learned_by(self) -> Sequence[type]:
-        """Both classes."""
-        return type(self), type(self.inner)
+    def closed_form(self) -> Sequence[ClosedForm]:
+        """The other method's; the bridge, too, where no steps are taken on what it leaves."""
+        return (*self.inner.closed_form, *(() if self.takes_steps else (self.bridge,)))
 
-    def require_student(self, clip: "ClipModel") -> None:
-        """Take any that the other method does."""
-        self.inner.require_student(clip)
+    @property
+    def reads_source(self) -> bool:
+        """Whether the bridge does."""
+        return self.bridge.reads_source
 
     def start(self, data: "TrainingData", seed: int) -> Start:
         """Return the other method's start; the bridge is fixed beside it."""
         import torch
 
-        start = self.inner.start(data, seed)
-        bridge = {
-            name: torch.from_numpy(one) for name, one in self.bridge.fit(data, seed)[0].items()
-        }
-        return Start(start.learned, {**start.fixed, **bridge})
+        start, bridge = self.inner.start(data, seed), self.bridge.fit(data, seed)[0]
+        fixed = {name: torch.from_numpy(one) for name, one in bridge.items()}
+        return Start(start.learned, {**start.fixed, **fixed})
 
-    def recipe(self, params: "TrainParams") -> "TrainParams":
-        """Return the other method's schedule."""
-        return self.inner.recipe(params)
-
-    def optimiser(self, learned: Sequence["Tensor"], params: "TrainParams") -> "Optimizer":
-        """Return the other method's."""
-        return self.inner.optimiser(learned, params)
-
-    def loss(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
-        """Return the other method's loss of the whole logits."""
-        return self.inner.loss(tensors, self._bridged(tensors, batch, data), data)
-
-    def diagnose(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Terms:
-        """Return the other method's diagnosis."""
-        return self.inner.diagnose(tensors, self._bridged(tensors, batch, data), data)
-
-    def vectors(self, arrays: Mapping[str, Floats], classes: Classes) -> dict[str, Floats]:
-        """Return the other method's."""
-        return self.inner.vectors(arrays, classes)
+    def shown(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Batch:
+        """Return the batch of centred features f - f0, beside it what the bridge says."""
+        hidden = batch.student
+        features = projected(hidden, tensors[PROJECTION]) if PROJECTION in tensors else hidden
+        across = (hidden - tensors[HIDDEN_MEAN][:, None]) @ tensors[BRIDGE]
+        return replace(
+            batch,
+            student=features - tensors[FEATURE_MEAN][:, None],
+            beside=self.share * across @ data.teacher.vectors.T,
+        )
 
     def decision(self, arrays: Mapping[str, Floats], classes: Classes) -> Decision:
         """Return the other method's logits and the teacher's as the bridge has them.
@@ -197,14 +159,3 @@ class Bridged(Method):
         sees: Role = "student" if projection is None else "hidden"
         parts = {**inner.parts, BRIDGE: part}
         return Decision(vectors, classes.scale, parts, projection, sees)
-
-    def _bridged(self, tensors: Tensors, batch: Batch, data: "TrainingData") -> Batch:
-        """Return the batch of centred features f - f0, beside it what the bridge says."""
-        hidden = batch.student
-        features = projected(hidden, tensors[PROJECTION]) if PROJECTION in tensors else hidden
-        across = (hidden - tensors[HIDDEN_MEAN][:, None]) @ tensors[BRIDGE]
-        return replace(
-            batch,
-            student=features - tensors[FEATURE_MEAN][:, None],
-            beside=self.share * across @ data.teacher.vectors.T,
-        )
