@@ -87,6 +87,10 @@ def test_what_is_not_run_again_stays_with_where_it_was_measured(
 ) -> None:
     write_both_towers(runs, STUDENTS, "commit old", tmp_path)
     before = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
+    kept = tmp_path / "both_towers.json"
+    records = json.loads(kept.read_text(encoding="utf-8"))
+    records["late"]["made_with"]["seeds"] = [9]  # which is measured anew
+    kept.write_text(json.dumps(records), encoding="utf-8")
     write_both_towers({"late": runs["late"]}, None, "commit new", tmp_path)
     after = (tmp_path / "both_towers.md").read_text(encoding="utf-8")
     old, new = (f"## At which layers\n\nMeasured at commit {one}" for one in ("old", "new"))

@@ -70,7 +70,7 @@ def test_the_page_says_what_it_is_worth_by_image_tower() -> None:
         return {"methods": cells, "explained": dict.fromkeys(CLASSES, halves)}
 
     records = {BRIDGES["ViT"]: record(10.0, 12.0), BRIDGES["EfficientNet"]: record(45.0, 50.0)}
-    title, about, table, said = bridges(records)
+    title, about, table, _, said = bridges(records)
     assert title.startswith("## ")
     assert ", ".join(CLASSES) in about
     lines = [[one.strip() for one in line.split("|")[1:-1]] for line in table.splitlines()]

@@ -24,6 +24,11 @@ BRIDGES = {"EfficientNet": "bridge_efficientnet", "ViT": "bridge_vit"}
 """Runs on development sets by the image tower of the student; their text towers are one."""
 
 HALVES = ("base", "new")
+READING = """\
+A bridge gains where the image tower shows what the teacher sees and the student's texts do not name
+it: so it is with the student of [photographs](photographs.md), whose image tower is this
+EfficientNet and whose texts know less. Where the texts name it already, nothing is left to gain;
+where the tower shows little of it, little comes across."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -90,6 +95,7 @@ def bridges(records: Mapping[str, Any]) -> Iterator[str]:
         worth = [measures[tower].mean("joint H", method) for method in (TEMPLATE, OWN, BARE)]
         rows.append((tower, *map(number, (*told, *worth))))
     yield markdown(rows)
+    yield READING
     pairs = {f"in {one}": ((one, BARE), (one, TEMPLATE)) for one in EACH}
     yield "\n".join(
         sentences([Contrast(f"{tower}: {title_of(BARE)} against {title_of(TEMPLATE)}", pairs)], one)

@@ -13,7 +13,9 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def renewed(path: Path, measured: Records, about: str) -> dict[str, dict[str, Any]]:
-    """Return what a file keeps, and in its place what was `measured` just now.
+    """Return what a file keeps, and in its place what of `measured` is new.
+
+    What is as it was kept was measured where that says.
 
     Args:
         path: of `keep`; it may be absent.
@@ -25,8 +27,13 @@ def renewed(path: Path, measured: Records, about: str) -> dict[str, dict[str, An
     """
     try:
         found = json.loads(path.read_bytes()) if path.exists() else {}
-        return {**found, **{name: {**one, "measured": about} for name, one in measured.items()}}
-    except (ValueError, TypeError) as error:
+        new = json.loads(json.dumps(measured))  # with the types that JSON has
+        for name, one in new.items():
+            kept = found.get(name, {})
+            if kept != {**one, "measured": kept.get("measured")}:
+                found[name] = {**one, "measured": about}
+        return found
+    except (ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: damaged ({type(error).__name__}). Take it from git, or delete it and run all "
             "parts of the study again."
