@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect and MLflow send no usage figures
 _KEPT = tempfile.TemporaryDirectory(prefix="fdbpl-kept-")  # for this session, its processes too
-os.environ[PLACE] = _KEPT.name
+os.environ[PLACE] = os.environ.get("FDBPL_TESTS_KEPT") or _KEPT.name  # .ci/run's sessions share one
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.register_profile("fixed", deadline=None, derandomize=True)

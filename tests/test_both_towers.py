@@ -105,7 +105,8 @@ def test_it_goes_through_the_pipeline(tmp_path: Path, vit: dict, method: str) ->
     assert found.sees == "prompted"
     assert found.image_prompts is not None
     assert found.image_prompts.tokens.shape == (3, 4, 32)
-    packs(params, work, method, found, tmp_path / "model")
+    if method == "promptkd":  # which has a projector, too; ivlp is packed from own pictures
+        packs(params, work, method, found, tmp_path / "model")
 
 
 def packs(params: Params, work: Workspace, method: str, found: Decision, path: Path) -> None:
@@ -127,14 +128,14 @@ def packs(params: Params, work: Workspace, method: str, found: Decision, path: P
 
 def test_every_protocol_has_them(tmp_path: Path, vit: dict) -> None:
     protocols = ["base-to-new", "all-classes", "transductive", "transfer"]
-    params = small_params(tmp_path, METHODS, protocols=protocols, student=vit)
+    params = small_params(tmp_path, METHODS, protocols=protocols, student=vit, seeds=[1])
     work = Workspace(tmp_path / "work")
     run_all(params, work)
     for protocol in protocols:
         for method in METHODS:
             found = evaluated(work, method, "here", protocol)
             left_out = protocol == "transductive" and find_method(method).labelled
-            assert set(found) == (set() if left_out else set("12"))
+            assert set(found) == (set() if left_out else {"1"})
 
 
 def test_own_pictures_are_learned_and_told(class_pictures: Path, tmp_path: Path, vit: dict) -> None:

@@ -145,14 +145,14 @@ def every_class(record: Any) -> Iterator[str]:
     yield "## Every class learned"
     yield (
         "The same datasets, methods and student, by the protocols that learn every class of a "
-        "dataset, 16 shots of each: tested on itself; carried to all other datasets and to the "
-        "source's own shifted versions (transfer); or learned without labels and tested by halves "
-        "(transductive), for which PromptKD is made. Methods that read labels are not in the last."
+        "dataset: tested on itself, by shots; carried to all other datasets and to the source's "
+        "own shifted versions (transfer); or learned without labels and tested by halves "
+        "(transductive), for which PromptKD is made. Methods that read labels are not in the last. "
+        "Transfer and transductive learn from the most shots."
     )
     shots = few_shot_measures(record)
-    (learned,) = shots.found
     yield "**All classes, tested on the same dataset:**"
-    yield sentences(prompted_contrasts(shots, {"in accuracy": learned}), shots)
+    yield sentences(prompted_contrasts(shots, {f"at {one}": one for one in shots.found}), shots)
     carried = compared_measures(record)
     yield f"**Transfer from {carried.source}:**"
     yield sentences(prompted_contrasts(carried, _inside(TRANSFER)), carried)

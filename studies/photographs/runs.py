@@ -81,6 +81,7 @@ RUNS: Mapping[str, Run] = {
     "both_towers_every_class": Run(
         EVIDENCE,
         (ALL_CLASSES.name, TRANSFER.name, TRANSDUCTIVE.name),  # which share their trainings
+        shots=(1, 4, 16),
         shifted=True,
         methods=BESIDE + PROMPTED,
         student=small.VIT,
