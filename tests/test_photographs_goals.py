@@ -105,3 +105,8 @@ def test_the_table_says_why_a_goal_is_missed() -> None:
     assert "trials.md#contexts" in why
     (table,) = goals_section(measures("a"), None, {})
     assert " no |" not in table
+
+
+def test_it_is_said_where_two_sources_were_put_together() -> None:
+    _, notes = goals_section(measures("a"), measures("b"), {})
+    assert "put together after" in notes

@@ -29,6 +29,10 @@ NO_ROOM_FAR = (
     "Of far OOD little is left to gain: on development sets the template alone is nearly without "
     "fault, and the teacher hardly better ([trials](trials.md#rejecting-and-negatives-of-names))."
 )
+TOGETHER = (
+    "Shifted versions of both sources were put together after each source's had been looked at by "
+    "itself; the summary above has the intervals over the four of each."
+)
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,15 @@ def goals(evidence: Measures, second: Measures | None, ood: Mapping[str, Any]) -
 def goals_section(
     evidence: Measures, second: Measures | None, ood: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield the goals as a table, then why those that do not hold cannot be met."""
+    """Yield the goals as a table, then what is to be known of them, and why some are missed."""
     found = [*goals(evidence, second, ood)]
     rows = [(one.what, one.wanted, one.found, "yes" if one.holds else "no") for one in found]
     yield markdown([("goal", "wanted", "found", "holds"), *rows])
-    if missed := dict.fromkeys(one.why for one in found if one.why and not one.holds):
-        yield "\n".join(f"- {why}" for why in missed)
+    notes = dict.fromkeys(one.why for one in found if one.why and not one.holds)
+    if second is not None:
+        notes = {TOGETHER: None, **notes}
+    if notes:
+        yield "\n".join(f"- {one}" for one in notes)
 
 
 def _label_free(evidence: Measures) -> Iterator[Goal]:
@@ -103,9 +110,9 @@ def _label_free(evidence: Measures) -> Iterator[Goal]:
         yield Goal(what, "each above 0", str(least), all(gap.sign > 0 for gap in gaps))
 
 
-def _above(what: str, gap: Interval, why: str = "", *, at_least: bool = False) -> Goal:
+def _above(what: str, gap: Interval, *, at_least: bool = False) -> Goal:
     wanted = "not below" if at_least else "above 0"
-    return Goal(what, wanted, str(gap), gap.sign >= 0 if at_least else gap.sign > 0, why)
+    return Goal(what, wanted, str(gap), gap.sign >= 0 if at_least else gap.sign > 0)
 
 
 def _way(evidence: Measures) -> Iterator[Goal]:
