@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fdbpl.methods.bridged import BRIDGE
 from fdbpl.methods.registry import title_of
-from fdbpl.protocols.base_to_new import BASE_TO_NEW
+from fdbpl.protocols.base_to_new import BASE, BASE_TO_NEW, NEW
 from fdbpl.reporting.tables import markdown, number
 from fdbpl.settings.params import Params
 from fdbpl.stages.caches import open_caches
@@ -23,7 +23,6 @@ from studies.records import compared_measures
 BRIDGES = {"EfficientNet": "bridge_efficientnet", "ViT": "bridge_vit"}
 """Runs on development sets by the image tower of the student; their text towers are one."""
 
-HALVES = ("base", "new")
 READING = """\
 A bridge gains where the image tower shows what the teacher sees and the student's texts do not name
 it: so it is with the student of [photographs](photographs.md), whose image tower is this
@@ -87,11 +86,11 @@ def bridges(records: Mapping[str, Any]) -> Iterator[str]:
         "beside the template, for the packaged students: their text tower is one, their image "
         f"towers differ. Development sets ({names}), per cent:"
     )
-    heads = [f"explained, {half} classes" for half in HALVES]
+    heads = [f"explained, {half} classes" for half in (BASE, NEW)]
     heads += [f"joint H, {title_of(method)}" for method in (TEMPLATE, OWN, BARE)]
     rows = [("image tower", *heads)]
     for tower, one in found.items():
-        told = [fmean(of[half] for of in one["explained"].values()) for half in HALVES]
+        told = [fmean(of[half] for of in one["explained"].values()) for half in (BASE, NEW)]
         worth = [measures[tower].mean("joint H", method) for method in (TEMPLATE, OWN, BARE)]
         rows.append((tower, *map(number, (*told, *worth))))
     yield markdown(rows)

@@ -7,7 +7,7 @@ from typing import Any
 from fdbpl.evaluation.statistics import Interval, t_interval
 from fdbpl.methods.bridged import Bridged
 from fdbpl.methods.registry import METHODS, title_of
-from fdbpl.reporting.ood_report import KIND_TITLES
+from fdbpl.reporting.ood_report import FAR, KIND_TITLES
 from fdbpl.reporting.tables import markdown
 from studies.contrasts import BARE, OURS, TEACHER, TEMPLATE
 from studies.measures import Measures
@@ -157,7 +157,7 @@ def _rejecting(ood: Mapping[str, Any]) -> Iterator[Goal]:
     for kind, title in KIND_TITLES.items():
         if kind not in ours:
             continue
-        why = NO_ROOM_FAR if kind == "far" else ""
+        why = NO_ROOM_FAR if kind == FAR else ""
         for measure, name, sign in (("auroc", "AUROC", 1), ("fpr95", "FPR95", -1)):
             cells = (one[kind]["datasets"] for one in (ours, theirs))
             mine, other = ({key: of[measure] for key, of in one.items()} for one in cells)
